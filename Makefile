@@ -1,0 +1,86 @@
+# The commands of the project; `make help` lists them. Everything is installed into $(VENV), and only there.
+PYTHON ?= python3
+VENV ?= .venv
+# The PyTorch that the tests and benchmarks run with; empty: none is installed, and what needs it is skipped.
+TORCH ?= torch==2.13.0
+CLANG_TIDY ?= clang-tidy==23.1.4
+# Where `make demo` leaves front.png and policy.safetensors.
+DEMO_DIR ?= .
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMPS := $(VENV)/stamps
+SOURCES := pyproject.toml CMakeLists.txt LICENSE README.md \
+	$(shell find cpp python -type f -not -name '*.so' -not -name '*.pyc')
+
+# What is tested is what is installed: a PYTHONPATH of the caller's could put the source tree before it.
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint sanitize tidy bench wheel clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write front.png and policy.safetensors
+	bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
+
+test: $(STAMPS)/torch ## run the Python tests against the installed package
+	$(BIN)/python -m pytest
+
+# With PyTorch: strict mypy accepts no subclass of a class it cannot see.
+lint: $(STAMPS)/torch ## ruff, mypy --strict, the stubs of the core, clang-format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict
+	$(BIN)/python -m mypy.stubtest ttamer._core
+	find cpp -name '*.[ch]pp' | xargs $(BIN)/clang-format --dry-run -Werror
+
+# --fresh: the cache of an earlier run names the build tools of an environment that may be gone.
+sanitize: $(STAMPS)/dev ## C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	PATH="$$(cd "$(BIN)" && pwd):$$PATH" cmake --workflow --preset asan --fresh
+
+tidy: $(STAMPS)/tidy ## clang-tidy over the core
+	PATH="$$(cd "$(BIN)" && pwd):$$PATH" cmake --workflow --preset tidy --fresh
+
+bench: $(STAMPS)/torch ## run every benchmark, results in bench/results
+	mkdir -p bench/results
+	set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+wheel: $(BIN)/python ## build the wheel into dist
+	$(PIP) wheel . --no-deps -w dist
+
+clean: ## remove builds, caches and .venv
+	rm -rf build dist .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "ttamer needs Python >= 3.10, got %d.%d" % sys.version_info[:2])'
+	$(PYTHON) -m venv "$(VENV)"
+
+# Built once and installed by force: pip takes a wheel of the version it already has for nothing new.
+$(STAMPS)/package: $(SOURCES) | $(BIN)/python
+	rm -rf "$(VENV)/wheel"
+	$(PIP) wheel --quiet . --no-deps -w "$(VENV)/wheel"
+	$(PIP) install --quiet --force-reinstall --no-deps "$(VENV)"/wheel/ttamer-*.whl
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/demo: $(STAMPS)/package
+	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli,fit]"
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/package
+	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
+	@touch $@
+
+# Another TORCH than that of the last call is installed; the same one is not looked up again.
+$(STAMPS)/torch: $(STAMPS)/dev $(if $(filter $(TORCH),$(shell cat "$(STAMPS)/torch" 2>/dev/null)),,FORCE)
+	$(if $(TORCH),$(PIP) install --quiet "$(TORCH)")
+	@echo "$(TORCH)" > $@
+
+$(STAMPS)/tidy: $(STAMPS)/dev
+	$(PIP) install --quiet "$(CLANG_TIDY)"
+	@touch $@
+
+FORCE:
