@@ -1,0 +1,88 @@
+// Checked views of NumPy arrays. pybind11's array_t arguments cost several hundred nanoseconds a call and convert
+// silently; here every argument is a plain object whose dtype, byte order, rank and contiguity are checked by hand.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace ttamer::bindings {
+
+namespace py = pybind11;
+
+inline std::string describe(py::handle value) {
+    if (!py::isinstance<py::array>(value)) {
+        return py::cast<std::string>(py::type::of(value).attr("__name__"));
+    }
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    std::string text = "(";
+    for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
+        text += (axis > 0 ? ", " : "") + std::to_string(array.shape(axis));
+    }
+    text += array.ndim() == 1 ? ",) " : ") ";
+    return text + py::cast<std::string>(py::str(array.dtype()));
+}
+
+template <typename T> constexpr char kind_of() {
+    return std::is_floating_point_v<T> ? 'f' : std::is_signed_v<T> ? 'i' : 'u';
+}
+
+// `>f4` has kind f and size 4 too: without the byte order a foreign array would be read as garbage.
+template <typename T> bool has_dtype(const py::array &array) {
+    const auto descriptor = array.dtype();
+    const char order = descriptor.byteorder();
+    return descriptor.kind() == kind_of<T>() && descriptor.itemsize() == static_cast<py::ssize_t>(sizeof(T)) &&
+           (order == '=' || order == '|');
+}
+
+inline bool is_contiguous(const py::array &array) {
+    return (array.flags() & py::array::c_style) != 0;
+}
+
+template <typename T> py::array checked_array(py::handle value, const char *name, const char *expected, int rank) {
+    const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(value); };
+    if (!py::isinstance<py::array>(value)) {
+        throw py::type_error(complain());
+    }
+    auto array = py::reinterpret_borrow<py::array>(value);
+    if (!has_dtype<T>(array)) {
+        throw py::type_error(complain());
+    }
+    if (array.ndim() != rank) {
+        throw py::value_error(complain());
+    }
+    if (!is_contiguous(array)) {
+        throw py::value_error(complain() + " that is not C-contiguous");
+    }
+    return array;
+}
+
+template <typename T> std::span<const T> as_span(const py::array &array) {
+    return {static_cast<const T *>(array.data()), static_cast<std::size_t>(array.size())};
+}
+
+// A one-dimensional argument as a span; the caller's reference keeps it alive for the call.
+template <typename T> std::span<const T> span_of(py::handle value, const char *name, const char *expected) {
+    return as_span<T>(checked_array<T>(value, name, expected, 1));
+}
+
+template <typename T> std::vector<T> vector_of(py::handle value, const char *name, const char *expected) {
+    const auto span = span_of<T>(value, name, expected);
+    return {span.begin(), span.end()};
+}
+
+template <typename T> py::array_t<T> to_array(std::span<const T> values) {
+    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+template <typename T> py::array_t<T> to_array(const std::vector<T> &values) {
+    return to_array(std::span<const T>(values));
+}
+
+} // namespace ttamer::bindings

@@ -1,0 +1,167 @@
+// The serving loop's calls. Arguments are checked by hand (see arrays.hpp), results are views that are made once.
+#include "ttamer/batch.hpp"
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+
+#include <memory>
+#include <optional>
+
+namespace ttamer::bindings {
+
+namespace {
+
+constexpr const char *kClassDoc = R"(Requests in flight, one row each; made by `Policy.start`.
+
+A batch belongs to one loop: calls from several threads need a lock. Policies are shared freely.)";
+
+constexpr const char *kDecideDoc = R"(Consult `node` with `signals` and say which node each row consults next.
+
+Parameters
+----------
+node : int or (B,) int32
+    The node consulted: one for all rows, or one a row. Must be open to each row (a successor of the node the row
+    consulted last), recommended or not.
+signals : (B,) float32
+    What the node showed, C-contiguous.
+rows : (B,) int32 or int64, optional
+    Rows the signals belong to, without repeats; by default 0 to B - 1.
+
+Returns
+-------
+(B,) int32
+    The node to consult next, or STOP (-1). A view of the batch's own buffer, valid until the next call; it may be
+    passed back as `node`.
+
+Raises
+------
+TypeError
+    Wrong dtype or byte order.
+ValueError
+    Wrong shape, a NaN signal under nan="error", a repeated row, a row that has stopped, or a node that is not open.
+IndexError
+    A node or row out of range.
+
+Nothing is changed when it raises.)";
+
+constexpr const char *kResetDoc = R"(Hand rows over to new requests.
+
+Parameters
+----------
+rows : (B,) int32 or int64, optional
+    Rows to reset, without repeats; by default all.)";
+
+class BoundBatch {
+  public:
+    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan)
+        : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))) {}
+
+    py::object decide(py::handle node, py::handle signals, py::handle rows) {
+        const auto values = span_of<float>(signals, "signals", "(B,) float32");
+        const auto chosen = rows_of(rows);
+        if (py::isinstance<py::array>(node)) {
+            return view(batch_->decide(span_of<std::int32_t>(node, "node", "an int or (B,) int32"), values, chosen));
+        }
+        return view(batch_->decide(node_from(node), values, chosen));
+    }
+
+    // What a call costs before any work is done: the floor that benchmarks compare with.
+    void nothing(py::handle /*node*/, py::handle /*signals*/, py::handle /*rows*/) {}
+
+    void reset(py::handle rows) { batch_->reset(rows_of(rows)); }
+
+    py::object answer_node() {
+        if (!answer_view_) {
+            answer_view_ = array_over(batch_->answer_node());
+            answer_view_.attr("setflags")(py::arg("write") = false);
+        }
+        return answer_view_;
+    }
+
+    py::array_t<double> answer_loss() const {
+        py::array_t<double> out(static_cast<py::ssize_t>(batch_->capacity()));
+        batch_->answer_loss({out.mutable_data(), batch_->capacity()});
+        return out;
+    }
+
+    std::size_t capacity() const { return batch_->capacity(); }
+
+  private:
+    static NanSignal nan_from(const std::string &nan) {
+        if (nan == "error") {
+            return NanSignal::error;
+        }
+        if (nan == "worst") {
+            return NanSignal::worst;
+        }
+        throw std::invalid_argument("nan: expected 'error' or 'worst', got '" + nan + "'");
+    }
+
+    static std::int32_t node_from(py::handle node) {
+        if (!PyIndex_Check(node.ptr()) || PyBool_Check(node.ptr())) {
+            throw py::type_error("node: expected an int or (B,) int32, got " + describe(node));
+        }
+        const Py_ssize_t value = PyNumber_AsSsize_t(node.ptr(), PyExc_IndexError);
+        if (value == -1 && PyErr_Occurred() != nullptr) {
+            throw py::error_already_set();
+        }
+        // What does not fit is out of range for any policy; the core names the range.
+        return value < INT32_MIN || value > INT32_MAX ? INT32_MAX : static_cast<std::int32_t>(value);
+    }
+
+    static Rows rows_of(py::handle rows) {
+        Rows chosen;
+        if (rows.is_none()) {
+            return chosen;
+        }
+        chosen.given = true;
+        if (py::isinstance<py::array>(rows) && has_dtype<std::int32_t>(py::reinterpret_borrow<py::array>(rows))) {
+            chosen.narrow = span_of<std::int32_t>(rows, "rows", "(B,) int32 or int64");
+        } else {
+            chosen.wide = span_of<std::int64_t>(rows, "rows", "(B,) int32 or int64");
+        }
+        return chosen;
+    }
+
+    // The array's base keeps the core batch alive, not this object: no cycle for the collector to find.
+    py::array array_over(std::span<const std::int32_t> values) const {
+        auto *owner = new std::shared_ptr<Batch>(batch_);
+        const py::capsule base(owner, [](void *held) { delete static_cast<std::shared_ptr<Batch> *>(held); });
+        return py::array_t<std::int32_t>(static_cast<py::ssize_t>(values.size()), values.data(), base);
+    }
+
+    py::object view(std::span<const std::int32_t> next) {
+        const auto count = static_cast<py::ssize_t>(next.size());
+        // A caller may have reshaped the array it was given; it is then made anew.
+        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count) {
+            next_view_ = array_over(next);
+        }
+        return next_view_;
+    }
+
+    std::shared_ptr<Batch> batch_;
+    py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
+    py::array answer_view_{py::reinterpret_steal<py::array>(py::handle())};
+};
+
+} // namespace
+
+void bind_batch(py::module_ &m) {
+    py::class_<BoundBatch>(m, "Batch", kClassDoc)
+        .def(py::init<std::shared_ptr<Policy>, std::int64_t, const std::string &>(), py::arg("policy"),
+             py::arg("capacity") = 64, py::arg("nan") = "error")
+        .def("decide", &BoundBatch::decide, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
+             kDecideDoc)
+        .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
+             "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
+        .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
+        .def_property_readonly("answer_node", &BoundBatch::answer_node,
+                               "(capacity,) int32 : the node that answers, -1 before anything is consulted. "
+                               "A read-only view of the running state.")
+        .def_property_readonly("answer_loss", &BoundBatch::answer_loss,
+                               "(capacity,) float64 : the answer's expected loss, inf before anything is consulted.")
+        .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
+        .def("__len__", &BoundBatch::capacity);
+}
+
+} // namespace ttamer::bindings

@@ -1,0 +1,120 @@
+// What a model is made of: quantiser, counts, transitions.
+#include "ttamer/model.hpp"
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+
+#include "ttamer/counts.hpp"
+#include "ttamer/quantiser.hpp"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+
+namespace ttamer::bindings {
+
+namespace {
+
+py::array_t<double> matrix_array(const Matrix &matrix) {
+    py::array_t<double> out({static_cast<py::ssize_t>(matrix.rows), static_cast<py::ssize_t>(matrix.columns)});
+    std::copy(matrix.values.begin(), matrix.values.end(), out.mutable_data());
+    return out;
+}
+
+Transition dense_transition(py::handle values) {
+    const auto array = checked_array<double>(values, "values", "(rows, columns) float64", 2);
+    const auto span = as_span<double>(array);
+    return Transition::dense(static_cast<std::size_t>(array.shape(0)), static_cast<std::size_t>(array.shape(1)),
+                             {span.begin(), span.end()});
+}
+
+Counts counts_from_arrays(std::int32_t columns, py::handle offsets, py::handle indices, py::handle values) {
+    Counts counts{0, columns, vector_of<std::int64_t>(offsets, "offsets", "(rows + 1,) int64"),
+                  vector_of<std::int32_t>(indices, "indices", "(entries,) int32"),
+                  vector_of<std::int64_t>(values, "values", "(entries,) int64")};
+    counts.rows = static_cast<std::int32_t>(counts.offsets.size()) - 1;
+    check(counts);
+    return counts;
+}
+
+Counts count_checked(py::handle from, py::handle to, std::int32_t rows, std::int32_t columns) {
+    const auto sources = span_of<std::int32_t>(from, "from_states", "(N,) int32");
+    const auto targets = span_of<std::int32_t>(to, "to_states", "(N,) int32");
+    if (sources.size() != targets.size()) {
+        throw std::invalid_argument("to_states: expected as many as from_states");
+    }
+    const auto outside = [](std::span<const std::int32_t> states, std::int32_t bound) {
+        return std::any_of(states.begin(), states.end(), [=](auto state) { return state < 0 || state >= bound; });
+    };
+    if (outside(sources, rows) || outside(targets, columns)) {
+        throw std::out_of_range("states: out of range of rows or columns");
+    }
+    return count_transitions(sources, targets, rows, columns);
+}
+
+py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, std::int64_t node) {
+    const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
+    if (node < 0 || node >= array.shape(1)) {
+        throw std::out_of_range("node: expected 0 to " + std::to_string(array.shape(1) - 1) + ", got " +
+                                std::to_string(node));
+    }
+    return to_array(states_of(span_of<float>(edges, "edges", "(K - 1,) float32"), as_span<float>(array),
+                              static_cast<std::size_t>(array.shape(1)), static_cast<std::size_t>(node)));
+}
+
+std::shared_ptr<Model> make_model(const Topology &topology, const std::vector<py::object> &losses,
+                                  const std::vector<Transition> &transitions, py::handle costs, double cost_scale,
+                                  const std::vector<py::object> &bin_edges, bool observed) {
+    auto model = std::make_shared<Model>(
+        Model{topology, {}, transitions, vector_of<double>(costs, "costs", "(E,) float64"), cost_scale, {}, observed});
+    for (const auto &row : losses) {
+        model->losses.push_back(vector_of<double>(row, "losses", "(K,) float64"));
+    }
+    for (const auto &row : bin_edges) {
+        model->bin_edges.push_back(vector_of<float>(row, "bin_edges", "(K - 1,) float32"));
+    }
+    validate(*model);
+    return model;
+}
+
+void bind_counts(py::module_ &m) {
+    py::class_<Counts>(m, "Counts", "Transition counts between the states of two nodes, in compressed rows.")
+        .def(py::init(&counts_from_arrays), py::arg("columns"), py::arg("offsets"), py::arg("indices"),
+             py::arg("values"), "From the arrays of compressed rows; ValueError if they do not fit together.")
+        .def_static("count", &count_checked, py::arg("from_states"), py::arg("to_states"), py::arg("rows"),
+                    py::arg("columns"), "Count the pairs of two (N,) int32 arrays of states.")
+        .def_readonly("rows", &Counts::rows)
+        .def_readonly("columns", &Counts::columns)
+        .def_property_readonly("offsets", [](const Counts &c) { return to_array(c.offsets); })
+        .def_property_readonly("indices", [](const Counts &c) { return to_array(c.indices); })
+        .def_property_readonly("values", [](const Counts &c) { return to_array(c.values); })
+        .def("__add__", &add, py::arg("other"));
+}
+
+} // namespace
+
+void bind_model(py::module_ &m) {
+    bind_counts(m);
+    py::class_<Transition>(m, "Transition", "Transition matrix of one edge: dense, or counts shrunk to the marginal.")
+        .def_static("dense", &dense_transition, py::arg("values"), "From a (rows, columns) float64 array.")
+        .def_static(
+            "counted",
+            [](const Counts &counts, py::handle marginal, double strength) {
+                const auto sums = span_of<std::int64_t>(marginal, "marginal", "(columns,) int64");
+                if (static_cast<std::int64_t>(sums.size()) != counts.columns) {
+                    throw std::invalid_argument("marginal: expected one count for each column");
+                }
+                return Transition::counted(counts, sums, strength);
+            },
+            py::arg("counts"), py::arg("marginal"), py::arg("strength"),
+            "Row frequencies shrunk to the marginal, kept sparse.")
+        .def("to_dense", [](const Transition &t) { return matrix_array(t.to_dense()); }, "(rows, columns) float64.");
+    py::class_<Model, std::shared_ptr<Model>>(m, "Model", "What the solvers read.")
+        .def(py::init(&make_model), py::arg("topology"), py::arg("losses"), py::arg("transitions"), py::arg("costs"),
+             py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"));
+    m.def("states", &states_array, py::arg("edges"), py::arg("signals"), py::arg("node"),
+          "(N,) int32 states of column `node` of (N, n) float32 signals.");
+}
+
+} // namespace ttamer::bindings

@@ -1,0 +1,101 @@
+#include "ttamer/policy.hpp"
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+
+#include "ttamer/expect.hpp"
+#include "ttamer/replay.hpp"
+#include "ttamer/solve.hpp"
+
+#include <memory>
+
+namespace ttamer::bindings {
+
+namespace {
+
+std::shared_ptr<Policy> policy_from_tables(const Topology &topology, bool recall, bool observed, double tradeoff,
+                                           double value, double cost_scale, std::int32_t first_node,
+                                           const py::dict &arrays) {
+    const auto doubles = [&](const char *name) { return vector_of<double>(arrays[name], name, "(*,) float64"); };
+    const auto integers = [&](const char *name) { return vector_of<std::int32_t>(arrays[name], name, "(*,) int32"); };
+    return std::make_shared<Policy>(PolicyTables{
+        topology, recall, observed, tradeoff, value, cost_scale, first_node, doubles("costs"), doubles("levels"),
+        integers("state_offsets"), vector_of<float>(arrays["bin_edges"], "bin_edges", "(*,) float32"),
+        integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next"),
+        doubles("index"), integers("index_offsets")});
+}
+
+py::dict arrays_of(const Policy &policy) {
+    const auto &t = policy.tables();
+    py::dict arrays;
+    arrays["costs"] = to_array(t.costs);
+    arrays["levels"] = to_array(t.levels);
+    arrays["state_offsets"] = to_array(t.state_offsets);
+    arrays["bin_edges"] = to_array(t.bin_edges);
+    arrays["ranks"] = to_array(t.ranks);
+    arrays["interval_offsets"] = to_array(t.interval_offsets);
+    arrays["interval_upper"] = to_array(t.interval_upper);
+    arrays["interval_next"] = to_array(t.interval_next);
+    arrays["index"] = to_array(t.index);
+    arrays["index_offsets"] = to_array(t.index_offsets);
+    return arrays;
+}
+
+py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs) {
+    const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
+    const auto edge_costs = span_of<double>(costs, "costs", "(E,) float64");
+    if (array.shape(1) != policy.nodes()) {
+        throw std::invalid_argument("signals: expected (N, " + std::to_string(policy.nodes()) + ") float32, got " +
+                                    describe(signals));
+    }
+    if (edge_costs.size() != policy.topology().edges().size()) {
+        throw std::invalid_argument("costs: expected " + std::to_string(policy.topology().edges().size()) +
+                                    " (one an edge), got " + describe(costs));
+    }
+    const auto values = as_span<float>(array);
+    Replay result;
+    {
+        py::gil_scoped_release release;
+        result = replay(policy, values, edge_costs);
+    }
+    return py::make_tuple(to_array(result.last_node), to_array(result.answer_node), to_array(result.cost));
+}
+
+} // namespace
+
+void bind_policy(py::module_ &m) {
+    py::class_<Policy, std::shared_ptr<Policy>>(m, "Policy", "Immutable tables of a policy.")
+        .def(py::init(&policy_from_tables), py::arg("topology"), py::arg("recall"), py::arg("observed"),
+             py::arg("tradeoff"), py::arg("value"), py::arg("cost_scale"), py::arg("first_node"), py::arg("arrays"))
+        .def("arrays", &arrays_of, "dict of all tables, copied.")
+        .def_property_readonly("topology", [](const Policy &p) { return p.tables().topology; })
+        .def_property_readonly("recall", [](const Policy &p) { return p.tables().recall; })
+        .def_property_readonly("observed", [](const Policy &p) { return p.tables().observed; })
+        .def_property_readonly("tradeoff", [](const Policy &p) { return p.tables().tradeoff; })
+        .def_property_readonly("value", [](const Policy &p) { return p.tables().value; })
+        .def_property_readonly("cost_scale", [](const Policy &p) { return p.tables().cost_scale; })
+        .def_property_readonly("first_node", [](const Policy &p) { return p.tables().first_node; })
+        .def("replay", &replay_arrays, py::arg("signals"), py::arg("costs"),
+             "(last_node, answer_node, cost) over (N, n) float32 signals.");
+    m.def(
+        "solve",
+        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall) {
+            py::gil_scoped_release release;
+            return std::make_shared<Policy>(solve(*model, tradeoff, recall));
+        },
+        py::arg("model"), py::arg("tradeoff"), py::arg("recall"), "The optimal policy of a walk.");
+    m.def(
+        "expect",
+        [](const std::shared_ptr<Model> &model, const std::shared_ptr<Policy> &policy) {
+            Expectation result;
+            {
+                py::gil_scoped_release release;
+                result = expect(*model, *policy);
+            }
+            return py::make_tuple(to_array(result.visits), to_array(result.stops), result.cost);
+        },
+        py::arg("model"), py::arg("policy"),
+        "(visits, stops, cost): probability of each state to be visited and stopped in, and the expected cost.");
+}
+
+} // namespace ttamer::bindings

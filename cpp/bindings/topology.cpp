@@ -1,0 +1,164 @@
+#include "ttamer/topology.hpp"
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+
+#include <pybind11/operators.h>
+#include <pybind11/stl.h>
+
+namespace ttamer::bindings {
+
+namespace {
+
+constexpr const char *kClassDoc = R"(Which node may be consulted after which.
+
+Node -1 is the virtual root: every request starts there. Build one with `line`, `skip`, `forest` or `dag`.
+Immutable, hashable and comparable.)";
+
+constexpr const char *kLineDoc = R"(0 -> 1 -> ... -> nodes - 1: the exit ramps of one network.
+
+Parameters
+----------
+nodes : int
+    Number of nodes, at least 1.
+
+Raises
+------
+ValueError
+    If `nodes` is out of range.)";
+
+constexpr const char *kSkipDoc = R"(The transitive closure of a line: after node i any j > i may be consulted.
+
+What is jumped over cannot be consulted later. Edges are in lexicographic order.
+
+Parameters
+----------
+nodes : int
+    Number of nodes, at least 1.)";
+
+constexpr const char *kForestDoc = R"(Each node has one parent or the root; branches once opened stay open.
+
+Parameters
+----------
+parents : sequence of int
+    Parent of each node, -1 for the root. Edge j is (parents[j], j).
+
+Raises
+------
+IndexError
+    If a parent is out of range.
+ValueError
+    If there is a self-loop or a cycle.)";
+
+constexpr const char *kDagDoc = R"(Any acyclic set of edges; only successors of the node consulted last are open.
+
+Parameters
+----------
+nodes : int
+    Number of nodes, at least 1.
+edges : sequence of (int, int)
+    Pairs (i, j): j may be consulted after i; i = -1 is the root. Their order is the order of costs.
+
+Raises
+------
+IndexError
+    If an edge is out of range.
+ValueError
+    If there is a cycle, a self-loop, a duplicate or a node that cannot be reached. The edge or node is named.)";
+
+std::vector<Edge> edges_from(const std::vector<std::pair<std::int64_t, std::int64_t>> &pairs) {
+    std::vector<Edge> edges;
+    for (std::size_t e = 0; e < pairs.size(); ++e) {
+        const auto [from, to] = pairs[e];
+        // Narrowing first would let 2**32 pass as node 0.
+        if (from < kRoot || from > INT32_MAX || to < 0 || to > INT32_MAX) {
+            throw std::out_of_range("edges: edge " + std::to_string(e) + " (" + std::to_string(from) + " -> " +
+                                    std::to_string(to) + ") is out of range");
+        }
+        edges.push_back({static_cast<std::int32_t>(from), static_cast<std::int32_t>(to)});
+    }
+    return edges;
+}
+
+py::array_t<std::int32_t> edge_array(const Topology &topology) {
+    const auto &edges = topology.edges();
+    py::array_t<std::int32_t> out({static_cast<py::ssize_t>(edges.size()), py::ssize_t{2}});
+    auto view = out.mutable_unchecked<2>();
+    for (py::ssize_t e = 0; e < view.shape(0); ++e) {
+        view(e, 0) = edges[static_cast<std::size_t>(e)].from;
+        view(e, 1) = edges[static_cast<std::size_t>(e)].to;
+    }
+    return out;
+}
+
+std::vector<std::pair<std::int64_t, std::int64_t>> edge_pairs(const Topology &topology) {
+    std::vector<std::pair<std::int64_t, std::int64_t>> pairs;
+    for (const auto &edge : topology.edges()) {
+        pairs.emplace_back(edge.from, edge.to);
+    }
+    return pairs;
+}
+
+std::string represent(const Topology &topology) {
+    const std::string kind(shape_name(topology.shape()));
+    if (topology.shape() == Shape::line || topology.shape() == Shape::skip) {
+        return "Topology." + kind + "(" + std::to_string(topology.nodes()) + ")";
+    }
+    std::string text = topology.shape() == Shape::forest ? "Topology.forest(["
+                                                         : "Topology.dag(" + std::to_string(topology.nodes()) + ", [";
+    for (std::size_t e = 0; e < topology.edges().size(); ++e) {
+        const auto [from, to] = topology.edges()[e];
+        text += e > 0 ? ", " : "";
+        text += topology.shape() == Shape::forest ? std::to_string(from)
+                                                  : "(" + std::to_string(from) + ", " + std::to_string(to) + ")";
+    }
+    return text + "])";
+}
+
+} // namespace
+
+void bind_topology(py::module_ &m) {
+    py::class_<Topology>(m, "Topology", kClassDoc)
+        .def_static("line", &Topology::line, py::arg("nodes"), kLineDoc)
+        .def_static("skip", &Topology::skip, py::arg("nodes"), kSkipDoc)
+        .def_static(
+            "forest", [](const std::vector<std::int64_t> &parents) { return Topology::forest(parents); },
+            py::arg("parents"), kForestDoc)
+        .def_static(
+            "dag",
+            [](std::int64_t nodes, const std::vector<std::pair<std::int64_t, std::int64_t>> &edges) {
+                return Topology::dag(nodes, edges_from(edges));
+            },
+            py::arg("nodes"), py::arg("edges"), kDagDoc)
+        .def_static(
+            "from_parts",
+            [](const std::string &kind, std::int64_t nodes,
+               const std::vector<std::pair<std::int64_t, std::int64_t>> &edges) {
+                return Topology::from_parts(shape_from_name(kind), nodes, edges_from(edges));
+            },
+            py::arg("kind"), py::arg("nodes"), py::arg("edges"),
+            "Rebuild a topology from what a file holds; ValueError if the edges are not those of the kind.")
+        .def_property_readonly(
+            "kind", [](const Topology &t) { return std::string(shape_name(t.shape())); },
+            "str : 'line', 'skip', 'forest' or 'dag'.")
+        .def_property_readonly("nodes", &Topology::nodes, "int : number of nodes.")
+        .def_property_readonly("edges", &edge_array, "(E, 2) int32 : edges (i, j) in the order of costs, -1 the root.")
+        .def(py::self == py::self)
+        .def("__hash__",
+             [](const Topology &t) {
+                 return py::hash(
+                     py::make_tuple(std::string(shape_name(t.shape())), t.nodes(), py::tuple(py::cast(edge_pairs(t)))));
+             })
+        .def("__repr__", &represent)
+        .def(py::pickle(
+            [](const Topology &t) {
+                return py::make_tuple(std::string(shape_name(t.shape())), t.nodes(), edge_pairs(t));
+            },
+            [](const py::tuple &state) {
+                return Topology::from_parts(
+                    shape_from_name(state[0].cast<std::string>()), state[1].cast<std::int64_t>(),
+                    edges_from(state[2].cast<std::vector<std::pair<std::int64_t, std::int64_t>>>()));
+            }));
+}
+
+} // namespace ttamer::bindings

@@ -1,0 +1,91 @@
+// Running state of the requests in flight: one row each.
+#pragma once
+
+#include "ttamer/policy.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+enum class NanSignal { error, worst };
+
+// The running answer of one request.
+struct Answer {
+    std::int32_t rank = kNoRank;
+    std::int32_t node = -1;
+    float signal = std::numeric_limits<float>::infinity(); // compared only where losses are observed
+};
+
+// With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, where the signal is
+// the loss, the smaller signal. Without recall the last node answers. The kernels do the same to many rows at once.
+inline void take_answer(const PolicyTables &tables, Answer &answer, std::int32_t node, std::int32_t rank,
+                        float signal) {
+    const bool better = rank < answer.rank || (rank == answer.rank && tables.observed && signal < answer.signal);
+    if (!tables.recall || better) {
+        answer = {rank, node, signal};
+    }
+}
+
+// Optional rows of either integer width, as flatnonzero and the batch's own output give them.
+struct Rows {
+    std::span<const std::int32_t> narrow;
+    std::span<const std::int64_t> wide;
+    bool given = false;
+
+    std::size_t size() const { return narrow.size() + wide.size(); }
+};
+
+// Belongs to one loop: not safe to share between threads without a lock.
+class Batch {
+  public:
+    Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan);
+
+    // Consult `nodes` (one for all, or one a signal) for `rows` (default 0..B-1) and say what to consult next. Does
+    // all of its work or throws before anything changes. The result is valid until the next call; `nodes` may be it.
+    std::span<const std::int32_t> decide(std::int32_t node, std::span<const float> signals, const Rows &rows);
+    std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
+                                         const Rows &rows);
+
+    // Rows taken over by new requests; without rows, all.
+    void reset(const Rows &rows);
+
+    std::size_t capacity() const { return position_.size(); }
+    const Policy &policy() const { return *policy_; }
+    std::span<const std::int32_t> answer_node() const { return answer_; }
+    std::span<const std::int32_t> next() const { return next_; }
+    // Loss of each row's answer, in units of loss; infinity before anything is consulted.
+    void answer_loss(std::span<double> out) const;
+
+  private:
+    static constexpr std::int32_t kStopped = -1;
+
+    template <typename NodeOf>
+    std::span<const std::int32_t> decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows);
+    template <typename NodeOf, typename RowOf> void check(NodeOf node_of, RowOf row_of, std::span<const float> signals);
+    template <typename RowOf> void check_rows(RowOf row_of, std::size_t count);
+    void check_sizes(std::size_t signals, const Rows &rows) const;
+    bool all_open(std::int32_t node, std::span<const float> signals) const;
+    std::int32_t state_of(std::int32_t node, float signal) const;
+    std::int32_t consult(std::int32_t node, std::size_t row, float signal);
+    void consult_in_order(std::int32_t node, std::span<const float> signals);
+    void consult_block(std::int32_t node, std::size_t begin, std::span<const float> signals);
+    void clear(std::size_t row);
+    [[noreturn]] void complain(std::size_t row, std::int32_t node) const;
+
+    std::shared_ptr<const Policy> policy_;
+    NanSignal nan_;
+    std::vector<std::int32_t> position_; // node consulted last plus 1, 0 for a fresh row, or kStopped
+    std::vector<std::int32_t> rank_;     // of the best loss so far
+    std::vector<std::int32_t> answer_;   // its node
+    std::vector<float> signal_;          // its signal; empty unless losses are observed
+    std::vector<std::int32_t> next_;
+    std::vector<std::uint32_t> seen_; // the call that named a row last, to find repeated rows
+    std::uint32_t call_ = 0;
+};
+
+} // namespace ttamer

@@ -1,0 +1,20 @@
+// Run-time dispatch for loops the compiler vectorises: one portable binary, the widest vectors the processor has.
+#pragma once
+
+#include <cstddef> // for __GLIBC__, where there is one
+
+// Function multi-versioning by level needs GCC 12, x86-64 and a libc with ifunc. Sanitizers run before ifunc resolvers
+// may, so they get the plain function too, as does every other compiler, processor and libc.
+#if defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__) &&     \
+    defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define TTAMER_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define TTAMER_CLONES
+#endif
+
+// Columns of a batch never overlap; without being told so, the compiler checks at run time or gives up.
+#if defined(_MSC_VER)
+#define TTAMER_RESTRICT __restrict
+#else
+#define TTAMER_RESTRICT __restrict__
+#endif

@@ -1,0 +1,28 @@
+// What a solver reads: losses per state, transitions, costs.
+#pragma once
+
+#include "ttamer/topology.hpp"
+#include "ttamer/transition.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace ttamer {
+
+struct Model {
+    Topology topology;
+    std::vector<std::vector<double>> losses; // one (K_j) a node
+    std::vector<Transition> transitions;     // one (K_i or 1, K_j) an edge
+    std::vector<double> costs;               // one an edge, in the user's unit
+    double cost_scale;                       // what costs are divided by
+    std::vector<std::vector<float>> bin_edges;
+    bool observed; // a consulted node's loss is seen: its signal is the loss itself
+
+    std::size_t states(std::int32_t node) const { return losses[static_cast<std::size_t>(node)].size(); }
+};
+
+// Throws std::invalid_argument that names the node or edge if anything does not fit.
+void validate(const Model &model);
+
+} // namespace ttamer

@@ -1,0 +1,170 @@
+#include "ttamer/policy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ttamer {
+
+namespace {
+
+void require(bool holds, const std::string &message) {
+    if (!holds) {
+        throw std::invalid_argument("policy: " + message);
+    }
+}
+
+template <typename T> bool strictly_increasing(std::span<const T> values) {
+    return std::adjacent_find(values.begin(), values.end(), [](T a, T b) { return !(a < b); }) == values.end();
+}
+
+template <typename T> bool all_finite(const std::vector<T> &values) {
+    return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
+}
+
+// Offsets into an array of `total` entries, for `count` parts each of which has at least one.
+bool are_offsets(const std::vector<std::int32_t> &offsets, std::size_t count, std::size_t total) {
+    return offsets.size() == count + 1 && offsets.front() == 0 &&
+           strictly_increasing(std::span<const std::int32_t>(offsets)) &&
+           static_cast<std::size_t>(offsets.back()) == total;
+}
+
+} // namespace
+
+Policy::Policy(PolicyTables tables) : tables_(std::move(tables)) {
+    check();
+    build();
+}
+
+void Policy::check() const {
+    const auto &t = tables_;
+    require(t.tradeoff > 0 && t.tradeoff <= 1, "tradeoff: expected a number in (0, 1]");
+    require(std::isfinite(t.value) && t.value >= 0, "value: expected a finite number >= 0");
+    require(std::isfinite(t.cost_scale) && t.cost_scale > 0, "cost_scale: expected a finite number > 0");
+    require(t.costs.size() == t.topology.edges().size(), "costs: expected one for each edge");
+    require(all_finite(t.costs) && std::all_of(t.costs.begin(), t.costs.end(), [](double c) { return c >= 0; }),
+            "costs: expected finite values >= 0");
+    require(!t.levels.empty() && all_finite(t.levels) && t.levels.front() >= 0 &&
+                strictly_increasing(std::span<const double>(t.levels)),
+            "levels: expected finite, strictly increasing values >= 0");
+    check_states();
+    check_intervals();
+    check_index();
+}
+
+void Policy::check_states() const {
+    const auto &t = tables_;
+    const auto nodes = static_cast<std::size_t>(t.topology.nodes());
+    require(are_offsets(t.state_offsets, nodes, t.ranks.size()),
+            "state_offsets: expected " + std::to_string(nodes + 1) + " increasing offsets into ranks");
+    require(t.bin_edges.size() + nodes == t.ranks.size(), "bin_edges: expected one less than states for each node");
+    for (std::int32_t j = 0; j < t.topology.nodes(); ++j) {
+        const auto edges = edges_of(j);
+        require(strictly_increasing(edges) &&
+                    std::all_of(edges.begin(), edges.end(), [](float edge) { return std::isfinite(edge); }),
+                "bin_edges: expected finite, strictly increasing values at node " + std::to_string(j));
+    }
+    const auto levels = static_cast<std::int32_t>(t.levels.size());
+    require(std::all_of(t.ranks.begin(), t.ranks.end(), [=](auto rank) { return rank >= 0 && rank < levels; }),
+            "ranks: expected positions in levels");
+    const auto first = t.topology.successors(kRoot);
+    require(std::any_of(first.begin(), first.end(), [&](const auto &next) { return next.node == t.first_node; }),
+            "first_node: " + std::to_string(t.first_node) + " does not follow the root");
+}
+
+void Policy::check_intervals() const {
+    const auto &t = tables_;
+    require(t.interval_upper.size() == t.interval_next.size(), "interval_next: expected one for each interval_upper");
+    require(are_offsets(t.interval_offsets, t.ranks.size(), t.interval_upper.size()),
+            "interval_offsets: expected increasing offsets into interval_upper, one more than states");
+    for (std::int32_t j = 0; j < t.topology.nodes(); ++j) {
+        const auto open = t.topology.successors(j);
+        for (auto s = t.state_offsets[static_cast<std::size_t>(j)];
+             s < t.state_offsets[static_cast<std::size_t>(j) + 1]; ++s) {
+            const auto begin = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s)]);
+            const auto end = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s) + 1]);
+            const auto where = " at node " + std::to_string(j);
+            const std::span<const std::int32_t> uppers(t.interval_upper.data() + begin, end - begin);
+            require(uppers.front() >= 0 && strictly_increasing(uppers) &&
+                        uppers.back() >= t.ranks[static_cast<std::size_t>(s)],
+                    "interval_upper: expected increasing ranks that cover the state" + where);
+            for (auto k = begin; k < end; ++k) {
+                const auto next = t.interval_next[k];
+                require(next == kStop ||
+                            std::any_of(open.begin(), open.end(), [=](const auto &one) { return one.node == next; }),
+                        "interval_next: " + std::to_string(next) + " does not follow" + where);
+            }
+        }
+    }
+}
+
+void Policy::check_index() const {
+    const auto &t = tables_;
+    if (t.index.empty() && t.index_offsets.empty()) {
+        return;
+    }
+    require(are_offsets(t.index_offsets, static_cast<std::size_t>(t.topology.nodes()), t.index.size()),
+            "index_offsets: expected increasing offsets into index");
+    require(all_finite(t.index), "index: expected finite values");
+}
+
+void Policy::build() {
+    const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
+    entries_.resize(tables_.ranks.size());
+    only_next_.assign(nodes, kStop);
+    for (std::size_t j = 0; j < nodes; ++j) {
+        build_node(j);
+    }
+    build_edges();
+}
+
+void Policy::build_node(std::size_t node) {
+    const auto begin = static_cast<std::size_t>(tables_.state_offsets[node]);
+    const auto end = static_cast<std::size_t>(tables_.state_offsets[node + 1]);
+    std::size_t worst = begin;
+    for (auto s = begin; s < end; ++s) {
+        auto k = static_cast<std::size_t>(tables_.interval_offsets[s]);
+        const auto last = static_cast<std::size_t>(tables_.interval_offsets[s + 1]) - 1;
+        entries_[s] = {tables_.ranks[s], -1};
+        if (tables_.interval_next[k] == kStop) {
+            entries_[s].stop_upper = k == last ? kNoRank : tables_.interval_upper[k];
+            ++k;
+        }
+        for (; k <= last; ++k) {
+            const auto next = tables_.interval_next[k];
+            // After the first interval a stop is not told by stop_upper: only the look-up knows.
+            const bool same = next != kStop && (only_next_[node] == kStop || only_next_[node] == next);
+            only_next_[node] = same ? next : kSeveral;
+        }
+        worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
+    }
+    const auto edges = edges_of(static_cast<std::int32_t>(node));
+    quantisers_.emplace_back(edges);
+    worst_keys_.push_back(worst == begin ? 0 : order_key(edges[worst - begin - 1]));
+}
+
+void Policy::build_edges() {
+    const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
+    edge_of_.assign((nodes + 1) * nodes, -1);
+    std::vector<std::int32_t> incoming(nodes, 0);
+    only_previous_.assign(nodes, kSeveral);
+    const auto &edges = tables_.topology.edges();
+    for (std::size_t e = 0; e < edges.size(); ++e) {
+        const auto to = static_cast<std::size_t>(edges[e].to);
+        edge_of_[static_cast<std::size_t>(edges[e].from + 1) * nodes + to] = static_cast<std::int32_t>(e);
+        only_previous_[to] = ++incoming[to] == 1 ? edges[e].from : kSeveral;
+    }
+}
+
+std::int32_t Policy::look_up(std::int32_t node, std::int32_t state, std::int32_t rank) const {
+    const auto at = static_cast<std::size_t>(tables_.state_offsets[static_cast<std::size_t>(node)] + state);
+    const auto begin = tables_.interval_upper.begin() + tables_.interval_offsets[at];
+    // The last interval reaches up to every rank: the best rank is at most the state's own.
+    const auto end = tables_.interval_upper.begin() + tables_.interval_offsets[at + 1] - 1;
+    return tables_
+        .interval_next[static_cast<std::size_t>(std::lower_bound(begin, end, rank) - tables_.interval_upper.begin())];
+}
+
+} // namespace ttamer

@@ -1,0 +1,115 @@
+// A policy: immutable integer tables, shared between threads without locks.
+#pragma once
+
+#include "ttamer/quantiser.hpp"
+#include "ttamer/topology.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+inline constexpr std::int32_t kNoRank = std::numeric_limits<std::int32_t>::max();
+
+// Everything a policy is, as plain arrays: what the solver fills, files hold and validation reads. States of all
+// nodes are numbered through: state s of node j is entry state_offsets[j] + s.
+struct PolicyTables {
+    Topology topology;
+    bool recall;   // the answer is the best node consulted (true) or the last (false)
+    bool observed; // signals are losses: equal ranks recall the smaller signal
+    double tradeoff;
+    double value;
+    double cost_scale;
+    std::int32_t first_node;
+    std::vector<double> costs;                  // one an edge, in the user's unit
+    std::vector<double> levels;                 // increasing; a rank is a position here
+    std::vector<std::int32_t> state_offsets;    // nodes + 1
+    std::vector<float> bin_edges;               // one less than states for each node, concatenated
+    std::vector<std::int32_t> ranks;            // rank of each state's loss
+    std::vector<std::int32_t> interval_offsets; // states + 1
+    // With X the rank of the best loss so far, the first interval with X <= upper says what to do next.
+    std::vector<std::int32_t> interval_upper;
+    std::vector<std::int32_t> interval_next;
+    std::vector<double> index; // dynamic index, one (K_parent or 1) a node, concatenated; empty where there is none
+    std::vector<std::int32_t> index_offsets;
+};
+
+// What deciding reads of a state: 8 bytes, loaded together.
+struct StateEntry {
+    std::int32_t rank;
+    std::int32_t stop_upper; // stop while the best rank is at most this; -1: never
+};
+
+class Policy {
+  public:
+    // Throws std::invalid_argument that names the table if anything does not fit together.
+    explicit Policy(PolicyTables tables);
+
+    const PolicyTables &tables() const { return tables_; }
+    const Topology &topology() const { return tables_.topology; }
+    std::int32_t nodes() const { return tables_.topology.nodes(); }
+    std::int32_t states(std::int32_t node) const {
+        const auto at = static_cast<std::size_t>(node);
+        return tables_.state_offsets[at + 1] - tables_.state_offsets[at];
+    }
+
+    std::span<const float> edges_of(std::int32_t node) const {
+        const auto begin = tables_.state_offsets[static_cast<std::size_t>(node)] - node;
+        return {tables_.bin_edges.data() + begin, static_cast<std::size_t>(states(node) - 1)};
+    }
+
+    const Quantiser &quantiser(std::int32_t node) const { return quantisers_[static_cast<std::size_t>(node)]; }
+
+    // A key that falls into the node's worst state (largest loss, the lowest state among equals): what NaN counts as.
+    std::uint32_t worst_key(std::int32_t node) const { return worst_keys_[static_cast<std::size_t>(node)]; }
+
+    const StateEntry *entries(std::int32_t node) const {
+        return entries_.data() + tables_.state_offsets[static_cast<std::size_t>(node)];
+    }
+
+    // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
+    std::int32_t next(std::int32_t node, std::int32_t state, StateEntry entry, std::int32_t rank) const {
+        if (rank <= entry.stop_upper) {
+            return kStop;
+        }
+        const std::int32_t only = only_next(node);
+        return only != kSeveral ? only : look_up(node, state, rank);
+    }
+
+    static constexpr std::int32_t kSeveral = -2;
+
+    // Where every state of the node that goes on goes to, or kSeveral: then look_up tells.
+    std::int32_t only_next(std::int32_t node) const { return only_next_[static_cast<std::size_t>(node)]; }
+    std::int32_t look_up(std::int32_t node, std::int32_t state, std::int32_t rank) const;
+
+    // The one node (kRoot included) that `node` may follow, or kSeveral.
+    std::int32_t only_previous(std::int32_t node) const { return only_previous_[static_cast<std::size_t>(node)]; }
+
+    // Whether `node` may follow the node `last` (kRoot before the first); the edge's number, or -1.
+    std::int32_t edge_between(std::int32_t last, std::int32_t node) const {
+        return edge_of_[static_cast<std::size_t>(last + 1) * static_cast<std::size_t>(nodes()) +
+                        static_cast<std::size_t>(node)];
+    }
+
+  private:
+    void check() const;
+    void check_states() const;
+    void check_intervals() const;
+    void check_index() const;
+    void build();
+    void build_node(std::size_t node);
+    void build_edges();
+
+    PolicyTables tables_;
+    std::vector<StateEntry> entries_;
+    std::vector<Quantiser> quantisers_;
+    std::vector<std::uint32_t> worst_keys_;
+    std::vector<std::int32_t> only_next_;
+    std::vector<std::int32_t> only_previous_;
+    std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes
+};
+
+} // namespace ttamer

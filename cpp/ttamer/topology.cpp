@@ -1,0 +1,196 @@
+#include "ttamer/topology.hpp"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ttamer {
+
+namespace {
+
+// A batch keeps a table of (nodes + 2) x nodes; this bound keeps that table and skip's edges small.
+constexpr std::int64_t kMaxNodes = 1024;
+
+constexpr std::array<std::string_view, 4> kShapeNames = {"line", "skip", "forest", "dag"};
+
+std::string edge_text(std::size_t number, const Edge &edge) {
+    return "edge " + std::to_string(number) + " (" + std::to_string(edge.from) + " -> " + std::to_string(edge.to) + ")";
+}
+
+std::int64_t checked_nodes(std::int64_t nodes) {
+    if (nodes < 1 || nodes > kMaxNodes) {
+        throw std::invalid_argument("nodes: expected 1 to " + std::to_string(kMaxNodes) + ", got " +
+                                    std::to_string(nodes));
+    }
+    return nodes;
+}
+
+std::vector<Edge> line_edges(std::int64_t nodes) {
+    std::vector<Edge> edges;
+    for (std::int32_t j = 0; j < nodes; ++j) {
+        edges.push_back({j - 1, j});
+    }
+    return edges;
+}
+
+std::vector<Edge> skip_edges(std::int64_t nodes) {
+    std::vector<Edge> edges;
+    for (std::int32_t i = -1; i < nodes; ++i) {
+        for (std::int32_t j = i + 1; j < nodes; ++j) {
+            edges.push_back({i, j});
+        }
+    }
+    return edges;
+}
+
+} // namespace
+
+std::string_view shape_name(Shape shape) {
+    return kShapeNames[static_cast<std::size_t>(shape)];
+}
+
+Shape shape_from_name(std::string_view name) {
+    auto found = std::find(kShapeNames.begin(), kShapeNames.end(), name);
+    if (found == kShapeNames.end()) {
+        throw std::invalid_argument("kind: expected line, skip, forest or dag, got " + std::string(name));
+    }
+    return static_cast<Shape>(found - kShapeNames.begin());
+}
+
+Topology Topology::line(std::int64_t nodes) {
+    return {Shape::line, nodes, line_edges(checked_nodes(nodes))};
+}
+
+Topology Topology::skip(std::int64_t nodes) {
+    return {Shape::skip, nodes, skip_edges(checked_nodes(nodes))};
+}
+
+Topology Topology::forest(std::span<const std::int64_t> parents) {
+    const auto nodes = checked_nodes(static_cast<std::int64_t>(parents.size()));
+    std::vector<Edge> edges;
+    for (std::int64_t j = 0; j < nodes; ++j) {
+        const auto parent = parents[static_cast<std::size_t>(j)];
+        if (parent < kRoot || parent >= nodes) {
+            throw std::out_of_range("parents: node " + std::to_string(j) + " has parent " + std::to_string(parent) +
+                                    ", expected -1 to " + std::to_string(nodes - 1));
+        }
+        edges.push_back({static_cast<std::int32_t>(parent), static_cast<std::int32_t>(j)});
+    }
+    return {Shape::forest, nodes, std::move(edges)};
+}
+
+Topology Topology::dag(std::int64_t nodes, std::span<const Edge> edges) {
+    return {Shape::dag, checked_nodes(nodes), {edges.begin(), edges.end()}};
+}
+
+Topology Topology::from_parts(Shape shape, std::int64_t nodes, std::span<const Edge> edges) {
+    Topology topology(shape, checked_nodes(nodes), {edges.begin(), edges.end()});
+    const bool as_declared = [&] {
+        switch (shape) {
+        case Shape::line:
+            return topology.edges_ == line_edges(nodes);
+        case Shape::skip:
+            return topology.edges_ == skip_edges(nodes);
+        case Shape::forest:
+            for (std::size_t j = 0; j < topology.edges_.size(); ++j) {
+                if (topology.edges_[j].to != static_cast<std::int32_t>(j)) {
+                    return false;
+                }
+            }
+            return static_cast<std::int64_t>(topology.edges_.size()) == nodes;
+        case Shape::dag:
+            return true;
+        }
+        return false;
+    }();
+    if (!as_declared) {
+        throw std::invalid_argument("edges: not those of a " + std::string(shape_name(shape)) + " of " +
+                                    std::to_string(nodes) + " nodes");
+    }
+    return topology;
+}
+
+Topology::Topology(Shape shape, std::int64_t nodes, std::vector<Edge> edges)
+    : shape_(shape), nodes_(static_cast<std::int32_t>(nodes)), edges_(std::move(edges)) {
+    check_edges();
+    link();
+    sort_nodes();
+}
+
+void Topology::check_edges() const {
+    std::set<std::pair<std::int32_t, std::int32_t>> seen;
+    for (std::size_t e = 0; e < edges_.size(); ++e) {
+        const auto [from, to] = edges_[e];
+        if (from < kRoot || from >= nodes_ || to < 0 || to >= nodes_) {
+            throw std::out_of_range("edges: " + edge_text(e, edges_[e]) + " leaves the range of " +
+                                    std::to_string(nodes_) + " nodes");
+        }
+        if (from == to) {
+            throw std::invalid_argument("edges: " + edge_text(e, edges_[e]) + " is a self-loop");
+        }
+        if (!seen.emplace(from, to).second) {
+            throw std::invalid_argument("edges: " + edge_text(e, edges_[e]) + " is a duplicate");
+        }
+    }
+}
+
+void Topology::link() {
+    std::vector<std::vector<Successor>> lists(static_cast<std::size_t>(nodes_) + 1);
+    incoming_.assign(static_cast<std::size_t>(nodes_), -1);
+    for (std::size_t e = 0; e < edges_.size(); ++e) {
+        const auto number = static_cast<std::int32_t>(e);
+        lists[static_cast<std::size_t>(edges_[e].from + 1)].push_back({edges_[e].to, number});
+        incoming_[static_cast<std::size_t>(edges_[e].to)] = number;
+    }
+    offsets_.assign(1, 0);
+    for (auto &list : lists) {
+        std::sort(list.begin(), list.end(), [](auto a, auto b) { return a.node < b.node; });
+        successors_.insert(successors_.end(), list.begin(), list.end());
+        offsets_.push_back(static_cast<std::int32_t>(successors_.size()));
+    }
+}
+
+void Topology::sort_nodes() {
+    std::vector<std::int32_t> waiting(static_cast<std::size_t>(nodes_), 0);
+    for (const auto &edge : edges_) {
+        if (edge.from != kRoot) {
+            ++waiting[static_cast<std::size_t>(edge.to)];
+        }
+    }
+    // Kahn's algorithm; what never becomes free lies on a cycle or behind one.
+    for (std::int32_t j = 0; j < nodes_; ++j) {
+        if (waiting[static_cast<std::size_t>(j)] == 0) {
+            order_.push_back(j);
+        }
+    }
+    for (std::size_t done = 0; done < order_.size(); ++done) {
+        for (const auto &next : successors(order_[done])) {
+            if (--waiting[static_cast<std::size_t>(next.node)] == 0) {
+                order_.push_back(next.node);
+            }
+        }
+    }
+    if (order_.size() < static_cast<std::size_t>(nodes_)) {
+        const auto stuck = std::find_if(waiting.begin(), waiting.end(), [](auto count) { return count > 0; });
+        throw std::invalid_argument("edges: node " + std::to_string(stuck - waiting.begin()) +
+                                    " lies on or behind a cycle");
+    }
+    std::vector<char> reached(static_cast<std::size_t>(nodes_), 0);
+    for (const auto &next : successors(kRoot)) {
+        reached[static_cast<std::size_t>(next.node)] = 1;
+    }
+    for (const auto node : order_) {
+        if (reached[static_cast<std::size_t>(node)] == 0) {
+            throw std::invalid_argument("edges: node " + std::to_string(node) +
+                                        " cannot be reached from the root (-1)");
+        }
+        for (const auto &next : successors(node)) {
+            reached[static_cast<std::size_t>(next.node)] = 1;
+        }
+    }
+}
+
+} // namespace ttamer

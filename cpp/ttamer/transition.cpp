@@ -1,0 +1,103 @@
+#include "ttamer/transition.hpp"
+
+#include "ttamer/product.hpp"
+
+#include <numeric>
+#include <utility>
+
+namespace ttamer {
+
+Transition Transition::dense(std::size_t rows, std::size_t columns, std::vector<double> values) {
+    Transition transition(rows, columns);
+    transition.dense_ = std::move(values);
+    return transition;
+}
+
+Transition Transition::counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength) {
+    Transition transition(static_cast<std::size_t>(counts.rows), static_cast<std::size_t>(counts.columns));
+    transition.offsets_ = counts.offsets;
+    transition.indices_ = counts.indices;
+    transition.weights_.resize(counts.values.size());
+    transition.rest_.resize(transition.rows_);
+    for (std::size_t row = 0; row < transition.rows_; ++row) {
+        const auto begin = static_cast<std::size_t>(counts.offsets[row]);
+        const auto end = static_cast<std::size_t>(counts.offsets[row + 1]);
+        double total = 0;
+        for (auto k = begin; k < end; ++k) {
+            total += static_cast<double>(counts.values[k]);
+        }
+        const double kept = total > 0 ? total / (total + strength) : 0.0;
+        transition.rest_[row] = 1 - kept;
+        for (auto k = begin; k < end; ++k) {
+            transition.weights_[k] = kept * (static_cast<double>(counts.values[k]) / total);
+        }
+    }
+    const auto sum = static_cast<double>(std::accumulate(marginal.begin(), marginal.end(), std::int64_t{0}));
+    for (const auto count : marginal) {
+        transition.marginal_.push_back(static_cast<double>(count) / sum);
+    }
+    return transition;
+}
+
+Matrix Transition::times(const Matrix &ahead) const {
+    Matrix out(rows_, ahead.columns);
+    if (!dense_.empty()) {
+        multiply(dense_.data(), rows_, columns_, ahead.values.data(), ahead.columns, out.values.data());
+        return out;
+    }
+    Matrix shared(1, ahead.columns);
+    multiply(marginal_.data(), 1, columns_, ahead.values.data(), ahead.columns, shared.values.data());
+    for (std::size_t row = 0; row < rows_; ++row) {
+        if (rest_[row] > 0) {
+            add_scaled(rest_[row], shared.row(0), ahead.columns, out.row(row));
+        }
+        for (auto k = offsets_[row]; k < offsets_[row + 1]; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            add_scaled(weights_[at], ahead.row(static_cast<std::size_t>(indices_[at])), ahead.columns, out.row(row));
+        }
+    }
+    return out;
+}
+
+Matrix Transition::transposed_times(const Matrix &mass) const {
+    Matrix out(columns_, mass.columns);
+    Matrix shared(1, mass.columns);
+    for (std::size_t s = 0; s < mass.rows; ++s) {
+        const std::size_t row = rows_ == 1 ? 0 : s;
+        if (!dense_.empty()) {
+            for (std::size_t column = 0; column < columns_; ++column) {
+                add_scaled(dense_[row * columns_ + column], mass.row(s), mass.columns, out.row(column));
+            }
+            continue;
+        }
+        add_scaled(rest_[row], mass.row(s), mass.columns, shared.row(0));
+        for (auto k = offsets_[row]; k < offsets_[row + 1]; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            add_scaled(weights_[at], mass.row(s), mass.columns, out.row(static_cast<std::size_t>(indices_[at])));
+        }
+    }
+    for (std::size_t column = 0; column < marginal_.size(); ++column) {
+        add_scaled(marginal_[column], shared.row(0), mass.columns, out.row(column));
+    }
+    return out;
+}
+
+Matrix Transition::to_dense() const {
+    Matrix out(rows_, columns_);
+    if (!dense_.empty()) {
+        out.values = dense_;
+        return out;
+    }
+    for (std::size_t row = 0; row < rows_; ++row) {
+        for (std::size_t column = 0; column < columns_; ++column) {
+            out.row(row)[column] = rest_[row] * marginal_[column];
+        }
+        for (auto k = offsets_[row]; k < offsets_[row + 1]; ++k) {
+            const auto at = static_cast<std::size_t>(k);
+            out.row(row)[indices_[at]] += weights_[at];
+        }
+    }
+    return out;
+}
+
+} // namespace ttamer

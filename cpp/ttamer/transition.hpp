@@ -1,0 +1,57 @@
+// The transition matrix of one edge: dense, or sparse row frequencies plus a rank-one term.
+#pragma once
+
+#include "ttamer/counts.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+// A row-major matrix; what solvers compute on.
+struct Matrix {
+    std::size_t rows = 0;
+    std::size_t columns = 0;
+    std::vector<double> values;
+
+    Matrix() = default;
+    Matrix(std::size_t rows_, std::size_t columns_, double fill = 0.0)
+        : rows(rows_), columns(columns_), values(rows_ * columns_, fill) {}
+
+    double *row(std::size_t r) { return values.data() + r * columns; }
+    const double *row(std::size_t r) const { return values.data() + r * columns; }
+};
+
+class Transition {
+  public:
+    // values: rows x columns, non-negative, each row summing to 1.
+    static Transition dense(std::size_t rows, std::size_t columns, std::vector<double> values);
+    // P = D F + (I - D) 1 marginal^T, with F the row frequencies and D = diag(row count / (row count + strength)).
+    // It stays in this form: a product costs as many steps a column as there are counts.
+    static Transition counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength);
+
+    std::size_t rows() const { return rows_; }
+    std::size_t columns() const { return columns_; }
+
+    // P times ahead. One row stands for any number of equal ones: the caller broadcasts.
+    Matrix times(const Matrix &ahead) const;
+    // The transpose of P times mass, which may have more rows than a P of one row.
+    Matrix transposed_times(const Matrix &mass) const;
+    Matrix to_dense() const;
+
+  private:
+    Transition(std::size_t rows, std::size_t columns) : rows_(rows), columns_(columns) {}
+
+    std::size_t rows_;
+    std::size_t columns_;
+    std::vector<double> dense_; // empty for counted ones
+    std::vector<std::int64_t> offsets_;
+    std::vector<std::int32_t> indices_;
+    std::vector<double> weights_; // D F
+    std::vector<double> rest_;    // diagonal of I - D
+    std::vector<double> marginal_;
+};
+
+} // namespace ttamer

@@ -1,0 +1,47 @@
+"""Walking a topology."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ttamer import Topology
+
+Floats = npt.NDArray[np.float64]
+
+STOP = -1
+ROOT = -1
+
+
+def successors(topology: Topology, i: int) -> list[tuple[int, int]]:
+    """(node, edge) pairs that may follow i, lowest node first."""
+    return sorted((int(j), e) for e, (k, j) in enumerate(topology.edges) if k == i)
+
+
+def last_first(topology: Topology) -> list[int]:
+    """All nodes, each after its successors."""
+    after: list[set[int]] = [set() for _ in range(topology.nodes)]
+    for i, j in topology.edges.tolist():
+        if i != ROOT:
+            after[i].add(j)
+    done: dict[int, None] = {}
+    while len(done) < topology.nodes:
+        done.update({i: None for i in range(topology.nodes) if i not in done and after[i] <= done.keys()})
+    return list(done)
+
+
+def costliest_path(topology: Topology, costs: Floats) -> float:
+    """Cost of the costliest walk from the root: what costs are divided by, unless told otherwise; 1 if that is 0."""
+    ahead = np.zeros(topology.nodes)
+    for i in last_first(topology):
+        ahead[i] = max((costs[e] + ahead[j] for j, e in successors(topology, i)), default=0.0)
+    longest = max(float(costs[e] + ahead[j]) for j, e in successors(topology, ROOT))
+    return longest if longest > 0 else 1.0
+
+
+def broadcast_rows(values: Floats, rows: int) -> Floats:
+    """A child whose transitions do not depend on the state has one row; give it one a state."""
+    return np.broadcast_to(values, (rows, values.shape[1]))

@@ -1,0 +1,113 @@
+"""The tables of a policy, from a solved cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer.reference.graph import STOP
+from ttamer.reference.index import surrogates
+from ttamer.reference.levels import snap, snap_tolerance
+from ttamer.reference.walk import Induction, induction
+
+if TYPE_CHECKING:
+    from ttamer import Topology
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A policy for a walk.
+
+    ``intervals[i][s]`` is a list of (upper, next): with the best loss so far at rank X, the first entry with
+    ``X <= upper`` names the node to consult next, or STOP.
+    """
+
+    topology: Topology
+    recall: bool
+    value: float
+    first_node: int
+    levels: Floats
+    ranks: list[Integers]
+    intervals: list[list[list[tuple[int, int]]]]
+    index: list[Floats] | None
+
+
+def solve(
+    topology: Topology,
+    losses: Sequence[Floats],
+    transitions: Sequence[Floats],
+    costs: Floats,
+    tradeoff: float,
+    recall: bool,
+    cost_scale: float,
+) -> Tables:
+    """Optimal policy of a walk.
+
+    Parameters
+    ----------
+    topology : Topology
+        Line, skip or dag.
+    losses, transitions : as `surrogates`
+    costs : (E,)
+        In the user's unit.
+    tradeoff : float
+        In (0, 1].
+    recall : bool
+        Whether the answer is the best node consulted so far (True) or the last one (False).
+    cost_scale : float
+        What costs are divided by.
+    """
+    weighted = costs * ((1 - tradeoff) / tradeoff / cost_scale)
+    levels = np.unique(np.concatenate(losses))
+    solved = induction(topology, losses, transitions, weighted, recall)
+    if recall and topology.kind == "line":
+        exact, value = surrogates(topology, losses, transitions, weighted)
+        index = snap(levels, exact)
+        all_levels = np.unique(np.concatenate([levels, *index]))
+        ranks = [np.searchsorted(all_levels, row) for row in losses]
+        intervals = _index_intervals(ranks, [np.searchsorted(all_levels, row) for row in index])
+        return Tables(topology, recall, tradeoff * value, 0, all_levels, ranks, intervals, index)
+    ranks = [np.searchsorted(levels, row) for row in losses]
+    intervals = [
+        [_envelope(solved, levels, i, s, int(ranks[i][s]), recall) for s in range(len(losses[i]))]
+        for i in range(topology.nodes)
+    ]
+    return Tables(topology, recall, tradeoff * solved.value, solved.first_node, levels, ranks, intervals, None)
+
+
+def _index_intervals(ranks: list[Integers], index_ranks: list[Integers]) -> list[list[list[tuple[int, int]]]]:
+    """Intervals of a line: stop up to the rank of the next node's index. X is at most the state's own rank."""
+    table: list[list[list[tuple[int, int]]]] = []
+    for i, row in enumerate(ranks):
+        if i + 1 == len(ranks):
+            table.append([[(int(own), STOP)] for own in row])
+            continue
+        thresholds = np.broadcast_to(index_ranks[i + 1], row.shape)
+        table.append(
+            [
+                [(int(own), STOP)] if own <= upper else [(int(upper), STOP), (int(own), i + 1)]
+                for own, upper in zip(row, thresholds, strict=True)
+            ]
+        )
+    return table
+
+
+def _envelope(solved: Induction, levels: Floats, i: int, s: int, own: int, recall: bool) -> list[tuple[int, int]]:
+    """Best action by rank of X, from 0 to the state's own rank, equal neighbours merged."""
+    tolerance = snap_tolerance(levels)
+    merged: list[tuple[int, int]] = []
+    for rank in range(own + 1) if recall else [own]:
+        column = rank if recall else 0
+        stay = levels[rank] <= solved.best[i][s, column] + tolerance
+        action = STOP if stay else int(solved.choice[i][s, column])
+        if merged and merged[-1][1] == action:
+            merged.pop()
+        merged.append((rank, action))
+    return merged
