@@ -4,6 +4,8 @@ VENV ?= .venv
 # The PyTorch that the tests and benchmarks run with; empty: none is installed, and what needs it is skipped.
 TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
+# What `make bench` runs, one script a question.
+BENCHMARKS ?= call solve
 # Where `make demo` leaves front.png and policy.safetensors.
 DEMO_DIR ?= .
 
@@ -44,9 +46,8 @@ sanitize: $(STAMPS)/dev ## C++ tests under AddressSanitizer and UndefinedBehavio
 tidy: $(STAMPS)/tidy ## clang-tidy over the core
 	PATH="$$(cd "$(BIN)" && pwd):$$PATH" cmake --workflow --preset tidy --fresh
 
-bench: $(STAMPS)/torch ## run every benchmark, results in bench/results
-	mkdir -p bench/results
-	set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(STAMPS)/torch ## run the benchmarks, results in bench/results
+	set -e; for name in $(BENCHMARKS); do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
 
 wheel: $(BIN)/python ## build the wheel into dist
 	$(PIP) wheel . --no-deps -w dist

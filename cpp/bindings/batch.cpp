@@ -70,13 +70,8 @@ class BoundBatch {
 
     void reset(py::handle rows) { batch_->reset(rows_of(rows)); }
 
-    py::object answer_node() {
-        if (!answer_view_) {
-            answer_view_ = array_over(batch_->answer_node());
-            answer_view_.attr("setflags")(py::arg("write") = false);
-        }
-        return answer_view_;
-    }
+    // A copy: a view could come back as `rows` or `node` and change while these are read.
+    py::array_t<std::int32_t> answer_node() const { return to_array(batch_->answer_node()); }
 
     py::array_t<double> answer_loss() const {
         py::array_t<double> out(static_cast<py::ssize_t>(batch_->capacity()));
@@ -97,16 +92,15 @@ class BoundBatch {
         throw std::invalid_argument("nan: expected 'error' or 'worst', got '" + nan + "'");
     }
 
-    static std::int32_t node_from(py::handle node) {
+    static std::int64_t node_from(py::handle node) {
         if (!PyIndex_Check(node.ptr()) || PyBool_Check(node.ptr())) {
             throw py::type_error("node: expected an int or (B,) int32, got " + describe(node));
         }
-        const Py_ssize_t value = PyNumber_AsSsize_t(node.ptr(), PyExc_IndexError);
+        const Py_ssize_t value = PyNumber_AsSsize_t(node.ptr(), nullptr); // what does not fit is clipped
         if (value == -1 && PyErr_Occurred() != nullptr) {
             throw py::error_already_set();
         }
-        // What does not fit is out of range for any policy; the core names the range.
-        return value < INT32_MIN || value > INT32_MAX ? INT32_MAX : static_cast<std::int32_t>(value);
+        return value;
     }
 
     static Rows rows_of(py::handle rows) {
@@ -141,7 +135,6 @@ class BoundBatch {
 
     std::shared_ptr<Batch> batch_;
     py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
-    py::array answer_view_{py::reinterpret_steal<py::array>(py::handle())};
 };
 
 } // namespace
@@ -157,7 +150,7 @@ void bind_batch(py::module_ &m) {
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
         .def_property_readonly("answer_node", &BoundBatch::answer_node,
                                "(capacity,) int32 : the node that answers, -1 before anything is consulted. "
-                               "A read-only view of the running state.")
+                               "A copy.")
         .def_property_readonly("answer_loss", &BoundBatch::answer_loss,
                                "(capacity,) float64 : the answer's expected loss, inf before anything is consulted.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")

@@ -74,7 +74,7 @@ std::shared_ptr<Model> make_model(const Topology &topology, const std::vector<py
     for (const auto &row : bin_edges) {
         model->bin_edges.push_back(vector_of<float>(row, "bin_edges", "(K - 1,) float32"));
     }
-    validate(*model);
+    prepare(*model);
     return model;
 }
 

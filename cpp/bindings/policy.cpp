@@ -7,6 +7,7 @@
 #include "ttamer/replay.hpp"
 #include "ttamer/solve.hpp"
 
+#include <algorithm>
 #include <memory>
 
 namespace ttamer::bindings {
@@ -14,15 +15,16 @@ namespace ttamer::bindings {
 namespace {
 
 std::shared_ptr<Policy> policy_from_tables(const Topology &topology, bool recall, bool observed, double tradeoff,
-                                           double value, double cost_scale, std::int32_t first_node,
+                                           double value, double cost_scale, std::int64_t first_node,
                                            const py::dict &arrays) {
     const auto doubles = [&](const char *name) { return vector_of<double>(arrays[name], name, "(*,) float64"); };
     const auto integers = [&](const char *name) { return vector_of<std::int32_t>(arrays[name], name, "(*,) int32"); };
+    // Anything outside int32 follows the root as little as what it is clamped to; the core says so.
+    const auto narrowed = static_cast<std::int32_t>(std::clamp<std::int64_t>(first_node, INT32_MIN, INT32_MAX));
     return std::make_shared<Policy>(PolicyTables{
-        topology, recall, observed, tradeoff, value, cost_scale, first_node, doubles("costs"), doubles("levels"),
+        topology, recall, observed, tradeoff, value, cost_scale, narrowed, doubles("costs"), doubles("levels"),
         integers("state_offsets"), vector_of<float>(arrays["bin_edges"], "bin_edges", "(*,) float32"),
-        integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next"),
-        doubles("index"), integers("index_offsets")});
+        integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next")});
 }
 
 py::dict arrays_of(const Policy &policy) {
@@ -36,8 +38,6 @@ py::dict arrays_of(const Policy &policy) {
     arrays["interval_offsets"] = to_array(t.interval_offsets);
     arrays["interval_upper"] = to_array(t.interval_upper);
     arrays["interval_next"] = to_array(t.interval_next);
-    arrays["index"] = to_array(t.index);
-    arrays["index_offsets"] = to_array(t.index_offsets);
     return arrays;
 }
 
@@ -84,6 +84,26 @@ void bind_policy(py::module_ &m) {
             return std::make_shared<Policy>(solve(*model, tradeoff, recall));
         },
         py::arg("model"), py::arg("tradeoff"), py::arg("recall"), "The optimal policy of a walk.");
+    m.def(
+        "surrogates",
+        [](const std::shared_ptr<Model> &model, double tradeoff, double outside) {
+            if (!model->topology.has_index()) {
+                throw std::invalid_argument("topology: an index is defined on lines and forests, got a " +
+                                            std::string(shape_name(model->topology.shape())));
+            }
+            Surrogates result;
+            {
+                py::gil_scoped_release release;
+                result = solve_forest(*model, weigh_costs(*model, tradeoff), outside);
+            }
+            py::list index;
+            for (const auto &row : result.index) {
+                index.append(to_array(row));
+            }
+            return py::make_tuple(index, result.value);
+        },
+        py::arg("model"), py::arg("tradeoff"), py::arg("outside"),
+        "(index, value) in units of loss: the dynamic index of each node, and E[min(outside, min of kappa)].");
     m.def(
         "expect",
         [](const std::shared_ptr<Model> &model, const std::shared_ptr<Policy> &policy) {

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace ttamer {
@@ -21,6 +23,11 @@ constexpr std::size_t kFewRows = 32;
 
 template <typename Number> std::string text(Number value) {
     return std::to_string(static_cast<std::int64_t>(value));
+}
+
+// A signal as the tie between observed losses sees it: no information loses every comparison.
+float compared(float signal) {
+    return std::isnan(signal) ? std::numeric_limits<float>::infinity() : signal;
 }
 
 } // namespace
@@ -39,10 +46,11 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     seen_.assign(rows, 0);
 }
 
-std::span<const std::int32_t> Batch::decide(std::int32_t node, std::span<const float> signals, const Rows &rows) {
-    if (node < 0 || node >= policy_->nodes()) {
-        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(node));
+std::span<const std::int32_t> Batch::decide(std::int64_t any_node, std::span<const float> signals, const Rows &rows) {
+    if (any_node < 0 || any_node >= policy_->nodes()) {
+        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(any_node));
     }
+    const auto node = static_cast<std::int32_t>(any_node);
     if (!rows.given && signals.size() <= capacity() && all_open(node, signals)) {
         consult_in_order(node, signals);
         return {next_.data(), signals.size()};
@@ -55,6 +63,11 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
     if (nodes.size() != signals.size()) {
         throw std::invalid_argument("node: expected one for each of the " + text(signals.size()) + " signals, got " +
                                     text(nodes.size()));
+    }
+    // Rows that move together, as on a line, have one node: then what follows need not look at each.
+    if (!nodes.empty() && nodes[0] >= 0 && nodes[0] < policy_->nodes() &&
+        all_equal(nodes.data(), nodes.size(), nodes[0])) {
+        return decide(std::int64_t{nodes[0]}, signals, rows);
     }
     for (std::size_t k = 0; k < nodes.size(); ++k) {
         if (nodes[k] < 0 || nodes[k] >= policy_->nodes()) {
@@ -86,56 +99,118 @@ bool Batch::all_open(std::int32_t node, std::span<const float> signals) const {
 template <typename NodeOf>
 std::span<const std::int32_t> Batch::decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows) {
     check_sizes(signals.size(), rows);
-    const auto run = [&](auto row_of) {
-        check(node_of, row_of, signals);
-        for (std::size_t k = 0; k < signals.size(); ++k) {
-            next_[k] = consult(node_of(k), row_of(k), signals[k]);
-        }
-    };
     if (!rows.given) {
-        run([](std::size_t k) { return k; });
+        run(Call{node_of, [](std::size_t k) { return k; }, signals});
     } else if (!rows.narrow.empty()) {
-        check_rows([&](std::size_t k) -> std::int64_t { return rows.narrow[k]; }, rows.size());
-        run([&](std::size_t k) { return static_cast<std::size_t>(rows.narrow[k]); });
+        check_rows(rows.narrow);
+        run(Call{node_of, [at = rows.narrow.data()](std::size_t k) { return static_cast<std::size_t>(at[k]); },
+                 signals});
     } else {
-        check_rows([&](std::size_t k) { return rows.wide[k]; }, rows.size());
-        run([&](std::size_t k) { return static_cast<std::size_t>(rows.wide[k]); });
+        check_rows(rows.wide);
+        run(Call{node_of, [at = rows.wide.data()](std::size_t k) { return static_cast<std::size_t>(at[k]); }, signals});
     }
     return {next_.data(), signals.size()};
 }
 
-template <typename RowOf> void Batch::check_rows(RowOf row_of, std::size_t count) {
+template <typename NodeOf, typename RowOf> void Batch::run(const Call<NodeOf, RowOf> &call) {
+    if (!is_open(call) || (nan_ == NanSignal::error && any_nan(call.signals.data(), call.signals.size()))) {
+        complain(call);
+    }
+    const std::size_t total = call.signals.size();
+    std::array<StateEntry, kBlock> found;
+    for (std::size_t begin = 0; begin < total; begin += kBlock) {
+        const std::size_t count = std::min(kBlock, total - begin);
+        const std::int32_t node = call.node(begin);
+        bool one_node = true;
+        for (std::size_t k = begin; k < begin + count; ++k) {
+            one_node &= call.node(k) == node;
+        }
+        if (one_node && count >= kFewRows) {
+            find_entries(policy_->quantiser(node).lookup(), policy_->entries(node), call.signals.data() + begin, count,
+                         policy_->worst_key(node), found.data());
+        } else {
+            for (std::size_t k = 0; k < count; ++k) {
+                const std::int32_t each = call.node(begin + k);
+                found[k] = policy_->entries(each)[state_of(each, call.signals[begin + k])];
+            }
+        }
+        update_rows(call, begin, {found.data(), count});
+    }
+}
+
+template <typename Row> void Batch::check_rows(std::span<const Row> rows) {
+    using Unsigned = std::make_unsigned_t<Row>;
+    const auto end = static_cast<Unsigned>(capacity());
+    bool bad = false;
+    for (const Row row : rows) { // a negative row is a large unsigned one
+        bad |= static_cast<Unsigned>(row) >= end;
+    }
+    if (bad) {
+        complain_rows(rows);
+    }
     if (++call_ == 0) { // after 2^32 calls old marks could look new
         std::fill(seen_.begin(), seen_.end(), 0);
         call_ = 1;
     }
-    for (std::size_t k = 0; k < count; ++k) {
-        const std::int64_t row = row_of(k);
-        if (row < 0 || row >= static_cast<std::int64_t>(capacity())) {
+    const std::uint32_t call = call_;
+    std::uint32_t *seen = seen_.data();
+    for (const Row row : rows) {
+        bad |= seen[row] == call;
+        seen[row] = call;
+    }
+    if (bad) {
+        complain_rows(rows);
+    }
+}
+
+// Name the first row that is out of range or repeated.
+template <typename Row> void Batch::complain_rows(std::span<const Row> rows) const {
+    std::set<Row> before;
+    for (std::size_t k = 0;; ++k) {
+        if (rows[k] < 0 || static_cast<std::size_t>(rows[k]) >= capacity()) {
             throw std::out_of_range("rows: expected 0 to " + text(static_cast<std::int64_t>(capacity()) - 1) +
-                                    ", got " + text(row) + " at position " + text(k));
+                                    ", got " + text(rows[k]) + " at position " + text(k));
         }
-        if (std::exchange(seen_[static_cast<std::size_t>(row)], call_) == call_) {
-            throw std::invalid_argument("rows: row " + text(row) + " is repeated at position " + text(k));
+        if (!before.insert(rows[k]).second) {
+            throw std::invalid_argument("rows: row " + text(rows[k]) + " is repeated at position " + text(k));
         }
     }
 }
 
-template <typename NodeOf, typename RowOf>
-void Batch::check(NodeOf node_of, RowOf row_of, std::span<const float> signals) {
-    for (std::size_t k = 0; k < signals.size(); ++k) {
-        const std::size_t row = row_of(k);
-        if (position_[row] == kStopped || policy_->edge_between(position_[row] - 1, node_of(k)) < 0) {
-            complain(row, node_of(k));
+// Whether each row may consult its node. All rows are looked at: nearly always the answer is yes, and a loop that
+// never leaves early is faster.
+template <typename NodeOf, typename RowOf> bool Batch::is_open(const Call<NodeOf, RowOf> &call) const {
+    const std::int32_t *positions = position_.data();
+    const Policy &policy = *policy_;
+    std::int32_t closed = 0;
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        const std::int32_t node = call.node(k);
+        const std::int32_t position = positions[call.row(k)];
+        const std::int32_t previous = policy.only_previous(node);
+        if (previous != Policy::kSeveral) {
+            closed |= position ^ (previous + 1);
+        } else { // a stopped row is looked up as a fresh one, to stay within the table
+            closed |= mask(position < 0) | mask(policy.edge_between(std::max(position, 0) - 1, node) < 0);
         }
-        if (nan_ == NanSignal::error && std::isnan(signals[k])) {
+    }
+    return closed == 0;
+}
+
+// Name the first row that may not consult its node, or the first NaN.
+template <typename NodeOf, typename RowOf> void Batch::complain(const Call<NodeOf, RowOf> &call) const {
+    for (std::size_t k = 0;; ++k) {
+        const std::size_t row = call.row(k);
+        if (position_[row] == kStopped || policy_->edge_between(position_[row] - 1, call.node(k)) < 0) {
+            complain_closed(row, call.node(k));
+        }
+        if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
             throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(row) +
                                         "); start the batch with nan=\"worst\" to count it as the worst state");
         }
     }
 }
 
-void Batch::complain(std::size_t row, std::int32_t node) const {
+void Batch::complain_closed(std::size_t row, std::int32_t node) const {
     const auto which = "row " + text(row);
     if (position_[row] == kStopped) {
         throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
@@ -150,6 +225,39 @@ void Batch::complain(std::size_t row, std::int32_t node) const {
                                 " last; open: " + (open.empty() ? "none" : open));
 }
 
+template <typename NodeOf, typename RowOf>
+void Batch::update_rows(const Call<NodeOf, RowOf> &call, std::size_t begin, std::span<const StateEntry> found) {
+    const Policy &policy = *policy_;
+    const bool observed = policy.tables().recall && policy.tables().observed;
+    const std::int32_t always = policy.tables().recall ? 0 : -1;
+    // Pointers of our own: every store could otherwise change where the vectors' data are.
+    std::int32_t *ranks = rank_.data();
+    std::int32_t *answers = answer_.data();
+    std::int32_t *positions = position_.data();
+    std::int32_t *out = next_.data() + begin;
+    for (std::size_t k = 0; k < found.size(); ++k) {
+        const std::size_t row = call.row(begin + k);
+        const std::int32_t node = call.node(begin + k);
+        const StateEntry entry = found[k];
+        std::int32_t take = mask(entry.rank < ranks[row]) | always;
+        if (observed) {
+            const float signal = compared(call.signals[begin + k]);
+            take |= mask(entry.rank == ranks[row]) & mask(signal < signal_[row]);
+            signal_[row] = take != 0 ? signal : signal_[row];
+        }
+        const std::int32_t best = choose(take, entry.rank, ranks[row]);
+        const std::int32_t stop = mask(best <= entry.stop_upper);
+        ranks[row] = best;
+        answers[row] = choose(take, node, answers[row]);
+        positions[row] = choose(stop, kStopped, node + 1);
+        out[k] = choose(stop, kStop, policy.only_next(node));
+        if (out[k] == Policy::kSeveral) {
+            out[k] = policy.look_up(node, state_of(node, call.signals[begin + k]), best);
+            positions[row] = out[k] == kStop ? kStopped : node + 1;
+        }
+    }
+}
+
 std::int32_t Batch::state_of(std::int32_t node, float signal) const {
     const std::uint32_t key = std::isnan(signal) ? policy_->worst_key(node) : order_key(signal);
     return policy_->quantiser(node).state(key);
@@ -159,9 +267,7 @@ std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
     const std::int32_t state = state_of(node, signal);
     const StateEntry entry = policy_->entries(node)[state];
     Answer answer{rank_[row], answer_[row], signal_.empty() ? 0 : signal_[row]};
-    // No information loses every comparison of signals.
-    const float compared = std::isnan(signal) ? std::numeric_limits<float>::infinity() : signal;
-    take_answer(policy_->tables(), answer, node, entry.rank, compared);
+    take_answer(policy_->tables(), answer, node, entry.rank, compared(signal));
     rank_[row] = answer.rank;
     answer_[row] = answer.node;
     if (!signal_.empty()) {
@@ -226,12 +332,13 @@ void Batch::reset(const Rows &rows) {
         std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
         return;
     }
-    const auto row_at = [&](std::size_t k) -> std::int64_t {
-        return rows.narrow.empty() ? rows.wide[k] : rows.narrow[k];
-    };
-    check_rows(row_at, rows.size());
-    for (std::size_t k = 0; k < rows.size(); ++k) {
-        clear(static_cast<std::size_t>(row_at(k)));
+    check_rows(rows.narrow);
+    check_rows(rows.wide);
+    for (const auto row : rows.narrow) {
+        clear(static_cast<std::size_t>(row));
+    }
+    for (const auto row : rows.wide) {
+        clear(static_cast<std::size_t>(row));
     }
 }
 

@@ -47,7 +47,7 @@ class Batch {
 
     // Consult `nodes` (one for all, or one a signal) for `rows` (default 0..B-1) and say what to consult next. Does
     // all of its work or throws before anything changes. The result is valid until the next call; `nodes` may be it.
-    std::span<const std::int32_t> decide(std::int32_t node, std::span<const float> signals, const Rows &rows);
+    std::span<const std::int32_t> decide(std::int64_t node, std::span<const float> signals, const Rows &rows);
     std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
                                          const Rows &rows);
 
@@ -64,10 +64,22 @@ class Batch {
   private:
     static constexpr std::int32_t kStopped = -1;
 
+    // Signals, the node each belongs to and the row: one argument of all that run over a call.
+    template <typename NodeOf, typename RowOf> struct Call {
+        NodeOf node;
+        RowOf row;
+        std::span<const float> signals;
+    };
+
     template <typename NodeOf>
     std::span<const std::int32_t> decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows);
-    template <typename NodeOf, typename RowOf> void check(NodeOf node_of, RowOf row_of, std::span<const float> signals);
-    template <typename RowOf> void check_rows(RowOf row_of, std::size_t count);
+    template <typename NodeOf, typename RowOf> void run(const Call<NodeOf, RowOf> &call);
+    template <typename NodeOf, typename RowOf> bool is_open(const Call<NodeOf, RowOf> &call) const;
+    template <typename NodeOf, typename RowOf> [[noreturn]] void complain(const Call<NodeOf, RowOf> &call) const;
+    template <typename NodeOf, typename RowOf>
+    void update_rows(const Call<NodeOf, RowOf> &call, std::size_t begin, std::span<const StateEntry> found);
+    template <typename Row> void check_rows(std::span<const Row> rows);
+    template <typename Row> [[noreturn]] void complain_rows(std::span<const Row> rows) const;
     void check_sizes(std::size_t signals, const Rows &rows) const;
     bool all_open(std::int32_t node, std::span<const float> signals) const;
     std::int32_t state_of(std::int32_t node, float signal) const;
@@ -75,7 +87,7 @@ class Batch {
     void consult_in_order(std::int32_t node, std::span<const float> signals);
     void consult_block(std::int32_t node, std::size_t begin, std::span<const float> signals);
     void clear(std::size_t row);
-    [[noreturn]] void complain(std::size_t row, std::int32_t node) const;
+    [[noreturn]] void complain_closed(std::size_t row, std::int32_t node) const;
 
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;

@@ -7,15 +7,6 @@
 
 namespace ttamer {
 
-namespace {
-
-// Choices are written with masks: a ternary on a comparison of loads may become a branch that data mispredicts.
-std::int32_t choose(std::int32_t mask, std::int32_t yes, std::int32_t no) {
-    return (mask & yes) | (~mask & no);
-}
-
-} // namespace
-
 TTAMER_CLONES bool any_nan(const float *signals, std::size_t count) {
     int found = 0;
     for (std::size_t k = 0; k < count; ++k) {
@@ -39,7 +30,7 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     std::uint32_t keys[kBlock];
     std::uint32_t offsets[kBlock];
     for (std::size_t k = 0; k < count; ++k) {
-        const auto nan = -static_cast<std::int32_t>(signals[k] != signals[k]);
+        const auto nan = mask(signals[k] != signals[k]);
         const auto key = static_cast<std::int32_t>(order_key(signals[k]));
         keys[k] = static_cast<std::uint32_t>(choose(nan, static_cast<std::int32_t>(worst), key));
         offsets[k] = lookup.offset(keys[k]);
@@ -63,9 +54,9 @@ TTAMER_CLONES void update(const Columns &columns, const StateEntry *found, std::
     std::int32_t *TTAMER_RESTRICT answer = columns.answer;
     std::int32_t *TTAMER_RESTRICT position = columns.position;
     for (std::size_t k = 0; k < count; ++k) {
-        const std::int32_t take = -static_cast<std::int32_t>(found[k].rank < rank[k]) | always;
+        const std::int32_t take = mask(found[k].rank < rank[k]) | always;
         const std::int32_t best = choose(take, found[k].rank, rank[k]);
-        const std::int32_t stop = -static_cast<std::int32_t>(best <= found[k].stop_upper);
+        const std::int32_t stop = mask(best <= found[k].stop_upper);
         rank[k] = best;
         answer[k] = choose(take, node, answer[k]);
         position[k] = choose(stop, stopped, node + 1);
@@ -78,11 +69,11 @@ TTAMER_CLONES void update_observed(const Columns &columns, const StateEntry *fou
                                    std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = signals[k] == signals[k] ? signals[k] : std::numeric_limits<float>::infinity();
-        const std::int32_t smaller = -static_cast<std::int32_t>(signal < columns.signal[k]);
-        const std::int32_t equal = -static_cast<std::int32_t>(found[k].rank == columns.rank[k]);
-        const std::int32_t take = -static_cast<std::int32_t>(found[k].rank < columns.rank[k]) | (equal & smaller);
+        const std::int32_t smaller = mask(signal < columns.signal[k]);
+        const std::int32_t equal = mask(found[k].rank == columns.rank[k]);
+        const std::int32_t take = mask(found[k].rank < columns.rank[k]) | (equal & smaller);
         const std::int32_t best = choose(take, found[k].rank, columns.rank[k]);
-        const std::int32_t stop = -static_cast<std::int32_t>(best <= found[k].stop_upper);
+        const std::int32_t stop = mask(best <= found[k].stop_upper);
         columns.rank[k] = best;
         columns.answer[k] = choose(take, node, columns.answer[k]);
         columns.signal[k] = take != 0 ? signal : columns.signal[k];

@@ -9,6 +9,14 @@
 
 namespace ttamer {
 
+// Choices are written with masks: a ternary on a comparison of loads may become a branch that data mispredicts.
+inline std::int32_t mask(bool yes) {
+    return -static_cast<std::int32_t>(yes);
+}
+inline std::int32_t choose(std::int32_t which, std::int32_t yes, std::int32_t no) {
+    return (which & yes) | (~which & no);
+}
+
 bool any_nan(const float *signals, std::size_t count);
 
 bool all_equal(const std::int32_t *values, std::size_t count, std::int32_t expected);

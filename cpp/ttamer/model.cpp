@@ -1,8 +1,11 @@
 #include "ttamer/model.hpp"
 
+#include "ttamer/levels.hpp"
+
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace ttamer {
 
@@ -31,8 +34,6 @@ bool increasing(const std::vector<float> &edges) {
     }
     return true;
 }
-
-} // namespace
 
 void validate(const Model &model) {
     const auto nodes = static_cast<std::size_t>(model.topology.nodes());
@@ -68,6 +69,24 @@ void validate(const Model &model) {
                     std::to_string(edges[e].to) + ", got (" + std::to_string(given.rows()) + ", " +
                     std::to_string(given.columns()) + ")");
     }
+}
+
+} // namespace
+
+void prepare(Model &model) {
+    validate(model);
+    model.levels = attainable_levels(model.losses);
+    for (const auto &row : model.losses) {
+        model.ranks.emplace_back();
+        for (const double loss : row) {
+            model.ranks.back().push_back(rank_of(model.levels, loss));
+        }
+    }
+    std::vector<Quantiser> quantisers;
+    for (const auto &edges : model.bin_edges) {
+        quantisers.emplace_back(edges);
+    }
+    model.quantisers = std::make_shared<const std::vector<Quantiser>>(std::move(quantisers));
 }
 
 } // namespace ttamer

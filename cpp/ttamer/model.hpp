@@ -1,11 +1,13 @@
 // What a solver reads: losses per state, transitions, costs.
 #pragma once
 
+#include "ttamer/quantiser.hpp"
 #include "ttamer/topology.hpp"
 #include "ttamer/transition.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace ttamer {
@@ -19,10 +21,16 @@ struct Model {
     std::vector<std::vector<float>> bin_edges;
     bool observed; // a consulted node's loss is seen: its signal is the loss itself
 
+    // What does not depend on the trade-off, worked out once by prepare.
+    std::vector<double> levels = {};                               // losses that can be attained, increasing
+    std::vector<std::vector<std::int32_t>> ranks = {};             // position of each state's loss among them
+    std::shared_ptr<const std::vector<Quantiser>> quantisers = {}; // one a node
+
     std::size_t states(std::int32_t node) const { return losses[static_cast<std::size_t>(node)].size(); }
 };
 
-// Throws std::invalid_argument that names the node or edge if anything does not fit.
-void validate(const Model &model);
+// Check a model whose tables are filled in, and complete it. Throws std::invalid_argument that names the node or edge
+// if anything does not fit.
+void prepare(Model &model);
 
 } // namespace ttamer

@@ -33,7 +33,8 @@ bool are_offsets(const std::vector<std::int32_t> &offsets, std::size_t count, st
 
 } // namespace
 
-Policy::Policy(PolicyTables tables) : tables_(std::move(tables)) {
+Policy::Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers)
+    : tables_(std::move(tables)), quantisers_(std::move(quantisers)) {
     check();
     build();
 }
@@ -51,7 +52,6 @@ void Policy::check() const {
             "levels: expected finite, strictly increasing values >= 0");
     check_states();
     check_intervals();
-    check_index();
 }
 
 void Policy::check_states() const {
@@ -88,7 +88,8 @@ void Policy::check_intervals() const {
             const auto where = " at node " + std::to_string(j);
             const std::span<const std::int32_t> uppers(t.interval_upper.data() + begin, end - begin);
             require(uppers.front() >= 0 && strictly_increasing(uppers) &&
-                        uppers.back() >= t.ranks[static_cast<std::size_t>(s)],
+                        uppers.back() >= t.ranks[static_cast<std::size_t>(s)] &&
+                        uppers.back() < static_cast<std::int32_t>(t.levels.size()),
                     "interval_upper: expected increasing ranks that cover the state" + where);
             for (auto k = begin; k < end; ++k) {
                 const auto next = t.interval_next[k];
@@ -100,16 +101,6 @@ void Policy::check_intervals() const {
     }
 }
 
-void Policy::check_index() const {
-    const auto &t = tables_;
-    if (t.index.empty() && t.index_offsets.empty()) {
-        return;
-    }
-    require(are_offsets(t.index_offsets, static_cast<std::size_t>(t.topology.nodes()), t.index.size()),
-            "index_offsets: expected increasing offsets into index");
-    require(all_finite(t.index), "index: expected finite values");
-}
-
 void Policy::build() {
     const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
     entries_.resize(tables_.ranks.size());
@@ -118,6 +109,13 @@ void Policy::build() {
         build_node(j);
     }
     build_edges();
+    if (!quantisers_) {
+        std::vector<Quantiser> built;
+        for (std::int32_t j = 0; j < this->nodes(); ++j) {
+            built.emplace_back(edges_of(j));
+        }
+        quantisers_ = std::make_shared<const std::vector<Quantiser>>(std::move(built));
+    }
 }
 
 void Policy::build_node(std::size_t node) {
@@ -141,7 +139,6 @@ void Policy::build_node(std::size_t node) {
         worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
     }
     const auto edges = edges_of(static_cast<std::int32_t>(node));
-    quantisers_.emplace_back(edges);
     worst_keys_.push_back(worst == begin ? 0 : order_key(edges[worst - begin - 1]));
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -33,8 +34,6 @@ struct PolicyTables {
     // With X the rank of the best loss so far, the first interval with X <= upper says what to do next.
     std::vector<std::int32_t> interval_upper;
     std::vector<std::int32_t> interval_next;
-    std::vector<double> index; // dynamic index, one (K_parent or 1) a node, concatenated; empty where there is none
-    std::vector<std::int32_t> index_offsets;
 };
 
 // What deciding reads of a state: 8 bytes, loaded together.
@@ -46,7 +45,8 @@ struct StateEntry {
 class Policy {
   public:
     // Throws std::invalid_argument that names the table if anything does not fit together.
-    explicit Policy(PolicyTables tables);
+    // Policies of one model share their quantisers; without them, they are built.
+    explicit Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers = nullptr);
 
     const PolicyTables &tables() const { return tables_; }
     const Topology &topology() const { return tables_.topology; }
@@ -61,7 +61,7 @@ class Policy {
         return {tables_.bin_edges.data() + begin, static_cast<std::size_t>(states(node) - 1)};
     }
 
-    const Quantiser &quantiser(std::int32_t node) const { return quantisers_[static_cast<std::size_t>(node)]; }
+    const Quantiser &quantiser(std::int32_t node) const { return (*quantisers_)[static_cast<std::size_t>(node)]; }
 
     // A key that falls into the node's worst state (largest loss, the lowest state among equals): what NaN counts as.
     std::uint32_t worst_key(std::int32_t node) const { return worst_keys_[static_cast<std::size_t>(node)]; }
@@ -98,14 +98,13 @@ class Policy {
     void check() const;
     void check_states() const;
     void check_intervals() const;
-    void check_index() const;
     void build();
     void build_node(std::size_t node);
     void build_edges();
 
     PolicyTables tables_;
     std::vector<StateEntry> entries_;
-    std::vector<Quantiser> quantisers_;
+    std::shared_ptr<const std::vector<Quantiser>> quantisers_;
     std::vector<std::uint32_t> worst_keys_;
     std::vector<std::int32_t> only_next_;
     std::vector<std::int32_t> only_previous_;

@@ -10,65 +10,85 @@ namespace ttamer {
 
 namespace {
 
+// kRows x kPanelWidth sums stay in registers while the panel streams by.
 constexpr std::size_t kRows = 4;
-constexpr std::size_t kWidth = 32;
 
-// kRows x kWidth sums held in registers while `panel` (inner x kWidth, packed) streams by.
-TTAMER_CLONES void multiply_panel(const double *left, std::size_t stride, std::size_t inner, const double *panel,
-                                  double *out, std::size_t out_stride) {
-    double sums[kRows][kWidth] = {};
+TTAMER_CLONES void multiply_rows(const double *const *rows, std::size_t inner, const double *panel, double *out) {
+    double sums[kRows][kPanelWidth] = {};
     for (std::size_t k = 0; k < inner; ++k) {
-        const double *values = panel + k * kWidth;
+        const double *values = panel + k * kPanelWidth;
         for (std::size_t i = 0; i < kRows; ++i) {
-            const double scale = left[i * stride + k];
-            for (std::size_t w = 0; w < kWidth; ++w) {
+            const double scale = rows[i][k];
+            for (std::size_t w = 0; w < kPanelWidth; ++w) {
                 sums[i][w] += scale * values[w];
             }
         }
     }
-    for (std::size_t i = 0; i < kRows; ++i) {
-        std::memcpy(out + i * out_stride, sums[i], kWidth * sizeof(double));
-    }
-}
-
-TTAMER_CLONES void add_scaled_loop(double scale, const double *values, std::size_t width, double *out) {
-    for (std::size_t k = 0; k < width; ++k) {
-        out[k] += scale * values[k];
-    }
+    std::memcpy(out, sums, sizeof(sums));
 }
 
 } // namespace
 
-void add_scaled(double scale, const double *values, std::size_t width, double *out) {
-    add_scaled_loop(scale, values, width, out);
+void multiply_panel(const double *const *rows, std::size_t count, std::size_t inner, const double *panel, double *out) {
+    std::size_t row = 0;
+    for (; row + kRows <= count; row += kRows) {
+        multiply_rows(rows + row, inner, panel, out + row * kPanelWidth);
+    }
+    if (row < count) { // a last group of less: the missing rows repeat the last one
+        const double *group[kRows];
+        double sums[kRows * kPanelWidth];
+        for (std::size_t i = 0; i < kRows; ++i) {
+            group[i] = rows[std::min(row + i, count - 1)];
+        }
+        multiply_rows(group, inner, panel, sums);
+        std::memcpy(out + row * kPanelWidth, sums, (count - row) * kPanelWidth * sizeof(double));
+    }
 }
 
 void multiply(const double *left, std::size_t rows, std::size_t inner, const double *right, std::size_t width,
               double *out) {
-    // Rows are padded to a multiple of kRows and columns to a multiple of kWidth, so that one kernel serves all.
-    const std::size_t padded = (rows + kRows - 1) / kRows * kRows;
-    std::vector<double> tail;
-    const std::size_t whole = rows / kRows * kRows;
-    if (whole < rows) {
-        tail.assign(kRows * inner, 0.0);
-        std::copy(left + whole * inner, left + rows * inner, tail.begin());
+    std::vector<const double *> starts(rows);
+    for (std::size_t i = 0; i < rows; ++i) {
+        starts[i] = left + i * inner;
     }
-    std::vector<double> panel(inner * kWidth);
-    double block[kRows * kWidth];
-    for (std::size_t begin = 0; begin < width; begin += kWidth) {
-        const std::size_t count = std::min(kWidth, width - begin);
+    std::vector<double> panel(inner * kPanelWidth);
+    std::vector<double> sums(rows * kPanelWidth);
+    for (std::size_t begin = 0; begin < width; begin += kPanelWidth) {
+        const std::size_t count = std::min(kPanelWidth, width - begin);
         for (std::size_t k = 0; k < inner; ++k) {
-            std::memcpy(panel.data() + k * kWidth, right + k * width + begin, count * sizeof(double));
-            std::fill(panel.begin() + static_cast<std::ptrdiff_t>(k * kWidth + count),
-                      panel.begin() + static_cast<std::ptrdiff_t>((k + 1) * kWidth), 0.0);
+            double *row = panel.data() + k * kPanelWidth;
+            std::fill(std::copy_n(right + k * width + begin, count, row), row + kPanelWidth, 0.0);
         }
-        for (std::size_t row = 0; row < padded; row += kRows) {
-            const double *source = row < whole ? left + row * inner : tail.data();
-            multiply_panel(source, inner, inner, panel.data(), block, kWidth);
-            for (std::size_t i = 0; i < std::min(kRows, rows - row); ++i) {
-                std::memcpy(out + (row + i) * width + begin, block + i * kWidth, count * sizeof(double));
-            }
+        multiply_panel(starts.data(), rows, inner, panel.data(), sums.data());
+        for (std::size_t i = 0; i < rows; ++i) {
+            std::memcpy(out + i * width + begin, sums.data() + i * kPanelWidth, count * sizeof(double));
         }
+    }
+}
+
+TTAMER_CLONES double dot(const double *a, const double *b, std::size_t count) {
+    // Separate sums: the compiler may not reorder one, and would add number by number.
+    constexpr std::size_t kSums = 32;
+    double sums[kSums] = {};
+    std::size_t k = 0;
+    for (; k + kSums <= count; k += kSums) {
+        for (std::size_t w = 0; w < kSums; ++w) {
+            sums[w] += a[k + w] * b[k + w];
+        }
+    }
+    double total = 0;
+    for (; k < count; ++k) {
+        total += a[k] * b[k];
+    }
+    for (const double sum : sums) {
+        total += sum;
+    }
+    return total;
+}
+
+TTAMER_CLONES void add_scaled(double scale, const double *values, std::size_t width, double *out) {
+    for (std::size_t k = 0; k < width; ++k) {
+        out[k] += scale * values[k];
     }
 }
 

@@ -1,4 +1,4 @@
-// Exact optimal policies. Formulas, conventions and names are those of python/ttamer/reference.py.
+// Exact optimal policies. Formulas, conventions and names are those of ttamer.reference.
 #pragma once
 
 #include "ttamer/model.hpp"
@@ -10,6 +10,9 @@
 
 namespace ttamer {
 
+// Costs in units of loss, so that minimising loss + weighted cost is minimising the trade-off.
+std::vector<double> weigh_costs(const Model &model, double tradeoff);
+
 // The dynamic index of every node of a line or forest and the value, in units of loss.
 struct Surrogates {
     std::vector<std::vector<double>> index; // one (K_parent or 1) a node
@@ -19,13 +22,22 @@ struct Surrogates {
 Surrogates solve_forest(const Model &model, const std::vector<double> &weighted_costs,
                         double outside = std::numeric_limits<double>::infinity());
 
-// Backward induction over the attainable losses. Rows are states of a node; columns are ranks of the best loss so far
-// and, last, infinity. Without recall nothing is carried, and infinity is the only column.
+// What to do in each state of a node, by rank of the best loss so far; equal neighbours are merged.
+struct Interval {
+    std::int32_t upper;
+    std::int32_t next;
+};
+
+struct StateIntervals {
+    std::vector<std::size_t> ends; // of each state's intervals
+    std::vector<Interval> intervals;
+};
+
+// Backward induction over the attainable losses, with or without recall.
 struct Induction {
-    double value;
+    double value; // in units of loss
     std::int32_t first_node;
-    std::vector<Matrix> best;                      // value of the best successor, infinity where there is none
-    std::vector<std::vector<std::int32_t>> choice; // that successor, row-major as best; kStop where there is none
+    std::vector<StateIntervals> intervals; // one a node
 };
 
 Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs, bool recall);

@@ -7,6 +7,13 @@
 
 namespace ttamer {
 
+namespace {
+
+// Share of non-zeros up to which walking them beats the dense product, which does several a cycle.
+constexpr double kSparseUpTo = 0.15;
+
+} // namespace
+
 Transition Transition::dense(std::size_t rows, std::size_t columns, std::vector<double> values) {
     Transition transition(rows, columns);
     transition.dense_ = std::move(values);
@@ -36,12 +43,15 @@ Transition Transition::counted(const Counts &counts, std::span<const std::int64_
     for (const auto count : marginal) {
         transition.marginal_.push_back(static_cast<double>(count) / sum);
     }
+    if (transition.weights_.size() > kSparseUpTo * static_cast<double>(transition.rows_ * transition.columns_)) {
+        return dense(transition.rows_, transition.columns_, transition.to_dense().values);
+    }
     return transition;
 }
 
 Matrix Transition::times(const Matrix &ahead) const {
     Matrix out(rows_, ahead.columns);
-    if (!dense_.empty()) {
+    if (is_dense()) {
         multiply(dense_.data(), rows_, columns_, ahead.values.data(), ahead.columns, out.values.data());
         return out;
     }
@@ -59,12 +69,30 @@ Matrix Transition::times(const Matrix &ahead) const {
     return out;
 }
 
+std::vector<double> Transition::times(const std::vector<double> &ahead) const {
+    std::vector<double> out(rows_);
+    const double shared = dot(marginal_.data(), ahead.data(), marginal_.size());
+    for (std::size_t row = 0; row < rows_; ++row) {
+        if (is_dense()) {
+            out[row] = dot(dense_row(row), ahead.data(), columns_);
+            continue;
+        }
+        const auto entries = counted_row(row);
+        double sum = entries.rest * shared;
+        for (std::size_t k = 0; k < entries.indices.size(); ++k) {
+            sum += entries.weights[k] * ahead[static_cast<std::size_t>(entries.indices[k])];
+        }
+        out[row] = sum;
+    }
+    return out;
+}
+
 Matrix Transition::transposed_times(const Matrix &mass) const {
     Matrix out(columns_, mass.columns);
     Matrix shared(1, mass.columns);
     for (std::size_t s = 0; s < mass.rows; ++s) {
         const std::size_t row = rows_ == 1 ? 0 : s;
-        if (!dense_.empty()) {
+        if (is_dense()) {
             for (std::size_t column = 0; column < columns_; ++column) {
                 add_scaled(dense_[row * columns_ + column], mass.row(s), mass.columns, out.row(column));
             }
@@ -84,7 +112,7 @@ Matrix Transition::transposed_times(const Matrix &mass) const {
 
 Matrix Transition::to_dense() const {
     Matrix out(rows_, columns_);
-    if (!dense_.empty()) {
+    if (is_dense()) {
         out.values = dense_;
         return out;
     }

@@ -29,14 +29,32 @@ class Transition {
     // values: rows x columns, non-negative, each row summing to 1.
     static Transition dense(std::size_t rows, std::size_t columns, std::vector<double> values);
     // P = D F + (I - D) 1 marginal^T, with F the row frequencies and D = diag(row count / (row count + strength)).
-    // It stays in this form: a product costs as many steps a column as there are counts.
+    // Where few of the counts are not 0 it stays in this form: a product costs as many steps a column as those.
     static Transition counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength);
+
+    // One row of a counted matrix: P[s, indices[k]] is weights[k], plus `rest` times the marginal everywhere.
+    struct CountedRow {
+        std::span<const std::int32_t> indices;
+        std::span<const double> weights;
+        double rest;
+    };
+
+    bool is_dense() const { return !dense_.empty(); }
+    const double *dense_row(std::size_t row) const { return dense_.data() + row * columns_; }
+    std::span<const double> marginal() const { return marginal_; }
+    CountedRow counted_row(std::size_t row) const {
+        const auto begin = static_cast<std::size_t>(offsets_[row]);
+        const auto count = static_cast<std::size_t>(offsets_[row + 1]) - begin;
+        return {{indices_.data() + begin, count}, {weights_.data() + begin, count}, rest_[row]};
+    }
 
     std::size_t rows() const { return rows_; }
     std::size_t columns() const { return columns_; }
 
     // P times ahead. One row stands for any number of equal ones: the caller broadcasts.
     Matrix times(const Matrix &ahead) const;
+    // P times one value a state.
+    std::vector<double> times(const std::vector<double> &ahead) const;
     // The transpose of P times mass, which may have more rows than a P of one row.
     Matrix transposed_times(const Matrix &mass) const;
     Matrix to_dense() const;

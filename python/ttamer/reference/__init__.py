@@ -9,10 +9,18 @@ trade-off, only the weighted costs do.
 """
 
 from ttamer.reference.decide import Request, decide, replay
-from ttamer.reference.fitting import quantile_edges, state_losses, states, transition, worst_state
+from ttamer.reference.fitting import (
+    curve_fits,
+    platt_losses,
+    quantile_edges,
+    state_losses,
+    states,
+    transition,
+    worst_state,
+)
 from ttamer.reference.graph import ROOT, STOP, costliest_path, successors
 from ttamer.reference.index import Steps, surrogates
-from ttamer.reference.levels import SNAP, snap, snap_tolerance
+from ttamer.reference.levels import SNAP, snap_tolerance
 from ttamer.reference.policy import Tables, solve
 from ttamer.reference.walk import Induction, induction
 
@@ -25,11 +33,12 @@ __all__ = [
     "Steps",
     "Tables",
     "costliest_path",
+    "curve_fits",
     "decide",
     "induction",
+    "platt_losses",
     "quantile_edges",
     "replay",
-    "snap",
     "snap_tolerance",
     "solve",
     "state_losses",

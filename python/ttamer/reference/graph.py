@@ -35,10 +35,10 @@ def last_first(topology: Topology) -> list[int]:
 
 def costliest_path(topology: Topology, costs: Floats) -> float:
     """Cost of the costliest walk from the root: what costs are divided by, unless told otherwise; 1 if that is 0."""
-    ahead = np.zeros(topology.nodes)
+    ahead = [0.0] * topology.nodes
     for i in last_first(topology):
-        ahead[i] = max((costs[e] + ahead[j] for j, e in successors(topology, i)), default=0.0)
-    longest = max(float(costs[e] + ahead[j]) for j, e in successors(topology, ROOT))
+        ahead[i] = max((float(costs[e]) + ahead[j] for j, e in successors(topology, i)), default=0.0)
+    longest = max(float(costs[e]) + ahead[j] for j, e in successors(topology, ROOT))
     return longest if longest > 0 else 1.0
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ttamer.reference.graph import STOP
 from ttamer.reference.index import surrogates
-from ttamer.reference.levels import snap, snap_tolerance
+from ttamer.reference.levels import snap_tolerance
 from ttamer.reference.walk import Induction, induction
 
 if TYPE_CHECKING:
@@ -67,36 +67,13 @@ def solve(
     weighted = costs * ((1 - tradeoff) / tradeoff / cost_scale)
     levels = np.unique(np.concatenate(losses))
     solved = induction(topology, losses, transitions, weighted, recall)
-    if recall and topology.kind == "line":
-        exact, value = surrogates(topology, losses, transitions, weighted)
-        index = snap(levels, exact)
-        all_levels = np.unique(np.concatenate([levels, *index]))
-        ranks = [np.searchsorted(all_levels, row) for row in losses]
-        intervals = _index_intervals(ranks, [np.searchsorted(all_levels, row) for row in index])
-        return Tables(topology, recall, tradeoff * value, 0, all_levels, ranks, intervals, index)
     ranks = [np.searchsorted(levels, row) for row in losses]
     intervals = [
         [_envelope(solved, levels, i, s, int(ranks[i][s]), recall) for s in range(len(losses[i]))]
         for i in range(topology.nodes)
     ]
-    return Tables(topology, recall, tradeoff * solved.value, solved.first_node, levels, ranks, intervals, None)
-
-
-def _index_intervals(ranks: list[Integers], index_ranks: list[Integers]) -> list[list[list[tuple[int, int]]]]:
-    """Intervals of a line: stop up to the rank of the next node's index. X is at most the state's own rank."""
-    table: list[list[list[tuple[int, int]]]] = []
-    for i, row in enumerate(ranks):
-        if i + 1 == len(ranks):
-            table.append([[(int(own), STOP)] for own in row])
-            continue
-        thresholds = np.broadcast_to(index_ranks[i + 1], row.shape)
-        table.append(
-            [
-                [(int(own), STOP)] if own <= upper else [(int(upper), STOP), (int(own), i + 1)]
-                for own, upper in zip(row, thresholds, strict=True)
-            ]
-        )
-    return table
+    index = surrogates(topology, losses, transitions, weighted)[0] if recall and topology.kind == "line" else None
+    return Tables(topology, recall, tradeoff * solved.value, solved.first_node, levels, ranks, intervals, index)
 
 
 def _envelope(solved: Induction, levels: Floats, i: int, s: int, own: int, recall: bool) -> list[tuple[int, int]]:

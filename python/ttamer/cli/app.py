@@ -1,0 +1,250 @@
+"""The commands: each reads its input, calls the package once, and prints tables or JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import ttamer
+from ttamer import compare, demo, plots
+from ttamer.cli.demo_tables import print_demo
+from ttamer.cli.output import console, print_json, steps
+from ttamer.cli.policy_tables import policy_dict, print_policy
+from ttamer.cli.tables import model_dict, print_evaluation, print_model, print_points
+
+app = typer.Typer(
+    name="ttamer",
+    help="Optimal early-exit policies for cascades of models: recorded traces in, a serving policy out.",
+    epilog="Start with: ttamer demo",
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Typer brings its own copy of click or uses the installed one, depending on its version: what it raises for wrong
+# usage is found through a class that both export.
+_UsageError: type[Exception] = next(
+    kind for kind in reversed(typer.BadParameter.__mro__) if hasattr(kind, "format_message")
+)
+
+TracesFile = Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, as Traces.save writes them (.npz).")]
+PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy, as Policy.save writes it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+Every = Annotated[bool, typer.Option("--all", help="Print every line of long tables.")]
+Bins = Annotated[int, typer.Option("--bins", help="Most states a node may have.")]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; whatever is wrong with the input is one line on stderr, and exit code 2."""
+    try:
+        code = typer.main.get_command(app).main(
+            args=list(arguments) or ["--help"], prog_name="ttamer", standalone_mode=False
+        )
+    except _UsageError as error:
+        return _fail(_usage(error))
+    except typer.Abort:
+        return 130
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ValueError, ImportError, NotImplementedError) as error:
+        return _fail(str(error))
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print("ttamer:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _usage(error: Any) -> str:
+    command = getattr(getattr(error, "ctx", None), "command_path", "ttamer")
+    return f"{error.format_message()} (see: {command} --help)"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ttamer {ttamer.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("demo", epilog="Example: ttamer demo")
+def _demo(json: Json = False) -> None:
+    """Fit the bundled workload and compare the policies with what people use today.
+
+    Writes front.png and policy.safetensors into the current folder, over those of an earlier run, and prints the lines
+    of Python that serve the policy. Needs no other input, and a few seconds.
+    """
+    _check_folders(Path(demo.PICTURE), Path(demo.POLICY))
+    with steps(len(demo.STEPS)) as begin:
+        result = demo.run(progress=begin)
+    if json:
+        print_json(result.as_dict())
+    else:
+        print_demo(console(), result)
+
+
+@app.command("fit", epilog="Example: ttamer fit calibration.npz --tradeoff 0.9 --policy policy.safetensors")
+def _fit(
+    traces: TracesFile,
+    bins: Bins = 64,
+    output: Annotated[Path, typer.Option("--output", help="Where the model goes.")] = Path("model.safetensors"),
+    tradeoff: Annotated[
+        float | None, typer.Option("--tradeoff", help="Weight of the loss in (0, 1], for --policy. [default: 0.8]")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Also solve, and write the policy there.")] = None,
+    recall: Annotated[
+        str | None,
+        typer.Option(
+            "--recall",
+            help="For --policy: 'observed' answers with the best node consulted, 'none' with the last, 'auto' picks "
+            "'observed' if losses are seen in service. [default: auto]",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Estimate a model from recorded traces; with --policy also solve it for a trade-off."""
+    if policy is None and (tradeoff is not None or recall is not None):
+        raise ValueError(f"{'--recall' if tradeoff is None else '--tradeoff'}: expected together with --policy FILE")
+    _check_folders(output, policy)
+    with steps(3) as begin:
+        begin("read")
+        recorded = ttamer.Traces.load(traces)
+        begin("fit")
+        model = ttamer.fit(recorded, bins=bins)
+        begin("solve and write")
+        solved = None
+        if policy is not None:
+            solved = ttamer.solve(model, 0.8 if tradeoff is None else tradeoff, recall or "auto")
+        model.save(output)
+        written = {"model": str(output)}
+        if solved is not None and policy is not None:
+            solved.save(policy)
+            written["policy"] = str(policy)
+    if json:
+        print_json({**model_dict(model), "files": written, "solved": None if solved is None else _summary(solved)})
+        return
+    out = console()
+    print_model(out, model)
+    for kind, name in written.items():
+        out.print(f"wrote the {kind} to {name}", soft_wrap=True)
+    if policy is not None:
+        out.print(f"look at it with: ttamer show {policy}", soft_wrap=True)
+
+
+@app.command("evaluate", epilog="Example: ttamer evaluate policy.safetensors test.npz")
+def _evaluate(policy: PolicyFile, traces: TracesFile, json: Json = False) -> None:
+    """Replay a policy over recorded traces and compare it with the full model.
+
+    Use traces of requests that the policy was not fitted on.
+    """
+    with steps(2) as begin:
+        begin("read")
+        loaded, recorded = ttamer.Policy.load(policy), ttamer.Traces.load(traces)
+        begin("replay")
+        report = ttamer.evaluate(loaded, recorded)
+    if json:
+        print_json(report.as_dict())
+    else:
+        print_evaluation(console(), report, f"{policy.name} on {report.requests} requests of {traces.name}")
+
+
+@app.command("frontier", epilog="Example: ttamer frontier calibration.npz --test test.npz --plot front.png")
+def _frontier(
+    traces: TracesFile,
+    test: Annotated[Path | None, typer.Option("--test", help="Also measure every policy on these traces.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the front there (.png, .svg, .pdf).")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write one policy a point into this new or empty folder.")
+    ] = None,
+    bins: Bins = 16,
+    every: Every = False,
+    json: Json = False,
+) -> None:
+    """Sweep the trade-off: the policies that no other one beats in both cost and error.
+
+    The front is that of TRACES, on which the model is fitted; figures to quote are those of --test.
+    """
+    _check_folders(plot, save)
+    if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
+        raise ValueError(f"--save: expected a new or empty folder, got {save}")
+    with steps(4) as begin:
+        begin("read")
+        recorded = ttamer.Traces.load(traces)
+        held_out = None if test is None else ttamer.Traces.load(test)
+        begin("sweep")
+        front = ttamer.frontier(recorded, bins=bins)
+        points = [
+            {"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points
+        ]
+        begin("test")
+        if held_out is not None:
+            for point, row in zip(front.points, points, strict=True):
+                replay = point.policy.replay(held_out)
+                row |= {"test_cost": replay.mean_cost, "test_error": replay.error}
+        begin("write")
+        if plot is not None:
+            drawn = front if held_out is None else [compare.curve_of_front(front, recorded, held_out)]
+            plots.front(drawn, plot)
+        files = [] if save is None else _save_points(front, save)
+    if json:
+        print_json(
+            {"unit": front.unit, "rows": len(recorded), "points": points, "plot": plot and str(plot), "files": files}
+        )
+        return
+    out = console()
+    print_points(out, points, front.unit, f"front of {traces.name}", every)
+    if plot is not None:
+        out.print(f"drew {plot}", soft_wrap=True)
+    if files:
+        out.print(f"wrote {len(files)} policies, {files[0]} to {files[-1]}", soft_wrap=True)
+
+
+@app.command("show", epilog="Example: ttamer show policy.safetensors --all")
+def _show(policy: PolicyFile, every: Every = False, json: Json = False) -> None:
+    """Print a policy: its nodes, and what it does in each state.
+
+    By default neighbouring states that act alike share a line; --all prints each. The best loss is the expected loss
+    of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
+    it. Visits and stops are shares of requests expected under the model.
+    """
+    loaded = ttamer.Policy.load(policy)
+    if json:
+        print_json(policy_dict(loaded))
+    else:
+        print_policy(console(), loaded, policy.name, every)
+
+
+def _check_folders(*paths: Path | None) -> None:
+    """Find out before any work that a file cannot be written."""
+    for path in paths:
+        if path is not None and not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+            raise ValueError(f"{path}: expected a path in an existing folder that can be written to")
+
+
+def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    files = []
+    for k, point in enumerate(front.points):
+        path = folder / f"policy-{k:03d}.safetensors"
+        point.policy.save(path)
+        files.append(str(path))
+    return files
+
+
+def _summary(policy: ttamer.Policy) -> dict[str, Any]:
+    names = ("tradeoff", "recall", "value", "first_node", "expected_cost")
+    return {name: getattr(policy, name) for name in names}

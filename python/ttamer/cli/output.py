@@ -1,0 +1,93 @@
+"""What all commands share: where text goes, numbers as text, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+
+def console() -> Console:
+    """Tables and sentences, on stdout."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON document on stdout; infinities are null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def table(*columns: str, text: int = 1) -> Table:
+    """A table whose first `text` columns are text, and the others numbers, set right."""
+    made = Table(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
+    for k, column in enumerate(columns):
+        made.add_column(column, justify="left" if k < text else "right", no_wrap=k >= text)
+    return made
+
+
+def print_table(out: Console, title: str, rows: Table) -> None:
+    """A table under its title."""
+    out.print(Text(title, style="bold"), soft_wrap=True)
+    out.print(rows)
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"
+
+
+def share(value: float) -> str:
+    """A percentage with one digit."""
+    return f"{value:.1%}"
+
+
+def in_unit(name: str, unit: str) -> str:
+    """A column's name with its unit, if there is one."""
+    return f"{name}, {unit}" if unit else name
+
+
+def span(low: float, high: float, write: Callable[[float], str] = number) -> str:
+    """One number, or the two ends of a range that differ as written."""
+    first, last = write(low), write(high)
+    return first if first == last else f"{first}..{last}"
+
+
+@contextmanager
+def steps(total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr that leaves nothing behind; call the function with each step's name as it begins.
+
+    Where stderr is no terminal nothing is written: a log has no use for a bar.
+    """
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("", total=total)
+        done = count()
+        yield lambda step: progress.update(task, completed=next(done), description=step)

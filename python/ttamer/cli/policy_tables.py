@@ -1,0 +1,210 @@
+"""What ``show`` prints: a policy as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from ttamer.cli.output import in_unit, number, print_table, share, span, table
+from ttamer.policy import Policy
+
+STOP = -1
+ROOT = -1
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of a node.
+
+    Attributes
+    ----------
+    number : int
+    low, high : float
+        Signals in the state are at least `low` and below `high`.
+    loss : float
+        Expected loss of answering here.
+    index : dict of int to float
+        Dynamic index of each node that may follow, in this state; empty where it is not defined.
+    actions : list of (float, int)
+        As `Policy.actions`.
+    visits, stops : float
+        Probability of a request to be found in the state, and to stop in it, under the model.
+    """
+
+    number: int
+    low: float
+    high: float
+    loss: float
+    index: dict[int, float]
+    actions: list[tuple[float, int]]
+    visits: float
+    stops: float
+
+
+def states(policy: Policy, node: int) -> list[State]:
+    """All states of a node."""
+    ends = [-np.inf, *policy.bin_edges(node).tolist(), np.inf]
+    rows = zip(
+        policy.losses(node).tolist(),
+        policy.actions(node),
+        policy.expected_visits[node].tolist(),
+        policy.expected_stops[node].tolist(),
+        strict=True,
+    )
+    indices = _indices(policy, node)
+    return [
+        State(
+            number=k,
+            low=ends[k],
+            high=ends[k + 1],
+            loss=loss,
+            index={child: float(values[min(k, len(values) - 1)]) for child, values in indices.items()},
+            actions=actions,
+            visits=visits,
+            stops=stops,
+        )
+        for k, (loss, actions, visits, stops) in enumerate(rows)
+    ]
+
+
+def policy_dict(policy: Policy) -> dict[str, Any]:
+    """A policy for JSON, every state of every node."""
+    topology = policy.topology
+    edges = zip(topology.edges.tolist(), policy.costs.tolist(), strict=True)
+    return {
+        "topology": topology.kind,
+        "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
+        "tradeoff": policy.tradeoff,
+        "recall": policy.recall,
+        "value": policy.value,
+        "expected_cost": policy.expected_cost,
+        "cost_scale": policy.cost_scale,
+        "unit": policy.unit,
+        "first_node": policy.first_node,
+        "first_index": {node: float(values[0]) for node, values in _indices(policy, ROOT).items()},
+        "nodes": [_node_dict(policy, node) for node in range(topology.nodes)],
+    }
+
+
+def print_policy(console: Console, policy: Policy, title: str, every: bool) -> None:
+    """Summary, nodes, and the states of each node: neighbours that act alike in one line, unless every one is asked."""
+    facts = table("", "", text=2)
+    kind = policy.topology.kind
+    facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
+    facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
+    answer = "the last node answers" if policy.recall == "none" else "the best node consulted answers"
+    facts.add_row("recall", f"{policy.recall}: {answer}")
+    facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
+    facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
+    for node, values in _indices(policy, ROOT).items():
+        facts.add_row(f"index of node {node}", number(float(values[0])))
+    print_table(console, title, facts)
+    console.print()
+    print_table(console, "nodes", _node_table(policy))
+    console.print()
+    for node in range(policy.topology.nodes):
+        rows = states(policy, node)
+        groups = [[row] for row in rows] if every else list(_alike(rows))
+        print_table(console, f"node {node} ({len(rows)} states)", _state_table(groups))
+        console.print()
+    notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
+    if policy.recall == "observed":
+        notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
+    for note in notes:
+        console.print(note, style="dim")
+
+
+def _indices(policy: Policy, parent: int) -> dict[int, npt.NDArray[np.float64]]:
+    """Dynamic index of the nodes after `parent`, by its state; none where it is not defined."""
+    children = [j for i, j in policy.topology.edges.tolist() if i == parent]
+    try:
+        return {child: policy.index(child) for child in children}
+    except ValueError:
+        return {}
+
+
+def _node_dict(policy: Policy, node: int) -> dict[str, Any]:
+    return {
+        "node": node,
+        "visits": float(policy.expected_visits[node].sum()),
+        "stops": float(policy.expected_stops[node].sum()),
+        "states": [
+            {
+                "state": state.number,
+                "signal_from": state.low,
+                "signal_below": state.high,
+                "loss": state.loss,
+                "index": state.index,
+                "actions": [{"best_loss_up_to": upper, "next": following} for upper, following in state.actions],
+                "visits": state.visits,
+                "stops": state.stops,
+            }
+            for state in states(policy, node)
+        ],
+    }
+
+
+def _node_table(policy: Policy) -> Table:
+    rows = table("node", in_unit("cost", policy.unit), "states", "expected visits", "expected stops")
+    edges, costs = policy.topology.edges, policy.costs
+    for node in range(policy.topology.nodes):
+        into = costs[edges[:, 1] == node]
+        visits, stops = policy.expected_visits[node], policy.expected_stops[node]
+        rows.add_row(str(node), span(into.min(), into.max()), str(len(visits)), share(visits.sum()), share(stops.sum()))
+    return rows
+
+
+def _state_table(groups: list[list[State]]) -> Table:
+    children = list(groups[0][0].index)
+    made = table("states", "signal >=", "does", "expected loss", *(f"index of {j}" for j in children), text=3)
+    made.add_column("visits", justify="right", no_wrap=True)
+    made.add_column("stops", justify="right", no_wrap=True)
+    made.padding = (0, 1, 0, 0)
+    for group in groups:
+        made.add_row(
+            span(group[0].number, group[-1].number, str),
+            f"{group[0].low:.7g}",
+            _does(group),
+            _range(state.loss for state in group),
+            *(_range(state.index[child] for state in group) for child in children),
+            share(sum(state.visits for state in group)),
+            share(sum(state.stops for state in group)),
+        )
+    return made
+
+
+def _alike(rows: list[State]) -> Iterator[list[State]]:
+    """Runs of states that do the same, whatever the losses at which they change their mind."""
+    for _, group in groupby(rows, key=lambda state: [action[1] for action in state.actions]):
+        yield list(group)
+
+
+def _does(group: list[State]) -> str:
+    """What the states of a group do, by the best loss so far: ``stop <= 0.01..0.02, else 3``."""
+    first = group[0].actions
+    if len(first) == 1:
+        return "stop" if first[0][1] == STOP else f"consult {first[0][1]}"
+    parts = []
+    for k, (_, following) in enumerate(first[:-1]):
+        # With one node to go to, the limit is its index, or the largest attainable loss below: the same decisions.
+        known = following == STOP and len(group[0].index) == 1
+        limit = "index" if known else _range(state.actions[k][0] for state in group)
+        parts.append(f"{_verb(following)} <= {limit}")
+    return ", ".join([*parts, f"else {_verb(first[-1][1])}"])
+
+
+def _verb(following: int) -> str:
+    return "stop" if following == STOP else str(following)
+
+
+def _range(values: Iterable[float]) -> str:
+    """Three digits, so that a table with ranges of losses and indices fits 80 columns."""
+    listed = list(values)
+    return span(min(listed), max(listed), lambda value: f"{value:.3g}")

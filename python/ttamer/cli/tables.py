@@ -1,0 +1,73 @@
+"""What ``fit``, ``evaluate`` and ``frontier`` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ttamer.cli.output import in_unit, number, print_table, share, span, table
+from ttamer.evaluate import Evaluation
+from ttamer.model import CascadeModel
+
+FEW = 12
+"""Points of a front that are printed unless all are asked for."""
+
+
+def model_dict(model: CascadeModel) -> dict[str, Any]:
+    """A model for JSON."""
+    return {
+        "topology": model.topology.kind,
+        "nodes": model.topology.nodes,
+        "requests": model.requests,
+        "states": [len(losses) for losses in model.losses],
+        "losses": [losses.tolist() for losses in model.losses],
+        "cost_scale": model.cost_scale,
+        "unit": model.unit,
+    }
+
+
+def print_model(console: Console, model: CascadeModel) -> None:
+    """Nodes of a fitted model."""
+    kind = f"{model.topology.kind} of {model.topology.nodes} nodes, {model.requests} requests"
+    nodes = table("node", "states", "expected loss")
+    for node, losses in enumerate(model.losses):
+        nodes.add_row(str(node), str(len(losses)), span(losses.min(), losses.max()))
+    print_table(console, kind, nodes)
+
+
+def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
+    """A policy against the full model, and where its requests stop."""
+    both = table("", "policy", "full model")
+    both.add_row("error", f"{report.error:.4f}", f"{report.full_error:.4f}")
+    both.add_row(in_unit("mean cost", report.unit), number(report.mean_cost), number(report.full_cost))
+    both.add_row(in_unit("median cost", report.unit), number(report.p50_cost), number(report.full_cost))
+    both.add_row(in_unit("95th percentile", report.unit), number(report.p95_cost), number(report.full_cost))
+    if report.full_cost > 0:
+        both.add_row("cost saved", share(1 - report.mean_cost / report.full_cost), share(0.0))
+    both.add_row("recalled an earlier answer", share(report.recall_rate), share(0.0))
+    print_table(console, title, both)
+    console.print()
+    nodes = table("node", "stop here", "answered by it")
+    for node, (stops, answers) in enumerate(zip(report.stops, report.answers, strict=True)):
+        nodes.add_row(str(node), share(stops), share(answers))
+    print_table(console, "where requests end", nodes)
+
+
+def print_points(console: Console, points: list[dict[str, Any]], unit: str, title: str, every: bool) -> None:
+    """Points of a front; a few, evenly spread, unless every one is asked for."""
+    tested = "test_cost" in points[0]
+    columns = ["tradeoff", in_unit("cost", unit), "error"]
+    columns += [in_unit("test cost", unit), "test error"] if tested else []
+    shown = list(range(len(points)))
+    if not every and len(points) > FEW:
+        shown = np.linspace(0, len(points) - 1, FEW).round().astype(int).tolist()
+        title += f" ({len(shown)} of {len(points)} points; --all prints the others)"
+    rows = table("point", *columns)
+    for k in shown:
+        point = points[k]
+        cells = [f"{point['tradeoff']:.4f}", number(point["cost"]), f"{point['error']:.4f}"]
+        cells += [number(point["test_cost"]), f"{point['test_error']:.4f}"] if tested else []
+        rows.add_row(str(k), *cells)
+    print_table(console, title, rows)

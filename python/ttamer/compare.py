@@ -1,0 +1,345 @@
+"""Comparing methods that trade cost for error, fairly: chosen on calibration rows, judged on test rows.
+
+Every method brings settings: policies of a sweep, thresholds, values of patience. The lower convex hull of
+(mean cost, error) on the *calibration* rows says which settings are used, and in which order; two neighbours
+may be mixed request by request. The same settings evaluated on the *test* rows trace a polyline, and methods
+are compared along these polylines, at matched error or at matched budget. Nothing about a method is chosen on
+the rows it is judged on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer import _checks, baselines
+from ttamer.baselines import Setting
+from ttamer.evaluate import Replay
+from ttamer.frontier import Front
+from ttamer.traces import Traces
+
+Floats = npt.NDArray[np.float64]
+Walk = Callable[[Traces], Replay]
+
+MOST_SETTINGS = 120
+"""Settings a method may bring besides "always the first node": more is a finer search than its rivals had."""
+
+TOLERANCE = 1e-12
+"""Errors closer than this are equal: sums of the same losses in another order differ in their last bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What every setting of a method costs and loses on every row.
+
+    Parameters
+    ----------
+    name : str
+        Of the method.
+    settings : tuple of P str
+        What each setting is called.
+    calibration_cost, calibration_loss : (P, N) float64
+        Cost and loss of each calibration row under each setting.
+    test_cost, test_loss : (P, M) float64
+        The same for the test rows; the same rows in the same order for all methods that are compared.
+    unit : str
+        Unit of the costs.
+
+    Raises
+    ------
+    ValueError
+        If there is no setting, or the shapes do not fit.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    calibration_cost: Floats
+    calibration_loss: Floats
+    test_cost: Floats
+    test_loss: Floats
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.settings)
+        if count == 0:
+            raise ValueError("settings: expected at least one, got none")
+        for part in ("calibration", "test"):
+            cost, loss = getattr(self, f"{part}_cost"), getattr(self, f"{part}_loss")
+            if cost.ndim != 2 or len(cost) != count or cost.shape[1] == 0:
+                raise ValueError(f"{part}_cost: expected ({count}, rows) float64, got {_checks.describe(cost)}")
+            _checks.check_shape(f"{part}_loss", loss, cost.shape, f"{cost.shape} float64 like {part}_cost")
+
+    @cached_property
+    def hull(self) -> npt.NDArray[np.intp]:
+        """(V,) : numbers of the usable settings, by rising cost and falling error on the calibration rows."""
+        return lower_hull(self.calibration_cost.mean(axis=1), self.calibration_loss.mean(axis=1))
+
+    @cached_property
+    def calibration_points(self) -> tuple[Floats, Floats]:
+        """Two (V,) float64 : mean cost and error of the usable settings on the calibration rows."""
+        return self.calibration_cost[self.hull].mean(axis=1), self.calibration_loss[self.hull].mean(axis=1)
+
+    @cached_property
+    def test_points(self) -> tuple[Floats, Floats]:
+        """Two (V,) float64 : mean cost and error of the usable settings on the test rows."""
+        return self.test_cost[self.hull].mean(axis=1), self.test_loss[self.hull].mean(axis=1)
+
+    def resampled_points(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Two (B, V) float64 : `test_points` of B resamples of the test rows, weights (B, M) from `resample`."""
+        rows = self.test_cost.shape[1]
+        if weights.ndim != 2 or weights.shape[1] != rows:
+            raise ValueError(f"weights: expected (B, {rows}) float64, got {_checks.describe(weights)}")
+        total = weights.sum(axis=1, keepdims=True)
+        return weights @ self.test_cost[self.hull].T / total, weights @ self.test_loss[self.hull].T / total
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two methods on the test rows, and how sure it is.
+
+    Attributes
+    ----------
+    value : float or None
+        None where one of the two has no value: an error level it does not reach.
+    low, high : float
+        Ends of the bootstrap interval; infinite where a method does not reach the level in too many resamples.
+    """
+
+    value: float | None
+    low: float
+    high: float
+
+    @property
+    def is_tie(self) -> bool:
+        """bool : whether the interval covers 0."""
+        return self.low <= 0.0 <= self.high
+
+
+# ---------------------------------------------------------------- building curves
+
+
+def curve_of_settings(name: str, settings: Sequence[Setting], calibration: Traces, test: Traces) -> Curve:
+    """Curve of a baseline, "always the first node" added.
+
+    Parameters
+    ----------
+    name : str
+    settings : sequence of Setting
+        At most `MOST_SETTINGS`, made from the calibration rows.
+    calibration, test : Traces
+
+    Raises
+    ------
+    ValueError
+        If there are too many settings, or the traces differ in topology or unit.
+    """
+    return _curve(name, [(setting.name, setting.replay) for setting in settings], calibration, test)
+
+
+def curve_of_front(front: Front, calibration: Traces, test: Traces, name: str = "ttamer") -> Curve:
+    """Curve of the policies of a front, made from the calibration rows; "always the first node" added.
+
+    Parameters and errors are those of `curve_of_settings`.
+    """
+    policies = [point.policy for point in front]
+    settings = [(f"tradeoff {policy.tradeoff:.6g}", policy.replay) for policy in policies]
+    return _curve(name, settings, calibration, test)
+
+
+def curve_of_replays(name: str, setting: str, calibration: Replay, test: Replay, unit: str = "") -> Curve:
+    """Curve of one setting alone, such as the full model: a point."""
+    return Curve(
+        name,
+        (setting,),
+        calibration.cost[None, :],
+        calibration.loss[None, :],
+        test.cost[None, :],
+        test.loss[None, :],
+        unit,
+    )
+
+
+def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces, test: Traces) -> Curve:
+    if len(settings) > MOST_SETTINGS:
+        raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
+    if (test.topology, test.unit) != (calibration.topology, calibration.unit):
+        raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
+    # On a line this is node 0; elsewhere the node that is cheapest to reach plays its part.
+    first = int(np.argmin(calibration.reach_costs))
+    walks: list[tuple[str, Walk]] = [*settings, (f"always node {first}", partial(baselines.fixed_node, node=first))]
+    on_calibration = [walk(calibration) for _, walk in walks]
+    on_test = [walk(test) for _, walk in walks]
+    return Curve(
+        name,
+        tuple(setting for setting, _ in walks),
+        np.stack([result.cost for result in on_calibration]),
+        np.stack([result.loss for result in on_calibration]),
+        np.stack([result.cost for result in on_test]),
+        np.stack([result.loss for result in on_test]),
+        calibration.unit,
+    )
+
+
+# ---------------------------------------------------------------- reading polylines
+
+
+def lower_hull(cost: Floats, error: Floats) -> npt.NDArray[np.intp]:
+    """Vertices of the lower convex hull, from the cheapest point to the most accurate.
+
+    Parameters
+    ----------
+    cost, error : (P,) float64
+
+    Returns
+    -------
+    (V,) intp
+        Cost rises and error falls strictly; of equal points the first, and none between two others on a line.
+    """
+    kept: list[int] = []
+    for point in np.lexsort((error, cost)).tolist():
+        if kept and error[point] >= error[kept[-1]]:
+            continue
+        while len(kept) > 1:
+            before, last = kept[-2], kept[-1]
+            fall = (error[last] - error[before]) * (cost[point] - cost[before])
+            if fall < (error[point] - error[before]) * (cost[last] - cost[before]):
+                break
+            kept.pop()
+        # A cheaper point of the same cost was sorted first, so only a rise of cost remains.
+        kept.append(point)
+    return np.array(kept, dtype=np.intp)
+
+
+def cost_at_error(curve: Curve, level: float) -> float | None:
+    """Test cost at which a method reaches an error level.
+
+    Goes along the test polyline, in the order of calibration cost, to the first point whose test error is at
+    most the level.
+
+    Returns
+    -------
+    float or None
+        In the curve's unit; None if the level is never reached.
+    """
+    cost, error = curve.test_points
+    found = _first_crossing(cost[None, :], error[None, :], np.array([[level]], dtype=np.float64))[0, 0]
+    return float(found) if np.isfinite(found) else None
+
+
+def error_at_cost(curve: Curve, budget: float) -> float:
+    """Test error of a method that may spend a budget.
+
+    Two neighbours on the calibration hull are mixed so that their mean cost on the *calibration* rows is the
+    budget; beyond the last one it is used alone.
+
+    Returns
+    -------
+    float
+        Mean loss on the test rows; 1 if the budget is below the cheapest setting.
+    """
+    return float(_mixed(curve, [budget], curve.test_points[1])[0])
+
+
+def _first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
+    """Cost where each polyline (B, V) first comes down to each of its levels (B or 1, L): (B, L), inf if never."""
+    reached = error[:, None, :] <= levels[:, :, None] + TOLERANCE
+    after = reached.argmax(axis=2)
+    before = np.maximum(after - 1, 0)
+    error_after, error_before = np.take_along_axis(error, after, 1), np.take_along_axis(error, before, 1)
+    cost_after, cost_before = np.take_along_axis(cost, after, 1), np.take_along_axis(cost, before, 1)
+    fall = error_before - error_after
+    share = np.where(fall > 0, (error_before - levels) / np.where(fall > 0, fall, 1.0), 1.0)
+    found = cost_before + np.clip(share, 0.0, 1.0) * (cost_after - cost_before)
+    return np.where(reached.any(axis=2), found, np.inf)
+
+
+def _mixed(curve: Curve, budgets: npt.ArrayLike, errors: Floats) -> Floats:
+    """Errors (..., L) of spending each budget, from those of the usable settings (..., V); 1 if it affords none."""
+    cost = curve.calibration_points[0]
+    wanted = np.asarray(budgets, dtype=np.float64)
+    shares = np.array([np.interp(wanted, cost, only) for only in np.eye(len(cost))])
+    return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ shares)
+
+
+# ---------------------------------------------------------------- paired bootstrap
+
+
+def resample(rows: int, resamples: int = 1000, seed: int = 0) -> Floats:
+    """How often each row is drawn in each bootstrap resample.
+
+    Use one result for all methods: the comparison is then paired, and what is common to them cancels.
+
+    Returns
+    -------
+    (resamples, rows) float64
+        Multinomial counts; every row of the result sums to `rows`.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.empty((resamples, rows))
+    for count in counts:
+        count[:] = np.bincount(generator.integers(0, rows, size=rows), minlength=rows)
+    return counts
+
+
+def resampled_costs(curve: Curve, levels: npt.ArrayLike, weights: Floats) -> Floats:
+    """`cost_at_error` of every resample.
+
+    Parameters
+    ----------
+    curve : Curve
+    levels : (L,) or (B, L) float
+        Error levels; with two axes, each resample has its own, such as the full model's error in it plus 0.01.
+    weights : (B, M) float64
+        From `resample`.
+
+    Returns
+    -------
+    (B, L) float64
+        Infinite where a level is not reached.
+    """
+    cost, error = curve.resampled_points(weights)
+    return _first_crossing(cost, error, np.atleast_2d(np.asarray(levels, dtype=np.float64)))
+
+
+def resampled_errors(curve: Curve, budgets: npt.ArrayLike, weights: Floats) -> Floats:
+    """`error_at_cost` of every resample.
+
+    Parameters
+    ----------
+    curve : Curve
+    budgets : (L,) float
+    weights : (B, M) float64
+        From `resample`.
+
+    Returns
+    -------
+    (B, L) float64
+    """
+    return _mixed(curve, budgets, curve.resampled_points(weights)[1])
+
+
+def difference(
+    ours: float | None, theirs: float | None, our_resamples: Floats, their_resamples: Floats, coverage: float = 0.9
+) -> Difference:
+    """A paired difference, ours minus theirs, with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    ours, theirs : float or None
+        On the test rows; None if not reached.
+    our_resamples, their_resamples : (B,) float64
+        The same of each resample, infinite if not reached. Where neither reaches, the two count as equal.
+    coverage : float
+        Of the interval, in (0, 1).
+    """
+    both = np.isinf(our_resamples) & np.isinf(their_resamples)
+    gaps = np.subtract(our_resamples, their_resamples, out=np.zeros_like(our_resamples), where=~both)
+    tail = (1 - coverage) / 2
+    # An order statistic, not an interpolation: the mean of a number and infinity would say nothing.
+    low, high = np.quantile(gaps, [tail, 1 - tail], method="inverted_cdf")
+    value = None if ours is None or theirs is None else ours - theirs
+    return Difference(value, float(low), float(high))

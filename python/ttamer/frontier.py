@@ -1,0 +1,169 @@
+"""The Pareto front of cost and error: one policy for each trade-off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._checks import as_array
+from ttamer.fit import fit
+from ttamer.model import CascadeModel
+from ttamer.policy import Policy, solve
+from ttamer.traces import Traces
+
+MOST_POINTS = 120
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One policy and what it did on the traces it was chosen on.
+
+    Attributes
+    ----------
+    cost : float
+        Mean cost, in the traces' unit.
+    error : float
+        Mean loss of the answers.
+    policy : Policy
+    """
+
+    cost: float
+    error: float
+    policy: Policy
+
+
+class Front(Sequence[FrontPoint]):
+    """Points of rising cost and falling error, none of which another one dominates."""
+
+    def __init__(self, points: Sequence[FrontPoint], unit: str = "") -> None:
+        self.points = tuple(points)
+        self.unit = unit
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @overload
+    def __getitem__(self, item: int) -> FrontPoint: ...
+    @overload
+    def __getitem__(self, item: slice) -> tuple[FrontPoint, ...]: ...
+    def __getitem__(self, item: int | slice) -> FrontPoint | tuple[FrontPoint, ...]:
+        return self.points[item]
+
+    def __iter__(self) -> Iterator[FrontPoint]:
+        return iter(self.points)
+
+    def __repr__(self) -> str:
+        first, last = self.points[0], self.points[-1]
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"Front({len(self)} points, cost {first.cost:.4g} to {last.cost:.4g}{unit}, "
+            f"error {first.error:.4f} to {last.error:.4f})"
+        )
+
+    def cheapest(self, max_error: float) -> FrontPoint:
+        """The cheapest point with at most this error.
+
+        Raises
+        ------
+        ValueError
+            If no point reaches it; the smallest error is named.
+        """
+        for point in self.points:
+            if point.error <= max_error:
+                return point
+        raise ValueError(f"max_error: no point reaches {max_error:g}, the smallest error is {self.points[-1].error:g}")
+
+    def best(self, max_cost: float) -> FrontPoint:
+        """The most accurate point with at most this mean cost.
+
+        Raises
+        ------
+        ValueError
+            If no point is that cheap; the smallest cost is named.
+        """
+        affordable = [point for point in self.points if point.cost <= max_cost]
+        if not affordable:
+            raise ValueError(
+                f"max_cost: no point costs at most {max_cost:g}, the cheapest costs {self.points[0].cost:g}"
+            )
+        return affordable[-1]
+
+
+def default_tradeoffs() -> npt.NDArray[np.float64]:
+    """Trade-offs from loss alone to cost alone, evenly spaced in log((1 - tradeoff) / tradeoff).
+
+    Returns
+    -------
+    (119,) float64
+    """
+    return 1 / (1 + np.geomspace(1e-3, 30, MOST_POINTS - 1))
+
+
+def frontier(
+    traces: Traces,
+    tradeoffs: npt.ArrayLike | None = None,
+    estimate: str = "auto",
+    *,
+    bins: int = 16,
+    model: CascadeModel | None = None,
+) -> Front:
+    """Sweep the trade-off and keep the policies on the Pareto front of the given traces.
+
+    Parameters
+    ----------
+    traces : Traces
+        Calibration requests: the model is fitted on them, and the points' cost and error are measured on them.
+        Evaluate the chosen policy on other requests.
+    tradeoffs : (T,) float, optional
+        Each in (0, 1], at most 120 after repeats are removed; by default `default_tradeoffs`.
+    estimate : {"auto", "signal"}
+        As for `fit`; "auto" is "signal".
+    bins : int
+        As for `fit`. Fewer than there: cross-validation on the recorded workloads prefers 16, slightly.
+    model : CascadeModel, optional
+        Use this model instead of fitting one.
+
+    Returns
+    -------
+    Front
+        At least one point.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+    if not isinstance(traces, Traces):
+        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    grid = default_tradeoffs() if tradeoffs is None else _grid(tradeoffs)
+    if grid.ndim != 1 or not len(grid) or len(grid) > MOST_POINTS:
+        raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {grid.shape}")
+    if estimate not in ("auto", "signal"):
+        raise ValueError(f"estimate: expected 'auto' or 'signal', got {estimate!r}")
+    if model is None:
+        model = fit(traces, bins=bins)
+    points = []
+    for tradeoff in grid:
+        policy = solve(model, float(tradeoff))
+        result = policy.replay(traces)
+        points.append(FrontPoint(result.mean_cost, result.error, policy))
+    return Front(_undominated(points), traces.unit)
+
+
+def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    if not np.size(tradeoffs):
+        return np.empty(0)
+    return np.unique(as_array("tradeoffs", tradeoffs, "numbers").astype(np.float64))
+
+
+def _undominated(points: list[FrontPoint]) -> list[FrontPoint]:
+    """Points in order of cost, each with a smaller error than all cheaper ones."""
+    kept: list[FrontPoint] = []
+    for point in sorted(points, key=lambda point: (point.cost, point.error)):
+        if not kept or point.error < kept[-1].error:
+            kept.append(point)
+    return kept
