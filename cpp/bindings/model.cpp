@@ -41,6 +41,10 @@ Counts counts_from_arrays(std::int32_t columns, py::handle offsets, py::handle i
 Counts count_checked(py::handle from, py::handle to, std::int32_t rows, std::int32_t columns) {
     const auto sources = span_of<std::int32_t>(from, "from_states", "(N,) int32");
     const auto targets = span_of<std::int32_t>(to, "to_states", "(N,) int32");
+    if (rows < 1 || columns < 1) {
+        throw std::invalid_argument("rows, columns: expected at least 1, got " + std::to_string(rows) + ", " +
+                                    std::to_string(columns));
+    }
     if (sources.size() != targets.size()) {
         throw std::invalid_argument("to_states: expected as many as from_states");
     }

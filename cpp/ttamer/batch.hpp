@@ -56,6 +56,7 @@ class Batch {
 
     std::size_t capacity() const { return position_.size(); }
     const Policy &policy() const { return *policy_; }
+    // Live: copy it before passing it back as rows or nodes.
     std::span<const std::int32_t> answer_node() const { return answer_; }
     std::span<const std::int32_t> next() const { return next_; }
     // Loss of each row's answer, in units of loss; infinity before anything is consulted.

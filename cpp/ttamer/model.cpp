@@ -3,6 +3,7 @@
 #include "ttamer/levels.hpp"
 
 #include <cmath>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -15,6 +16,12 @@ void require(bool holds, const std::string &message) {
     if (!holds) {
         throw std::invalid_argument(message);
     }
+}
+
+std::string shortest(double value) {
+    std::ostringstream text; // 0.5, where to_string says 0.500000
+    text << value;
+    return text.str();
 }
 
 bool finite_and_not_negative(const std::vector<double> &values) {
@@ -48,7 +55,7 @@ void validate(const Model &model) {
             "transitions: " + per(edges.size(), "edges", model.transitions.size()));
     require(finite_and_not_negative(model.costs), "costs: expected finite values >= 0");
     require(std::isfinite(model.cost_scale) && model.cost_scale > 0,
-            "cost_scale: expected a finite number > 0, got " + std::to_string(model.cost_scale));
+            "cost_scale: expected a finite number > 0, got " + shortest(model.cost_scale));
     for (std::size_t j = 0; j < nodes; ++j) {
         const auto name = "[" + std::to_string(j) + "]: ";
         require(!model.losses[j].empty(), "losses" + name + "expected at least one state");
@@ -76,6 +83,7 @@ void validate(const Model &model) {
 void prepare(Model &model) {
     validate(model);
     model.levels = attainable_levels(model.losses);
+    model.ranks.clear();
     for (const auto &row : model.losses) {
         model.ranks.emplace_back();
         for (const double loss : row) {

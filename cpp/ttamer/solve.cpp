@@ -21,7 +21,8 @@ std::vector<double> weigh_costs(const Model &model, double tradeoff) {
         cost *= weight;
         if (!std::isfinite(cost)) {
             std::ostringstream text;
-            text << "tradeoff: " << tradeoff << " is too small, costs would weigh infinitely more than losses";
+            text << "tradeoff: " << tradeoff << " with costs divided by " << model.cost_scale
+                 << " weighs costs infinitely more than losses";
             throw std::invalid_argument(text.str());
         }
     }

@@ -14,6 +14,9 @@ from ttamer.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
 
 
+MOST_STATES = 65_535
+
+
 def fit(
     traces: Traces,
     bins: int = 64,
@@ -35,7 +38,8 @@ def fit(
     traces : Traces
         Calibration requests.
     bins : int
-        Most states a node may have, at least 1; equal quantiles are merged.
+        Most states a node may have, 1 to 65535; equal quantiles are merged. Solving with recall takes memory for about
+        states x (states of all nodes) numbers.
     estimate : {"signal"}
         What the state of a node is made of.
     like : CascadeModel, optional
@@ -63,6 +67,8 @@ def fit(
     if not isinstance(traces, Traces):
         raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
     bins = whole("bins", bins, least=1)
+    if bins > MOST_STATES:
+        raise ValueError(f"bins: expected at most {MOST_STATES}, got {bins}")
     if estimate != "signal":
         raise ValueError(f"estimate: expected 'signal', got {estimate!r}")
     if like is not None:

@@ -140,8 +140,6 @@ def frontier(
     if not isinstance(traces, Traces):
         raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
     grid = default_tradeoffs() if tradeoffs is None else _grid(tradeoffs)
-    if grid.ndim != 1 or not len(grid) or len(grid) > MOST_POINTS:
-        raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {grid.shape}")
     if estimate not in ("auto", "signal"):
         raise ValueError(f"estimate: expected 'auto' or 'signal', got {estimate!r}")
     if model is None:
@@ -155,9 +153,11 @@ def frontier(
 
 
 def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    if not np.size(tradeoffs):
-        return np.empty(0)
-    return np.unique(as_array("tradeoffs", tradeoffs, "numbers").astype(np.float64))
+    given = as_array("tradeoffs", tradeoffs, "numbers") if np.size(tradeoffs) else np.empty(0)
+    grid = np.unique(given.astype(np.float64))
+    if given.ndim != 1 or not 1 <= len(grid) <= MOST_POINTS:
+        raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {given.shape}")
+    return grid
 
 
 def _undominated(points: list[FrontPoint]) -> list[FrontPoint]:

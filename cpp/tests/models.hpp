@@ -1,0 +1,87 @@
+// Small models for the tests: random tables with many ties, from a generator that is the same everywhere.
+#pragma once
+
+#include "ttamer/model.hpp"
+#include "ttamer/policy.hpp"
+#include "ttamer/solve.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace ttamer::test {
+
+// The distributions of <random> differ between standard libraries; whole numbers of the generator do not.
+inline std::int32_t below(std::mt19937 &random, std::int32_t bound) {
+    return static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(bound));
+}
+
+inline std::vector<double> row_of(std::mt19937 &random, std::size_t states) {
+    std::vector<double> row(states);
+    double sum = 0;
+    for (auto &p : row) {
+        p = below(random, 4);
+        sum += p;
+    }
+    if (sum == 0) {
+        row[0] = sum = 1;
+    }
+    for (auto &p : row) {
+        p /= sum;
+    }
+    return row;
+}
+
+// Losses are multiples of 1/4 from 1/4 on; a signal is the number of its state.
+inline Model random_model(const Topology &topology, std::size_t states, std::uint32_t seed, bool observed = true) {
+    std::mt19937 random(seed);
+    Model model{topology, {}, {}, {}, 1.0, {}, observed};
+    for (std::int32_t j = 0; j < topology.nodes(); ++j) {
+        model.losses.emplace_back();
+        model.bin_edges.emplace_back();
+        for (std::size_t s = 0; s < states; ++s) {
+            model.losses.back().push_back((1 + below(random, 4)) / 4.0);
+            if (s > 0) {
+                model.bin_edges.back().push_back(static_cast<float>(s));
+            }
+        }
+    }
+    for (const auto &edge : topology.edges()) {
+        const std::size_t rows = edge.from == kRoot ? 1 : states;
+        std::vector<double> values;
+        for (std::size_t s = 0; s < rows; ++s) {
+            const auto row = row_of(random, states);
+            values.insert(values.end(), row.begin(), row.end());
+        }
+        model.transitions.push_back(Transition::dense(rows, states, std::move(values)));
+        model.costs.push_back(below(random, 3) / 16.0);
+    }
+    prepare(model);
+    return model;
+}
+
+inline Topology some_dag() {
+    const std::vector<Edge> edges{{kRoot, 1}, {kRoot, 3}, {1, 0}, {3, 0}, {1, 2}, {0, 2}};
+    return Topology::dag(4, edges);
+}
+
+inline std::vector<float> random_signals(std::size_t count, std::int32_t states, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::vector<float> signals(count);
+    for (auto &signal : signals) {
+        signal = static_cast<float>(below(random, states));
+    }
+    return signals;
+}
+
+// Where `changes` are made to the tables of a good policy, and what is then said of them.
+template <typename Change> PolicyTables changed(const Policy &policy, Change &&change) {
+    PolicyTables tables = policy.tables();
+    change(tables);
+    return tables;
+}
+
+} // namespace ttamer::test

@@ -1,0 +1,151 @@
+// Tables of a policy: what is refused, and what good ones answer.
+#include "ttamer/policy.hpp"
+
+#include "check.hpp"
+#include "models.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+using namespace ttamer;
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Two nodes of two states; node 0 stops up to rank 0 and else goes on.
+PolicyTables good_tables() {
+    return {.topology = Topology::line(2),
+            .recall = true,
+            .observed = false,
+            .tradeoff = 0.5,
+            .value = 0.25,
+            .cost_scale = 1.0,
+            .first_node = 0,
+            .costs = {0.125, 0.25},
+            .levels = {0.0, 0.5, 1.0},
+            .state_offsets = {0, 2, 4},
+            .bin_edges = {0.5F, 0.75F},
+            .ranks = {0, 2, 1, 2},
+            .interval_offsets = {0, 1, 3, 4, 5},
+            .interval_upper = {0, 0, 2, 1, 2},
+            .interval_next = {kStop, kStop, 1, kStop, kStop}};
+}
+
+template <typename Change> void refuses(Change &&change, const char *part) {
+    PolicyTables tables = good_tables();
+    change(tables);
+    CHECK_THROWS(Policy(tables), std::invalid_argument, part);
+}
+
+using Tables = PolicyTables;
+
+void numbers() {
+    for (const double bad : {0.0, -0.5, 1.5, std::nan("")}) {
+        refuses([=](Tables &t) { t.tradeoff = bad; }, "policy: tradeoff: expected a number in (0, 1]");
+    }
+    for (const double bad : {-0.5, kInfinity, std::nan("")}) {
+        refuses([=](Tables &t) { t.value = bad; }, "policy: value: expected a finite number >= 0");
+        refuses([=](Tables &t) { t.costs[1] = bad; }, "policy: costs: expected finite values >= 0");
+        refuses([=](Tables &t) { t.levels[2] = bad; }, "policy: levels: expected finite, strictly increasing");
+    }
+    for (const double bad : {0.0, -1.0, kInfinity, std::nan("")}) {
+        refuses([=](Tables &t) { t.cost_scale = bad; }, "policy: cost_scale: expected a finite number > 0");
+    }
+    refuses([](Tables &t) { t.costs.pop_back(); }, "policy: costs: expected one for each edge");
+    refuses([](Tables &t) { t.levels.clear(); }, "policy: levels");
+    refuses([](Tables &t) { t.levels = {0.0, 0.5, 0.5}; }, "policy: levels");
+    refuses([](Tables &t) { t.levels = {-0.5, 0.5, 1.0}; }, "policy: levels");
+}
+
+void states() {
+    const char *offsets = "policy: state_offsets: expected 3 increasing offsets into ranks";
+    refuses([](Tables &t) { t.state_offsets = {}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {0, 4}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {1, 2, 4}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {0, 0, 4}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {0, 5, 4}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {0, -1, 4}; }, offsets);
+    refuses([](Tables &t) { t.state_offsets = {0, 2, 5}; }, offsets);
+    refuses([](Tables &t) { t.bin_edges.pop_back(); }, "policy: bin_edges: expected one less than states");
+    refuses([](Tables &t) { t.bin_edges[1] = std::nanf(""); }, "strictly increasing values at node 1");
+    refuses([](Tables &t) { t.bin_edges[0] = -HUGE_VALF; }, "strictly increasing values at node 0");
+    refuses(
+        [](Tables &t) {
+            t.state_offsets = {0, 3, 4};
+            t.bin_edges = {0.75F, 0.5F};
+        },
+        "strictly increasing values at node 0");
+    refuses([](Tables &t) { t.ranks[0] = -1; }, "policy: ranks: expected positions in levels");
+    refuses([](Tables &t) { t.ranks[0] = 3; }, "policy: ranks: expected positions in levels");
+    refuses([](Tables &t) { t.first_node = 1; }, "policy: first_node: 1 does not follow the root");
+    refuses([](Tables &t) { t.first_node = -1; }, "policy: first_node: -1 does not follow the root");
+}
+
+void intervals() {
+    refuses([](Tables &t) { t.interval_next.pop_back(); }, "policy: interval_next: expected one for each");
+    const char *offsets = "policy: interval_offsets: expected increasing offsets";
+    refuses([](Tables &t) { t.interval_offsets = {0, 1, 3, 4}; }, offsets);
+    refuses([](Tables &t) { t.interval_offsets = {0, 1, 1, 4, 5}; }, offsets);
+    refuses([](Tables &t) { t.interval_offsets = {0, 1, 3, 4, 6}; }, offsets);
+    const char *upper = "policy: interval_upper: expected increasing ranks that cover the state at node 0";
+    refuses([](Tables &t) { t.interval_upper = {0, 2, 2, 1, 2}; }, upper);
+    refuses([](Tables &t) { t.interval_upper = {0, -1, 2, 1, 2}; }, upper);
+    refuses([](Tables &t) { t.interval_upper = {0, 0, 1, 1, 2}; }, upper);
+    refuses([](Tables &t) { t.interval_upper = {0, 0, 2, 0, 2}; }, "cover the state at node 1");
+    refuses([](Tables &t) { t.interval_upper = {0, 0, 2, 1, 3}; }, "policy: interval_upper");
+    refuses([](Tables &t) { t.interval_next[2] = 0; }, "policy: interval_next: 0 does not follow at node 0");
+    refuses([](Tables &t) { t.interval_next[4] = 1; }, "policy: interval_next: 1 does not follow at node 1");
+    refuses([](Tables &t) { t.interval_next[0] = -2; }, "policy: interval_next: -2 does not follow at node 0");
+}
+
+void look_ups() {
+    const Policy policy(good_tables());
+    CHECK(policy.nodes() == 2 && policy.states(0) == 2);
+    CHECK(policy.edges_of(1).size() == 1 && policy.edges_of(1)[0] == 0.75F);
+    CHECK(policy.edge_between(kRoot, 0) == 0 && policy.edge_between(0, 1) == 1);
+    CHECK(policy.edge_between(kRoot, 1) == -1 && policy.edge_between(1, 0) == -1);
+    const auto next = [&](std::int32_t node, std::int32_t state, std::int32_t rank) {
+        return policy.next(node, state, policy.entries(node)[state], rank);
+    };
+    CHECK(next(0, 0, 0) == kStop);
+    CHECK(next(0, 1, 0) == kStop && next(0, 1, 1) == 1 && next(0, 1, 2) == 1);
+    CHECK(next(1, 1, 2) == kStop);
+}
+
+// Every rank of every state of solved policies: the shortcuts of `next` say what the intervals say.
+void shortcuts() {
+    for (std::uint32_t seed = 0; seed < 20; ++seed) {
+        for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag()}) {
+            const auto policy = solve(test::random_model(topology, 6, seed), 0.9, seed % 4 != 0);
+            const auto &t = policy.tables();
+            for (std::int32_t node = 0; node < policy.nodes(); ++node) {
+                for (std::int32_t state = 0; state < policy.states(node); ++state) {
+                    const auto at = static_cast<std::size_t>(t.state_offsets[static_cast<std::size_t>(node)] + state);
+                    for (std::int32_t rank = t.recall ? 0 : t.ranks[at]; rank <= t.ranks[at]; ++rank) {
+                        auto k = static_cast<std::size_t>(t.interval_offsets[at]);
+                        while (t.interval_upper[k] < rank) {
+                            ++k;
+                        }
+                        const auto entry = policy.entries(node)[state];
+                        CHECK(entry.rank == t.ranks[at]);
+                        CHECK(policy.next(node, state, entry, rank) == t.interval_next[k]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+} // namespace
+
+int main() {
+    numbers();
+    states();
+    intervals();
+    look_ups();
+    shortcuts();
+    return test::result();
+}

@@ -1,0 +1,122 @@
+// States by table look-up are the numbers of edges that are not above the signal.
+#include "ttamer/quantiser.hpp"
+
+#include "check.hpp"
+#include "models.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+using namespace ttamer;
+
+namespace {
+
+using Floats = std::vector<float>;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::int32_t counted(const Floats &edges, float signal) {
+    return static_cast<std::int32_t>(
+        std::count_if(edges.begin(), edges.end(), [=](float edge) { return edge <= signal; }));
+}
+
+void agrees(const Floats &edges, std::mt19937 &random) {
+    const Quantiser quantiser(edges);
+    Floats signals{-kInfinity,
+                   kInfinity,
+                   0.0F,
+                   -0.0F,
+                   1.0F,
+                   std::numeric_limits<float>::denorm_min(),
+                   std::numeric_limits<float>::max(),
+                   std::numeric_limits<float>::lowest()};
+    for (const float edge : edges) {
+        signals.insert(signals.end(), {edge, std::nextafter(edge, kInfinity), std::nextafter(edge, -kInfinity)});
+    }
+    for (int k = 0; k < 200; ++k) {
+        const float any = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+        signals.push_back(std::isnan(any) ? 0.5F : any);
+    }
+    bool same = true;
+    for (const float signal : signals) {
+        same = same && quantiser.state(order_key(signal)) == counted(edges, signal);
+    }
+    CHECK(same);
+    CHECK(states_of(edges, signals, 1, 0).size() == signals.size());
+}
+
+// `count` floats next to each other.
+Floats neighbours(float first, std::size_t count) {
+    Floats edges{first};
+    while (edges.size() < count) {
+        edges.push_back(std::nextafter(edges.back(), kInfinity));
+    }
+    return edges;
+}
+
+void crowded() {
+    std::mt19937 random(3);
+    agrees({}, random);
+    for (const std::size_t count :
+         {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{17}, std::size_t{600}}) {
+        agrees(neighbours(1.0F, count), random);
+        agrees(neighbours(0.0F, count), random);
+        agrees(neighbours(-1.0F, count), random);
+        Floats spread;
+        Floats orders;
+        Floats clusters;
+        for (std::size_t k = 0; k < count; ++k) {
+            const auto place = static_cast<float>(k);
+            spread.push_back(place - static_cast<float>(count) / 2);
+            orders.push_back(std::pow(10.0F, -40.0F + 78.0F * place / static_cast<float>(count)));
+        }
+        for (const float at : {-2.0F, -1e-30F, 1e-30F, 1.0F, 1e30F}) {
+            const auto part = neighbours(at, count);
+            clusters.insert(clusters.end(), part.begin(), part.end());
+        }
+        agrees(spread, random);
+        agrees(orders, random);
+        agrees(clusters, random);
+    }
+    agrees({std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()}, random);
+}
+
+void keys() {
+    const Floats ordered{-kInfinity, -2.0F, -1e-45F, 0.0F, 1e-45F, 2.0F, kInfinity};
+    for (std::size_t k = 1; k < ordered.size(); ++k) {
+        CHECK(order_key(ordered[k - 1]) < order_key(ordered[k]));
+    }
+    CHECK(order_key(-0.0F) == order_key(0.0F));
+}
+
+void columns() {
+    const Floats edges{1.0F, 2.0F};
+    const Floats signals{0.0F, 1.0F, 2.0F, 1.5F, 3.0F, 0.5F};
+    CHECK(states_of(edges, signals, 2, 0) == std::vector<std::int32_t>{0, 2, 2});
+    CHECK(states_of(edges, signals, 2, 1) == std::vector<std::int32_t>{1, 1, 0});
+    CHECK(states_of(edges, {}, 2, 1).empty());
+}
+
+void too_many() {
+    CHECK_THROWS(Quantiser(neighbours(1.0F, Quantiser::kMaxEdges + 1)), std::invalid_argument,
+                 "bin_edges: expected at most 65534, got 65535");
+    const auto most = neighbours(1.0F, Quantiser::kMaxEdges);
+    const Quantiser quantiser(most);
+    CHECK(quantiser.state(order_key(most.back())) == 65534);
+    CHECK(quantiser.state(order_key(most[30000])) == 30001);
+    CHECK(quantiser.state(order_key(0.5F)) == 0);
+}
+
+} // namespace
+
+int main() {
+    crowded();
+    keys();
+    columns();
+    too_many();
+    return test::result();
+}

@@ -1,0 +1,336 @@
+"""The command line: what it prints and writes, and one line and exit code 2 for whatever is wrong with the input."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ttamer
+from ttamer.cli import main
+from ttamer.cli.policy_tables import states
+
+
+def make_traces(rows, seed, observed=False):
+    generator = np.random.default_rng(seed)
+    quality = generator.random((rows, 1))
+    signals = np.clip(quality + 0.3 * generator.random((rows, 3)) - 0.15, 0, 1).astype(np.float32)
+    losses = (generator.random((rows, 3)) > quality * [0.6, 0.8, 1.0]).astype(np.float32)
+    if observed:
+        signals = losses = (1 - signals).round(2)
+    return ttamer.Traces(signals, losses, [1.0, 2.0, 4.0], observed=observed, unit="ms")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with traces, a model and policies, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    calibration = make_traces(400, 0)
+    calibration.save("cal.npz")
+    make_traces(200, 1).save("test.npz")
+    make_traces(200, 2, observed=True).save("observed.npz")
+    calibration.path([0, 2], [1.0, 6.0]).save("shorter.npz")
+    model = ttamer.fit(calibration, bins=16)
+    model.save("model.st")
+    ttamer.solve(model, 0.8).save("none.st")
+    ttamer.solve(model, 0.9, recall="observed").save("recall.st")
+    (tmp_path / "truncated.npz").write_bytes((tmp_path / "cal.npz").read_bytes()[:2000])
+    (tmp_path / "truncated.st").write_bytes((tmp_path / "none.st").read_bytes()[:2000])
+    flipped = bytearray((tmp_path / "none.st").read_bytes())
+    flipped[-5] ^= 1
+    (tmp_path / "flipped.st").write_bytes(flipped)
+    (tmp_path / "text.txt").write_text("not what you think\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    return tmp_path
+
+
+def call(capsys, *arguments):
+    """Exit code, stdout and stderr."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def call_json(capsys, *arguments):
+    code, out, err = call(capsys, *arguments, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+class TestFit:
+    def test_model_alone(self, folder, capsys):
+        code, out, err = call(capsys, "fit", "cal.npz", "--bins", "8", "--output", "m.st")
+        assert (code, err) == (0, "")
+        assert "line of 3 nodes, 400 requests" in out
+        assert "wrote the model to m.st" in out
+        saved = ttamer.CascadeModel.load("m.st")
+        assert [len(losses) for losses in saved.losses] == [8, 8, 8]
+        assert not (folder / "policy.safetensors").exists()
+
+    def test_policy(self, folder, capsys):
+        figures = call_json(capsys, "fit", "cal.npz", "--tradeoff", "0.9", "--policy", "p.st", "--recall", "observed")
+        assert figures["files"] == {"model": "model.safetensors", "policy": "p.st"}
+        expected = ttamer.solve(ttamer.fit(ttamer.Traces.load("cal.npz")), 0.9, recall="observed")
+        assert ttamer.Policy.load("p.st") == expected
+        assert figures["solved"]["value"] == expected.value
+        assert figures["solved"]["recall"] == "observed"
+        assert figures["losses"][1] == pytest.approx(ttamer.CascadeModel.load("model.safetensors").losses[1].tolist())
+
+    def test_defaults_of_the_policy(self, folder, capsys):
+        code, out, _ = call(capsys, "fit", "observed.npz", "--policy", "p.st")
+        assert code == 0
+        assert "ttamer show p.st" in out
+        policy = ttamer.Policy.load("p.st")
+        assert (policy.tradeoff, policy.recall) == (0.8, "observed")
+
+
+class TestEvaluate:
+    def test_json_is_the_evaluation(self, folder, capsys):
+        figures = call_json(capsys, "evaluate", "none.st", "test.npz")
+        expected = ttamer.evaluate(ttamer.Policy.load("none.st"), ttamer.Traces.load("test.npz"))
+        assert figures == expected.as_dict()
+
+    def test_table(self, folder, capsys):
+        code, out, err = call(capsys, "evaluate", "recall.st", "test.npz")
+        expected = ttamer.evaluate(ttamer.Policy.load("recall.st"), ttamer.Traces.load("test.npz"))
+        assert (code, err) == (0, "")
+        assert "recall.st on 200 requests of test.npz" in out
+        lines = {line[:26].strip(): line[26:].split() for line in out.splitlines()}
+        assert lines["error"] == [f"{expected.error:.4f}", f"{expected.full_error:.4f}"]
+        assert lines["mean cost, ms"] == [f"{expected.mean_cost:.4g}", "7"]
+        assert lines["recalled an earlier answer"] == [f"{expected.recall_rate:.1%}", "0.0%"]
+
+
+class TestFrontier:
+    def test_json_is_the_front(self, folder, capsys):
+        figures = call_json(capsys, "frontier", "cal.npz", "--test", "test.npz", "--save", "points", "--plot", "f.png")
+        front = ttamer.frontier(ttamer.Traces.load("cal.npz"))
+        test = ttamer.Traces.load("test.npz")
+        assert (figures["unit"], figures["rows"], figures["plot"]) == ("ms", 400, "f.png")
+        assert len(figures["points"]) == len(figures["files"]) == len(front)
+        for row, file, point in zip(figures["points"], figures["files"], front, strict=True):
+            assert (row["cost"], row["error"]) == (pytest.approx(point.cost), pytest.approx(point.error))
+            replay = ttamer.Policy.load(file).replay(test)
+            assert (row["test_cost"], row["test_error"]) == (replay.mean_cost, replay.error)
+            assert row["tradeoff"] == ttamer.Policy.load(file).tradeoff
+        assert (folder / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+    def test_long_tables_are_cut_unless_all_are_asked_for(self, folder, capsys):
+        generator = np.random.default_rng(3)
+        signals = generator.random((2000, 4), dtype=np.float32)
+        losses = (generator.random((2000, 4)) > signals * [0.5, 0.7, 0.9, 1.0]).astype(np.float32)
+        ttamer.Traces(signals, losses, np.ones(4)).save("many.npz")
+        count = len(call_json(capsys, "frontier", "many.npz")["points"])
+        assert count > 12
+        _, some, _ = call(capsys, "frontier", "many.npz")
+        _, every, _ = call(capsys, "frontier", "many.npz", "--all")
+        assert f"front of many.npz (12 of {count} points; --all prints the others)" in some
+        assert len(some.splitlines()) == 12 + 2
+        assert len(every.splitlines()) == count + 2
+        assert every.splitlines()[-1] == some.splitlines()[-1]
+
+    def test_picture_without_test_traces(self, folder, capsys):
+        code, out, _ = call(capsys, "frontier", "cal.npz", "--plot", "f.svg")
+        assert code == 0
+        assert "drew f.svg" in out
+        assert "calibration rows" in (folder / "f.svg").read_text()
+
+
+class TestShow:
+    def test_json_holds_every_state(self, folder, capsys):
+        for name in ("none.st", "recall.st"):
+            figures = call_json(capsys, "show", name)
+            policy = ttamer.Policy.load(name)
+            assert (figures["tradeoff"], figures["recall"]) == (policy.tradeoff, policy.recall)
+            assert [edge["cost"] for edge in figures["edges"]] == [1.0, 2.0, 4.0]
+            for j, node in enumerate(figures["nodes"]):
+                table = node["states"]
+                assert [row["loss"] for row in table] == policy.losses(j).tolist()
+                assert [row["signal_from"] for row in table] == [None, *policy.bin_edges(j).tolist()]
+                assert [row["signal_below"] for row in table] == [*policy.bin_edges(j).tolist(), None]
+                actions = [[(step["best_loss_up_to"], step["next"]) for step in row["actions"]] for row in table]
+                assert actions == policy.actions(j)
+                assert node["visits"] == pytest.approx(policy.expected_visits[j].sum())
+
+    def test_index_stands_beside_the_state_it_belongs_to(self, folder, capsys):
+        figures = call_json(capsys, "show", "recall.st")
+        policy = ttamer.Policy.load("recall.st")
+        assert figures["first_index"] == {"0": policy.index(0)[0]}
+        for parent in (0, 1):
+            shown = [row["index"][str(parent + 1)] for row in figures["nodes"][parent]["states"]]
+            assert shown == policy.index(parent + 1).tolist()
+        assert figures["nodes"][2]["states"][0]["index"] == {}
+        assert call_json(capsys, "show", "none.st")["first_index"] == {}
+
+    @pytest.mark.parametrize("name", ["none.st", "recall.st"])
+    def test_states_that_act_alike_share_a_line(self, name, folder, capsys):
+        policy = ttamer.Policy.load(name)
+        code, out, err = call(capsys, "show", name)
+        assert (code, err) == (0, "")
+        assert "--all prints each" in out
+        _, every, _ = call(capsys, "show", name, "--all")
+        assert "--all" not in every
+        for node in range(3):
+            kinds = [[action[1] for action in actions] for actions in policy.actions(node)]
+            runs = 1 + sum(a != b for a, b in itertools.pairwise(kinds))
+            assert len(self.rows(out, node)) == runs
+            assert len(self.rows(every, node)) == len(kinds)
+
+    def rows(self, text, node):
+        """Lines of a node's table that begin a row: they begin with the number of a state."""
+        block = text.partition(f"\nnode {node} (")[2].partition("\n\n")[0]
+        return [line for line in block.splitlines()[2:] if line[:1].isdigit()]
+
+    def test_what_a_state_does(self, folder, capsys):
+        _, out, _ = call(capsys, "show", "none.st", "--all")
+        policy = ttamer.Policy.load("none.st")
+        lines = self.rows(out, 0)
+        for line, state in zip(lines, states(policy, 0), strict=True):
+            ((_, following),) = state.actions
+            assert ("stop" if following == ttamer.STOP else f"consult {following}") in line
+            assert f"{state.loss:.3g}" in line
+            assert f"{state.low:.7g}" in line
+
+        _, out, _ = call(capsys, "show", "recall.st", "--all")
+        conditions = [line for line in self.rows(out, 0) if "stop <= index, else 1" in line]
+        assert len(conditions) == sum(len(actions) == 2 for actions in ttamer.Policy.load("recall.st").actions(0))
+        assert "stop <= x: stop if the expected loss of the best answer so far is at most x." in out
+
+    def test_walks_with_several_successors(self, folder, capsys):
+        topology = ttamer.Topology.dag(3, [(-1, 0), (0, 1), (0, 2), (1, 2)])
+        # In its first state node 0 has a loss of 0.4; node 1 is cheap and as good, node 2 dear and perfect.
+        model = ttamer.CascadeModel(
+            topology,
+            [[0.4, 0.0], [0.0, 0.5], [0.0]],
+            [[[0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]], [[1.0]], [[1.0]]],
+            [0.0, 0.05, 0.3, 0.3],
+            cost_scale=1.0,
+        )
+        ttamer.solve(model, 0.5).save("walk.st")
+        code, out, _ = call(capsys, "show", "walk.st")
+        assert code == 0
+        assert "dag of 3 nodes, starts at node 0" in out
+        assert "stop <= 0, else 1" in out
+        assert "index of" not in out
+        # Two edges lead to node 2.
+        assert [edge["to"] for edge in call_json(capsys, "show", "walk.st")["edges"]] == [0, 1, 2, 2]
+
+
+BAD = {
+    "missing traces": (["fit", "nowhere.npz"], "nowhere.npz: No such file"),
+    "missing policy": (["show", "nowhere.st"], "nowhere.st: No such file"),
+    "a folder": (["show", "full"], "full: Is a directory"),
+    "truncated traces": (["frontier", "truncated.npz"], "truncated.npz: not readable as traces"),
+    "truncated policy": (["show", "truncated.st"], "truncated.st: not a readable safetensors file"),
+    "damaged policy": (["evaluate", "flipped.st", "test.npz"], "flipped.st: damaged"),
+    "text for traces": (["fit", "text.txt"], "text.txt: not readable as traces"),
+    "text for a policy": (["show", "text.txt"], "text.txt: not a readable safetensors file"),
+    "model for a policy": (["show", "model.st"], "model.st: expected a policy file, got a model file"),
+    "traces for a policy": (["evaluate", "cal.npz", "cal.npz"], "cal.npz: not a readable safetensors file"),
+    "policy for traces": (["evaluate", "none.st", "none.st"], "none.st: not readable as traces"),
+    "other topology": (
+        ["evaluate", "none.st", "shorter.npz"],
+        "traces: expected Topology.line(3), got Topology.line(2)",
+    ),
+    "other test topology": (["frontier", "cal.npz", "--test", "shorter.npz"], "got Topology.line(2)"),
+    "tradeoff above 1": (
+        ["fit", "cal.npz", "--policy", "p.st", "--tradeoff", "1.5"],
+        "tradeoff: expected a number in (0, 1]",
+    ),
+    "tradeoff 0": (["fit", "cal.npz", "--policy", "p.st", "--tradeoff", "0"], "tradeoff: expected a number in (0, 1]"),
+    "tradeoff nan": (
+        ["fit", "cal.npz", "--policy", "p.st", "--tradeoff", "nan"],
+        "tradeoff: expected a number in (0, 1]",
+    ),
+    "tradeoff no number": (["fit", "cal.npz", "--policy", "p.st", "--tradeoff", "much"], "--tradeoff"),
+    "tradeoff alone": (["fit", "cal.npz", "--tradeoff", "0.5"], "--tradeoff: expected together with --policy FILE"),
+    "recall alone": (["fit", "cal.npz", "--recall", "none"], "--recall: expected together with --policy FILE"),
+    "unknown recall": (
+        ["fit", "cal.npz", "--policy", "p.st", "--recall", "all"],
+        "recall: expected 'auto', 'observed' or 'none'",
+    ),
+    "no bins": (["fit", "cal.npz", "--bins", "0"], "bins: expected at least 1, got 0"),
+    "bins no number": (["frontier", "cal.npz", "--bins", "few"], "--bins"),
+    "output without folder": (
+        ["fit", "cal.npz", "--output", "no/m.st"],
+        "no/m.st: expected a path in an existing folder",
+    ),
+    "picture without folder": (
+        ["frontier", "cal.npz", "--plot", "no/f.png"],
+        "no/f.png: expected a path in an existing folder",
+    ),
+    "unknown format": (
+        ["frontier", "cal.npz", "--plot", "f.xyz", "--save", "new"],
+        "f.xyz: Format 'xyz' is not supported",
+    ),
+    "folder in use": (["frontier", "cal.npz", "--save", "full"], "--save: expected a new or empty folder, got full"),
+    "folder is a file": (["frontier", "cal.npz", "--save", "text.txt"], "--save: expected a new or empty folder"),
+    "no argument": (["fit"], "Missing argument"),
+    "unknown command": (["serve"], "No such command 'serve'"),
+    "unknown option": (["show", "none.st", "--much"], "No such option: --much"),
+    "one argument too many": (["demo", "fashion-vgg"], "unexpected extra argument"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("json_too", [False, True], ids=["", "json"])
+def test_bad_input(case, json_too, folder, capsys):
+    arguments, message = BAD[case]
+    before = sorted(folder.rglob("*"))
+    code, out, err = call(capsys, *arguments, *(["--json"] if json_too else []))
+    assert (code, out) == (2, "")
+    assert err.startswith("ttamer: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert sorted(folder.rglob("*")) == before
+
+
+class TestMain:
+    def test_version(self, capsys):
+        assert call(capsys, "--version") == (0, f"ttamer {ttamer.__version__}\n", "")
+
+    @pytest.mark.parametrize("command", ["demo", "fit", "evaluate", "frontier", "show"])
+    def test_every_command_has_help_with_an_example(self, command, capsys):
+        code, out, err = call(capsys, command, "--help")
+        assert (code, err) == (0, "")
+        assert f"Example: ttamer {command}" in out
+        assert "--json" in out
+
+    def test_without_arguments_it_lists_the_commands(self, capsys):
+        code, out, err = call(capsys)
+        assert (code, err) == (0, "")
+        assert all(command in out for command in ("demo", "fit", "evaluate", "frontier", "show"))
+
+    def test_names_with_brackets_are_printed_as_they_are(self, folder, capsys):
+        ttamer.Policy.load("none.st").save("[bold]x.st")
+        code, out, _ = call(capsys, "show", "[bold]x.st")
+        assert (code, out.splitlines()[0]) == (0, "[bold]x.st")
+
+    def test_missing_extra_is_one_line(self, monkeypatch, capsys):
+        find_spec = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rich" else find_spec(name))
+        code, out, err = call(capsys, "demo")
+        assert (code, out, err) == (2, "", "ttamer: the command line needs rich: pip install ttamer[cli]\n")
+
+    def test_importing_it_needs_none_of_the_extra(self):
+        program = "import sys, ttamer.cli; print([n for n in ('typer', 'rich', 'matplotlib') if n in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n"
+
+    def test_as_a_program(self, folder):
+        program = "import sys; from ttamer.cli import main; sys.exit(main())"
+        for arguments, code, lines in ((["show", "none.st", "--json"], 0, 0), (["show", "text.txt"], 2, 1)):
+            done = subprocess.run(
+                [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == code
+            assert done.stderr.count("\n") == lines
+            assert json.loads(done.stdout)["nodes"] if code == 0 else done.stdout == ""

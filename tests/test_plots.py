@@ -1,0 +1,110 @@
+"""Pictures: what is drawn and labelled, and what is written."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+import ttamer
+from ttamer import plots
+from ttamer.compare import Curve
+
+
+def curve(name, cost, error, unit="ms"):
+    """Curve whose every setting is a vertex; the losses are 0/1 with these means over 100 rows."""
+    cost = np.repeat(np.array(cost, dtype=float)[:, None], 100, axis=1)
+    loss = (np.arange(100) < np.array(error)[:, None] * 100).astype(float)
+    return Curve(name, tuple(map(str, range(len(cost)))), cost, loss, cost, loss, unit)
+
+
+@pytest.fixture
+def curves():
+    return [
+        curve("ttamer", [1, 2, 4], [0.5, 0.2, 0.1]),
+        curve("threshold", [1, 3], [0.5, 0.3]),
+        curve("full model", [8], [0.1]),
+    ]
+
+
+def test_lines_points_and_labels(curves):
+    axes = plots.front(curves, title="a title").axes[0]
+    assert axes.get_xlabel() == "mean cost of a request, test rows (ms)"
+    assert axes.get_ylabel() == "error rate, test rows (%)"
+    assert axes.get_title(loc="left") == "a title"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ttamer", "threshold", "full model"]
+    ours, theirs, full = axes.get_lines()
+    marked = slice(None, None, ours.get_markevery())
+    assert ours.get_xdata()[marked] == pytest.approx([1, 2, 4])
+    assert ours.get_ydata()[marked] == pytest.approx([50, 20, 10])
+    # Between two settings lie their mixtures: a line in cost, whatever the axis.
+    assert np.interp(3, ours.get_xdata(), ours.get_ydata()) == pytest.approx(15)
+    assert (full.get_xdata().tolist(), full.get_ydata()[0]) == ([8.0], pytest.approx(10))
+    styles = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in (ours, theirs)}
+    assert len(styles) == 2
+
+
+def test_losses_that_are_no_errors_are_not_called_so():
+    made = Curve("m", ("a",), *[np.full((1, 3), 0.25)] * 4)
+    axes = plots.front([made]).axes[0]
+    assert axes.get_ylabel() == "mean loss of the answers, test rows"
+    assert axes.get_xlabel() == "mean cost of a request, test rows"
+    assert axes.get_lines()[0].get_ydata().tolist() == [0.25]
+
+
+def test_free_nodes_are_drawn_without_a_logarithm():
+    assert plots.front([curve("m", [0, 1], [0.5, 0.2])]).axes[0].get_xscale() == "linear"
+    assert plots.front([curve("m", [1, 2], [0.5, 0.2])]).axes[0].get_xscale() == "log"
+
+
+def test_a_front_is_drawn_as_measured():
+    generator = np.random.default_rng(0)
+    signals = generator.random((200, 2), dtype=np.float32)
+    losses = (generator.random((200, 2)) > signals).astype(np.float32)
+    front = ttamer.frontier(ttamer.Traces(signals, losses, [1.0, 1.0], unit="USD"))
+    axes = plots.front(front).axes[0]
+    assert axes.get_xlabel() == "mean cost of a request, calibration rows (USD)"
+    line = axes.get_lines()[0]
+    assert line.get_xdata()[:: line.get_markevery()] == pytest.approx([point.cost for point in front])
+
+
+def test_many_methods_have_styles(curves):
+    lines = plots.front([curve(str(k), [1, 2], [0.5, 0.2]) for k in range(9)]).axes[0].get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 6
+
+
+def test_files(curves, tmp_path):
+    plots.front(curves, tmp_path / "front.png")
+    header = (tmp_path / "front.png").read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:24]) == (1200, 750)
+    plots.front(curves, str(tmp_path / "front.svg"))
+    assert "<svg" in (tmp_path / "front.svg").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["front.png", "front.svg"]
+
+
+def test_unknown_format_writes_nothing(curves, tmp_path):
+    with pytest.raises(ValueError, match=r"front\.xyz: Format 'xyz' is not supported"):
+        plots.front(curves, tmp_path / "front.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_arguments(curves):
+    with pytest.raises(ValueError, match="curves: expected at least one, got none"):
+        plots.front([])
+    with pytest.raises(ValueError, match="curves: expected costs in one unit, got 'ms', 's'"):
+        plots.front([*curves, curve("other", [1], [0.5], unit="s")])
+
+
+def test_missing_matplotlib_is_named(curves, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"^plots need matplotlib: pip install ttamer\[cli\]$"):
+        plots.front(curves)
+
+
+def test_pyplot_is_left_alone(curves):
+    before = "matplotlib.pyplot" in sys.modules
+    plots.front(curves)
+    assert ("matplotlib.pyplot" in sys.modules) == before

@@ -1,0 +1,63 @@
+"""One policy serves many threads; a batch belongs to one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+from helpers import assert_same_policy, random_model, random_traces, serve
+
+import ttamer
+
+THREADS = 6
+SKIP = ttamer.Topology.skip(4)
+
+
+def in_threads(work: Any, parts: list[Any]) -> list[Any]:
+    """The results of `work` on each part, all started together."""
+    barrier = Barrier(len(parts))
+
+    def run(part: Any) -> Any:
+        barrier.wait()
+        return work(part)
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(run, parts))
+
+
+def test_batches_of_one_policy() -> None:
+    traces = random_traces(SKIP, 6_000, seed=51)
+    policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.8, "observed")
+    parts = np.array_split(traces.signals, THREADS)
+    for one, other in zip(in_threads(lambda part: serve(policy, part), parts), parts, strict=True):
+        for name, values in serve(policy, other).items():
+            np.testing.assert_array_equal(one[name], values)
+
+
+def test_replay_of_one_policy() -> None:
+    traces = random_traces(SKIP, 20_000, seed=52)
+    policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.8, "observed")
+    alone = policy.replay(traces)
+    for result in in_threads(policy.replay, [traces] * THREADS):
+        for name, values in vars(alone).items():
+            np.testing.assert_array_equal(getattr(result, name), values)
+
+
+def test_solutions_of_one_model() -> None:
+    model = random_model(SKIP, 12, seed=53)
+    tradeoffs = [0.3, 0.5, 0.7, 0.8, 0.9, 0.99]
+    for tradeoff, policy in zip(tradeoffs, in_threads(lambda t: ttamer.solve(model, t), tradeoffs), strict=True):
+        assert_same_policy(policy, ttamer.solve(model, tradeoff))
+
+
+def test_what_is_worked_out_late_is_the_same_for_all() -> None:
+    """Expectations and index are computed when first asked for, here by all threads at once."""
+    model = random_model(ttamer.Topology.line(4), 12, seed=54)
+    policy, twin = ttamer.solve(model, 0.9, "observed"), ttamer.solve(model, 0.9, "observed")
+    for stops, index, cost in in_threads(lambda p: (p.expected_stops, p.index(2), p.expected_cost), [policy] * THREADS):
+        assert cost == twin.expected_cost
+        np.testing.assert_array_equal(index, twin.index(2))
+        for a, b in zip(stops, twin.expected_stops, strict=True):
+            np.testing.assert_array_equal(a, b)
