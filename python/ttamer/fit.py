@@ -13,7 +13,6 @@ from ttamer.model import CascadeModel
 from ttamer.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
 
-
 MOST_STATES = 65_535
 
 
