@@ -67,12 +67,13 @@ class Outcome:
 
 
 def enumerate_policy(policy: ttamer.Policy, model: ttamer.CascadeModel) -> Outcome:
-    """Run a policy of a walk through `Batch` over every history that can happen.
+    """Run a policy through `Batch` over every history that can happen.
 
     Signals are numbers of states, so the model's bin edges have to be the default ones. Histories of one length are
     rows of one batch and are played from their first node.
     """
     edges = {(i, j): e for e, (i, j) in enumerate(model.topology.edges.tolist())}
+    parents = model.topology.edges[:, 0].tolist() if model.topology.kind == "forest" else []
     transitions = model.transitions
     visits = [np.zeros(len(row)) for row in model.losses]
     stops = [np.zeros(len(row)) for row in model.losses]
@@ -81,8 +82,10 @@ def enumerate_policy(policy: ttamer.Policy, model: ttamer.CascadeModel) -> Outco
     while going:
         histories = []
         for mass, past, node in going:
-            last, state = past[-1] if past else (ROOT, 0)
-            edge = edges[last, node]
+            # On a forest a node follows its parent, wherever the request has been since.
+            before = parents[node] if parents else (past[-1][0] if past else ROOT)
+            state = dict(past)[before] if before != ROOT else 0
+            edge = edges[before, node]
             cost += mass * model.costs[edge]
             row = transitions[edge][state if len(transitions[edge]) > 1 else 0]
             histories += [(mass * row[s], (*past, (node, s))) for s in np.flatnonzero(row).tolist()]

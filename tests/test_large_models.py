@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import random_model, random_traces
@@ -87,3 +89,20 @@ def test_free_nodes_without_loss() -> None:
         model = ttamer.CascadeModel(ttamer.Topology.line(3), losses, transitions, np.zeros(3))
         for recall in ("observed", "none"):
             assert ttamer.solve(model, 0.5, recall).value == 0
+
+
+@pytest.mark.parametrize("recall", ["observed", "none"])
+def test_a_thousand_states_a_node_stay_sparse_and_exact(recall: str, tmp_path: Path) -> None:
+    """Counts of 4,000 requests over 1,024 x 1,024 cells: never made dense on the way to the file or the policy."""
+    signals = np.random.default_rng(65).random((4000, 3)).astype(np.float32)
+    traces = ttamer.Traces(signals, signals, [0.1, 0.2, 0.3], observed=True)
+    model = ttamer.fit(traces, bins=1024)
+    assert [len(row) for row in model.losses] == [1024] * 3
+    model.save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").stat().st_size < 400_000  # one dense matrix alone is 8 MB
+    policy = ttamer.solve(ttamer.CascadeModel.load(tmp_path / "m.safetensors"), 0.95, recall)
+    weighted = model.costs * (0.05 / 0.95 / model.cost_scale)
+    expected = reference.induction(
+        model.topology, model.losses, model.transitions, weighted, recall == "observed"
+    ).value
+    assert policy.value == pytest.approx(0.95 * expected, rel=0, abs=1e-12)

@@ -69,8 +69,17 @@ def test_reference_attains_the_optimum(instance: dict[str, Any], recall: str) ->
     assert 2 * tables.value == pytest.approx(instance[KEYS[recall]], rel=0, abs=1e-12)
 
 
-@of("line")
-def test_core_index_of_lines(instance: dict[str, Any]) -> None:
+@of("forest")
+def test_core_attains_the_optimum_on_forests(instance: dict[str, Any]) -> None:
+    model = model_of(instance)
+    policy = ttamer.solve(model, tradeoff=0.5)
+    assert 2 * policy.value == pytest.approx(instance["optimum"], rel=0, abs=1e-12)
+    outcome = enumerate_policy(policy, model)
+    assert outcome.loss + outcome.cost == pytest.approx(instance["optimum"], rel=0, abs=1e-12)
+
+
+@of("line", "forest")
+def test_core_index(instance: dict[str, Any]) -> None:
     policy = ttamer.solve(model_of(instance), tradeoff=0.5, recall="observed")
     for node, index in enumerate(instance["index"]):
         np.testing.assert_allclose(policy.index(node), index, rtol=0, atol=1e-9)

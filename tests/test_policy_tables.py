@@ -202,7 +202,7 @@ def test_intervals_of_a_dag_are_checked_too() -> None:
     policy = ttamer.solve(model, 0.5, "observed")
     fields, arrays = files.from_bytes(policy._to_bytes(), "policy", 1, "")
     del fields["kind"], fields["version"]
-    assert not any(name.startswith("index") for name in arrays)
+    assert not any(name.startswith("index.") for name in arrays)
     upper = arrays["interval_upper"].copy()
     assert arrays["interval_offsets"][1] == 2  # two intervals for the first node's only state
     upper[:2] = upper[0]

@@ -83,12 +83,6 @@ class TestSolve:
         with pytest.raises(TypeError, match=r"^model: expected a CascadeModel, got Traces"):
             ttamer.solve(random_traces(LINE, 3, seed=0))
 
-    @pytest.mark.parametrize("recall", ["auto", "observed", "none"])
-    def test_forests_are_missing(self, recall: str) -> None:
-        model = random_model(ttamer.Topology.forest([-1, 0, 0]), 2, seed=42)
-        with pytest.raises(NotImplementedError, match="forest"):
-            ttamer.solve(model, 0.5, recall)
-
     def test_recall_is_necessary(self) -> None:
         """Section 2 of the theory: without recall the best policy is a times worse, for any a."""
         for a in (2, 10, 1000):

@@ -24,7 +24,8 @@ std::shared_ptr<Policy> policy_from_tables(const Topology &topology, bool recall
     return std::make_shared<Policy>(PolicyTables{
         topology, recall, observed, tradeoff, value, cost_scale, narrowed, doubles("costs"), doubles("levels"),
         integers("state_offsets"), vector_of<float>(arrays["bin_edges"], "bin_edges", "(*,) float32"),
-        integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next")});
+        integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next"),
+        integers("index_offsets"), integers("index_ranks")});
 }
 
 py::dict arrays_of(const Policy &policy) {
@@ -38,6 +39,8 @@ py::dict arrays_of(const Policy &policy) {
     arrays["interval_offsets"] = to_array(t.interval_offsets);
     arrays["interval_upper"] = to_array(t.interval_upper);
     arrays["interval_next"] = to_array(t.interval_next);
+    arrays["index_offsets"] = to_array(t.index_offsets);
+    arrays["index_ranks"] = to_array(t.index_ranks);
     return arrays;
 }
 
@@ -79,11 +82,13 @@ void bind_policy(py::module_ &m) {
              "(last_node, answer_node, cost) over (N, n) float32 signals.");
     m.def(
         "solve",
-        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall) {
+        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall, std::size_t aggregate) {
             py::gil_scoped_release release;
-            return std::make_shared<Policy>(solve(*model, tradeoff, recall));
+            return std::make_shared<Policy>(aggregate == 0 ? solve(*model, tradeoff, recall)
+                                                           : solve_aggregated(*model, tradeoff, recall, aggregate));
         },
-        py::arg("model"), py::arg("tradeoff"), py::arg("recall"), "The optimal policy of a walk.");
+        py::arg("model"), py::arg("tradeoff"), py::arg("recall"), py::arg("aggregate") = 0,
+        "The optimal policy; with aggregate > 0, after soft aggregation to that many meta-states.");
     m.def(
         "surrogates",
         [](const std::shared_ptr<Model> &model, double tradeoff, double outside) {
@@ -112,10 +117,10 @@ void bind_policy(py::module_ &m) {
                 py::gil_scoped_release release;
                 result = expect(*model, *policy);
             }
-            return py::make_tuple(to_array(result.visits), to_array(result.stops), result.cost);
+            return py::make_tuple(to_array(result.visits), to_array(result.stops), result.cost, result.loss);
         },
         py::arg("model"), py::arg("policy"),
-        "(visits, stops, cost): probability of each state to be visited and stopped in, and the expected cost.");
+        "(visits, stops, cost, loss): probability of each state to be visited and stopped in; expected cost and loss.");
 }
 
 } // namespace ttamer::bindings

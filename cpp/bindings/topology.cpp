@@ -6,6 +6,9 @@
 #include <pybind11/operators.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace ttamer::bindings {
 
 namespace {
@@ -65,6 +68,52 @@ IndexError
     If an edge is out of range.
 ValueError
     If there is a cycle, a self-loop, a duplicate or a node that cannot be reached. The edge or node is named.)";
+
+constexpr const char *kSkipCostsDoc = R"(Costs of a skip whose nodes are exit ramps on one trunk.
+
+What is jumped over still runs its part of the trunk, but not its ramp: edge (i, j) costs
+segment[i + 1] + ... + segment[j] + ramp[j].
+
+Parameters
+----------
+segment : (n,) float
+    Cost of the trunk from the node before (or the input) to each node.
+ramp : (n,) float
+    Cost of each node's ramp.
+
+Returns
+-------
+(E,) float64
+    One cost an edge, in the order of `Topology.skip(n).edges`, in the unit of the arguments.
+
+Raises
+------
+ValueError
+    If the lengths differ, or a value is negative or not finite.)";
+
+py::array_t<double> skip_costs(const std::vector<double> &segment, const std::vector<double> &ramp) {
+    if (segment.size() != ramp.size()) {
+        throw std::invalid_argument("ramp: expected " + std::to_string(segment.size()) + " costs, one a segment, got " +
+                                    std::to_string(ramp.size()));
+    }
+    const auto bad = [](double cost) { return !(cost >= 0) || std::isinf(cost); };
+    for (const auto *costs : {&segment, &ramp}) {
+        if (std::any_of(costs->begin(), costs->end(), bad)) {
+            throw std::invalid_argument(std::string(costs == &segment ? "segment" : "ramp") +
+                                        ": expected finite values >= 0");
+        }
+    }
+    const auto topology = Topology::skip(static_cast<std::int64_t>(segment.size()));
+    std::vector<double> costs;
+    for (const auto &edge : topology.edges()) {
+        double cost = ramp[static_cast<std::size_t>(edge.to)];
+        for (auto j = edge.from + 1; j <= edge.to; ++j) {
+            cost += segment[static_cast<std::size_t>(j)];
+        }
+        costs.push_back(cost);
+    }
+    return to_array(costs);
+}
 
 std::vector<Edge> edges_from(const std::vector<std::pair<std::int64_t, std::int64_t>> &pairs) {
     std::vector<Edge> edges;
@@ -130,6 +179,7 @@ void bind_topology(py::module_ &m) {
                 return Topology::dag(nodes, edges_from(edges));
             },
             py::arg("nodes"), py::arg("edges"), kDagDoc)
+        .def_static("skip_costs", &skip_costs, py::arg("segment"), py::arg("ramp"), kSkipCostsDoc)
         .def_static(
             "from_parts",
             [](const std::string &kind, std::int64_t nodes,

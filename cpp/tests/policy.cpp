@@ -31,7 +31,9 @@ PolicyTables good_tables() {
             .ranks = {0, 2, 1, 2},
             .interval_offsets = {0, 1, 3, 4, 5},
             .interval_upper = {0, 0, 2, 1, 2},
-            .interval_next = {kStop, kStop, 1, kStop, kStop}};
+            .interval_next = {kStop, kStop, 1, kStop, kStop},
+            .index_offsets = {},
+            .index_ranks = {}};
 }
 
 template <typename Change> void refuses(Change &&change, const char *part) {

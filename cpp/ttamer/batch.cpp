@@ -1,6 +1,7 @@
 #include "ttamer/batch.hpp"
 
 #include "ttamer/kernels.hpp"
+#include "ttamer/open_nodes.hpp"
 
 #include <algorithm>
 #include <array>
@@ -44,6 +45,12 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     signal_.assign(policy_->tables().observed ? rows : 0, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
     seen_.assign(rows, 0);
+    if (policy_->is_forest()) {
+        open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
+        for (std::size_t row = 0; row < rows; ++row) {
+            open_roots(*policy_, open_of(row));
+        }
+    }
 }
 
 std::span<const std::int32_t> Batch::decide(std::int64_t any_node, std::span<const float> signals, const Rows &rows) {
@@ -92,7 +99,8 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
 // Whether rows 0, 1, ... may all consult the node and no signal is refused. False only means: look row by row.
 bool Batch::all_open(std::int32_t node, std::span<const float> signals) const {
     const std::int32_t previous = policy_->only_previous(node);
-    return previous != Policy::kSeveral && all_equal(position_.data(), signals.size(), previous + 1) &&
+    return !policy_->is_forest() && previous != Policy::kSeveral &&
+           all_equal(position_.data(), signals.size(), previous + 1) &&
            (nan_ == NanSignal::worst || !any_nan(signals.data(), signals.size()));
 }
 
@@ -117,6 +125,12 @@ template <typename NodeOf, typename RowOf> void Batch::run(const Call<NodeOf, Ro
         complain(call);
     }
     const std::size_t total = call.signals.size();
+    if (policy_->is_forest()) {
+        for (std::size_t k = 0; k < total; ++k) {
+            next_[k] = consult(call.node(k), call.row(k), call.signals[k]);
+        }
+        return;
+    }
     std::array<StateEntry, kBlock> found;
     for (std::size_t begin = 0; begin < total; begin += kBlock) {
         const std::size_t count = std::min(kBlock, total - begin);
@@ -180,6 +194,14 @@ template <typename Row> void Batch::complain_rows(std::span<const Row> rows) con
 // Whether each row may consult its node. All rows are looked at: nearly always the answer is yes, and a loop that
 // never leaves early is faster.
 template <typename NodeOf, typename RowOf> bool Batch::is_open(const Call<NodeOf, RowOf> &call) const {
+    if (policy_->is_forest()) {
+        for (std::size_t k = 0; k < call.signals.size(); ++k) {
+            if (!is_open(call.row(k), call.node(k))) {
+                return false;
+            }
+        }
+        return true;
+    }
     const std::int32_t *positions = position_.data();
     const Policy &policy = *policy_;
     std::int32_t closed = 0;
@@ -200,7 +222,7 @@ template <typename NodeOf, typename RowOf> bool Batch::is_open(const Call<NodeOf
 template <typename NodeOf, typename RowOf> void Batch::complain(const Call<NodeOf, RowOf> &call) const {
     for (std::size_t k = 0;; ++k) {
         const std::size_t row = call.row(k);
-        if (position_[row] == kStopped || policy_->edge_between(position_[row] - 1, call.node(k)) < 0) {
+        if (!is_open(row, call.node(k))) {
             complain_closed(row, call.node(k));
         }
         if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
@@ -216,13 +238,27 @@ void Batch::complain_closed(std::size_t row, std::int32_t node) const {
         throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
     }
     const std::int32_t last = position_[row] - 1;
-    std::string open;
-    for (const auto &next : policy_->topology().successors(last)) {
-        open += (open.empty() ? "" : ", ") + text(next.node);
-    }
+    const std::string open = open_to(row);
     throw std::invalid_argument("node: " + text(node) + " is not open to " + which + ", which consulted " +
                                 (last == kRoot ? "nothing" : "node " + text(last)) +
                                 " last; open: " + (open.empty() ? "none" : open));
+}
+
+bool Batch::is_open(std::size_t row, std::int32_t node) const {
+    if (position_[row] == kStopped) {
+        return false;
+    }
+    return policy_->is_forest() ? open_of(row)[node] != kClosed : policy_->edge_between(position_[row] - 1, node) >= 0;
+}
+
+std::string Batch::open_to(std::size_t row) const {
+    std::string open;
+    for (std::int32_t node = 0; node < policy_->nodes(); ++node) {
+        if (is_open(row, node)) {
+            open += (open.empty() ? "" : ", ") + text(node);
+        }
+    }
+    return open;
 }
 
 template <typename NodeOf, typename RowOf>
@@ -273,7 +309,13 @@ std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
     if (!signal_.empty()) {
         signal_[row] = answer.signal;
     }
-    const std::int32_t next = policy_->next(node, state, entry, answer.rank);
+    std::int32_t next;
+    if (policy_->is_forest()) {
+        close_and_open(*policy_, node, state, open_of(row));
+        next = next_open(*policy_, open_of(row), answer.rank);
+    } else {
+        next = policy_->next(node, state, entry, answer.rank);
+    }
     position_[row] = next == kStop ? kStopped : node + 1;
     return next;
 }
@@ -322,9 +364,18 @@ void Batch::clear(std::size_t row) {
     if (!signal_.empty()) {
         signal_[row] = std::numeric_limits<float>::infinity();
     }
+    if (policy_->is_forest()) {
+        open_roots(*policy_, open_of(row));
+    }
 }
 
 void Batch::reset(const Rows &rows) {
+    if (!rows.given && policy_->is_forest()) {
+        for (std::size_t row = 0; row < capacity(); ++row) {
+            clear(row);
+        }
+        return;
+    }
     if (!rows.given) {
         std::fill(position_.begin(), position_.end(), 0);
         std::fill(rank_.begin(), rank_.end(), kNoRank);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace ttamer {
@@ -82,6 +83,12 @@ class Batch {
     template <typename Row> void check_rows(std::span<const Row> rows);
     template <typename Row> [[noreturn]] void complain_rows(std::span<const Row> rows) const;
     void check_sizes(std::size_t signals, const Rows &rows) const;
+    std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
+    const std::int32_t *open_of(std::size_t row) const {
+        return open_.data() + row * static_cast<std::size_t>(policy_->nodes());
+    }
+    bool is_open(std::size_t row, std::int32_t node) const;
+    std::string open_to(std::size_t row) const;
     bool all_open(std::int32_t node, std::span<const float> signals) const;
     std::int32_t state_of(std::int32_t node, float signal) const;
     std::int32_t consult(std::int32_t node, std::size_t row, float signal);
@@ -96,6 +103,7 @@ class Batch {
     std::vector<std::int32_t> rank_;     // of the best loss so far
     std::vector<std::int32_t> answer_;   // its node
     std::vector<float> signal_;          // its signal; empty unless losses are observed
+    std::vector<std::int32_t> open_;     // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
     std::vector<std::uint32_t> seen_; // the call that named a row last, to find repeated rows
     std::uint32_t call_ = 0;

@@ -41,7 +41,7 @@ class ByRank {
            const Ranks &own, Ranks &from, Table &values)
         : transition_(transition), cost_(cost), next_(next), levels_(levels), own_(own), from_(from), values_(values) {}
 
-    void run(std::int32_t width, bool dense) {
+    void run(std::int32_t width, bool dense, bool drop) {
         const std::int32_t highest = *std::max_element(own_.begin(), own_.end());
         from_ = own_;
         for (auto &from : from_) {
@@ -65,7 +65,9 @@ class ByRank {
             }
             if (!rows.empty()) {
                 dense ? dense_block(block, b, rows) : counted_block(block, rows);
-                drop_stopped(block);
+                if (drop) {
+                    drop_stopped(block);
+                }
             }
         }
     }
@@ -212,12 +214,44 @@ constexpr auto kDenseWidth = static_cast<std::int32_t>(kPanelWidth);
 // Sparse rows are walked once a block; a wider one walks them less often.
 constexpr std::int32_t kCountedWidth = 128;
 
+// A state's values are a mixture of two meta-states' values, one of which may stop where the state goes on: so all are
+// worked out.
+void consult_through_meta(const Transition &transition, double cost, const Solved &next,
+                          const std::vector<double> &levels, const Ranks &own, Ranks &from, Table &values) {
+    const Transition &meta = *transition.meta();
+    Ranks meta_own(meta.rows(), 0);
+    for (std::size_t s = 0; s < own.size(); ++s) {
+        const auto &[group, share] = transition.membership(s);
+        meta_own[group] = std::max(meta_own[group], own[s]);
+        if (share > 0) {
+            meta_own[group + 1] = std::max(meta_own[group + 1], own[s]);
+        }
+    }
+    Ranks meta_from;
+    Table meta_values(meta.rows(), levels.size());
+    ByRank(meta, cost, next, levels, meta_own, meta_from, meta_values).run(kDenseWidth, true, false);
+    from.assign(own.size(), 0);
+    for (std::size_t s = 0; s < own.size(); ++s) {
+        const auto &[group, share] = transition.membership(s);
+        const double *low = meta_values.row(group);
+        const double *high = meta_values.row(share > 0 ? group + 1 : group);
+        double *row = values.row(s);
+        for (std::int32_t x = 0; x <= own[s]; ++x) {
+            row[x] = (1 - share) * low[x] + share * high[x];
+        }
+    }
+}
+
 } // namespace
 
 void consult_by_rank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels,
                      const std::vector<std::int32_t> &own, std::vector<std::int32_t> &from, Table &values) {
+    if (transition.meta() != nullptr) {
+        consult_through_meta(transition, cost, next, levels, own, from, values);
+        return;
+    }
     const bool dense = transition.is_dense();
-    ByRank(transition, cost, next, levels, own, from, values).run(dense ? kDenseWidth : kCountedWidth, dense);
+    ByRank(transition, cost, next, levels, own, from, values).run(dense ? kDenseWidth : kCountedWidth, dense, true);
 }
 
 std::vector<double> consult_afresh(const Transition &transition, double cost, const Solved &next) {

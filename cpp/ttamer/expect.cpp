@@ -1,3 +1,4 @@
+// Walks: exact probabilities by a forward pass.
 #include "ttamer/expect.hpp"
 
 #include <algorithm>
@@ -16,7 +17,7 @@ class Forward {
     Forward(const Model &model, const Policy &policy)
         : model_(model), policy_(policy), tables_(policy.tables()), ranks_(tables_.levels.size()),
           mass_(static_cast<std::size_t>(policy.nodes())),
-          result_{std::vector<double>(tables_.ranks.size()), std::vector<double>(tables_.ranks.size()), 0} {
+          result_{std::vector<double>(tables_.ranks.size()), std::vector<double>(tables_.ranks.size()), 0, 0} {
         for (std::int32_t j = 0; j < policy.nodes(); ++j) {
             mass_[static_cast<std::size_t>(j)] = Matrix(model.states(j), ranks_);
         }
@@ -71,6 +72,7 @@ class Forward {
                 const auto next = policy_.next(node, state, entry, static_cast<std::int32_t>(x));
                 if (next == kStop) {
                     result_.stops[begin + s] += here;
+                    result_.loss += here * tables_.levels[x];
                     continue;
                 }
                 for (auto &[to, matrix] : going) {
@@ -108,7 +110,7 @@ Expectation expect(const Model &model, const Policy &policy) {
     if (!same) {
         throw std::invalid_argument("model: not of the policy's topology and states");
     }
-    return Forward(model, policy).run();
+    return policy.is_forest() ? expect_forest(model, policy) : Forward(model, policy).run();
 }
 
 } // namespace ttamer

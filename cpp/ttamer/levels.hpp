@@ -14,6 +14,13 @@ std::vector<double> attainable_levels(const std::vector<std::vector<double>> &lo
 
 double snap_tolerance(const std::vector<double> &levels);
 
+// Move each index within tolerance of a level, or of another index, onto it: a level attracts first, the nearest; of
+// the others, each group within tolerance of its smallest becomes that.
+void snap(const std::vector<double> &levels, std::vector<std::vector<double>> &index);
+
+// Levels and (snapped) indices together, sorted, without repeats.
+std::vector<double> merge_levels(const std::vector<double> &levels, const std::vector<std::vector<double>> &index);
+
 // Position of a value that is one of the levels.
 std::int32_t rank_of(const std::vector<double> &levels, double value);
 

@@ -51,7 +51,7 @@ void Policy::check() const {
                 strictly_increasing(std::span<const double>(t.levels)),
             "levels: expected finite, strictly increasing values >= 0");
     check_states();
-    check_intervals();
+    is_forest() ? check_index() : check_intervals();
 }
 
 void Policy::check_states() const {
@@ -101,6 +101,25 @@ void Policy::check_intervals() const {
     }
 }
 
+void Policy::check_index() const {
+    const auto &t = tables_;
+    const auto nodes = t.topology.nodes();
+    require(t.recall, "recall: a forest needs it");
+    require(are_offsets(t.index_offsets, static_cast<std::size_t>(nodes), t.index_ranks.size()),
+            "index_offsets: expected increasing offsets into index_ranks");
+    const auto levels = static_cast<std::int32_t>(t.levels.size());
+    require(
+        std::all_of(t.index_ranks.begin(), t.index_ranks.end(), [=](auto rank) { return rank >= 0 && rank < levels; }),
+        "index_ranks: expected positions in levels");
+    for (std::int32_t j = 0; j < nodes; ++j) {
+        const auto at = static_cast<std::size_t>(j);
+        const auto parent = t.topology.edges()[at].from;
+        const auto rows = t.index_offsets[at + 1] - t.index_offsets[at];
+        require(rows == 1 || (parent != kRoot && rows == states(parent)),
+                "index_offsets: expected one rank for each state of the parent of node " + std::to_string(j));
+    }
+}
+
 void Policy::build() {
     const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
     entries_.resize(tables_.ranks.size());
@@ -123,9 +142,13 @@ void Policy::build_node(std::size_t node) {
     const auto end = static_cast<std::size_t>(tables_.state_offsets[node + 1]);
     std::size_t worst = begin;
     for (auto s = begin; s < end; ++s) {
+        worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
+        entries_[s] = {tables_.ranks[s], -1};
+        if (is_forest()) {
+            continue;
+        }
         auto k = static_cast<std::size_t>(tables_.interval_offsets[s]);
         const auto last = static_cast<std::size_t>(tables_.interval_offsets[s + 1]) - 1;
-        entries_[s] = {tables_.ranks[s], -1};
         if (tables_.interval_next[k] == kStop) {
             entries_[s].stop_upper = k == last ? kNoRank : tables_.interval_upper[k];
             ++k;
@@ -136,7 +159,6 @@ void Policy::build_node(std::size_t node) {
             const bool same = next != kStop && (only_next_[node] == kStop || only_next_[node] == next);
             only_next_[node] = same ? next : kSeveral;
         }
-        worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
     }
     const auto edges = edges_of(static_cast<std::int32_t>(node));
     worst_keys_.push_back(worst == begin ? 0 : order_key(edges[worst - begin - 1]));

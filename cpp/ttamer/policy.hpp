@@ -34,6 +34,10 @@ struct PolicyTables {
     // With X the rank of the best loss so far, the first interval with X <= upper says what to do next.
     std::vector<std::int32_t> interval_upper;
     std::vector<std::int32_t> interval_next;
+    // Forests have no intervals but the rank of each node's dynamic index, one for each state of its parent (or one for
+    // all): the open node of the smallest rank is next, unless X is at most that.
+    std::vector<std::int32_t> index_offsets; // nodes + 1
+    std::vector<std::int32_t> index_ranks;
 };
 
 // What deciding reads of a state: 8 bytes, loaded together.
@@ -88,6 +92,16 @@ class Policy {
     // The one node (kRoot included) that `node` may follow, or kSeveral.
     std::int32_t only_previous(std::int32_t node) const { return only_previous_[static_cast<std::size_t>(node)]; }
 
+    bool is_forest() const { return tables_.topology.shape() == Shape::forest; }
+
+    // On forests: the rank of a node's index, its parent found in `parent_state` (0 for the root).
+    std::int32_t index_rank(std::int32_t node, std::int32_t parent_state) const {
+        const auto at = static_cast<std::size_t>(node);
+        const std::int32_t begin = tables_.index_offsets[at];
+        const bool shared = tables_.index_offsets[at + 1] - begin == 1;
+        return tables_.index_ranks[static_cast<std::size_t>(begin + (shared ? 0 : parent_state))];
+    }
+
     // Whether `node` may follow the node `last` (kRoot before the first); the edge's number, or -1.
     std::int32_t edge_between(std::int32_t last, std::int32_t node) const {
         return edge_of_[static_cast<std::size_t>(last + 1) * static_cast<std::size_t>(nodes()) +
@@ -98,6 +112,7 @@ class Policy {
     void check() const;
     void check_states() const;
     void check_intervals() const;
+    void check_index() const;
     void build();
     void build_node(std::size_t node);
     void build_edges();

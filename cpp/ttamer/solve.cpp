@@ -1,6 +1,9 @@
 // From a solved walk to the tables of a policy.
 #include "ttamer/solve.hpp"
 
+#include "ttamer/levels.hpp"
+
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <sstream>
@@ -29,37 +32,96 @@ std::vector<double> weigh_costs(const Model &model, double tradeoff) {
     return weighted;
 }
 
-Policy solve(const Model &model, double tradeoff, bool recall) {
-    auto solved = solve_walk(model, weigh_costs(model, tradeoff), recall);
+namespace {
+
+PolicyTables start_tables(const Model &model, double tradeoff, bool recall) {
     PolicyTables tables{.topology = model.topology,
                         .recall = recall,
                         .observed = model.observed,
                         .tradeoff = tradeoff,
-                        .value = tradeoff * solved.value,
+                        .value = 0,
                         .cost_scale = model.cost_scale,
-                        .first_node = solved.first_node,
+                        .first_node = kStop,
                         .costs = model.costs,
                         .levels = model.levels,
                         .state_offsets = {0},
                         .bin_edges = {},
                         .ranks = {},
-                        .interval_offsets = {0},
+                        .interval_offsets = {},
                         .interval_upper = {},
-                        .interval_next = {}};
+                        .interval_next = {},
+                        .index_offsets = {},
+                        .index_ranks = {}};
     for (std::size_t j = 0; j < model.losses.size(); ++j) {
         tables.bin_edges.insert(tables.bin_edges.end(), model.bin_edges[j].begin(), model.bin_edges[j].end());
         tables.ranks.insert(tables.ranks.end(), model.ranks[j].begin(), model.ranks[j].end());
         tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
+    }
+    return tables;
+}
+
+void fill_from_walk(const Induction &solved, PolicyTables &tables) {
+    tables.value = tables.tradeoff * solved.value;
+    tables.first_node = solved.first_node;
+    tables.interval_offsets.push_back(0);
+    for (const auto &node : solved.intervals) {
         const auto before = static_cast<std::int32_t>(tables.interval_upper.size());
-        for (const auto &interval : solved.intervals[j].intervals) {
+        for (const auto &interval : node.intervals) {
             tables.interval_upper.push_back(interval.upper);
             tables.interval_next.push_back(interval.next);
         }
-        for (const auto end : solved.intervals[j].ends) {
+        for (const auto end : node.ends) {
             tables.interval_offsets.push_back(before + static_cast<std::int32_t>(end));
         }
     }
+}
+
+// Losses and indices are compared with each other at run time, so both get ranks among all of them.
+void fill_from_surrogates(Surrogates solved, const Model &model, PolicyTables &tables) {
+    snap(model.levels, solved.index);
+    tables.value = tables.tradeoff * solved.value;
+    tables.levels = merge_levels(model.levels, solved.index);
+    for (auto &rank : tables.ranks) {
+        rank = rank_of(tables.levels, model.levels[static_cast<std::size_t>(rank)]);
+    }
+    tables.index_offsets.push_back(0);
+    for (const auto &row : solved.index) {
+        for (const double value : row) {
+            tables.index_ranks.push_back(rank_of(tables.levels, value));
+        }
+        tables.index_offsets.push_back(static_cast<std::int32_t>(tables.index_ranks.size()));
+    }
+    double lowest = std::numeric_limits<double>::infinity();
+    for (const auto &root : model.topology.successors(kRoot)) { // ascending: ties go to the lowest node
+        const double index = solved.index[static_cast<std::size_t>(root.node)][0];
+        tables.first_node = index < lowest ? root.node : tables.first_node;
+        lowest = std::min(lowest, index);
+    }
+}
+
+} // namespace
+
+Policy solve(const Model &model, double tradeoff, bool recall) {
+    const auto weighted = weigh_costs(model, tradeoff);
+    auto tables = start_tables(model, tradeoff, recall);
+    if (model.topology.shape() == Shape::forest) {
+        if (!recall) {
+            throw std::invalid_argument("recall: a forest has no last node to answer, expected recall");
+        }
+        fill_from_surrogates(solve_forest(model, weighted), model, tables);
+    } else {
+        fill_from_walk(solve_walk(model, weighted, recall), tables);
+    }
     return Policy(std::move(tables), model.quantisers);
+}
+
+Policy solve_aggregated(const Model &model, double tradeoff, bool recall, std::size_t states) {
+    Model aggregated = model;
+    for (std::size_t e = 0; e < model.transitions.size(); ++e) {
+        const auto to = static_cast<std::size_t>(model.topology.edges()[e].to);
+        aggregated.transitions[e] = Transition::aggregated(model.transitions[e], model.losses[to], states);
+    }
+    return solve(aggregated, tradeoff, recall);
 }
 
 } // namespace ttamer

@@ -42,7 +42,10 @@ struct Induction {
 
 Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs, bool recall);
 
-// The optimal policy of a walk for a trade-off in (0, 1].
+// The optimal policy for a trade-off in (0, 1]. A forest needs recall.
 Policy solve(const Model &model, double tradeoff, bool recall);
+
+// The same after soft aggregation of every transition to at most `states` meta-states.
+Policy solve_aggregated(const Model &model, double tradeoff, bool recall, std::size_t states);
 
 } // namespace ttamer

@@ -50,6 +50,9 @@ Transition Transition::counted(const Counts &counts, std::span<const std::int64_
 }
 
 Matrix Transition::times(const Matrix &ahead) const {
+    if (meta_) {
+        return spread(meta_->times(ahead));
+    }
     Matrix out(rows_, ahead.columns);
     if (is_dense()) {
         multiply(dense_.data(), rows_, columns_, ahead.values.data(), ahead.columns, out.values.data());
@@ -70,6 +73,11 @@ Matrix Transition::times(const Matrix &ahead) const {
 }
 
 std::vector<double> Transition::times(const std::vector<double> &ahead) const {
+    if (meta_) {
+        Matrix column(meta_->rows(), 1);
+        column.values = meta_->times(ahead);
+        return spread(column).values;
+    }
     std::vector<double> out(rows_);
     const double shared = dot(marginal_.data(), ahead.data(), marginal_.size());
     for (std::size_t row = 0; row < rows_; ++row) {
@@ -85,6 +93,31 @@ std::vector<double> Transition::times(const std::vector<double> &ahead) const {
         out[row] = sum;
     }
     return out;
+}
+
+// From a row a meta-state to a row a state.
+Matrix Transition::spread(const Matrix &meta) const {
+    Matrix out(rows_, meta.columns);
+    for (std::size_t row = 0; row < rows_; ++row) {
+        const auto &[group, share] = memberships_[row];
+        add_scaled(1 - share, meta.row(group), meta.columns, out.row(row));
+        if (share > 0) {
+            add_scaled(share, meta.row(group + 1), meta.columns, out.row(row));
+        }
+    }
+    return out;
+}
+
+void Transition::add_row(std::size_t row, double scale, double *out) const {
+    if (is_dense()) {
+        add_scaled(scale, dense_row(row), columns_, out);
+        return;
+    }
+    const auto entries = counted_row(row);
+    add_scaled(scale * entries.rest, marginal_.data(), columns_, out);
+    for (std::size_t k = 0; k < entries.indices.size(); ++k) {
+        out[entries.indices[k]] += scale * entries.weights[k];
+    }
 }
 
 Matrix Transition::transposed_times(const Matrix &mass) const {
@@ -108,6 +141,32 @@ Matrix Transition::transposed_times(const Matrix &mass) const {
         add_scaled(marginal_[column], shared.row(0), mass.columns, out.row(column));
     }
     return out;
+}
+
+std::size_t Transition::state_at(std::size_t row, double point) const {
+    const auto find = [&](std::span<const double> weights) {
+        std::size_t last = 0; // rounding may leave the sum short of the point
+        for (std::size_t k = 0; k < weights.size(); ++k) {
+            if (weights[k] > 0) {
+                last = k;
+                if (point < weights[k]) {
+                    return k;
+                }
+                point -= weights[k];
+            }
+        }
+        return last;
+    };
+    if (is_dense()) {
+        return find({dense_row(row), columns_});
+    }
+    const auto entries = counted_row(row);
+    if (point < entries.rest) {
+        point /= entries.rest;
+        return find(marginal_);
+    }
+    point -= entries.rest;
+    return static_cast<std::size_t>(entries.indices[find(entries.weights)]);
 }
 
 Matrix Transition::to_dense() const {

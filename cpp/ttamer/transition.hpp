@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,20 @@ class Transition {
     // Where few of the counts are not 0 it stays in this form: a product costs as many steps a column as those.
     static Transition counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength);
 
+    // P ~ U W through at most `states` meta-states; see ttamer.reference.aggregate. `losses` are those of the next
+    // node.
+    static Transition aggregated(const Transition &exact, const std::vector<double> &losses, std::size_t states);
+
+    // A state's place among the meta-states: `share` of the one above `group`, the rest of `group`.
+    struct Membership {
+        std::size_t group;
+        double share;
+    };
+
+    // The meta-states' own transition W, or null where there are none.
+    const Transition *meta() const { return meta_.get(); }
+    const Membership &membership(std::size_t row) const { return memberships_[row]; }
+
     // One row of a counted matrix: P[s, indices[k]] is weights[k], plus `rest` times the marginal everywhere.
     struct CountedRow {
         std::span<const std::int32_t> indices;
@@ -58,12 +73,19 @@ class Transition {
     // The transpose of P times mass, which may have more rows than a P of one row.
     Matrix transposed_times(const Matrix &mass) const;
     Matrix to_dense() const;
+    // out += scale * one row.
+    void add_row(std::size_t row, double scale, double *out) const;
+    // The state at which the row's probabilities add up to more than `point`, in [0, 1).
+    std::size_t state_at(std::size_t row, double point) const;
 
   private:
     Transition(std::size_t rows, std::size_t columns) : rows_(rows), columns_(columns) {}
+    Matrix spread(const Matrix &meta) const;
 
     std::size_t rows_;
     std::size_t columns_;
+    std::shared_ptr<const Transition> meta_;
+    std::vector<Membership> memberships_;
     std::vector<double> dense_; // empty for counted ones
     std::vector<std::int64_t> offsets_;
     std::vector<std::int32_t> indices_;

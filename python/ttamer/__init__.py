@@ -10,6 +10,7 @@ from ttamer.fit import fit
 from ttamer.frontier import Front, FrontPoint, frontier
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy, solve
+from ttamer.recall import price_of_no_recall
 from ttamer.traces import Evidence, Traces
 
 STOP = -1
@@ -31,5 +32,6 @@ __all__ = [
     "evaluate",
     "fit",
     "frontier",
+    "price_of_no_recall",
     "solve",
 ]

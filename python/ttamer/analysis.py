@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,27 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Aggregation:
+    """What soft state aggregation did to a policy.
+
+    Attributes
+    ----------
+    states : int
+        Most meta-states of a transition.
+    value_error : float
+        The value the aggregated solve gave, minus the exact one.
+    regret : float
+        What the policy is worth under the exact model, minus the exact value; >= 0 to rounding.
+    """
+
+    states: int
+    value_error: float
+    regret: float
+
+
+@dataclass(frozen=True)
 class Analysis:
-    """Exact expectations under the model a policy was solved for.
+    """Expectations under the model a policy was solved for: exact on walks, simulated on forests.
 
     Attributes
     ----------
@@ -22,6 +42,8 @@ class Analysis:
         Probability that each state is visited, and that a request stops in it; states of all nodes numbered through.
     cost : float
         Mean cost of a request, in the unit of the costs.
+    loss : float
+        Mean loss of the answers.
     index : tuple of n (K_parent or 1,) float64, or None
         The dynamic index in units of loss, where it is defined.
     """
@@ -29,10 +51,12 @@ class Analysis:
     visits: Floats
     stops: Floats
     cost: float
+    loss: float
     index: tuple[Floats, ...] | None
+    aggregation: Aggregation | None = None
 
     @classmethod
-    def from_arrays(cls, core: _core.Policy, cost: float, arrays: files.Arrays) -> Analysis:
+    def from_arrays(cls, core: _core.Policy, fields: dict[str, Any], arrays: files.Arrays) -> Analysis:
         """What a file holds, checked against the policy's tables.
 
         Raises
@@ -46,25 +70,40 @@ class Analysis:
         for name, table in (("visits", visits), ("stops", stops)):
             if np.any(table > 1 + 1e-9):
                 raise ValueError(f"{name}: expected probabilities, got {table.max():g}")
-        if not 0 <= cost < np.inf:
-            raise ValueError(f"expected_cost: expected a finite number >= 0, got {cost}")
-        if not (core.recall and core.topology.kind == "line"):
-            return cls(visits, stops, cost, None)
-        sizes = [1, *np.diff(arrays["state_offsets"])[:-1]]
+        cost, loss = float(fields["expected_cost"]), float(fields["expected_loss"])
+        for name, value in (("expected_cost", cost), ("expected_loss", loss)):
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
+        aggregation = None
+        if "aggregation" in fields:
+            states, value_error, regret = fields["aggregation"]
+            aggregation = Aggregation(int(states), float(value_error), float(regret))
+        if not _has_index(core):
+            return cls(visits, stops, cost, loss, None, aggregation)
+        sizes = np.diff(arrays["state_offsets"])
         index = []
-        for j, size in enumerate(sizes):
-            rows = 1 if len(arrays[f"index.{j}"]) == 1 else int(size)
-            index.append(_checked(arrays, f"index.{j}", (rows,)))
-        return cls(visits, stops, cost, tuple(index))
+        for j, parent in enumerate(core.topology.edges[:, 0].tolist()):
+            single = parent < 0 or len(arrays[f"index.{j}"]) == 1
+            index.append(_checked(arrays, f"index.{j}", (1 if single else int(sizes[parent]),)))
+        return cls(visits, stops, cost, loss, tuple(index), aggregation)
 
 
-def analyse(model: _core.Model, policy: _core.Policy) -> Analysis:
-    """Work the analysis out; the model is the one the policy was solved for."""
-    visits, stops, cost = _core.expect(model, policy)
+def analyse(model: _core.Model, policy: _core.Policy, aggregate: int = 0) -> Analysis:
+    """Work the analysis out; the model is the one the policy was solved for, `aggregate` as in `ttamer.solve`."""
+    visits, stops, cost, loss = _core.expect(model, policy)
     index: tuple[Floats, ...] | None = None
-    if policy.recall and policy.topology.kind == "line":
-        index = tuple(_core.surrogates(model, policy.tradeoff, np.inf)[0])
-    return Analysis(_frozen(visits), _frozen(stops), cost, index and tuple(_frozen(row) for row in index))
+    if _has_index(policy):
+        index = tuple(_frozen(row) for row in _core.surrogates(model, policy.tradeoff, np.inf)[0])
+    aggregation = None
+    if aggregate:
+        exact = _core.solve(model, policy.tradeoff, policy.recall).value
+        worth = policy.tradeoff * loss + (1 - policy.tradeoff) * cost / policy.cost_scale
+        aggregation = Aggregation(aggregate, policy.value - exact, worth - exact)
+    return Analysis(_frozen(visits), _frozen(stops), cost, loss, index, aggregation)
+
+
+def _has_index(policy: _core.Policy) -> bool:
+    return policy.recall and policy.topology.kind in ("line", "forest")
 
 
 def _checked(arrays: files.Arrays, name: str, shape: tuple[int, ...]) -> Floats:

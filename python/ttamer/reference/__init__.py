@@ -8,7 +8,8 @@ All values are in units of loss: minimising ``tradeoff * loss + (1 - tradeoff) *
 trade-off, only the weighted costs do.
 """
 
-from ttamer.reference.decide import Request, decide, replay
+from ttamer.reference.aggregate import aggregate
+from ttamer.reference.decide import Request, decide, replay, start
 from ttamer.reference.fitting import (
     curve_fits,
     platt_losses,
@@ -20,7 +21,7 @@ from ttamer.reference.fitting import (
 )
 from ttamer.reference.graph import ROOT, STOP, costliest_path, successors
 from ttamer.reference.index import Steps, surrogates
-from ttamer.reference.levels import SNAP, snap_tolerance
+from ttamer.reference.levels import SNAP, snap, snap_tolerance
 from ttamer.reference.policy import Tables, solve
 from ttamer.reference.walk import Induction, induction
 
@@ -32,6 +33,7 @@ __all__ = [
     "Request",
     "Steps",
     "Tables",
+    "aggregate",
     "costliest_path",
     "curve_fits",
     "decide",
@@ -39,8 +41,10 @@ __all__ = [
     "platt_losses",
     "quantile_edges",
     "replay",
+    "snap",
     "snap_tolerance",
     "solve",
+    "start",
     "state_losses",
     "states",
     "successors",

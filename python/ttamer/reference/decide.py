@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer.reference.fitting import states
-from ttamer.reference.graph import ROOT, STOP
+from ttamer.reference.graph import ROOT, STOP, successors
 from ttamer.reference.policy import Tables
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Request:
     answer: int = -1
     signal: float = np.inf
     last: int = ROOT
+    open: dict[int, int] = field(default_factory=dict)
+    """On forests: the rank of the index of each open node."""
 
 
 def decide(tables: Tables, request: Request, node: int, state: int, signal: float, observed: bool) -> int:
@@ -38,7 +40,30 @@ def decide(tables: Tables, request: Request, node: int, state: int, signal: floa
     if not tables.recall or better:
         request.rank, request.answer, request.signal = rank, node, signal
     request.last = node
+    if tables.index_ranks is not None:
+        return _next_open(tables, request, node, state)
     return next(action for upper, action in tables.intervals[node][state] if request.rank <= upper)
+
+
+def start(tables: Tables) -> Request:
+    """A fresh request; on a forest the roots are open."""
+    request = Request()
+    if tables.index_ranks is not None:
+        request.open = {j: int(tables.index_ranks[j][0]) for j, _ in successors(tables.topology, ROOT)}
+    return request
+
+
+def _next_open(tables: Tables, request: Request, node: int, state: int) -> int:
+    """Close the node, open its children, and take the smallest index (the lowest node among equals) or stop."""
+    assert tables.index_ranks is not None
+    del request.open[node]
+    for child, _ in successors(tables.topology, node):
+        row = tables.index_ranks[child]
+        request.open[child] = int(row[state if len(row) > 1 else 0])
+    if not request.open:
+        return STOP
+    lowest = min(request.open, key=lambda j: (request.open[j], j))
+    return STOP if request.rank <= request.open[lowest] else lowest
 
 
 def replay(
@@ -53,6 +78,7 @@ def replay(
         loss).
     """
     edge_of = {(int(i), int(j)): e for e, (i, j) in enumerate(tables.topology.edges)}
+    parents = {int(j): int(i) for i, j in tables.topology.edges}
     out: dict[str, npt.NDArray[Any]] = {
         "last_node": np.empty(len(traces), np.int32),
         "answer_node": np.empty(len(traces), np.int32),
@@ -60,9 +86,11 @@ def replay(
         "loss": np.empty(len(traces)),
     }
     for row in range(len(traces)):
-        request, node = Request(), tables.first_node
+        request, node = start(tables), tables.first_node
         while node != STOP:
-            out["cost"][row] += traces.costs[edge_of[request.last, node]]
+            # On a forest a node is reached from its parent, which need not be the node consulted last.
+            before = parents[node] if tables.index_ranks is not None else request.last
+            out["cost"][row] += traces.costs[edge_of[before, node]]
             signal = traces.signals[row, node]
             state = int(states(np.array([signal]), bin_edges[node])[0])
             node = decide(tables, request, node, state, float(signal), observed)

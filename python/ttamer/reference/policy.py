@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.reference.graph import STOP
+from ttamer.reference.graph import ROOT, STOP, successors
 from ttamer.reference.index import surrogates
-from ttamer.reference.levels import snap_tolerance
+from ttamer.reference.levels import snap, snap_tolerance
 from ttamer.reference.walk import Induction, induction
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Tables:
-    """A policy for a walk.
+    """A policy.
 
-    ``intervals[i][s]`` is a list of (upper, next): with the best loss so far at rank X, the first entry with
-    ``X <= upper`` names the node to consult next, or STOP.
+    On walks ``intervals[i][s]`` is a list of (upper, next): with the best loss so far at rank X, the first entry with
+    ``X <= upper`` names the node to consult next, or STOP. On forests ``index_ranks[v]`` is the rank of the dynamic
+    index of node v for each state of its parent.
     """
 
     topology: Topology
@@ -37,6 +38,7 @@ class Tables:
     ranks: list[Integers]
     intervals: list[list[list[tuple[int, int]]]]
     index: list[Floats] | None
+    index_ranks: list[Integers] | None
 
 
 def solve(
@@ -48,12 +50,11 @@ def solve(
     recall: bool,
     cost_scale: float,
 ) -> Tables:
-    """Optimal policy of a walk.
+    """Optimal policy. On a forest with recall only.
 
     Parameters
     ----------
     topology : Topology
-        Line, skip or dag.
     losses, transitions : as `surrogates`
     costs : (E,)
         In the user's unit.
@@ -66,6 +67,8 @@ def solve(
     """
     weighted = costs * ((1 - tradeoff) / tradeoff / cost_scale)
     levels = np.unique(np.concatenate(losses))
+    if topology.kind == "forest":
+        return _forest(topology, losses, levels, surrogates(topology, losses, transitions, weighted), tradeoff)
     solved = induction(topology, losses, transitions, weighted, recall)
     ranks = [np.searchsorted(levels, row) for row in losses]
     intervals = [
@@ -73,7 +76,20 @@ def solve(
         for i in range(topology.nodes)
     ]
     index = surrogates(topology, losses, transitions, weighted)[0] if recall and topology.kind == "line" else None
-    return Tables(topology, recall, tradeoff * solved.value, solved.first_node, levels, ranks, intervals, index)
+    return Tables(topology, recall, tradeoff * solved.value, solved.first_node, levels, ranks, intervals, index, None)
+
+
+def _forest(
+    topology: Topology, losses: Sequence[Floats], levels: Floats, solved: tuple[list[Floats], float], tradeoff: float
+) -> Tables:
+    """Losses and indices are compared with each other when deciding, so both get ranks among all of them."""
+    index = snap(levels, solved[0])
+    every = np.unique(np.concatenate([levels, *index]))
+    roots = [j for j, _ in successors(topology, ROOT)]
+    first = min(roots, key=lambda j: (index[j][0], j))
+    ranks = [np.searchsorted(every, row) for row in losses]
+    index_ranks = [np.searchsorted(every, row) for row in index]
+    return Tables(topology, True, tradeoff * solved[1], first, every, ranks, [], solved[0], index_ranks)
 
 
 def _envelope(solved: Induction, levels: Floats, i: int, s: int, own: int, recall: bool) -> list[tuple[int, int]]:

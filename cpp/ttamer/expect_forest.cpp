@@ -1,0 +1,84 @@
+// Forests: the mean over requests drawn from the model.
+#include "ttamer/expect.hpp"
+
+#include "ttamer/batch.hpp"
+#include "ttamer/open_nodes.hpp"
+
+#include <cstddef>
+#include <random>
+
+namespace ttamer {
+
+namespace {
+
+class Simulation {
+  public:
+    Simulation(const Model &model, const Policy &policy)
+        : model_(model), policy_(policy), open_(static_cast<std::size_t>(policy.nodes())), states_(open_.size()),
+          result_{std::vector<double>(policy.tables().ranks.size()), std::vector<double>(policy.tables().ranks.size()),
+                  0, 0} {}
+
+    Expectation run() {
+        for (int request = 0; request < kSimulated; ++request) {
+            run_one();
+        }
+        for (auto *share : {&result_.visits, &result_.stops}) {
+            for (auto &value : *share) {
+                value /= kSimulated;
+            }
+        }
+        result_.cost /= kSimulated;
+        result_.loss /= kSimulated;
+        return std::move(result_);
+    }
+
+  private:
+    void run_one() {
+        open_roots(policy_, open_.data());
+        Answer answer;
+        std::int32_t node = policy_.tables().first_node;
+        while (true) {
+            const auto at = static_cast<std::size_t>(node);
+            const std::int32_t state = draw(node);
+            states_[at] = state;
+            const auto number = static_cast<std::size_t>(policy_.tables().state_offsets[at] + state);
+            result_.visits[number] += 1;
+            result_.cost += model_.costs[static_cast<std::size_t>(model_.topology.incoming_edge(node))];
+            take_answer(policy_.tables(), answer, node, policy_.entries(node)[state].rank, 0);
+            close_and_open(policy_, node, state, open_.data());
+            node = next_open(policy_, open_.data(), answer.rank);
+            if (node == kStop) {
+                result_.stops[number] += 1;
+                result_.loss += policy_.tables().levels[static_cast<std::size_t>(answer.rank)];
+                return;
+            }
+        }
+    }
+
+    // A state of the node given that of its parent.
+    std::int32_t draw(std::int32_t node) {
+        const auto edge = static_cast<std::size_t>(model_.topology.incoming_edge(node));
+        const auto parent = model_.topology.edges()[edge].from;
+        const auto &transition = model_.transitions[edge];
+        const auto row = static_cast<std::size_t>(
+            parent == kRoot || transition.rows() == 1 ? 0 : states_[static_cast<std::size_t>(parent)]);
+        // Not a distribution of the library: those may draw other numbers elsewhere.
+        const double point = static_cast<double>(random_() >> 11) * 0x1.0p-53;
+        return static_cast<std::int32_t>(transition.state_at(row, point));
+    }
+
+    const Model &model_;
+    const Policy &policy_;
+    std::mt19937_64 random_{0};
+    std::vector<std::int32_t> open_;
+    std::vector<std::int32_t> states_;
+    Expectation result_;
+};
+
+} // namespace
+
+Expectation expect_forest(const Model &model, const Policy &policy) {
+    return Simulation(model, policy).run();
+}
+
+} // namespace ttamer
