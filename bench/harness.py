@@ -61,18 +61,35 @@ def report(name: str, title: str, rows: Sequence[dict[str, Any]], output: Path) 
     """Print a table and write it, with the machine, as NAME.json."""
     described = machine()
     print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}\n")
+    print_rows(rows)
+    write(name, {"title": title, "machine": described, "rows": list(rows)}, output)
+
+
+def is_kept(options: argparse.Namespace) -> bool:
+    """Whether results are written: those of a quick run only where they are sent on purpose."""
+    return not options.quick or options.output != RESULTS
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table; a tuple is a mean with its spread."""
     columns = list(rows[0])
     cells = [[_text(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(column), *(len(line[k]) for line in cells)) for k, column in enumerate(columns)]
     for line in [columns, *cells]:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def write(name: str, content: dict[str, Any], output: Path) -> None:
+    """Write NAME.json into a folder, which is made if it is missing."""
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.json"
-    path.write_text(json.dumps({"title": title, "machine": described, "rows": list(rows)}, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"\nwritten: {path}")
 
 
 def _text(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, tuple):
+        return "±".join(f"{part:.3f}" for part in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

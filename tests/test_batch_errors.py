@@ -260,6 +260,6 @@ assert batch.answer_node.tolist() == [1, 0, -1]
     ],
 )
 def test_answers_as_arguments(use: str) -> None:
-    """The view of the answers may be passed back in; a process of its own, since a mistake here corrupts memory."""
+    """The answers may be passed back in, also as they change; a process of its own: a mistake here corrupts memory."""
     done = subprocess.run([sys.executable, "-c", OWN_VIEWS + use], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -212,9 +212,11 @@ class TestFit:
     def test_losses_that_no_curve_describes(self) -> None:
         """Observed losses, and losses above 1, are means unless asked for otherwise."""
         for observed, losses in ((True, [[0.5], [0.25]]), (False, [[4.0], [0.5]])):
-            traces = ttamer.Traces(f32(0.25, 0.75)[:, None], np.array(losses, np.float32), [1], observed=observed)
+            recorded = np.array(losses, np.float32)
+            signals = recorded if observed else f32(0.25, 0.75)[:, None]
+            traces = ttamer.Traces(signals, recorded, [1], observed=observed)
             model = ttamer.fit(traces, bins=2, loss_strength=0)
-            assert model.losses[0].tolist() == [row[0] for row in losses]
+            assert model.losses[0].tolist() == [loss for _, (loss,) in sorted(zip(signals[:, 0], losses, strict=True))]
         assert ttamer.fit(traces[1:], smoothing="platt").losses[0][0] == pytest.approx(0.5, abs=1e-3)
         with pytest.raises(ValueError, match=r"^smoothing: 'platt' needs losses in \[0, 1\], the largest is 4"):
             ttamer.fit(traces, smoothing="platt")
@@ -278,10 +280,10 @@ class TestFit:
         with pytest.raises(ValueError, match="same topology and bin edges"):
             model + ttamer.fit(traces.path([0, 1], [1, 1]), bins=4)
         dearer = ttamer.Traces(traces.signals, traces.losses, traces.costs * 2)
-        with pytest.raises(ValueError, match="same costs, smoothing, strengths and kind of losses"):
+        with pytest.raises(ValueError, match="same costs, unit, smoothing, strengths and kind of losses"):
             model + ttamer.fit(dearer, like=model)
-        seen = ttamer.Traces(traces.signals, traces.losses, traces.costs, observed=True)
-        with pytest.raises(ValueError, match="same costs, smoothing, strengths and kind of losses"):
+        seen = ttamer.Traces(traces.losses, traces.losses, traces.costs, observed=True, unit="ms")
+        with pytest.raises(ValueError, match="same costs, unit, smoothing, strengths and kind of losses"):
             model + ttamer.fit(seen, like=model)
         with pytest.raises(TypeError):
             model + 1

@@ -142,8 +142,8 @@ def test_forests_as_exhaustive_search(cascade: Cascade, outside: float) -> None:
 
 
 @settings(max_examples=60)
-@given(cascades("line", nodes=4, states=4), st.sampled_from(RECALL))
-def test_a_line_is_a_forest_of_one_branch(cascade: Cascade, recall: str) -> None:
+@given(cascades("line", nodes=4, states=4))
+def test_a_line_is_a_forest_of_one_branch(cascade: Cascade) -> None:
     forest = ttamer.Topology.forest(range(-1, cascade.topology.nodes - 1))
     index, value = reference.surrogates(forest, cascade.losses, cascade.transitions, cascade.costs)
     policy = ttamer.solve(cascade.model(cost_scale=1), 0.5, "observed")

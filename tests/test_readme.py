@@ -1,43 +1,68 @@
-"""The README's Python blocks run as they stand, and its commands exist."""
+"""The README and the pages in docs: their Python blocks run as they stand, their commands and files exist."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+BLOCKS = [
+    pytest.param(page, block, id=f"{page}-{k}")
+    for page, text in PAGES.items()
+    for k, block in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+]
+LINKS = [(page, path) for page, text in PAGES.items() for path in re.findall(r"\]\(([a-zA-Z][^):#]*)\)", text)]
 
 
 def test_the_blocks_are_found() -> None:
-    assert len(BLOCKS) >= 2
+    found = [block.values[0] for block in BLOCKS]
+    assert found.count("README.md") >= 2
+    assert found.count("docs/shapes.md") == 4
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_block_runs(
-    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(block, page, "exec"), {"__name__": "page"})
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("target", re.findall(r"^make ([a-z]+)", README, flags=re.MULTILINE))
+@pytest.mark.parametrize("target", re.findall(r"^make ([a-z]+)", PAGES["README.md"], flags=re.MULTILINE))
 def test_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([a-zA-Z][^):#]*)\)", README))
-def test_linked_file_exists(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize(("page", "path"), LINKS)
+def test_linked_file_exists(page: str, path: str) -> None:
+    assert ((ROOT / page).parent / path).exists()
 
 
 def test_command_lines_parse() -> None:
     runner = pytest.importorskip("typer.testing", reason="the command line needs the cli extra").CliRunner()
     from ttamer.cli.app import app
 
-    for command in set(re.findall(r"^ttamer ([a-z]+)", README, flags=re.MULTILINE)):
+    for command in set(re.findall(r"^ttamer ([a-z]+)", PAGES["README.md"], flags=re.MULTILINE)):
         assert runner.invoke(app, [command, "--help"]).exit_code == 0, command
+
+
+def test_the_pictures_of_shapes_are_drawn_from_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("make_shapes", ROOT / "docs" / "make_shapes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    shutil.copy(ROOT / "docs" / "shapes.md", tmp_path)
+    script.main()
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {path for page, path in LINKS if page == "docs/shapes.md" and path.endswith(".png")}

@@ -11,6 +11,7 @@ from ttamer import Topology, Traces
 
 def test_a_line_is_the_default_and_everything_is_kept_as_stated():
     given_ = plain()
+    given_["signals"] = given_["losses"]
     traces = Traces(**given_, predictions=np.arange(12).reshape(4, 3), labels=[0, 1, 2, 3], observed=True, unit="USD")
     assert traces.topology == Topology.line(3)
     assert len(traces) == 4
@@ -272,3 +273,11 @@ def test_reach_costs():
     assert reach(Topology.skip(4), [1, 5, 9, 20, 1, 9, 9, 2, 9, 2]) == [1, 2, 4, 6]
     dag = Topology.dag(4, [(-1, 3), (3, 2), (2, 0), (-1, 0), (0, 1)])
     assert reach(dag, [1, 1, 1, 9, 1]) == [3, 4, 2, 1]
+
+
+def test_an_observed_signal_is_the_loss():
+    given_ = plain()
+    place = np.argwhere(given_["signals"] != given_["losses"])[0]
+    message = f"expected the losses themselves where these are observed, they differ at row {place[0]}, node {place[1]}"
+    with pytest.raises(ValueError, match=f"^signals: {message}$"):
+        Traces(**given_, observed=True)

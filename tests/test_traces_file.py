@@ -22,7 +22,7 @@ def test_files_keep_everything(tmp_path):
         [
             some_traces(),
             some_traces()[:1],
-            Traces(**plain(), observed=True, unit="µs", labels=[4, 3, 2, 1]),
+            Traces(**{**plain(), "signals": plain()["losses"]}, observed=True, unit="µs", labels=[4, 3, 2, 1]),
             Traces(**bare, costs=[1, 2, 3], topology=forest, predictions=np.full((4, 3), -7)),
             Traces(**bare, costs=[1, 2, 3, 4], topology=dag),
             Traces(**bare, costs=np.arange(6.0), topology=Topology.skip(3)),

@@ -45,6 +45,11 @@ inline bool is_contiguous(const py::array &array) {
     return (array.flags() & py::array::c_style) != 0;
 }
 
+// An array over a buffer with an odd offset; reading it as numbers is undefined.
+inline bool is_aligned(const py::array &array) {
+    return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+}
+
 template <typename T> py::array checked_array(py::handle value, const char *name, const char *expected, int rank) {
     const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(value); };
     if (!py::isinstance<py::array>(value)) {
@@ -59,6 +64,9 @@ template <typename T> py::array checked_array(py::handle value, const char *name
     }
     if (!is_contiguous(array)) {
         throw py::value_error(complain() + " that is not C-contiguous");
+    }
+    if (!is_aligned(array)) {
+        throw py::value_error(complain() + " that is not aligned in memory");
     }
     return array;
 }

@@ -71,7 +71,11 @@ class BoundBatch {
     void reset(py::handle rows) { batch_->reset(rows_of(rows)); }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
-    py::array_t<std::int32_t> answer_node() const { return to_array(batch_->answer_node()); }
+    py::array_t<std::int32_t> answer_node() const {
+        py::array_t<std::int32_t> out(static_cast<py::ssize_t>(batch_->capacity()));
+        batch_->answer_node({out.mutable_data(), batch_->capacity()});
+        return out;
+    }
 
     py::array_t<double> answer_loss() const {
         py::array_t<double> out(static_cast<py::ssize_t>(batch_->capacity()));
@@ -126,8 +130,9 @@ class BoundBatch {
 
     py::object view(std::span<const std::int32_t> next) {
         const auto count = static_cast<py::ssize_t>(next.size());
-        // A caller may have reshaped the array it was given; it is then made anew.
-        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count) {
+        // A caller may have reshaped or retyped the array it was given; it is then made anew.
+        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count ||
+            !has_dtype<std::int32_t>(next_view_)) {
             next_view_ = array_over(next);
         }
         return next_view_;
@@ -141,8 +146,6 @@ class BoundBatch {
 
 void bind_batch(py::module_ &m) {
     py::class_<BoundBatch>(m, "Batch", kClassDoc)
-        .def(py::init<std::shared_ptr<Policy>, std::int64_t, const std::string &>(), py::arg("policy"),
-             py::arg("capacity") = 64, py::arg("nan") = "error")
         .def("decide", &BoundBatch::decide, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              kDecideDoc)
         .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
@@ -155,6 +158,13 @@ void bind_batch(py::module_ &m) {
                                "(capacity,) float64 : the answer's expected loss, inf before anything is consulted.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
         .def("__len__", &BoundBatch::capacity);
+    // Not a constructor: users start a batch from a policy, which checks the arguments.
+    m.def(
+        "start",
+        [](const std::shared_ptr<Policy> &policy, std::int64_t capacity, const std::string &nan) {
+            return BoundBatch(policy, capacity, nan);
+        },
+        py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"), "A batch of a policy.");
 }
 
 } // namespace ttamer::bindings

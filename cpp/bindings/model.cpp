@@ -25,6 +25,9 @@ py::array_t<double> matrix_array(const Matrix &matrix) {
 Transition dense_transition(py::handle values) {
     const auto array = checked_array<double>(values, "values", "(rows, columns) float64", 2);
     const auto span = as_span<double>(array);
+    if (span.empty()) {
+        throw std::invalid_argument("values: expected at least one row and column, got " + describe(values));
+    }
     return Transition::dense(static_cast<std::size_t>(array.shape(0)), static_cast<std::size_t>(array.shape(1)),
                              {span.begin(), span.end()});
 }

@@ -82,16 +82,17 @@ void bind_policy(py::module_ &m) {
              "(last_node, answer_node, cost) over (N, n) float32 signals.");
     m.def(
         "solve",
-        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall, std::size_t aggregate) {
+        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall, std::size_t states) {
             py::gil_scoped_release release;
-            return std::make_shared<Policy>(aggregate == 0 ? solve(*model, tradeoff, recall)
-                                                           : solve_aggregated(*model, tradeoff, recall, aggregate));
+            // Not one call with a conditional argument: that would copy the model where nothing is aggregated.
+            return std::make_shared<Policy>(states == 0 ? solve(*model, tradeoff, recall)
+                                                        : solve(aggregate(*model, states), tradeoff, recall));
         },
-        py::arg("model"), py::arg("tradeoff"), py::arg("recall"), py::arg("aggregate") = 0,
+        py::arg("model").none(false), py::arg("tradeoff"), py::arg("recall"), py::arg("aggregate") = 0,
         "The optimal policy; with aggregate > 0, after soft aggregation to that many meta-states.");
     m.def(
         "surrogates",
-        [](const std::shared_ptr<Model> &model, double tradeoff, double outside) {
+        [](const std::shared_ptr<Model> &model, double tradeoff, double outside, std::size_t states) {
             if (!model->topology.has_index()) {
                 throw std::invalid_argument("topology: an index is defined on lines and forests, got a " +
                                             std::string(shape_name(model->topology.shape())));
@@ -99,7 +100,9 @@ void bind_policy(py::module_ &m) {
             Surrogates result;
             {
                 py::gil_scoped_release release;
-                result = solve_forest(*model, weigh_costs(*model, tradeoff), outside);
+                const auto weighted = weigh_costs(*model, tradeoff);
+                result = states == 0 ? solve_forest(*model, weighted, outside)
+                                     : solve_forest(aggregate(*model, states), weighted, outside);
             }
             py::list index;
             for (const auto &row : result.index) {
@@ -107,7 +110,7 @@ void bind_policy(py::module_ &m) {
             }
             return py::make_tuple(index, result.value);
         },
-        py::arg("model"), py::arg("tradeoff"), py::arg("outside"),
+        py::arg("model").none(false), py::arg("tradeoff"), py::arg("outside"), py::arg("aggregate") = 0,
         "(index, value) in units of loss: the dynamic index of each node, and E[min(outside, min of kappa)].");
     m.def(
         "expect",
@@ -119,7 +122,7 @@ void bind_policy(py::module_ &m) {
             }
             return py::make_tuple(to_array(result.visits), to_array(result.stops), result.cost, result.loss);
         },
-        py::arg("model"), py::arg("policy"),
+        py::arg("model").none(false), py::arg("policy").none(false),
         "(visits, stops, cost, loss): probability of each state to be visited and stopped in; expected cost and loss.");
 }
 

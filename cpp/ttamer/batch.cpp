@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -26,11 +27,6 @@ template <typename Number> std::string text(Number value) {
     return std::to_string(static_cast<std::int64_t>(value));
 }
 
-// A signal as the tie between observed losses sees it: no information loses every comparison.
-float compared(float signal) {
-    return std::isnan(signal) ? std::numeric_limits<float>::infinity() : signal;
-}
-
 } // namespace
 
 Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan)
@@ -39,9 +35,7 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
         throw std::invalid_argument("capacity: expected 0 to " + text(kMaxCapacity) + ", got " + text(capacity));
     }
     const auto rows = static_cast<std::size_t>(capacity);
-    position_.assign(rows, 0);
-    rank_.assign(rows, kNoRank);
-    answer_.assign(rows, -1);
+    rows_.assign(rows, kFreshRow);
     signal_.assign(policy_->tables().observed ? rows : 0, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
     seen_.assign(rows, 0);
@@ -100,7 +94,7 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
 bool Batch::all_open(std::int32_t node, std::span<const float> signals) const {
     const std::int32_t previous = policy_->only_previous(node);
     return !policy_->is_forest() && previous != Policy::kSeveral &&
-           all_equal(position_.data(), signals.size(), previous + 1) &&
+           all_at(rows_.data(), signals.size(), previous + 1) &&
            (nan_ == NanSignal::worst || !any_nan(signals.data(), signals.size()));
 }
 
@@ -125,30 +119,42 @@ template <typename NodeOf, typename RowOf> void Batch::run(const Call<NodeOf, Ro
         complain(call);
     }
     const std::size_t total = call.signals.size();
-    if (policy_->is_forest()) {
-        for (std::size_t k = 0; k < total; ++k) {
-            next_[k] = consult(call.node(k), call.row(k), call.signals[k]);
-        }
-        return;
-    }
-    std::array<StateEntry, kBlock> found;
     for (std::size_t begin = 0; begin < total; begin += kBlock) {
         const std::size_t count = std::min(kBlock, total - begin);
         const std::int32_t node = call.node(begin);
-        bool one_node = true;
+        bool together = count >= kFewRows && !policy_->is_forest();
         for (std::size_t k = begin; k < begin + count; ++k) {
-            one_node &= call.node(k) == node;
+            together &= call.node(k) == node;
         }
-        if (one_node && count >= kFewRows) {
-            find_entries(policy_->quantiser(node).lookup(), policy_->entries(node), call.signals.data() + begin, count,
-                         policy_->worst_key(node), found.data());
-        } else {
-            for (std::size_t k = 0; k < count; ++k) {
-                const std::int32_t each = call.node(begin + k);
-                found[k] = policy_->entries(each)[state_of(each, call.signals[begin + k])];
-            }
+        if (together) {
+            consult_scattered(node, call, begin, count);
+            continue;
         }
-        update_rows(call, begin, {found.data(), count});
+        for (std::size_t k = begin; k < begin + count; ++k) {
+            next_[k] = consult(call.node(k), call.row(k), call.signals[k]);
+        }
+    }
+}
+
+// Rows that lie anywhere are brought together, consulted as if they were consecutive, and put back.
+template <typename NodeOf, typename RowOf>
+void Batch::consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call, std::size_t begin,
+                              std::size_t count) {
+    std::array<RowState, kBlock> rows;
+    std::array<float, kBlock> signals;
+    RowState *all = rows_.data(); // of our own: a store could otherwise change where the vector's data are
+    for (std::size_t k = 0; k < count; ++k) {
+        rows[k] = all[call.row(begin + k)];
+    }
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        signals[k] = signal_[call.row(begin + k)];
+    }
+    consult_block(node, rows.data(), signals.data(), call.signals.subspan(begin, count), next_.data() + begin);
+    for (std::size_t k = 0; k < count; ++k) {
+        all[call.row(begin + k)] = rows[k];
+    }
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        signal_[call.row(begin + k)] = signals[k];
     }
 }
 
@@ -202,17 +208,19 @@ template <typename NodeOf, typename RowOf> bool Batch::is_open(const Call<NodeOf
         }
         return true;
     }
-    const std::int32_t *positions = position_.data();
+    const RowState *rows = rows_.data();
     const Policy &policy = *policy_;
-    std::int32_t closed = 0;
+    std::int64_t closed = 0;
     for (std::size_t k = 0; k < call.signals.size(); ++k) {
         const std::int32_t node = call.node(k);
-        const std::int32_t position = positions[call.row(k)];
+        const std::int64_t position = position_of(rows[call.row(k)]);
         const std::int32_t previous = policy.only_previous(node);
         if (previous != Policy::kSeveral) {
             closed |= position ^ (previous + 1);
         } else { // a stopped row is looked up as a fresh one, to stay within the table
-            closed |= mask(position < 0) | mask(policy.edge_between(std::max(position, 0) - 1, node) < 0);
+            const std::int64_t last = choose(mask(position == kStoppedPosition), 0, position) - 1;
+            closed |= mask(position == kStoppedPosition) |
+                      mask(policy.edge_between(static_cast<std::int32_t>(last), node) < 0);
         }
     }
     return closed == 0;
@@ -234,10 +242,10 @@ template <typename NodeOf, typename RowOf> void Batch::complain(const Call<NodeO
 
 void Batch::complain_closed(std::size_t row, std::int32_t node) const {
     const auto which = "row " + text(row);
-    if (position_[row] == kStopped) {
+    if (position_of(rows_[row]) == kStoppedPosition) {
         throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
     }
-    const std::int32_t last = position_[row] - 1;
+    const auto last = static_cast<std::int32_t>(position_of(rows_[row])) - 1;
     const std::string open = open_to(row);
     throw std::invalid_argument("node: " + text(node) + " is not open to " + which + ", which consulted " +
                                 (last == kRoot ? "nothing" : "node " + text(last)) +
@@ -245,10 +253,12 @@ void Batch::complain_closed(std::size_t row, std::int32_t node) const {
 }
 
 bool Batch::is_open(std::size_t row, std::int32_t node) const {
-    if (position_[row] == kStopped) {
+    const std::int64_t position = position_of(rows_[row]);
+    if (position == kStoppedPosition) {
         return false;
     }
-    return policy_->is_forest() ? open_of(row)[node] != kClosed : policy_->edge_between(position_[row] - 1, node) >= 0;
+    return policy_->is_forest() ? open_of(row)[node] != kClosed
+                                : policy_->edge_between(static_cast<std::int32_t>(position) - 1, node) >= 0;
 }
 
 std::string Batch::open_to(std::size_t row) const {
@@ -261,37 +271,11 @@ std::string Batch::open_to(std::size_t row) const {
     return open;
 }
 
-template <typename NodeOf, typename RowOf>
-void Batch::update_rows(const Call<NodeOf, RowOf> &call, std::size_t begin, std::span<const StateEntry> found) {
-    const Policy &policy = *policy_;
-    const bool observed = policy.tables().recall && policy.tables().observed;
-    const std::int32_t always = policy.tables().recall ? 0 : -1;
-    // Pointers of our own: every store could otherwise change where the vectors' data are.
-    std::int32_t *ranks = rank_.data();
-    std::int32_t *answers = answer_.data();
-    std::int32_t *positions = position_.data();
-    std::int32_t *out = next_.data() + begin;
-    for (std::size_t k = 0; k < found.size(); ++k) {
-        const std::size_t row = call.row(begin + k);
-        const std::int32_t node = call.node(begin + k);
-        const StateEntry entry = found[k];
-        std::int32_t take = mask(entry.rank < ranks[row]) | always;
-        if (observed) {
-            const float signal = compared(call.signals[begin + k]);
-            take |= mask(entry.rank == ranks[row]) & mask(signal < signal_[row]);
-            signal_[row] = take != 0 ? signal : signal_[row];
-        }
-        const std::int32_t best = choose(take, entry.rank, ranks[row]);
-        const std::int32_t stop = mask(best <= entry.stop_upper);
-        ranks[row] = best;
-        answers[row] = choose(take, node, answers[row]);
-        positions[row] = choose(stop, kStopped, node + 1);
-        out[k] = choose(stop, kStop, policy.only_next(node));
-        if (out[k] == Policy::kSeveral) {
-            out[k] = policy.look_up(node, state_of(node, call.signals[begin + k]), best);
-            positions[row] = out[k] == kStop ? kStopped : node + 1;
-        }
-    }
+// The next node where the states of `node` go on to several, which the row's position then depends on.
+std::int32_t Batch::settle(std::int32_t node, RowState &row, float signal) const {
+    const std::int32_t next = policy_->look_up(node, state_of(node, signal), rank_of(row));
+    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
+    return next;
 }
 
 std::int32_t Batch::state_of(std::int32_t node, float signal) const {
@@ -301,23 +285,17 @@ std::int32_t Batch::state_of(std::int32_t node, float signal) const {
 
 std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
     const std::int32_t state = state_of(node, signal);
-    const StateEntry entry = policy_->entries(node)[state];
-    Answer answer{rank_[row], answer_[row], signal_.empty() ? 0 : signal_[row]};
-    take_answer(policy_->tables(), answer, node, entry.rank, compared(signal));
-    rank_[row] = answer.rank;
-    answer_[row] = answer.node;
-    if (!signal_.empty()) {
-        signal_[row] = answer.signal;
+    float unused = 0;
+    RowState &state_of_row = rows_[row];
+    const std::int32_t next =
+        consult_one(*policy_, node, state, signal, state_of_row, signal_.empty() ? unused : signal_[row]);
+    if (!policy_->is_forest()) {
+        return next;
     }
-    std::int32_t next;
-    if (policy_->is_forest()) {
-        close_and_open(*policy_, node, state, open_of(row));
-        next = next_open(*policy_, open_of(row), answer.rank);
-    } else {
-        next = policy_->next(node, state, entry, answer.rank);
-    }
-    position_[row] = next == kStop ? kStopped : node + 1;
-    return next;
+    close_and_open(*policy_, node, state, open_of(row));
+    const std::int32_t open = next_open(*policy_, open_of(row), rank_of(state_of_row));
+    state_of_row = with_position(state_of_row, open == kStop ? kStoppedPosition : node + 1);
+    return open;
 }
 
 void Batch::consult_in_order(std::int32_t node, std::span<const float> signals) {
@@ -328,39 +306,37 @@ void Batch::consult_in_order(std::int32_t node, std::span<const float> signals) 
         return;
     }
     for (std::size_t begin = 0; begin < signals.size(); begin += kBlock) {
-        consult_block(node, begin, signals.subspan(begin, std::min(kBlock, signals.size() - begin)));
+        float *best = signal_.empty() ? nullptr : signal_.data() + begin;
+        consult_block(node, rows_.data() + begin, best,
+                      signals.subspan(begin, std::min(kBlock, signals.size() - begin)), next_.data() + begin);
     }
 }
 
-void Batch::consult_block(std::int32_t node, std::size_t begin, std::span<const float> signals) {
+// Consecutive rows, and the signals of their answers where losses are observed.
+void Batch::consult_block(std::int32_t node, RowState *rows, float *best_signals, std::span<const float> signals,
+                          std::int32_t *next) const {
     std::array<StateEntry, kBlock> found;
     const Policy &policy = *policy_;
     const std::size_t count = signals.size();
     find_entries(policy.quantiser(node).lookup(), policy.entries(node), signals.data(), count, policy.worst_key(node),
                  found.data());
-    const Columns columns{rank_.data() + begin, answer_.data() + begin, position_.data() + begin,
-                          signal_.empty() ? nullptr : signal_.data() + begin};
     const std::int32_t onward = policy.only_next(node);
-    std::int32_t *next = next_.data() + begin;
     if (policy.tables().recall && policy.tables().observed) {
-        update_observed(columns, found.data(), signals.data(), count, node, onward, kStopped, next);
+        update_observed(rows, best_signals, found.data(), signals.data(), count, node, onward, next);
     } else {
-        update(columns, found.data(), count, node, policy.tables().recall, onward, kStopped, next);
+        update(rows, found.data(), count, node, policy.tables().recall, onward, next);
     }
     if (onward == Policy::kSeveral) {
         for (std::size_t k = 0; k < count; ++k) {
             if (next[k] == Policy::kSeveral) {
-                next[k] = policy.look_up(node, state_of(node, signals[k]), columns.rank[k]);
-                columns.position[k] = next[k] == kStop ? kStopped : node + 1;
+                next[k] = settle(node, rows[k], signals[k]);
             }
         }
     }
 }
 
 void Batch::clear(std::size_t row) {
-    position_[row] = 0;
-    rank_[row] = kNoRank;
-    answer_[row] = -1;
+    rows_[row] = kFreshRow;
     if (!signal_.empty()) {
         signal_[row] = std::numeric_limits<float>::infinity();
     }
@@ -377,9 +353,7 @@ void Batch::reset(const Rows &rows) {
         return;
     }
     if (!rows.given) {
-        std::fill(position_.begin(), position_.end(), 0);
-        std::fill(rank_.begin(), rank_.end(), kNoRank);
-        std::fill(answer_.begin(), answer_.end(), -1);
+        std::fill(rows_.begin(), rows_.end(), kFreshRow);
         std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
         return;
     }
@@ -393,12 +367,16 @@ void Batch::reset(const Rows &rows) {
     }
 }
 
+void Batch::answer_node(std::span<std::int32_t> out) const {
+    std::transform(rows_.begin(), rows_.end(), out.begin(), answer_of);
+}
+
 void Batch::answer_loss(std::span<double> out) const {
     const auto &levels = policy_->tables().levels;
-    for (std::size_t row = 0; row < out.size(); ++row) {
-        out[row] = rank_[row] == kNoRank ? std::numeric_limits<double>::infinity()
-                                         : levels[static_cast<std::size_t>(rank_[row])];
-    }
+    std::transform(rows_.begin(), rows_.end(), out.begin(), [&](RowState row) {
+        const std::int32_t rank = rank_of(row);
+        return rank == kNoRank ? std::numeric_limits<double>::infinity() : levels[static_cast<std::size_t>(rank)];
+    });
 }
 
 } // namespace ttamer

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "ttamer/policy.hpp"
+#include "ttamer/row_state.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,23 +14,6 @@
 namespace ttamer {
 
 enum class NanSignal { error, worst };
-
-// The running answer of one request.
-struct Answer {
-    std::int32_t rank = kNoRank;
-    std::int32_t node = -1;
-    float signal = std::numeric_limits<float>::infinity(); // compared only where losses are observed
-};
-
-// With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, where the signal is
-// the loss, the smaller signal. Without recall the last node answers. The kernels do the same to many rows at once.
-inline void take_answer(const PolicyTables &tables, Answer &answer, std::int32_t node, std::int32_t rank,
-                        float signal) {
-    const bool better = rank < answer.rank || (rank == answer.rank && tables.observed && signal < answer.signal);
-    if (!tables.recall || better) {
-        answer = {rank, node, signal};
-    }
-}
 
 // Optional rows of either integer width, as flatnonzero and the batch's own output give them.
 struct Rows {
@@ -55,23 +38,23 @@ class Batch {
     // Rows taken over by new requests; without rows, all.
     void reset(const Rows &rows);
 
-    std::size_t capacity() const { return position_.size(); }
+    std::size_t capacity() const { return rows_.size(); }
     const Policy &policy() const { return *policy_; }
-    // Live: copy it before passing it back as rows or nodes.
-    std::span<const std::int32_t> answer_node() const { return answer_; }
+    // The node that answers each row, -1 before anything is consulted.
+    void answer_node(std::span<std::int32_t> out) const;
     std::span<const std::int32_t> next() const { return next_; }
     // Loss of each row's answer, in units of loss; infinity before anything is consulted.
     void answer_loss(std::span<double> out) const;
 
   private:
-    static constexpr std::int32_t kStopped = -1;
-
     // Signals, the node each belongs to and the row: one argument of all that run over a call.
     template <typename NodeOf, typename RowOf> struct Call {
         NodeOf node;
         RowOf row;
         std::span<const float> signals;
     };
+    // Clang before 17 deduces nothing for aggregates.
+    template <typename NodeOf, typename RowOf> Call(NodeOf, RowOf, std::span<const float>) -> Call<NodeOf, RowOf>;
 
     template <typename NodeOf>
     std::span<const std::int32_t> decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows);
@@ -79,7 +62,7 @@ class Batch {
     template <typename NodeOf, typename RowOf> bool is_open(const Call<NodeOf, RowOf> &call) const;
     template <typename NodeOf, typename RowOf> [[noreturn]] void complain(const Call<NodeOf, RowOf> &call) const;
     template <typename NodeOf, typename RowOf>
-    void update_rows(const Call<NodeOf, RowOf> &call, std::size_t begin, std::span<const StateEntry> found);
+    void consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call, std::size_t begin, std::size_t count);
     template <typename Row> void check_rows(std::span<const Row> rows);
     template <typename Row> [[noreturn]] void complain_rows(std::span<const Row> rows) const;
     void check_sizes(std::size_t signals, const Rows &rows) const;
@@ -92,18 +75,18 @@ class Batch {
     bool all_open(std::int32_t node, std::span<const float> signals) const;
     std::int32_t state_of(std::int32_t node, float signal) const;
     std::int32_t consult(std::int32_t node, std::size_t row, float signal);
+    std::int32_t settle(std::int32_t node, RowState &row, float signal) const;
     void consult_in_order(std::int32_t node, std::span<const float> signals);
-    void consult_block(std::int32_t node, std::size_t begin, std::span<const float> signals);
+    void consult_block(std::int32_t node, RowState *rows, float *best_signals, std::span<const float> signals,
+                       std::int32_t *next) const;
     void clear(std::size_t row);
     [[noreturn]] void complain_closed(std::size_t row, std::int32_t node) const;
 
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;
-    std::vector<std::int32_t> position_; // node consulted last plus 1, 0 for a fresh row, or kStopped
-    std::vector<std::int32_t> rank_;     // of the best loss so far
-    std::vector<std::int32_t> answer_;   // its node
-    std::vector<float> signal_;          // its signal; empty unless losses are observed
-    std::vector<std::int32_t> open_;     // forests: (capacity, nodes), see open_nodes.hpp
+    std::vector<RowState> rows_;
+    std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
+    std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
     std::vector<std::uint32_t> seen_; // the call that named a row last, to find repeated rows
     std::uint32_t call_ = 0;

@@ -12,24 +12,23 @@ namespace ttamer {
 namespace {
 
 // mass[j] is (K_j, ranks): the probability that j is consulted, found in a state, with the best loss so far at a rank.
+// Without recall that rank is the state's own, and one column does.
 class Forward {
   public:
     Forward(const Model &model, const Policy &policy)
-        : model_(model), policy_(policy), tables_(policy.tables()), ranks_(tables_.levels.size()),
-          mass_(static_cast<std::size_t>(policy.nodes())),
-          result_{std::vector<double>(tables_.ranks.size()), std::vector<double>(tables_.ranks.size()), 0, 0} {
-        for (std::int32_t j = 0; j < policy.nodes(); ++j) {
-            mass_[static_cast<std::size_t>(j)] = Matrix(model.states(j), ranks_);
-        }
-    }
+        : model_(model), policy_(policy), tables_(policy.tables()),
+          columns_(tables_.recall ? tables_.levels.size() : 1), mass_(static_cast<std::size_t>(policy.nodes())),
+          result_{std::vector<double>(tables_.ranks.size()), std::vector<double>(tables_.ranks.size()), 0, 0} {}
 
     Expectation run() {
         // Before the first node X is infinite; the highest rank is then as good, since every loss is at most that.
-        Matrix start(1, ranks_);
+        Matrix start(1, columns_);
         start.values.back() = 1;
         go(kRoot, tables_.first_node, start);
         for (const auto node : model_.topology.order()) {
-            leave(node);
+            if (!mass_[static_cast<std::size_t>(node)].values.empty()) {
+                leave(node);
+            }
         }
         return std::move(result_);
     }
@@ -42,49 +41,64 @@ class Forward {
         for (const double mass : going.values) {
             total += mass;
         }
+        if (total == 0) {
+            return;
+        }
         result_.cost += total * tables_.costs[edge];
         const Matrix arriving = model_.transitions[edge].transposed_times(going);
+        Matrix &mass = mass_[static_cast<std::size_t>(to)];
+        if (mass.values.empty()) {
+            mass = Matrix(model_.states(to), columns_);
+        }
         for (std::size_t r = 0; r < arriving.rows; ++r) {
-            const auto own = static_cast<std::size_t>(tables_.ranks[first_state(to) + r]);
-            double *row = mass_[static_cast<std::size_t>(to)].row(r);
-            for (std::size_t x = 0; x < ranks_; ++x) {
-                row[tables_.recall ? std::min(x, own) : own] += arriving.row(r)[x];
+            const auto own = tables_.recall ? static_cast<std::size_t>(tables_.ranks[first_state(to) + r]) : 0;
+            const double *from_row = arriving.row(r);
+            double *row = mass.row(r);
+            for (std::size_t x = 0; x < own; ++x) {
+                row[x] += from_row[x];
+            }
+            for (std::size_t x = own; x < columns_; ++x) { // now this node is the best so far
+                row[own] += from_row[x];
             }
         }
     }
 
     void leave(std::int32_t node) {
-        const auto begin = first_state(node);
-        Matrix &mass = mass_[static_cast<std::size_t>(node)];
+        Matrix mass = std::move(mass_[static_cast<std::size_t>(node)]);
         std::vector<std::pair<std::int32_t, Matrix>> going;
         for (const auto &next : model_.topology.successors(node)) {
-            going.emplace_back(next.node, Matrix(mass.rows, ranks_));
+            going.emplace_back(next.node, Matrix(mass.rows, columns_));
         }
         for (std::size_t s = 0; s < mass.rows; ++s) {
-            const auto state = static_cast<std::int32_t>(s);
-            const auto entry = policy_.entries(node)[state];
-            for (std::size_t x = 0; x < ranks_; ++x) {
-                const double here = mass.row(s)[x];
-                if (here == 0) {
-                    continue;
-                }
-                result_.visits[begin + s] += here;
-                const auto next = policy_.next(node, state, entry, static_cast<std::int32_t>(x));
-                if (next == kStop) {
-                    result_.stops[begin + s] += here;
-                    result_.loss += here * tables_.levels[x];
-                    continue;
-                }
-                for (auto &[to, matrix] : going) {
-                    if (to == next) {
-                        matrix.row(s)[x] = here;
-                    }
-                }
-            }
+            leave_state(node, s, mass.row(s), going);
         }
-        mass = Matrix();
         for (const auto &[to, matrix] : going) {
             go(node, to, matrix);
+        }
+    }
+
+    void leave_state(std::int32_t node, std::size_t s, const double *mass,
+                     std::vector<std::pair<std::int32_t, Matrix>> &going) {
+        const auto number = first_state(node) + s;
+        const auto state = static_cast<std::int32_t>(s);
+        const StateEntry entry = policy_.entries(node)[state];
+        for (std::size_t x = 0; x < columns_; ++x) {
+            if (mass[x] == 0) {
+                continue;
+            }
+            result_.visits[number] += mass[x];
+            const std::int32_t rank = tables_.recall ? static_cast<std::int32_t>(x) : entry.rank;
+            const std::int32_t next = policy_.next(node, state, entry, rank);
+            if (next == kStop) {
+                result_.stops[number] += mass[x];
+                result_.loss += mass[x] * tables_.levels[static_cast<std::size_t>(rank)];
+                continue;
+            }
+            for (auto &[to, matrix] : going) {
+                if (to == next) {
+                    matrix.row(s)[x] = mass[x];
+                }
+            }
         }
     }
 
@@ -95,7 +109,7 @@ class Forward {
     const Model &model_;
     const Policy &policy_;
     const PolicyTables &tables_;
-    std::size_t ranks_;
+    std::size_t columns_;
     std::vector<Matrix> mass_;
     Expectation result_;
 };

@@ -1,8 +1,8 @@
 // Forests: the mean over requests drawn from the model.
 #include "ttamer/expect.hpp"
 
-#include "ttamer/batch.hpp"
 #include "ttamer/open_nodes.hpp"
+#include "ttamer/row_state.hpp"
 
 #include <cstddef>
 #include <random>
@@ -35,7 +35,8 @@ class Simulation {
   private:
     void run_one() {
         open_roots(policy_, open_.data());
-        Answer answer;
+        RowState row = kFreshRow;
+        float unused = 0;
         std::int32_t node = policy_.tables().first_node;
         while (true) {
             const auto at = static_cast<std::size_t>(node);
@@ -44,12 +45,12 @@ class Simulation {
             const auto number = static_cast<std::size_t>(policy_.tables().state_offsets[at] + state);
             result_.visits[number] += 1;
             result_.cost += model_.costs[static_cast<std::size_t>(model_.topology.incoming_edge(node))];
-            take_answer(policy_.tables(), answer, node, policy_.entries(node)[state].rank, 0);
+            consult_one(policy_, node, state, 0, row, unused);
             close_and_open(policy_, node, state, open_.data());
-            node = next_open(policy_, open_.data(), answer.rank);
+            node = next_open(policy_, open_.data(), rank_of(row));
             if (node == kStop) {
                 result_.stops[number] += 1;
-                result_.loss += policy_.tables().levels[static_cast<std::size_t>(answer.rank)];
+                result_.loss += policy_.tables().levels[static_cast<std::size_t>(rank_of(row))];
                 return;
             }
         }

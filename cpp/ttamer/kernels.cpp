@@ -3,8 +3,6 @@
 #include "ttamer/dispatch.hpp"
 #include "ttamer/topology.hpp"
 
-#include <limits>
-
 namespace ttamer {
 
 TTAMER_CLONES bool any_nan(const float *signals, std::size_t count) {
@@ -23,6 +21,14 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
     return difference == 0;
 }
 
+TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t position) {
+    RowState difference = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        difference |= position_of(rows[k] ^ position);
+    }
+    return difference == 0;
+}
+
 TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *entries, const float *signals,
                                 std::size_t count, std::uint32_t worst, StateEntry *found) {
     // A copy: stores to `found` could otherwise change what `shared` refers to, and every step would load it anew.
@@ -30,9 +36,9 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     std::uint32_t keys[kBlock];
     std::uint32_t offsets[kBlock];
     for (std::size_t k = 0; k < count; ++k) {
-        const auto nan = mask(signals[k] != signals[k]);
+        const auto nan = static_cast<std::int32_t>(mask(signals[k] != signals[k]));
         const auto key = static_cast<std::int32_t>(order_key(signals[k]));
-        keys[k] = static_cast<std::uint32_t>(choose(nan, static_cast<std::int32_t>(worst), key));
+        keys[k] = static_cast<std::uint32_t>((nan & static_cast<std::int32_t>(worst)) | (~nan & key));
         offsets[k] = lookup.offset(keys[k]);
     }
     if (lookup.steps == 1) { // what quantile edges mostly need
@@ -47,38 +53,26 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     }
 }
 
-TTAMER_CLONES void update(const Columns &columns, const StateEntry *found, std::size_t count, std::int32_t node,
-                          bool recall, std::int32_t onward, std::int32_t stopped, std::int32_t *next) {
-    const std::int32_t always = recall ? 0 : -1;
-    std::int32_t *TTAMER_RESTRICT rank = columns.rank;
-    std::int32_t *TTAMER_RESTRICT answer = columns.answer;
-    std::int32_t *TTAMER_RESTRICT position = columns.position;
+TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
+                          std::int32_t onward, std::int32_t *next) {
+    const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
-        const std::int32_t take = mask(found[k].rank < rank[k]) | always;
-        const std::int32_t best = choose(take, found[k].rank, rank[k]);
-        const std::int32_t stop = mask(best <= found[k].stop_upper);
-        rank[k] = best;
-        answer[k] = choose(take, node, answer[k]);
-        position[k] = choose(stop, stopped, node + 1);
-        next[k] = choose(stop, kStop, onward);
+        const Step step = consult_row(rows[k], found[k], also, node, onward);
+        rows[k] = step.row;
+        next[k] = step.next;
     }
 }
 
-TTAMER_CLONES void update_observed(const Columns &columns, const StateEntry *found, const float *signals,
-                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t stopped,
-                                   std::int32_t *next) {
+TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
+                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
-        const float signal = signals[k] == signals[k] ? signals[k] : std::numeric_limits<float>::infinity();
-        const std::int32_t smaller = mask(signal < columns.signal[k]);
-        const std::int32_t equal = mask(found[k].rank == columns.rank[k]);
-        const std::int32_t take = mask(found[k].rank < columns.rank[k]) | (equal & smaller);
-        const std::int32_t best = choose(take, found[k].rank, columns.rank[k]);
-        const std::int32_t stop = mask(best <= found[k].stop_upper);
-        columns.rank[k] = best;
-        columns.answer[k] = choose(take, node, columns.answer[k]);
-        columns.signal[k] = take != 0 ? signal : columns.signal[k];
-        columns.position[k] = choose(stop, stopped, node + 1);
-        next[k] = choose(stop, kStop, onward);
+        const float signal = compared(signals[k]);
+        const std::int64_t also = smaller_signal(rows[k], found[k].rank, signal, best_signals[k]);
+        const bool take = found[k].rank < rank_of(rows[k]) || also != 0;
+        const Step step = consult_row(rows[k], found[k], also, node, onward);
+        best_signals[k] = take ? signal : best_signals[k];
+        rows[k] = step.row;
+        next[k] = step.next;
     }
 }
 

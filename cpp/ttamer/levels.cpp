@@ -38,7 +38,7 @@ std::vector<double> attainable_levels(const std::vector<std::vector<double>> &lo
 }
 
 double snap_tolerance(const std::vector<double> &levels) {
-    return kSnap * std::max(1.0, levels.back());
+    return levels.back() > 0 ? kSnap * levels.back() : kSnap;
 }
 
 void snap(const std::vector<double> &levels, std::vector<std::vector<double>> &index) {

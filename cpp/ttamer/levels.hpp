@@ -6,7 +6,7 @@
 
 namespace ttamer {
 
-// Values closer than kSnap (times the largest loss, if that is above 1) are the same value.
+// Values closer than kSnap times the largest loss are the same value.
 inline constexpr double kSnap = 1e-12;
 
 // All losses that can be attained, sorted, without repeats.

@@ -1,9 +1,10 @@
 #include "ttamer/replay.hpp"
 
-#include "ttamer/batch.hpp"
 #include "ttamer/open_nodes.hpp"
+#include "ttamer/row_state.hpp"
 
 #include <cstddef>
+#include <limits>
 
 namespace ttamer {
 
@@ -15,33 +16,30 @@ class Runner {
     Runner(const Policy &policy, std::span<const double> costs)
         : policy_(policy), costs_(costs), open_(static_cast<std::size_t>(policy.nodes())) {}
 
-    void run(const float *signals, std::int32_t &last, Answer &answer, double &cost) {
+    void run(const float *signals, std::int32_t &last, std::int32_t &answer, double &cost) {
         if (policy_.is_forest()) {
             open_roots(policy_, open_.data());
         }
         last = kRoot;
+        RowState row = kFreshRow;
+        float best_signal = std::numeric_limits<float>::infinity();
         std::int32_t node = policy_.tables().first_node;
         while (node != kStop) {
             const std::int32_t edge =
                 policy_.is_forest() ? policy_.topology().incoming_edge(node) : policy_.edge_between(last, node);
             cost += costs_[static_cast<std::size_t>(edge)];
             const std::int32_t state = policy_.quantiser(node).state(order_key(signals[node]));
-            const StateEntry entry = policy_.entries(node)[state];
-            take_answer(policy_.tables(), answer, node, entry.rank, signals[node]);
             last = node;
-            node = next(node, state, entry, answer.rank);
+            node = consult_one(policy_, node, state, signals[node], row, best_signal);
+            if (policy_.is_forest()) {
+                close_and_open(policy_, last, state, open_.data());
+                node = next_open(policy_, open_.data(), rank_of(row));
+            }
         }
+        answer = answer_of(row);
     }
 
   private:
-    std::int32_t next(std::int32_t node, std::int32_t state, StateEntry entry, std::int32_t rank) {
-        if (!policy_.is_forest()) {
-            return policy_.next(node, state, entry, rank);
-        }
-        close_and_open(policy_, node, state, open_.data());
-        return next_open(policy_, open_.data(), rank);
-    }
-
     const Policy &policy_;
     std::span<const double> costs_;
     std::vector<std::int32_t> open_;
@@ -55,9 +53,7 @@ Replay replay(const Policy &policy, std::span<const float> signals, std::span<co
     Replay result{std::vector<std::int32_t>(rows), std::vector<std::int32_t>(rows), std::vector<double>(rows)};
     Runner runner(policy, costs);
     for (std::size_t row = 0; row < rows; ++row) {
-        Answer answer;
-        runner.run(signals.data() + row * nodes, result.last_node[row], answer, result.cost[row]);
-        result.answer_node[row] = answer.node;
+        runner.run(signals.data() + row * nodes, result.last_node[row], result.answer_node[row], result.cost[row]);
     }
     return result;
 }

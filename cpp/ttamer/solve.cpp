@@ -115,13 +115,13 @@ Policy solve(const Model &model, double tradeoff, bool recall) {
     return Policy(std::move(tables), model.quantisers);
 }
 
-Policy solve_aggregated(const Model &model, double tradeoff, bool recall, std::size_t states) {
+Model aggregate(const Model &model, std::size_t states) {
     Model aggregated = model;
     for (std::size_t e = 0; e < model.transitions.size(); ++e) {
         const auto to = static_cast<std::size_t>(model.topology.edges()[e].to);
         aggregated.transitions[e] = Transition::aggregated(model.transitions[e], model.losses[to], states);
     }
-    return solve(aggregated, tradeoff, recall);
+    return aggregated;
 }
 
 } // namespace ttamer

@@ -45,7 +45,7 @@ Induction solve_walk(const Model &model, const std::vector<double> &weighted_cos
 // The optimal policy for a trade-off in (0, 1]. A forest needs recall.
 Policy solve(const Model &model, double tradeoff, bool recall);
 
-// The same after soft aggregation of every transition to at most `states` meta-states.
-Policy solve_aggregated(const Model &model, double tradeoff, bool recall, std::size_t states);
+// The model after soft aggregation of every transition to at most `states` meta-states. For solving only.
+Model aggregate(const Model &model, std::size_t states);
 
 } // namespace ttamer

@@ -124,17 +124,30 @@ Matrix Transition::transposed_times(const Matrix &mass) const {
     Matrix out(columns_, mass.columns);
     Matrix shared(1, mass.columns);
     for (std::size_t s = 0; s < mass.rows; ++s) {
+        const double *row_mass = mass.row(s);
+        // Most of a row is 0: a state holds mass only up to its own rank, and above where it stops.
+        std::size_t begin = 0;
+        std::size_t end = mass.columns;
+        while (begin < end && row_mass[begin] == 0) {
+            ++begin;
+        }
+        while (end > begin && row_mass[end - 1] == 0) {
+            --end;
+        }
+        const auto add = [&](double weight, double *to) {
+            add_scaled(weight, row_mass + begin, end - begin, to + begin);
+        };
         const std::size_t row = rows_ == 1 ? 0 : s;
         if (is_dense()) {
             for (std::size_t column = 0; column < columns_; ++column) {
-                add_scaled(dense_[row * columns_ + column], mass.row(s), mass.columns, out.row(column));
+                add(dense_[row * columns_ + column], out.row(column));
             }
             continue;
         }
-        add_scaled(rest_[row], mass.row(s), mass.columns, shared.row(0));
+        add(rest_[row], shared.row(0));
         for (auto k = offsets_[row]; k < offsets_[row + 1]; ++k) {
             const auto at = static_cast<std::size_t>(k);
-            add_scaled(weights_[at], mass.row(s), mass.columns, out.row(static_cast<std::size_t>(indices_[at])));
+            add(weights_[at], out.row(static_cast<std::size_t>(indices_[at])));
         }
     }
     for (std::size_t column = 0; column < marginal_.size(); ++column) {

@@ -3,8 +3,8 @@
 Every method brings settings: policies of a sweep, thresholds, values of patience. The lower convex hull of
 (mean cost, error) on the *calibration* rows says which settings are used, and in which order; two neighbours
 may be mixed request by request. The same settings evaluated on the *test* rows trace a polyline, and methods
-are compared along these polylines, at matched error or at matched budget. Nothing about a method is chosen on
-the rows it is judged on.
+are compared along these polylines, at matched error or at matched budget. At a matched budget nothing is chosen on
+the rows it is judged on; at a matched error the place on each polyline is read off the test rows, for all alike.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class Level:
     costs : dict of str to (float or None)
         Test cost of each method at the level; None if it does not reach it.
     best_baseline : str
-        The cheapest of the others at this level. It is picked on the test rows, which favours it over ttamer.
+        The cheapest of the others at this level on the test rows.
     difference : Difference
-        ttamer's cost minus the best baseline's.
+        ttamer's cost minus the cheapest baseline's; in the interval each resample of the test rows picks its own.
     winner : str
         Name of a method, or "tie" if the interval of the difference covers 0. A level that ttamer does not reach is
         never a tie.
@@ -187,15 +187,15 @@ def matched_levels(curves: tuple[Curve, ...], seed: int = 0) -> tuple[Level, ...
     full_error = float(curves[0].test_points[1][0])
     resampled_levels = curves[0].resampled_points(weights)[1] + np.array(MARGINS)
     resampled = {curve.name: compare.resampled_costs(curve, resampled_levels, weights) for curve in curves}
+    # Which baseline is the cheapest is as uncertain as what it costs, so each resample picks its own.
+    cheapest = np.min([resampled[curve.name] for curve in curves if curve.name != OURS], axis=0)
     levels = []
     for k, margin in enumerate(MARGINS):
         error = full_error + margin
         costs = {curve.name: compare.cost_at_error(curve, error) for curve in curves}
         reached = {name: cost for name, cost in costs.items() if cost is not None and name != OURS}
         best = min(reached, key=lambda name: reached[name])
-        gap = compare.difference(
-            costs[OURS], costs[best], resampled[OURS][:, k], resampled[best][:, k], coverage=COVERAGE
-        )
+        gap = compare.difference(costs[OURS], costs[best], resampled[OURS][:, k], cheapest[:, k], coverage=COVERAGE)
         levels.append(Level(margin, error, costs, best, gap, _winner(gap, best)))
     return tuple(levels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
         accepted = (int, float) if expected is float else expected
         if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
             raise ValueError(f"{name}: expected {expected.__name__}, got {type(value).__name__}")
+        if expected is float and isinstance(value, int) and abs(value) > 2**1023:
+            raise ValueError(f"{name}: too large for a float")
         if expected is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError(f"{name}: {value} is out of range")
 
@@ -78,16 +81,24 @@ def edges(arrays: Mapping[str, npt.NDArray[Any]]) -> list[tuple[int, int]]:
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it."""
+    """Write a file so that a reader, another writer or a crash never sees half of it."""
     target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
-        os.replace(part, target)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+        try:
+            # A temporary file is its maker's alone; what is saved has the permissions of any new file.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(part.name, 0o666 & ~mask)
+            os.replace(part.name, target)
+        except OSError:
+            os.unlink(part.name)
+            raise
     except OSError as error:  # the user knows the target, not the part
         raise OSError(error.errno, error.strerror, str(target)) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:

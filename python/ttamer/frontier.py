@@ -123,7 +123,7 @@ def frontier(
     estimate : {"auto", "signal"}
         As for `fit`; "auto" is "signal".
     bins : int
-        As for `fit`. Fewer than there: cross-validation on the recorded workloads prefers 16, slightly.
+        As for `fit`.
     model : CascadeModel, optional
         Use this model instead of fitting one.
 

@@ -174,9 +174,13 @@ class CascadeModel:
         same_edges = all(np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False))
         if self.topology != other.topology or not same_edges:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
-        same_kind = self.observed == other.observed and self._statistics.settings == other._statistics.settings
+        same_kind = (
+            self.unit == other.unit
+            and self.observed == other.observed
+            and self._statistics.settings == other._statistics.settings
+        )
         if not np.array_equal(self.costs, other.costs) or not same_kind:
-            raise ValueError("models add only with the same costs, smoothing, strengths and kind of losses")
+            raise ValueError("models add only with the same costs, unit, smoothing, strengths and kind of losses")
         return CascadeModel._from_statistics(
             self.topology,
             self._statistics + other._statistics,

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import files
+from ttamer import _topology_picture, files
+from ttamer._core import Topology
 from ttamer.compare import Curve
 from ttamer.frontier import Front
+from ttamer.policy import Policy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,12 +69,9 @@ def front(
     ValueError
         If there is nothing to draw, units differ, or matplotlib does not know the format.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plots need matplotlib: pip install ttamer[cli]") from None
+    new_figure = _figure_class()
     lines, unit, rates, rows = _lines(curves)
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, lines, percent=rates)
     axes.set_xlabel(f"mean cost of a request, {rows}" + (f" ({unit})" if unit else ""))
@@ -82,6 +81,49 @@ def front(
     if path is not None:
         _save(figure, Path(path))
     return figure
+
+
+def topology(
+    shape: Policy | Topology, path: str | os.PathLike[str] | None = None, *, title: str | None = None
+) -> Figure:
+    """Nodes and edges from the root on the left; of a policy also where requests go and stop.
+
+    Parameters
+    ----------
+    shape : Policy or Topology
+        Of a policy, a node's area is the share of requests expected to consult it, its colour the share expected to
+        stop there, and edges that the policy never takes are pale. Edges carry their costs. Of a bare topology only
+        nodes and edges are drawn. Meant for about 12 nodes.
+    path : path, optional
+        Write the picture there, whole or not at all; the suffix says the format (png, svg, pdf).
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As large as the shape needs, 150 pixels an inch as png.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If `shape` is neither a policy nor a topology.
+    ValueError
+        If there are more than 40 nodes, or matplotlib does not know the format.
+    """
+    figure = _topology_picture.draw(_figure_class(), shape, title)
+    if path is not None:
+        _save(figure, Path(path))
+    return figure
+
+
+def _figure_class() -> type[Figure]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("plots need matplotlib: pip install ttamer[cli]") from None
+    return Figure
 
 
 def _lines(curves: Front | Sequence[Curve]) -> tuple[list[_Line], str, bool, str]:

@@ -205,7 +205,7 @@ class Policy:
             raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
         if nan not in ("error", "worst"):
             raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
-        return Batch(self._core, capacity, nan)
+        return _core.start(self._core, capacity, nan)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.

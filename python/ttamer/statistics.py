@@ -136,7 +136,10 @@ class Statistics:
             None if i < 0 else _counts_between(arrays, e, counts[i], counts[j])
             for e, (i, j) in enumerate(topology.edges.tolist())
         )
-        loss_strength, transition_strength = (float(strength) for strength in strengths)
+        try:
+            loss_strength, transition_strength = (float(strength) for strength in strengths)
+        except OverflowError:
+            raise ValueError("strengths: too large for a float") from None
         if not (0 <= loss_strength < np.inf and 0 <= transition_strength < np.inf):
             raise ValueError(f"strengths: expected two finite numbers >= 0, got {strengths}")
         if smoothing not in SMOOTHINGS:

@@ -88,6 +88,10 @@ class Traces:
         held = _trace_arguments.topology_of(topology, given.shape[1])
         weighed = _trace_arguments.table("losses", losses, given.shape)
         _checks.check_values("losses", weighed, 0.0)
+        seen = _trace_arguments.flag("observed", observed)
+        if seen and not np.array_equal(given, weighed):
+            place = _checks.at(given != weighed)
+            raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
         if evidence is not None:
             _trace_arguments.check_evidence(evidence, given.shape)
         if signal != "":
@@ -98,7 +102,7 @@ class Traces:
             costs=_trace_arguments.edge_costs(costs, held),
             topology=held,
             predictions=_trace_arguments.predictions_of(predictions, evidence, given.shape),
-            observed=_trace_arguments.flag("observed", observed),
+            observed=seen,
             unit=_trace_arguments.text("unit", unit),
             labels=_trace_arguments.labels_of(labels, len(given), evidence),
             evidence=evidence,

@@ -46,8 +46,13 @@ def table(*columns: str, text: int = 1) -> Table:
 
 def print_table(out: Console, title: str, rows: Table) -> None:
     """A table under its title."""
-    out.print(Text(title, style="bold"), soft_wrap=True)
+    print_title(out, title)
     out.print(rows)
+
+
+def print_title(out: Console, title: str) -> None:
+    """What stands above a table or a drawing."""
+    out.print(Text(title, style="bold"), soft_wrap=True)
 
 
 def number(value: float) -> str:

@@ -12,11 +12,16 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from ttamer.cli.output import in_unit, number, print_table, share, span, table
+from ttamer import drawing
+from ttamer.cli.output import in_unit, number, print_table, print_title, share, span, table
 from ttamer.policy import Policy
+from ttamer.reference import snap_tolerance
 
 STOP = -1
 ROOT = -1
+
+# How many indices fit 80 columns: beside what else is known of a state, and alone.
+BESIDE, ALONE = 2, 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class State:
     index : dict of int to float
         Dynamic index of each node that may follow, in this state; empty where it is not defined.
     actions : list of (float, int)
-        As `Policy.actions`.
+        As `Policy.actions`; empty on a forest, where the indices of all open nodes decide.
     visits, stops : float
         Probability of a request to be found in the state, and to stop in it, under the model.
     """
@@ -47,13 +52,22 @@ class State:
     visits: float
     stops: float
 
+    @property
+    def opens(self) -> list[int]:
+        """Nodes after this one that may still be worth consulting, the smallest index first.
+
+        The best loss so far is at most this state's: no request consults a node whose index is not below that.
+        """
+        limit = self.loss - snap_tolerance(np.array([self.loss]))
+        return sorted((node for node, index in self.index.items() if index < limit), key=lambda node: self.index[node])
+
 
 def states(policy: Policy, node: int) -> list[State]:
     """All states of a node."""
     ends = [-np.inf, *policy.bin_edges(node).tolist(), np.inf]
     rows = zip(
         policy.losses(node).tolist(),
-        policy.actions(node),
+        [[] for _ in policy.losses(node)] if _is_forest(policy) else policy.actions(node),
         policy.expected_visits[node].tolist(),
         policy.expected_stops[node].tolist(),
         strict=True,
@@ -87,6 +101,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "expected_cost": policy.expected_cost,
         "cost_scale": policy.cost_scale,
         "unit": policy.unit,
+        "aggregation": None if policy.aggregation is None else vars(policy.aggregation),
         "first_node": policy.first_node,
         "first_index": {node: float(values[0]) for node, values in _indices(policy, ROOT).items()},
         "nodes": [_node_dict(policy, node) for node in range(topology.nodes)],
@@ -103,22 +118,52 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts.add_row("recall", f"{policy.recall}: {answer}")
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
+    if policy.aggregation is not None:
+        lost = f"{policy.aggregation.regret:.2g} worse than the exact policy"
+        facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {lost}")
     for node, values in _indices(policy, ROOT).items():
         facts.add_row(f"index of node {node}", number(float(values[0])))
     print_table(console, title, facts)
     console.print()
-    print_table(console, "nodes", _node_table(policy))
+    print_title(console, "nodes")
+    plain = console.options.ascii_only
+    console.print(drawing.draw(policy, width=console.width, ascii=plain, every=every), soft_wrap=True)
     console.print()
     for node in range(policy.topology.nodes):
-        rows = states(policy, node)
-        groups = [[row] for row in rows] if every else list(_alike(rows))
-        print_table(console, f"node {node} ({len(rows)} states)", _state_table(groups))
-        console.print()
-    notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
-    if policy.recall == "observed":
-        notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
-    for note in notes:
+        _print_states(console, node, states(policy, node), every)
+    for note in _notes(policy, every):
         console.print(note, style="dim")
+
+
+def _print_states(console: Console, node: int, rows: list[State], every: bool) -> None:
+    """The states of a node; the indices of the nodes after it in tables of their own where they are many."""
+    groups = [[row] for row in rows] if every else list(_alike(rows))
+    children = list(rows[0].index)
+    few = len(children) <= BESIDE
+    print_table(console, f"node {node} ({len(rows)} states)", _state_table(groups, children if few else []))
+    console.print()
+    for begin in range(0, 0 if few else len(children), ALONE):
+        print_table(console, f"node {node}: indices", _index_table(groups, children[begin : begin + ALONE]))
+        console.print()
+
+
+def _notes(policy: Policy, every: bool) -> list[str]:
+    """How to read the tables."""
+    notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
+    if _is_forest(policy):
+        notes += [
+            "opens: the nodes below that may still be worth consulting, the smallest index first.",
+            "Next is the open node with the smallest index, of all branches; a request stops if the expected loss of "
+            "the best answer so far is at most that index.",
+            "Visits, stops and the expected cost of a forest are those of simulated requests.",
+        ]
+    elif policy.recall == "observed":
+        notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
+    return notes
+
+
+def _is_forest(policy: Policy) -> bool:
+    return policy.topology.kind == "forest"
 
 
 def _indices(policy: Policy, parent: int) -> dict[int, npt.NDArray[np.float64]]:
@@ -151,19 +196,9 @@ def _node_dict(policy: Policy, node: int) -> dict[str, Any]:
     }
 
 
-def _node_table(policy: Policy) -> Table:
-    rows = table("node", in_unit("cost", policy.unit), "states", "expected visits", "expected stops")
-    edges, costs = policy.topology.edges, policy.costs
-    for node in range(policy.topology.nodes):
-        into = costs[edges[:, 1] == node]
-        visits, stops = policy.expected_visits[node], policy.expected_stops[node]
-        rows.add_row(str(node), span(into.min(), into.max()), str(len(visits)), share(visits.sum()), share(stops.sum()))
-    return rows
-
-
-def _state_table(groups: list[list[State]]) -> Table:
-    children = list(groups[0][0].index)
-    made = table("states", "signal >=", "does", "expected loss", *(f"index of {j}" for j in children), text=3)
+def _state_table(groups: list[list[State]], children: list[int]) -> Table:
+    does = "does" if groups[0][0].actions else "opens"
+    made = table("states", "signal >=", does, "expected loss", *(f"index of {j}" for j in children), text=3)
     made.add_column("visits", justify="right", no_wrap=True)
     made.add_column("stops", justify="right", no_wrap=True)
     made.padding = (0, 1, 0, 0)
@@ -173,22 +208,35 @@ def _state_table(groups: list[list[State]]) -> Table:
             f"{group[0].low:.7g}",
             _does(group),
             _range(state.loss for state in group),
-            *(_range(state.index[child] for state in group) for child in children),
+            *_index_cells(group, children),
             share(sum(state.visits for state in group)),
             share(sum(state.stops for state in group)),
         )
     return made
 
 
+def _index_table(groups: list[list[State]], children: list[int]) -> Table:
+    made = table("states", *(f"index of {j}" for j in children))
+    for group in groups:
+        made.add_row(span(group[0].number, group[-1].number, str), *_index_cells(group, children))
+    return made
+
+
+def _index_cells(group: list[State], children: list[int]) -> list[str]:
+    return [_range(state.index[child] for state in group) for child in children]
+
+
 def _alike(rows: list[State]) -> Iterator[list[State]]:
-    """Runs of states that do the same, whatever the losses at which they change their mind."""
-    for _, group in groupby(rows, key=lambda state: [action[1] for action in state.actions]):
+    """Runs of states that do the same, or open the same, whatever the losses at which they change their mind."""
+    for _, group in groupby(rows, key=lambda state: [action[1] for action in state.actions] or state.opens):
         yield list(group)
 
 
 def _does(group: list[State]) -> str:
-    """What the states of a group do, by the best loss so far: ``stop <= 0.01..0.02, else 3``."""
+    """What the states of a group do, by the best loss so far: ``stop <= 0.01..0.02, else 3``; or what they open."""
     first = group[0].actions
+    if not first:
+        return ", ".join(map(str, group[0].opens)) or "nothing"
     if len(first) == 1:
         return "stop" if first[0][1] == STOP else f"consult {first[0][1]}"
     parts = []

@@ -10,12 +10,12 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 SNAP = 1e-12
-"""Two values closer than this (times the largest loss, if that is above 1) are the same value."""
+"""Two values closer than this times the largest loss are the same value."""
 
 
 def snap_tolerance(levels: Floats) -> float:
     """Distance below which two values count as one."""
-    return SNAP * max(1.0, float(levels[-1]))
+    return SNAP * float(levels[-1]) if levels[-1] > 0 else SNAP
 
 
 def snap(levels: Floats, index: Sequence[Floats]) -> list[Floats]:
