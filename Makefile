@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
 # What `make bench` runs, one script a question.
-BENCHMARKS ?= call solve
+BENCHMARKS ?= call solve synthetic
 # Where `make demo` leaves front.png and policy.safetensors.
 DEMO_DIR ?= .
 
@@ -68,7 +68,7 @@ $(STAMPS)/package: $(SOURCES) | $(BIN)/python
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/demo: $(STAMPS)/package
-	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli,fit]"
+	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli]"
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/package

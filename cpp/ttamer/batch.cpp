@@ -2,6 +2,7 @@
 
 #include "ttamer/kernels.hpp"
 #include "ttamer/open_nodes.hpp"
+#include "ttamer/row_block.hpp"
 
 #include <algorithm>
 #include <array>
@@ -149,7 +150,8 @@ void Batch::consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signals[k] = signal_[call.row(begin + k)];
     }
-    consult_block(node, rows.data(), signals.data(), call.signals.subspan(begin, count), next_.data() + begin);
+    consult_block(*policy_, node, rows.data(), signals.data(), call.signals.subspan(begin, count),
+                  next_.data() + begin);
     for (std::size_t k = 0; k < count; ++k) {
         all[call.row(begin + k)] = rows[k];
     }
@@ -271,20 +273,8 @@ std::string Batch::open_to(std::size_t row) const {
     return open;
 }
 
-// The next node where the states of `node` go on to several, which the row's position then depends on.
-std::int32_t Batch::settle(std::int32_t node, RowState &row, float signal) const {
-    const std::int32_t next = policy_->look_up(node, state_of(node, signal), rank_of(row));
-    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
-    return next;
-}
-
-std::int32_t Batch::state_of(std::int32_t node, float signal) const {
-    const std::uint32_t key = std::isnan(signal) ? policy_->worst_key(node) : order_key(signal);
-    return policy_->quantiser(node).state(key);
-}
-
 std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
-    const std::int32_t state = state_of(node, signal);
+    const std::int32_t state = state_of(*policy_, node, signal);
     float unused = 0;
     RowState &state_of_row = rows_[row];
     const std::int32_t next =
@@ -307,31 +297,8 @@ void Batch::consult_in_order(std::int32_t node, std::span<const float> signals) 
     }
     for (std::size_t begin = 0; begin < signals.size(); begin += kBlock) {
         float *best = signal_.empty() ? nullptr : signal_.data() + begin;
-        consult_block(node, rows_.data() + begin, best,
+        consult_block(*policy_, node, rows_.data() + begin, best,
                       signals.subspan(begin, std::min(kBlock, signals.size() - begin)), next_.data() + begin);
-    }
-}
-
-// Consecutive rows, and the signals of their answers where losses are observed.
-void Batch::consult_block(std::int32_t node, RowState *rows, float *best_signals, std::span<const float> signals,
-                          std::int32_t *next) const {
-    std::array<StateEntry, kBlock> found;
-    const Policy &policy = *policy_;
-    const std::size_t count = signals.size();
-    find_entries(policy.quantiser(node).lookup(), policy.entries(node), signals.data(), count, policy.worst_key(node),
-                 found.data());
-    const std::int32_t onward = policy.only_next(node);
-    if (policy.tables().recall && policy.tables().observed) {
-        update_observed(rows, best_signals, found.data(), signals.data(), count, node, onward, next);
-    } else {
-        update(rows, found.data(), count, node, policy.tables().recall, onward, next);
-    }
-    if (onward == Policy::kSeveral) {
-        for (std::size_t k = 0; k < count; ++k) {
-            if (next[k] == Policy::kSeveral) {
-                next[k] = settle(node, rows[k], signals[k]);
-            }
-        }
     }
 }
 

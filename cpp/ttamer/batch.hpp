@@ -73,12 +73,8 @@ class Batch {
     bool is_open(std::size_t row, std::int32_t node) const;
     std::string open_to(std::size_t row) const;
     bool all_open(std::int32_t node, std::span<const float> signals) const;
-    std::int32_t state_of(std::int32_t node, float signal) const;
     std::int32_t consult(std::int32_t node, std::size_t row, float signal);
-    std::int32_t settle(std::int32_t node, RowState &row, float signal) const;
     void consult_in_order(std::int32_t node, std::span<const float> signals);
-    void consult_block(std::int32_t node, RowState *rows, float *best_signals, std::span<const float> signals,
-                       std::int32_t *next) const;
     void clear(std::size_t row);
     [[noreturn]] void complain_closed(std::size_t row, std::int32_t node) const;
 

@@ -67,6 +67,13 @@ inline Step consult_row(RowState row, StateEntry entry, std::int64_t also, std::
     return {best << 32 | answer | position, static_cast<std::int32_t>(choose(stop, kStop, onward))};
 }
 
+// The next node where the states of `node` go on to several, which the row's position then depends on.
+inline std::int32_t settle(const Policy &policy, std::int32_t node, std::int32_t state, RowState &row) {
+    const std::int32_t next = policy.look_up(node, state, rank_of(row));
+    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
+    return next;
+}
+
 // One request that consults `node` in `state`: its row, and the signal of its answer, which is used and kept only where
 // losses are observed. On forests next is not for this to say.
 inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float signal,
@@ -80,12 +87,7 @@ inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::in
     }
     const Step step = consult_row(row, entry, also, node, policy.only_next(node));
     row = step.row;
-    if (step.next != Policy::kSeveral) {
-        return step.next;
-    }
-    const std::int32_t next = policy.look_up(node, state, rank_of(row));
-    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
-    return next;
+    return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
 }
 
 } // namespace ttamer

@@ -1,0 +1,21 @@
+// Many rows consult one node: what batches and replay share.
+#pragma once
+
+#include "ttamer/policy.hpp"
+#include "ttamer/row_state.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace ttamer {
+
+// The state a signal shows; NaN shows the worst one.
+std::int32_t state_of(const Policy &policy, std::int32_t node, float signal);
+
+// Consecutive rows of a walk, at most kBlock, consult `node`. best_signals are those of their answers, used only where
+// losses are observed. next says what each consults then.
+void consult_block(const Policy &policy, std::int32_t node, RowState *rows, float *best_signals,
+                   std::span<const float> signals, std::int32_t *next);
+
+} // namespace ttamer
