@@ -59,13 +59,13 @@ void deciding() {
     Batch batch(line_policy(false), 4, NanSignal::error);
     CHECK(batch.capacity() == 4);
     CHECK(copy(batch.decide(0, Floats{1, 0, 2}, kAll)) == Ints({1, kStop, 1}));
-    CHECK(copy(batch.answer_node()) == Ints({0, 0, 0, -1}));
+    CHECK(test::answers(batch) == Ints({0, 0, 0, -1}));
     CHECK(losses(batch) == std::vector<double>({0.75, 0.0, 0.5, HUGE_VAL}));
     // Equal losses keep the node consulted first; a smaller one replaces it.
     CHECK(copy(batch.decide(Ints{1, 1}, Floats{2, 2}, narrow({0, 2}))) == Ints({2, 2}));
-    CHECK(copy(batch.answer_node()) == Ints({1, 0, 0, -1}));
+    CHECK(test::answers(batch) == Ints({1, 0, 0, -1}));
     CHECK(copy(batch.decide(2, Floats{0}, wide({2}))) == Ints({kStop}));
-    CHECK(copy(batch.answer_node()) == Ints({1, 0, 2, -1}));
+    CHECK(test::answers(batch) == Ints({1, 0, 2, -1}));
     CHECK(batch.decide(0, {}, kAll).empty());
     CHECK(batch.decide(Ints{}, {}, narrow({})).empty());
 }
@@ -75,18 +75,18 @@ void ties_of_observed_losses() {
     batch.decide(0, Floats{1.75F, std::nanf("")}, kAll); // NaN is the worst state: 0.75 as well
     CHECK(losses(batch) == std::vector<double>({0.75, 0.75}));
     batch.decide(1, Floats{1.25F, 1.99F}, kAll);
-    CHECK(copy(batch.answer_node()) == Ints({1, 1}));
+    CHECK(test::answers(batch) == Ints({1, 1}));
     batch.decide(2, Floats{1.5F, std::nanf("")}, kAll);
-    CHECK(copy(batch.answer_node()) == Ints({1, 1}));
+    CHECK(test::answers(batch) == Ints({1, 1}));
 }
 
 void resetting() {
     Batch batch(line_policy(true), 3, NanSignal::error);
     batch.decide(0, Floats{1, 0, 2}, kAll);
     batch.reset(narrow({1}));
-    CHECK(copy(batch.answer_node()) == Ints({0, -1, 0}));
+    CHECK(test::answers(batch) == Ints({0, -1, 0}));
     batch.reset(wide({2, 0}));
-    CHECK(copy(batch.answer_node()) == Ints({-1, -1, -1}));
+    CHECK(test::answers(batch) == Ints({-1, -1, -1}));
     CHECK(copy(batch.decide(0, Floats{2, 2, 2}, kAll)) == Ints({1, 1, 1}));
     batch.reset(kAll);
     CHECK(losses(batch) == std::vector<double>(3, HUGE_VAL));
@@ -101,12 +101,12 @@ Batch in_flight(const Shared &policy) {
 }
 
 Ints finish(Batch &batch) {
-    Ints seen = copy(batch.answer_node());
+    Ints seen = test::answers(batch);
     const auto append = [&](const Ints &more) { seen.insert(seen.end(), more.begin(), more.end()); };
     append(copy(batch.decide(1, Floats{2, 1}, narrow({1, 0}))));
     append(copy(batch.decide(0, Floats{1}, narrow({3}))));
     append(copy(batch.decide(Ints{2, 1, 2}, Floats{1, 2, 2}, wide({0, 3, 1}))));
-    append(copy(batch.answer_node()));
+    append(test::answers(batch));
     return seen;
 }
 
@@ -194,9 +194,9 @@ void every_way() {
                     next[static_cast<std::size_t>(rows[k])] = result[k];
                 }
             }
-            CHECK(copy(whole.answer_node()) == copy(single.answer_node()));
+            CHECK(test::answers(whole) == test::answers(single));
             CHECK(losses(whole) == losses(single));
-            CHECK(replayed.answer_node == copy(single.answer_node()));
+            CHECK(replayed.answer_node == test::answers(single));
             CHECK(replayed.last_node == last);
         }
     }
@@ -215,7 +215,7 @@ void in_blocks() {
                 CHECK(pieces.decide(0, std::span(signals).subspan(row, 1),
                                     narrow({static_cast<std::int32_t>(row)}))[0] == once[row]);
             }
-            CHECK(copy(whole.answer_node()) == copy(pieces.answer_node()));
+            CHECK(test::answers(whole) == test::answers(pieces));
             CHECK(losses(whole) == losses(pieces));
         }
     }

@@ -43,7 +43,7 @@ void batch_is_replay(std::uint32_t seed) {
             node = batch.decide(node, std::span(&signal, 1), {.narrow = rows, .wide = {}, .given = true})[0];
         }
         CHECK(last == expected.last_node[row]);
-        CHECK(batch.answer_node()[row] == expected.answer_node[row]);
+        CHECK(test::answers(batch)[row] == expected.answer_node[row]);
     }
 }
 
@@ -52,7 +52,7 @@ void closed_nodes() {
     Batch batch(policy, 2, NanSignal::error);
     const std::vector<float> signals = {0.0F, 0.0F};
     CHECK_THROWS(batch.decide(3, signals, {}), std::invalid_argument, "open: 0, 4");
-    CHECK(batch.answer_node()[0] == -1);
+    CHECK(test::answers(batch)[0] == -1);
     batch.decide(0, signals, {});
     batch.reset({});
     CHECK_THROWS(batch.decide(1, signals, {}), std::invalid_argument, "consulted nothing last; open: 0, 4");

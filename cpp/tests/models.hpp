@@ -1,6 +1,7 @@
 // Small models for the tests: random tables with many ties, from a generator that is the same everywhere.
 #pragma once
 
+#include "ttamer/batch.hpp"
 #include "ttamer/model.hpp"
 #include "ttamer/policy.hpp"
 #include "ttamer/solve.hpp"
@@ -82,6 +83,12 @@ template <typename Change> PolicyTables changed(const Policy &policy, Change &&c
     PolicyTables tables = policy.tables();
     change(tables);
     return tables;
+}
+
+inline std::vector<std::int32_t> answers(const Batch &batch) {
+    std::vector<std::int32_t> nodes(batch.capacity());
+    batch.answer_node(nodes);
+    return nodes;
 }
 
 } // namespace ttamer::test

@@ -29,7 +29,7 @@ std::vector<std::int32_t> serve(const std::shared_ptr<const Policy> &policy, con
                 batch.decide(node, std::span(signals).subspan(at, 1), {.narrow = only, .wide = {}, .given = true})[0];
         }
     }
-    return {batch.answer_node().begin(), batch.answer_node().end()};
+    return {test::answers(batch).begin(), test::answers(batch).end()};
 }
 
 } // namespace
