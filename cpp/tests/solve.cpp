@@ -25,7 +25,8 @@ void ranks() {
     CHECK(attainable_levels({{0.5, 0.0}, {0.5, 0.25}}) == std::vector<double>{0.0, 0.25, 0.5});
     const std::vector<double> levels{0.0, 0.25, 0.5};
     CHECK(rank_of(levels, 0.0) == 0 && rank_of(levels, 0.5) == 2);
-    CHECK(snap_tolerance(levels) == 1e-12);
+    CHECK(snap_tolerance(levels) == 1e-12 * levels.back());
+    CHECK(snap_tolerance({0.0}) == 1e-12);
     CHECK(snap_tolerance({0.0, 8.0}) == 8e-12);
 }
 

@@ -29,7 +29,7 @@ std::vector<std::int32_t> serve(const std::shared_ptr<const Policy> &policy, con
                 batch.decide(node, std::span(signals).subspan(at, 1), {.narrow = only, .wide = {}, .given = true})[0];
         }
     }
-    return {test::answers(batch).begin(), test::answers(batch).end()};
+    return test::answers(batch);
 }
 
 } // namespace
