@@ -263,3 +263,28 @@ def test_answers_as_arguments(use: str) -> None:
     """The answers may be passed back in, also as they change; a process of its own: a mistake here corrupts memory."""
     done = subprocess.run([sys.executable, "-c", OWN_VIEWS + use], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+RESULT_AS_ROWS = """
+import numpy as np
+import ttamer
+
+losses = [[0.9, 0.6, 0.3], [0.5]]
+model = ttamer.CascadeModel(ttamer.Topology.line(2), losses, [[[0.25, 0.25, 0.5]], [[1.0]]], [0, 0.1])
+policy = ttamer.solve(model, 0.8)
+signals = (np.arange(200) % 3).astype(np.float32)
+batch, twin = policy.start(200), policy.start(200)
+view = batch.decide(0, signals)
+batch.reset()
+view[:] = np.arange(200)[::-1]
+batch.decide(0, signals, view)
+twin.decide(0, signals[::-1].copy())
+assert len(set(twin.answer_loss.tolist())) == 3
+assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
+"""
+
+
+def test_the_result_as_rows() -> None:
+    """The batch's own result may come back as `rows`, also where whole blocks are decided together."""
+    done = subprocess.run([sys.executable, "-c", RESULT_AS_ROWS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -280,10 +280,10 @@ class TestFit:
         with pytest.raises(ValueError, match="same topology and bin edges"):
             model + ttamer.fit(traces.path([0, 1], [1, 1]), bins=4)
         dearer = ttamer.Traces(traces.signals, traces.losses, traces.costs * 2)
-        with pytest.raises(ValueError, match="same costs, unit, smoothing, strengths and kind of losses"):
+        with pytest.raises(ValueError, match="same costs, unit, signal, smoothing, strengths and kind of losses"):
             model + ttamer.fit(dearer, like=model)
         seen = ttamer.Traces(traces.losses, traces.losses, traces.costs, observed=True, unit="ms")
-        with pytest.raises(ValueError, match="same costs, unit, smoothing, strengths and kind of losses"):
+        with pytest.raises(ValueError, match="same costs, unit, signal, smoothing, strengths and kind of losses"):
             model + ttamer.fit(seen, like=model)
         with pytest.raises(TypeError):
             model + 1

@@ -3,6 +3,9 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "logits.hpp"
+
+#include "ttamer/logit_signals.hpp"
 
 #include <memory>
 #include <optional>
@@ -51,18 +54,25 @@ Parameters
 rows : (B,) int32 or int64, optional
     Rows to reset, without repeats; by default all.)";
 
+// Fewer logits take less time than handing the GIL over and back is worth.
+constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
+
 class BoundBatch {
   public:
-    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan)
-        : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))) {}
+    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan, const std::string &signal)
+        : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))),
+          logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)) {}
 
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
-        const auto values = span_of<float>(signals, "signals", "(B,) float32");
-        const auto chosen = rows_of(rows);
-        if (py::isinstance<py::array>(node)) {
-            return view(batch_->decide(span_of<std::int32_t>(node, "node", "an int or (B,) int32"), values, chosen));
-        }
-        return view(batch_->decide(node_from(node), values, chosen));
+        return decide_values(node, span_of<float>(signals, "signals", "(B,) float32"), rows);
+    }
+    py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
+        return decide_values(node, signals_from(logits, rows), rows);
+    }
+
+    // The signals that decide_logits would decide with.
+    py::array_t<float> logit_signals(py::handle logits, py::handle rows) {
+        return to_array(signals_from(logits, rows));
     }
 
     // What a call costs before any work is done: the floor that benchmarks compare with.
@@ -86,6 +96,27 @@ class BoundBatch {
     std::size_t capacity() const { return batch_->capacity(); }
 
   private:
+    py::object decide_values(py::handle node, std::span<const float> values, py::handle rows) {
+        const auto chosen = rows_of(rows);
+        if (py::isinstance<py::array>(node)) {
+            return view(batch_->decide(span_of<std::int32_t>(node, "node", "an int or (B,) int32"), values, chosen));
+        }
+        return view(batch_->decide(node_from(node), values, chosen));
+    }
+
+    std::span<const float> signals_from(py::handle logits, py::handle rows) {
+        const Logits given = logits_of(logits);
+        const auto chosen = rows_of(rows);
+        logit_signals_.check(given, chosen);
+        if (given.rows * given.classes < kWorthReleasing) {
+            logit_signals_.compute(given);
+        } else {
+            const py::gil_scoped_release release;
+            logit_signals_.compute(given);
+        }
+        return logit_signals_.finish(given, chosen);
+    }
+
     static NanSignal nan_from(const std::string &nan) {
         if (nan == "error") {
             return NanSignal::error;
@@ -139,6 +170,7 @@ class BoundBatch {
     }
 
     std::shared_ptr<Batch> batch_;
+    LogitSignals logit_signals_;
     py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
 };
 
@@ -148,6 +180,10 @@ void bind_batch(py::module_ &m) {
     py::class_<BoundBatch>(m, "Batch", kClassDoc)
         .def("decide", &BoundBatch::decide, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              kDecideDoc)
+        .def("decide_logits", &BoundBatch::decide_logits, py::arg("node"), py::arg("logits"),
+             py::arg("rows") = py::none(), kDecideLogitsDoc)
+        .def("_logit_signals", &BoundBatch::logit_signals, py::arg("logits"), py::arg("rows") = py::none(),
+             "The (B,) float32 signals that decide_logits decides with.")
         .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
@@ -161,10 +197,9 @@ void bind_batch(py::module_ &m) {
     // Not a constructor: users start a batch from a policy, which checks the arguments.
     m.def(
         "start",
-        [](const std::shared_ptr<Policy> &policy, std::int64_t capacity, const std::string &nan) {
-            return BoundBatch(policy, capacity, nan);
-        },
-        py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"), "A batch of a policy.");
+        [](const std::shared_ptr<Policy> &policy, std::int64_t capacity, const std::string &nan,
+           const std::string &signal) { return BoundBatch(policy, capacity, nan, signal); },
+        py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"), py::arg("signal"), "A batch of a policy.");
 }
 
 } // namespace ttamer::bindings

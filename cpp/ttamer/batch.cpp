@@ -141,22 +141,25 @@ template <typename NodeOf, typename RowOf> void Batch::run(const Call<NodeOf, Ro
 template <typename NodeOf, typename RowOf>
 void Batch::consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call, std::size_t begin,
                               std::size_t count) {
+    // Copies: the rows may be the batch's own result, which consulting overwrites.
+    std::array<std::size_t, kBlock> places;
     std::array<RowState, kBlock> rows;
     std::array<float, kBlock> signals;
     RowState *all = rows_.data(); // of our own: a store could otherwise change where the vector's data are
     for (std::size_t k = 0; k < count; ++k) {
-        rows[k] = all[call.row(begin + k)];
+        places[k] = call.row(begin + k);
+        rows[k] = all[places[k]];
     }
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signals[k] = signal_[call.row(begin + k)];
+        signals[k] = signal_[places[k]];
     }
     consult_block(*policy_, node, rows.data(), signals.data(), call.signals.subspan(begin, count),
                   next_.data() + begin);
     for (std::size_t k = 0; k < count; ++k) {
-        all[call.row(begin + k)] = rows[k];
+        all[places[k]] = rows[k];
     }
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signal_[call.row(begin + k)] = signals[k];
+        signal_[places[k]] = signals[k];
     }
 }
 
@@ -276,16 +279,9 @@ std::string Batch::open_to(std::size_t row) const {
 std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
     const std::int32_t state = state_of(*policy_, node, signal);
     float unused = 0;
-    RowState &state_of_row = rows_[row];
-    const std::int32_t next =
-        consult_one(*policy_, node, state, signal, state_of_row, signal_.empty() ? unused : signal_[row]);
-    if (!policy_->is_forest()) {
-        return next;
-    }
-    close_and_open(*policy_, node, state, open_of(row));
-    const std::int32_t open = next_open(*policy_, open_of(row), rank_of(state_of_row));
-    state_of_row = with_position(state_of_row, open == kStop ? kStoppedPosition : node + 1);
-    return open;
+    float &best_signal = signal_.empty() ? unused : signal_[row];
+    return policy_->is_forest() ? consult_branch(*policy_, node, state, signal, rows_[row], best_signal, open_of(row))
+                                : consult_one(*policy_, node, state, signal, rows_[row], best_signal);
 }
 
 void Batch::consult_in_order(std::int32_t node, std::span<const float> signals) {

@@ -52,8 +52,8 @@ class ByRank {
         }
         blocks_ = highest / width + 1;
         if (dense) {
-            sum_settled(width);
             sort_states();
+            sum_settled(width);
         }
         for (std::int32_t b = blocks_ - 1; b >= 0; --b) {
             const Block block{b * width, std::min((b + 1) * width, highest + 1)};
@@ -74,26 +74,40 @@ class ByRank {
 
   private:
     // For each state and block, how likely the next node's loss is to rank below the block, and its value then: sums
-    // over the states whose gain is a straight line throughout the block.
+    // over the states whose gain is a straight line throughout the block. These come first in the order.
     void sum_settled(std::int32_t width) {
         const auto blocks = static_cast<std::size_t>(blocks_);
-        settled_mass_ = Matrix(transition_.rows(), blocks + 1);
-        settled_value_ = Matrix(transition_.rows(), blocks + 1);
+        std::vector<double> values(order_.size());
+        for (std::size_t k = 0; k < order_.size(); ++k) {
+            values[k] = next_.value_at_own[order_[k]];
+        }
+        const std::vector<double> ones(order_.size(), 1.0);
+        std::vector<std::size_t> ends;
+        for (std::size_t b = 0; b < blocks; ++b) {
+            ends.push_back(settled_before(static_cast<std::int32_t>(b) * width));
+        }
+        settled_mass_ = Matrix(transition_.rows(), blocks);
+        settled_value_ = Matrix(transition_.rows(), blocks);
         for (std::size_t s = 0; s < transition_.rows(); ++s) {
-            const double *p = transition_.dense_row(s);
-            double *mass = settled_mass_.row(s);
-            double *value = settled_value_.row(s);
-            for (std::size_t r = 0; r < next_.states(); ++r) {
-                // Settled from the first block that begins at its own rank or above.
-                const auto from = static_cast<std::size_t>((next_.own[r] + width - 1) / width);
-                mass[std::min(from, blocks)] += p[r];
-                value[std::min(from, blocks)] += p[r] * next_.value_at_own[r];
-            }
-            for (std::size_t b = 1; b < blocks; ++b) {
-                mass[b] += mass[b - 1];
-                value[b] += value[b - 1];
+            const double *p = sorted_.row(s);
+            double mass = 0;
+            double value = 0;
+            std::size_t done = 0;
+            for (std::size_t b = 0; b < blocks; ++b) {
+                mass += dot(p + done, ones.data() + done, ends[b] - done);
+                value += dot(p + done, values.data() + done, ends[b] - done);
+                done = ends[b];
+                settled_mass_.row(s)[b] = mass;
+                settled_value_.row(s)[b] = value;
             }
         }
+    }
+
+    // How many states, in order, have settled before rank `begin`.
+    std::size_t settled_before(std::int32_t begin) const {
+        const auto end =
+            std::partition_point(order_.begin(), order_.end(), [&](auto r) { return next_.own[r] <= begin; });
+        return static_cast<std::size_t>(end - order_.begin());
     }
 
     // States of both nodes are sorted by their own rank: what is not settled is a tail, and needs no gathering.
@@ -116,17 +130,16 @@ class ByRank {
     }
 
     void dense_block(const Block &block, std::int32_t number, const std::vector<std::size_t> &rows) {
-        const auto settled =
-            std::partition_point(order_.begin(), order_.end(), [&](auto r) { return next_.own[r] <= block.begin; });
-        const auto open = static_cast<std::size_t>(order_.end() - settled);
+        const std::size_t settled = settled_before(block.begin);
+        const std::size_t open = order_.size() - settled;
         panel_.assign(open * kPanelWidth, 0.0);
         for (std::size_t k = 0; k < open; ++k) {
-            fill_gains(next_, settled[static_cast<std::ptrdiff_t>(k)], levels_, block, panel_.data() + k * kPanelWidth);
+            fill_gains(next_, order_[settled + k], levels_, block, panel_.data() + k * kPanelWidth);
         }
         const bool shared = transition_.rows() == 1;
         starts_.clear();
         for (std::size_t i = 0; i < (shared ? 1 : rows.size()); ++i) {
-            starts_.push_back(sorted_.row(shared ? 0 : rows[i]) + (order_.size() - open));
+            starts_.push_back(sorted_.row(shared ? 0 : rows[i]) + settled);
         }
         sums_.resize(starts_.size() * kPanelWidth);
         multiply_panel(starts_.data(), starts_.size(), open, panel_.data(), sums_.data());

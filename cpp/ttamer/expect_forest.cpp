@@ -5,11 +5,20 @@
 #include "ttamer/row_state.hpp"
 
 #include <cstddef>
-#include <random>
+#include <cstdint>
+#include <utility>
 
 namespace ttamer {
 
 namespace {
+
+// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbouring numbers give unrelated ones.
+std::uint64_t hashed(std::uint64_t value) {
+    value = (value + 1) * 0x9E3779B97F4A7C15U;
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
+    return value ^ (value >> 31);
+}
 
 class Simulation {
   public:
@@ -20,7 +29,7 @@ class Simulation {
 
     Expectation run() {
         for (int request = 0; request < kSimulated; ++request) {
-            run_one();
+            run_one(static_cast<std::uint64_t>(request));
         }
         for (auto *share : {&result_.visits, &result_.stops}) {
             for (auto &value : *share) {
@@ -33,21 +42,19 @@ class Simulation {
     }
 
   private:
-    void run_one() {
+    void run_one(std::uint64_t request) {
         open_roots(policy_, open_.data());
         RowState row = kFreshRow;
         float unused = 0;
         std::int32_t node = policy_.tables().first_node;
         while (true) {
             const auto at = static_cast<std::size_t>(node);
-            const std::int32_t state = draw(node);
+            const std::int32_t state = draw(node, request);
             states_[at] = state;
             const auto number = static_cast<std::size_t>(policy_.tables().state_offsets[at] + state);
             result_.visits[number] += 1;
             result_.cost += model_.costs[static_cast<std::size_t>(model_.topology.incoming_edge(node))];
-            consult_one(policy_, node, state, 0, row, unused);
-            close_and_open(policy_, node, state, open_.data());
-            node = next_open(policy_, open_.data(), rank_of(row));
+            node = consult_branch(policy_, node, state, 0, row, unused, open_.data());
             if (node == kStop) {
                 result_.stops[number] += 1;
                 result_.loss += policy_.tables().levels[static_cast<std::size_t>(rank_of(row))];
@@ -57,20 +64,20 @@ class Simulation {
     }
 
     // A state of the node given that of its parent.
-    std::int32_t draw(std::int32_t node) {
+    std::int32_t draw(std::int32_t node, std::uint64_t request) {
         const auto edge = static_cast<std::size_t>(model_.topology.incoming_edge(node));
         const auto parent = model_.topology.edges()[edge].from;
         const auto &transition = model_.transitions[edge];
         const auto row = static_cast<std::size_t>(
             parent == kRoot || transition.rows() == 1 ? 0 : states_[static_cast<std::size_t>(parent)]);
-        // Not a distribution of the library: those may draw other numbers elsewhere.
-        const double point = static_cast<double>(random_() >> 11) * 0x1.0p-53;
+        // A number of its own for each request and node: whatever policy asks, the request is the same.
+        const std::uint64_t number = hashed(request * open_.size() + static_cast<std::uint64_t>(node));
+        const double point = static_cast<double>(number >> 11) * 0x1.0p-53;
         return static_cast<std::int32_t>(transition.state_at(row, point));
     }
 
     const Model &model_;
     const Policy &policy_;
-    std::mt19937_64 random_{0};
     std::vector<std::int32_t> open_;
     std::vector<std::int32_t> states_;
     Expectation result_;

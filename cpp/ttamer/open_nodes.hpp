@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ttamer/policy.hpp"
+#include "ttamer/row_state.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -30,6 +31,16 @@ inline void close_and_open(const Policy &policy, std::int32_t node, std::int32_t
 inline std::int32_t next_open(const Policy &policy, const std::int32_t *open, std::int32_t best_rank) {
     const std::int32_t *lowest = std::min_element(open, open + policy.nodes());
     return best_rank <= *lowest ? kStop : static_cast<std::int32_t>(lowest - open);
+}
+
+// consult_one on a forest: close the node, open its children, and say which open node is next.
+inline std::int32_t consult_branch(const Policy &policy, std::int32_t node, std::int32_t state, float signal,
+                                   RowState &row, float &best_signal, std::int32_t *open) {
+    consult_one(policy, node, state, signal, row, best_signal);
+    close_and_open(policy, node, state, open);
+    const std::int32_t next = next_open(policy, open, rank_of(row));
+    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
+    return next;
 }
 
 } // namespace ttamer

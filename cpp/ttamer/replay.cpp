@@ -27,10 +27,8 @@ class ForestRunner {
         for (std::int32_t node = policy_.tables().first_node; node != kStop;) {
             cost += costs_[static_cast<std::size_t>(policy_.topology().incoming_edge(node))];
             const std::int32_t state = state_of(policy_, node, signals[node]);
-            consult_one(policy_, node, state, signals[node], row, best_signal);
-            close_and_open(policy_, node, state, open_.data());
             last = node;
-            node = next_open(policy_, open_.data(), rank_of(row));
+            node = consult_branch(policy_, node, state, signals[node], row, best_signal, open_.data());
         }
         answer = answer_of(row);
     }

@@ -11,7 +11,7 @@ namespace ttamer {
 
 namespace {
 
-// A batch keeps a table of (nodes + 2) x nodes; this bound keeps that table and skip's edges small.
+// A policy keeps a table of (nodes + 1) x nodes, and a row of a batch 16 bits for a node.
 constexpr std::int64_t kMaxNodes = 1024;
 
 constexpr std::array<std::string_view, 4> kShapeNames = {"line", "skip", "forest", "dag"};
@@ -87,6 +87,15 @@ Topology Topology::dag(std::int64_t nodes, std::span<const Edge> edges) {
 }
 
 Topology Topology::from_parts(Shape shape, std::int64_t nodes, std::span<const Edge> edges) {
+    if (shape == Shape::forest) {
+        for (std::size_t e = 0; e < edges.size(); ++e) {
+            if (edges[e].to != static_cast<std::int32_t>(e)) {
+                throw std::invalid_argument("edges: expected edge " + std::to_string(e) +
+                                            " of a forest to lead to node " + std::to_string(e) + ", got " +
+                                            edge_text(e, edges[e]));
+            }
+        }
+    }
     Topology topology(shape, checked_nodes(nodes), {edges.begin(), edges.end()});
     const bool as_declared = [&] {
         switch (shape) {
@@ -95,11 +104,6 @@ Topology Topology::from_parts(Shape shape, std::int64_t nodes, std::span<const E
         case Shape::skip:
             return topology.edges_ == skip_edges(nodes);
         case Shape::forest:
-            for (std::size_t j = 0; j < topology.edges_.size(); ++j) {
-                if (topology.edges_[j].to != static_cast<std::int32_t>(j)) {
-                    return false;
-                }
-            }
             return static_cast<std::int64_t>(topology.edges_.size()) == nodes;
         case Shape::dag:
             return true;

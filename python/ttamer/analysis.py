@@ -24,13 +24,23 @@ class Aggregation:
     value_error : float
         The value the aggregated solve gave, minus the exact one.
     regret : float
-        What the policy is worth under the exact model, minus the exact value: >= 0 to rounding on walks; on forests,
-        where that worth is simulated, to about 0.005.
+        What the policy is worth under the exact model, minus what the exact policy is: >= 0 to rounding on walks. On
+        forests both are simulated on the same requests, so that noise may turn a regret near 0 negative.
     """
 
     states: int
     value_error: float
     regret: float
+
+    @classmethod
+    def from_list(cls, values: list[Any]) -> Aggregation:
+        """What a file holds, checked; ValueError names the number that does not fit."""
+        types = {"states": int, "value_error": float, "regret": float}
+        held = dict(zip(types, values, strict=True))
+        files.check_fields(held, types)
+        if held["states"] < 1 or not np.isfinite([held["value_error"], held["regret"]]).all():
+            raise ValueError(f"aggregation: expected states >= 1 and finite numbers, got {values}")
+        return cls(held["states"], float(held["value_error"]), float(held["regret"]))
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,7 @@ class Analysis:
                 raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
         aggregation = None
         if "aggregation" in fields:
-            states, value_error, regret = fields["aggregation"]
-            files.check_fields(
-                {"states": states, "value_error": value_error, "regret": regret},
-                {"states": int, "value_error": float, "regret": float},
-            )
-            aggregation = Aggregation(int(states), float(value_error), float(regret))
+            aggregation = Aggregation.from_list(fields["aggregation"])
         if not _has_index(core):
             return cls(visits, stops, cost, loss, None, aggregation)
         sizes = np.diff(arrays["state_offsets"])
@@ -101,9 +106,10 @@ def analyse(model: _core.Model, policy: _core.Policy, aggregate: int = 0) -> Ana
         index = tuple(_frozen(row) for row in _core.surrogates(model, policy.tradeoff, np.inf, aggregate)[0])
     aggregation = None
     if aggregate:
-        exact = _core.solve(model, policy.tradeoff, policy.recall).value
-        worth = policy.tradeoff * loss + (1 - policy.tradeoff) * cost / policy.cost_scale
-        aggregation = Aggregation(aggregate, policy.value - exact, worth - exact)
+        exact = _core.solve(model, policy.tradeoff, policy.recall)
+        _, _, exact_cost, exact_loss = _core.expect(model, exact)
+        regret = policy.tradeoff * (loss - exact_loss) + (1 - policy.tradeoff) * (cost - exact_cost) / policy.cost_scale
+        aggregation = Aggregation(aggregate, policy.value - exact.value, regret)
     return Analysis(_frozen(visits), _frozen(stops), cost, loss, index, aggregation)
 
 

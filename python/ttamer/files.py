@@ -15,6 +15,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from ttamer.signals import check_signal
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -70,6 +72,14 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
             raise ValueError(f"{name}: too large for a float")
         if expected is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError(f"{name}: {value} is out of range")
+
+
+def signal(fields: Mapping[str, Any]) -> str:
+    """The name of the signal, "" in files written before it was kept; ValueError unless it is one."""
+    name = fields.get("signal", "")
+    if name != "":
+        check_signal(name)
+    return str(name)
 
 
 def edges(arrays: Mapping[str, npt.NDArray[Any]]) -> list[tuple[int, int]]:

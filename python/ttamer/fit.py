@@ -112,5 +112,5 @@ def _model(
     cost_scale: float | None,
 ) -> CascadeModel:
     return CascadeModel._from_statistics(
-        traces.topology, statistics, traces.costs, edges, cost_scale, traces.observed, traces.unit
+        traces.topology, statistics, traces.costs, edges, cost_scale, traces.observed, traces.unit, traces.signal
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ttamer import _core, files, reference
 from ttamer._checks import real
 from ttamer._core import Topology
+from ttamer.signals import check_signal
 from ttamer.statistics import Statistics
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +46,8 @@ class CascadeModel:
         Whether the loss of a node is seen when it is consulted; its signal is then the loss itself.
     unit : str
         Unit of the costs, for tables and plots.
+    signal : {"", "max_prob", "margin", "entropy"}
+        What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class CascadeModel:
         cost_scale: float | None = None,
         observed: bool = True,
         unit: str = "",
+        signal: str = "",
     ) -> None:
         if not isinstance(topology, Topology):
             raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
@@ -71,6 +75,10 @@ class CascadeModel:
             raise TypeError(f"observed: expected a bool, got {type(observed).__name__}")
         if not isinstance(unit, str):
             raise TypeError(f"unit: expected a str, got {type(unit).__name__}")
+        if not isinstance(signal, str):
+            raise TypeError(f"signal: expected a str, got {type(signal).__name__}")
+        if signal != "":
+            check_signal(signal)
         if cost_scale is not None:
             cost_scale = real("cost_scale", cost_scale)
         tables = [_floats(row, f"losses[{j}]", 1) for j, row in enumerate(_each("losses", losses))]
@@ -91,6 +99,7 @@ class CascadeModel:
             cost_scale,
             bool(observed),
             unit,
+            signal,
             None,
         )
 
@@ -104,6 +113,7 @@ class CascadeModel:
         cost_scale: float | None,
         observed: bool,
         unit: str,
+        signal: str,
         statistics: Statistics | None,
     ) -> None:
         if cost_scale is None and len(costs) == len(topology.edges) and np.all(np.isfinite(costs)):
@@ -124,6 +134,7 @@ class CascadeModel:
         self.cost_scale = 1.0 if cost_scale is None else float(cost_scale)
         self.observed = observed
         self.unit = unit
+        self.signal = signal
         self._transitions = tuple(transitions)
         self._statistics = statistics
 
@@ -137,6 +148,7 @@ class CascadeModel:
         cost_scale: float | None,
         observed: bool,
         unit: str,
+        signal: str,
     ) -> CascadeModel:
         losses = [statistics.state_losses(j) for j in range(topology.nodes)]
         transitions = []
@@ -147,7 +159,7 @@ class CascadeModel:
             else:
                 transitions.append(_core.Transition.counted(counts, marginal, statistics.transition_strength))
         model = cls.__new__(cls)
-        model._set(topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, statistics)
+        model._set(topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, signal, statistics)
         return model
 
     @property
@@ -176,11 +188,14 @@ class CascadeModel:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
         same_kind = (
             self.unit == other.unit
+            and self.signal == other.signal
             and self.observed == other.observed
             and self._statistics.settings == other._statistics.settings
         )
         if not np.array_equal(self.costs, other.costs) or not same_kind:
-            raise ValueError("models add only with the same costs, unit, smoothing, strengths and kind of losses")
+            raise ValueError(
+                "models add only with the same costs, unit, signal, smoothing, strengths and kind of losses"
+            )
         return CascadeModel._from_statistics(
             self.topology,
             self._statistics + other._statistics,
@@ -189,6 +204,7 @@ class CascadeModel:
             self.cost_scale,
             self.observed,
             self.unit,
+            self.signal,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -219,6 +235,7 @@ class CascadeModel:
             "cost_scale": self.cost_scale,
             "observed": self.observed,
             "unit": self.unit,
+            "signal": self.signal,
         }
         if self._statistics is None:
             arrays.update({f"transitions.{e}": matrix for e, matrix in enumerate(self.transitions)})
@@ -236,14 +253,15 @@ class CascadeModel:
             topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
-            shared = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"])
+            signal = files.signal(fields)
+            shared = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
             if "strengths" in fields:
                 return cls._from_statistics(
                     topology,
                     Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
                     *shared,
                 )
-            costs, _, cost_scale, observed, unit = shared
+            costs, _, cost_scale, observed, unit, signal = shared
             return cls(
                 topology,
                 [arrays[f"losses.{j}"] for j in nodes],
@@ -253,6 +271,7 @@ class CascadeModel:
                 cost_scale=cost_scale,
                 observed=observed,
                 unit=unit,
+                signal=signal,
             )
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid model ({error})") from None

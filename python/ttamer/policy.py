@@ -41,9 +41,10 @@ class Policy:
     Made by `solve`, or read from a file by `Policy.load`. Policies pickle.
     """
 
-    def __init__(self, core: _core.Policy, unit: str, analysis: Analysis | Callable[[], Analysis]) -> None:
+    def __init__(self, core: _core.Policy, unit: str, analysis: Analysis | Callable[[], Analysis], signal: str) -> None:
         self._core = core
         self._unit = unit
+        self._signal = signal
         self._analysis = analysis
 
     @property
@@ -85,6 +86,11 @@ class Policy:
     def unit(self) -> str:
         """str : unit of the costs."""
         return self._unit
+
+    @property
+    def signal(self) -> str:
+        """str : 'max_prob', 'margin' or 'entropy' if the signals are made of probabilities, or '' if they are not."""
+        return self._signal
 
     def index(self, node: int) -> Floats:
         """Dynamic index of a node for each state of its parent.
@@ -205,7 +211,7 @@ class Policy:
             raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
         if nan not in ("error", "worst"):
             raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
-        return _core.start(self._core, capacity, nan)
+        return _core.start(self._core, capacity, nan, self._signal)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.
@@ -285,6 +291,7 @@ class Policy:
             "topology": self.topology.kind,
             "nodes": self.topology.nodes,
             "unit": self._unit,
+            "signal": self._signal,
             "expected_cost": known.cost,
             "expected_loss": known.loss,
             **{name: getattr(self._core, name) for name in _SCALARS},
@@ -304,7 +311,7 @@ class Policy:
             topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
             core = _core.Policy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
             analysis = Analysis.from_arrays(core, fields, arrays)
-            return cls(core, str(fields["unit"]), analysis)
+            return cls(core, str(fields["unit"]), analysis, files.signal(fields))
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({error})") from None
 
@@ -337,7 +344,7 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     TypeError
         If `model` is not a `CascadeModel` or `tradeoff` is not a number.
     ValueError
-        If `tradeoff` is outside (0, 1], `recall` is unknown, or it is "none" on a forest.
+        If `tradeoff` is outside (0, 1], `recall` is unknown or "none" on a forest, or `aggregate` is less than 1.
     """
     if not isinstance(model, CascadeModel):
         raise TypeError(f"model: expected a CascadeModel, got {type(model).__name__}")
@@ -349,9 +356,10 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     if forest and recall == "none":
         raise ValueError("recall: 'none' is not defined on a forest, which has no last node; expected 'observed'")
     keep = model.observed or forest if recall == "auto" else recall == "observed"
-    states = 0 if aggregate is None else whole("aggregate", aggregate, least=1)
+    most = max(len(row) for row in model.losses)  # as many meta-states as states change nothing
+    states = 0 if aggregate is None else min(whole("aggregate", aggregate, least=1), most)
     core = _core.solve(model._core, float(tradeoff), keep, states)
-    return Policy(core, model.unit, partial(analyse, model._core, core, states))
+    return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal)
 
 
 def _part(values: npt.NDArray[Any], offsets: npt.NDArray[Any], node: int) -> npt.NDArray[Any]:

@@ -23,6 +23,7 @@ from ttamer.reference.graph import ROOT, STOP, costliest_path, successors
 from ttamer.reference.index import Steps, surrogates
 from ttamer.reference.levels import SNAP, snap, snap_tolerance
 from ttamer.reference.policy import Tables, solve
+from ttamer.reference.signals import signals_from_logits
 from ttamer.reference.walk import Induction, induction
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "platt_losses",
     "quantile_edges",
     "replay",
+    "signals_from_logits",
     "snap",
     "snap_tolerance",
     "solve",

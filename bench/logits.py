@@ -1,0 +1,121 @@
+"""From logits to decisions: decide_logits against NumPy, PyTorch in eager mode and a pure read of the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from harness import median_times, parser, report
+
+import ttamer
+from ttamer import reference
+from ttamer.signals import SIGNALS
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+SHAPES = ((10, 65536, 1), (1000, 1024, 1), (32_000, 256, 4))
+"""Classes, rows of a call, and buffers that the calls take turns with: those of 32,000 classes come from DRAM."""
+
+
+def policies(rng: np.random.Generator) -> dict[str, ttamer.Policy]:
+    """A line of three nodes for each signal, its bins made of the same kind of logits as are served."""
+    logits = rng.normal(0, 3, (2000, 3, 10))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    labels = logits.sum(axis=1).argmax(axis=-1)
+    made = {}
+    for kind in SIGNALS:
+        traces = ttamer.Traces.from_probs(probs, labels, np.full(3, 0.1), signal=kind)
+        made[kind] = ttamer.solve(ttamer.fit(traces, bins=64), 0.8, recall="none")
+    return made
+
+
+def numpy_max_prob(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """A softmax, its largest probability, and who goes on below a threshold."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return np.flatnonzero(powers.max(axis=1) < threshold)
+
+
+def lean_max_prob(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """The same without the softmax: the largest probability is one over the sum of powers."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    return np.flatnonzero(1 / shifted.sum(axis=1) < threshold)
+
+
+def torch_max_prob(logits: Any, threshold: float) -> Any:
+    """The softmax and its largest probability as they are mostly written in PyTorch."""
+    return (torch.softmax(logits, dim=1).max(dim=1).values < threshold).nonzero()
+
+
+def arms_for(made: dict[str, ttamer.Policy], buffers: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
+    """Every arm goes once through all buffers."""
+    rows = len(buffers[0])
+
+    def deciding(kind: str) -> Callable[[], None]:
+        batch, node = made[kind].start(rows), made[kind].first_node
+
+        def run() -> None:
+            for logits in buffers:
+                batch.reset()
+                batch.decide_logits(node, logits)
+
+        return run
+
+    def loop(body: Callable[[Any], Any], values: list[Any]) -> Callable[[], None]:
+        def run() -> None:
+            for logits in values:
+                body(logits)
+
+        return run
+
+    arms = {kind: deciding(kind) for kind in SIGNALS}
+    arms["numpy"] = loop(lambda logits: numpy_max_prob(logits, 0.5), buffers)
+    arms["lean numpy"] = loop(lambda logits: lean_max_prob(logits, 0.5), buffers)
+    arms["read (max)"] = loop(np.max, buffers)
+    arms["read (sum)"] = loop(np.add.reduce, [logits.ravel() for logits in buffers])
+    if torch is not None:
+        tensors = [torch.from_numpy(logits) for logits in buffers]
+        arms["torch"] = loop(lambda logits: torch_max_prob(logits, 0.5), tensors)
+    return arms
+
+
+def largest_error(policy: ttamer.Policy, logits: np.ndarray) -> float:
+    """Relative error of the largest probability next to float64."""
+    values = logits.astype(np.float64)
+    exact = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
+    found = policy.start(len(logits))._logit_signals(logits)
+    assert np.allclose(found, reference.signals_from_logits(logits, "max_prob"), rtol=2e-6)
+    return float(np.max(np.abs(found / exact - 1)))
+
+
+def main() -> None:
+    options = parser(__doc__ or "").parse_args()
+    rng = np.random.default_rng(0)
+    if torch is not None:
+        torch.set_num_threads(1)
+    made = policies(rng)
+    table = []
+    for classes, rows, count in SHAPES:
+        buffers = [3 * rng.standard_normal((rows, classes), np.float32) for _ in range(count)]
+        seconds = median_times(arms_for(made, buffers), 3 if options.quick else 15)
+        row: dict[str, Any] = {"C": classes, "B": rows, "MB": count * buffers[0].nbytes / 1e6}
+        for kind in SIGNALS:
+            row[f"{kind} us"] = 1e6 * seconds[kind] / count
+        row["ns/logit"] = 1e9 * seconds["max_prob"] / (count * buffers[0].size)
+        row["numpy/ours"] = seconds["numpy"] / seconds["max_prob"]
+        row["lean numpy/ours"] = seconds["lean numpy"] / seconds["max_prob"]
+        row["torch/ours"] = seconds["torch"] / seconds["max_prob"] if torch is not None else None
+        row["ours/read (max)"] = seconds["max_prob"] / seconds["read (max)"]
+        row["ours/read (sum)"] = seconds["max_prob"] / seconds["read (sum)"]
+        row["relative error"] = largest_error(made["max_prob"], buffers[0][:256])
+        table.append(row)
+    report("logits", "Batch.decide_logits from float32 logits, one thread; medians", table, options.output)
+
+
+if __name__ == "__main__":
+    main()

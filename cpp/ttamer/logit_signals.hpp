@@ -1,0 +1,32 @@
+// The signals of a batch whose caller has logits: checks, scratch memory, and NaN.
+#pragma once
+
+#include "ttamer/batch.hpp"
+#include "ttamer/softmax.hpp"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+// Belongs to one loop, like the batch. Calls go check, compute, finish; only `compute` takes long, and it touches
+// nothing but the logits and the scratch.
+class LogitSignals {
+  public:
+    LogitSignals(SignalKind kind, std::size_t capacity, NanSignal nan) : kind_(kind), capacity_(capacity), nan_(nan) {}
+
+    // Throws invalid_argument unless signals can be made of these logits. The first call allocates, no other does.
+    void check(const Logits &logits, const Rows &rows);
+    void compute(const Logits &logits) { signals_from_logits(kind_, logits, signals_.data()); }
+    // The signals, valid until the next call. Where NaN is an error, throws if a row has no softmax and names it.
+    std::span<const float> finish(const Logits &logits, const Rows &rows) const;
+
+  private:
+    SignalKind kind_;
+    std::size_t capacity_;
+    NanSignal nan_;
+    std::vector<float> signals_;
+};
+
+} // namespace ttamer
