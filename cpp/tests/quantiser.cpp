@@ -38,7 +38,7 @@ void agrees(const Floats &edges, std::mt19937 &random) {
         signals.insert(signals.end(), {edge, std::nextafter(edge, kInfinity), std::nextafter(edge, -kInfinity)});
     }
     for (int k = 0; k < 200; ++k) {
-        const float any = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+        const auto any = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
         signals.push_back(std::isnan(any) ? 0.5F : any);
     }
     bool same = true;

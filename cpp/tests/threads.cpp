@@ -37,7 +37,7 @@ std::vector<std::int32_t> serve(const std::shared_ptr<const Policy> &policy, con
 int main() {
     const Model model = test::random_model(Topology::skip(4), 6, 9);
     const auto policy = std::make_shared<const Policy>(solve(model, 0.9, true));
-    const auto signals = test::random_signals(4 * 200, 6, 10);
+    const auto signals = test::random_signals(std::size_t{4} * 200, 6, 10);
     const auto served = serve(policy, signals);
     const auto replayed = replay(*policy, signals, model.costs);
     const auto expected = expect(model, *policy);

@@ -82,9 +82,9 @@ class ByRank {
             values[k] = next_.value_at_own[order_[k]];
         }
         const std::vector<double> ones(order_.size(), 1.0);
-        std::vector<std::size_t> ends;
+        std::vector<std::size_t> ends(blocks);
         for (std::size_t b = 0; b < blocks; ++b) {
-            ends.push_back(settled_before(static_cast<std::int32_t>(b) * width));
+            ends[b] = settled_before(static_cast<std::int32_t>(b) * width);
         }
         settled_mass_ = Matrix(transition_.rows(), blocks);
         settled_value_ = Matrix(transition_.rows(), blocks);

@@ -115,7 +115,7 @@ TTAMER_INLINE void take_block(Row &row, const float *values, std::size_t steps, 
         row.at = 0;
     }
     if constexpr (kTwo) {
-        row.second = std::max(std::min(row.first, largest.first[0]), std::max(row.second, largest.second[0]));
+        row.second = std::max({std::min(row.first, largest.first[0]), row.second, largest.second[0]});
     }
     row.first = std::max(row.first, largest.first[0]);
     float references[kLanes];

@@ -43,7 +43,8 @@ Transition Transition::counted(const Counts &counts, std::span<const std::int64_
     for (const auto count : marginal) {
         transition.marginal_.push_back(static_cast<double>(count) / sum);
     }
-    if (transition.weights_.size() > kSparseUpTo * static_cast<double>(transition.rows_ * transition.columns_)) {
+    const auto cells = static_cast<double>(transition.rows_ * transition.columns_);
+    if (static_cast<double>(transition.weights_.size()) > kSparseUpTo * cells) {
         return dense(transition.rows_, transition.columns_, transition.to_dense().values);
     }
     return transition;

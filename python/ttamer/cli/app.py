@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except (ValueError, ImportError, NotImplementedError) as error:
+    except (ValueError, ImportError) as error:
         return _fail(str(error))
     return code if isinstance(code, int) else 0
 
