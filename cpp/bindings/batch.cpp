@@ -54,7 +54,8 @@ Parameters
 rows : (B,) int32 or int64, optional
     Rows to reset, without repeats; by default all.)";
 
-// Fewer logits take less time than handing the GIL over and back is worth.
+// Below this, some ten microseconds of work, handing the GIL over and back is not worth its tens of nanoseconds. A
+// round number, not a tuned one.
 constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 
 class BoundBatch {

@@ -39,10 +39,8 @@ class Batch {
     void reset(const Rows &rows);
 
     std::size_t capacity() const { return rows_.size(); }
-    const Policy &policy() const { return *policy_; }
     // The node that answers each row, -1 before anything is consulted.
     void answer_node(std::span<std::int32_t> out) const;
-    std::span<const std::int32_t> next() const { return next_; }
     // Loss of each row's answer, in units of loss; infinity before anything is consulted.
     void answer_loss(std::span<double> out) const;
 
