@@ -56,12 +56,18 @@ py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle cos
                                     " (one an edge), got " + describe(costs));
     }
     const auto values = as_span<float>(array);
-    Replay result;
+    const py::ssize_t rows = array.shape(0);
+    py::array_t<std::int32_t> last_node(rows);
+    py::array_t<std::int32_t> answer_node(rows);
+    py::array_t<double> cost(rows);
+    const auto count = static_cast<std::size_t>(rows);
+    const Replayed result{
+        {last_node.mutable_data(), count}, {answer_node.mutable_data(), count}, {cost.mutable_data(), count}};
     {
         py::gil_scoped_release release;
-        result = replay(policy, values, edge_costs);
+        replay(policy, values, edge_costs, result);
     }
-    return py::make_tuple(to_array(result.last_node), to_array(result.answer_node), to_array(result.cost));
+    return py::make_tuple(last_node, answer_node, cost);
 }
 
 } // namespace

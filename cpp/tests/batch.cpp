@@ -4,7 +4,6 @@
 #include "check.hpp"
 #include "models.hpp"
 
-#include "ttamer/replay.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -155,7 +154,7 @@ void every_way() {
                 solve(test::random_model(topology, 5, seed, seed % 2 == 0), 0.9, seed % 3 != 0));
             const auto nodes = static_cast<std::size_t>(policy->nodes());
             const auto signals = test::random_signals(count * nodes, 5, seed);
-            const auto replayed = replay(*policy, signals, policy->tables().costs);
+            const auto replayed = test::replay_all(*policy, signals, policy->tables().costs);
             Batch whole(policy, count, NanSignal::error);
             Batch single(policy, count, NanSignal::error);
             const auto column = [&](std::int32_t node) {

@@ -5,7 +5,6 @@
 #include "models.hpp"
 
 #include "ttamer/expect.hpp"
-#include "ttamer/replay.hpp"
 
 #include <array>
 #include <cmath>
@@ -31,7 +30,7 @@ void batch_is_replay(std::uint32_t seed) {
     const auto policy = std::make_shared<const Policy>(solve(model, 0.9, true));
     const std::size_t count = 60;
     const auto signals = test::random_signals(count * 5, 3, seed);
-    const Replay expected = replay(*policy, signals, model.costs);
+    const auto expected = test::replay_all(*policy, signals, model.costs);
     Batch batch(policy, static_cast<std::int64_t>(count), NanSignal::error);
     for (std::size_t row = 0; row < count; ++row) {
         const std::vector<std::int32_t> rows = {static_cast<std::int32_t>(row)};

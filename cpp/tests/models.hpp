@@ -4,11 +4,13 @@
 #include "ttamer/batch.hpp"
 #include "ttamer/model.hpp"
 #include "ttamer/policy.hpp"
+#include "ttamer/replay.hpp"
 #include "ttamer/solve.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -89,6 +91,19 @@ inline std::vector<std::int32_t> answers(const Batch &batch) {
     std::vector<std::int32_t> nodes(batch.capacity());
     batch.answer_node(nodes);
     return nodes;
+}
+
+struct Replay {
+    std::vector<std::int32_t> last_node;
+    std::vector<std::int32_t> answer_node;
+    std::vector<double> cost;
+};
+
+inline Replay replay_all(const Policy &policy, std::span<const float> signals, std::span<const double> costs) {
+    const std::size_t rows = signals.size() / static_cast<std::size_t>(policy.nodes());
+    Replay result{std::vector<std::int32_t>(rows), std::vector<std::int32_t>(rows), std::vector<double>(rows)};
+    replay(policy, signals, costs, {result.last_node, result.answer_node, result.cost});
+    return result;
 }
 
 } // namespace ttamer::test

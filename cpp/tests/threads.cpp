@@ -1,7 +1,6 @@
 // One policy, one model, many threads: for ThreadSanitizer, and equal results everywhere.
 #include "ttamer/batch.hpp"
 #include "ttamer/expect.hpp"
-#include "ttamer/replay.hpp"
 
 #include "check.hpp"
 #include "models.hpp"
@@ -39,7 +38,7 @@ int main() {
     const auto policy = std::make_shared<const Policy>(solve(model, 0.9, true));
     const auto signals = test::random_signals(std::size_t{4} * 200, 6, 10);
     const auto served = serve(policy, signals);
-    const auto replayed = replay(*policy, signals, model.costs);
+    const auto replayed = test::replay_all(*policy, signals, model.costs);
     const auto expected = expect(model, *policy);
     CHECK(served == replayed.answer_node);
 
@@ -48,7 +47,8 @@ int main() {
     for (std::size_t t = 0; t < kThreads; ++t) {
         threads.emplace_back([&, t] {
             const Policy again = solve(model, 0.9, true);
-            same[t] = serve(policy, signals) == served && replay(*policy, signals, model.costs).cost == replayed.cost &&
+            same[t] = serve(policy, signals) == served &&
+                      test::replay_all(*policy, signals, model.costs).cost == replayed.cost &&
                       expect(model, *policy).stops == expected.stops && again.tables().value == policy->tables().value;
         });
     }

@@ -12,6 +12,13 @@
 #define TTAMER_CLONES
 #endif
 
+// For a loop that would spill its registers inside the function that calls it.
+#if defined(_MSC_VER)
+#define TTAMER_NOINLINE __declspec(noinline)
+#else
+#define TTAMER_NOINLINE __attribute__((noinline))
+#endif
+
 // Columns of a batch never overlap; without being told so, the compiler checks at run time or gives up.
 #if defined(_MSC_VER)
 #define TTAMER_RESTRICT __restrict
