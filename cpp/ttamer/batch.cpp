@@ -3,14 +3,12 @@
 #include "ttamer/kernels.hpp"
 #include "ttamer/open_nodes.hpp"
 #include "ttamer/row_block.hpp"
+#include "ttamer/text.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
-#include <set>
 #include <stdexcept>
-#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -24,10 +22,6 @@ constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
 // Below this many rows the loops over columns cost more than they save.
 constexpr std::size_t kFewRows = 32;
 
-template <typename Number> std::string text(Number value) {
-    return std::to_string(static_cast<std::int64_t>(value));
-}
-
 } // namespace
 
 Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan)
@@ -39,7 +33,8 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     rows_.assign(rows, kFreshRow);
     signal_.assign(policy_->tables().observed ? rows : 0, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
-    seen_.assign(rows, 0);
+    places_.assign(rows, 0);
+    taken_.assign(rows, kFreshRow);
     if (policy_->is_forest()) {
         open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
         for (std::size_t row = 0; row < rows; ++row) {
@@ -48,16 +43,11 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     }
 }
 
-std::span<const std::int32_t> Batch::decide(std::int64_t any_node, std::span<const float> signals, const Rows &rows) {
-    if (any_node < 0 || any_node >= policy_->nodes()) {
-        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(any_node));
+std::span<const std::int32_t> Batch::decide(std::int64_t node, std::span<const float> signals, const Rows &rows) {
+    if (node < 0 || node >= policy_->nodes()) {
+        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(node));
     }
-    const auto node = static_cast<std::int32_t>(any_node);
-    if (!rows.given && signals.size() <= capacity() && all_open(node, signals)) {
-        consult_in_order(node, signals);
-        return {next_.data(), signals.size()};
-    }
-    return decide_rows([=](std::size_t) { return node; }, signals, rows);
+    return decide(Nodes{{}, static_cast<std::int32_t>(node)}, signals, rows);
 }
 
 std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
@@ -69,7 +59,7 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
     // Rows that move together, as on a line, have one node: then what follows need not look at each.
     if (!nodes.empty() && nodes[0] >= 0 && nodes[0] < policy_->nodes() &&
         all_equal(nodes.data(), nodes.size(), nodes[0])) {
-        return decide(std::int64_t{nodes[0]}, signals, rows);
+        return decide(Nodes{{}, nodes[0]}, signals, rows);
     }
     for (std::size_t k = 0; k < nodes.size(); ++k) {
         if (nodes[k] < 0 || nodes[k] >= policy_->nodes()) {
@@ -77,7 +67,22 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
                                     " at position " + text(k));
         }
     }
-    return decide_rows([=](std::size_t k) { return nodes[k]; }, signals, rows);
+    return decide(Nodes{nodes, 0}, signals, rows);
+}
+
+std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
+    check_sizes(signals.size(), rows);
+    const bool distinct = !rows.given || take(rows);
+    const Call call{nodes, signals, rows.given ? taken_.data() : rows_.data(), rows.given};
+    if (!distinct || !is_legal(call)) {
+        give_back(rows.size());
+        if (!distinct) {
+            complain_repeated();
+        }
+        complain(call);
+    }
+    consult(call);
+    return {next_.data(), signals.size()};
 }
 
 void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
@@ -91,210 +96,143 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
     }
 }
 
-// Whether rows 0, 1, ... may all consult the node and no signal is refused. False only means: look row by row.
-bool Batch::all_open(std::int32_t node, std::span<const float> signals) const {
-    const std::int32_t previous = policy_->only_previous(node);
-    return !policy_->is_forest() && previous != Policy::kSeveral &&
-           all_at(rows_.data(), signals.size(), previous + 1) &&
-           (nan_ == NanSignal::worst || !any_nan(signals.data(), signals.size()));
+// Brings the states of rows that lie anywhere together, and marks the rows, so that a row named twice is found: false.
+// Every row is visited twice this way, here and when its state is put back; keeping marks apart from the states made
+// it five times, on two arrays.
+bool Batch::take(const Rows &rows) {
+    if (!are_inside(rows.narrow) || !are_inside(rows.wide)) {
+        complain_range(rows);
+    }
+    if (rows.size() > capacity()) {
+        throw std::invalid_argument("rows: " + text(rows.size()) + " exceed the batch's capacity of " +
+                                    text(capacity()));
+    }
+    return take_each(rows.narrow) && take_each(rows.wide);
 }
 
-template <typename NodeOf>
-std::span<const std::int32_t> Batch::decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows) {
-    check_sizes(signals.size(), rows);
-    if (!rows.given) {
-        run(Call{node_of, [](std::size_t k) { return k; }, signals});
-    } else if (!rows.narrow.empty()) {
-        check_rows(rows.narrow);
-        run(Call{node_of, [at = rows.narrow.data()](std::size_t k) { return static_cast<std::size_t>(at[k]); },
-                 signals});
-    } else {
-        check_rows(rows.wide);
-        run(Call{node_of, [at = rows.wide.data()](std::size_t k) { return static_cast<std::size_t>(at[k]); }, signals});
-    }
-    return {next_.data(), signals.size()};
-}
-
-template <typename NodeOf, typename RowOf> void Batch::run(const Call<NodeOf, RowOf> &call) {
-    if (!is_open(call) || (nan_ == NanSignal::error && any_nan(call.signals.data(), call.signals.size()))) {
-        complain(call);
-    }
-    const std::size_t total = call.signals.size();
-    for (std::size_t begin = 0; begin < total; begin += kBlock) {
-        const std::size_t count = std::min(kBlock, total - begin);
-        const std::int32_t node = call.node(begin);
-        bool together = count >= kFewRows && !policy_->is_forest();
-        for (std::size_t k = begin; k < begin + count; ++k) {
-            together &= call.node(k) == node;
-        }
-        if (together) {
-            consult_scattered(node, call, begin, count);
-            continue;
-        }
-        for (std::size_t k = begin; k < begin + count; ++k) {
-            next_[k] = consult(call.node(k), call.row(k), call.signals[k]);
-        }
-    }
-}
-
-// Rows that lie anywhere are brought together, consulted as if they were consecutive, and put back.
-template <typename NodeOf, typename RowOf>
-void Batch::consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call, std::size_t begin,
-                              std::size_t count) {
-    // Copies: the rows may be the batch's own result, which consulting overwrites.
-    std::array<std::size_t, kBlock> places;
-    std::array<RowState, kBlock> rows;
-    std::array<float, kBlock> signals;
-    RowState *all = rows_.data(); // of our own: a store could otherwise change where the vector's data are
-    for (std::size_t k = 0; k < count; ++k) {
-        places[k] = call.row(begin + k);
-        rows[k] = all[places[k]];
-    }
-    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signals[k] = signal_[places[k]];
-    }
-    consult_block(*policy_, node, rows.data(), signals.data(), call.signals.subspan(begin, count),
-                  next_.data() + begin);
-    for (std::size_t k = 0; k < count; ++k) {
-        all[places[k]] = rows[k];
-    }
-    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signal_[places[k]] = signals[k];
-    }
-}
-
-template <typename Row> void Batch::check_rows(std::span<const Row> rows) {
+template <typename Row> bool Batch::are_inside(std::span<const Row> rows) const {
     using Unsigned = std::make_unsigned_t<Row>;
     const auto end = static_cast<Unsigned>(capacity());
-    bool bad = false;
+    bool inside = true;
     for (const Row row : rows) { // a negative row is a large unsigned one
-        bad |= static_cast<Unsigned>(row) >= end;
+        inside &= static_cast<Unsigned>(row) < end;
     }
-    if (bad) {
-        complain_rows(rows);
+    return inside;
+}
+
+template <typename Row> bool Batch::take_each(std::span<const Row> rows) {
+    RowState *states = rows_.data();
+    RowState *taken = taken_.data();
+    std::int32_t *places = places_.data();
+    bool distinct = true;
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        const auto at = static_cast<std::int32_t>(rows[k]);
+        const RowState row = states[at];
+        distinct &= position_of(row) != kTakenPosition;
+        states[at] = with_position(row, kTakenPosition);
+        taken[k] = row;
+        places[k] = at;
     }
-    if (++call_ == 0) { // after 2^32 calls old marks could look new
-        std::fill(seen_.begin(), seen_.end(), 0);
-        call_ = 1;
-    }
-    const std::uint32_t call = call_;
-    std::uint32_t *seen = seen_.data();
-    for (const Row row : rows) {
-        bad |= seen[row] == call;
-        seen[row] = call;
-    }
-    if (bad) {
-        complain_rows(rows);
+    return distinct;
+}
+
+// Rows as they were before they were taken; backwards, since a row named twice was taken unmarked the first time.
+void Batch::give_back(std::size_t count) {
+    for (std::size_t k = count; k-- > 0;) {
+        rows_[static_cast<std::size_t>(places_[k])] = taken_[k];
     }
 }
 
-// Name the first row that is out of range or repeated.
-template <typename Row> void Batch::complain_rows(std::span<const Row> rows) const {
-    std::set<Row> before;
-    for (std::size_t k = 0;; ++k) {
-        if (rows[k] < 0 || static_cast<std::size_t>(rows[k]) >= capacity()) {
-            throw std::out_of_range("rows: expected 0 to " + text(static_cast<std::int64_t>(capacity()) - 1) +
-                                    ", got " + text(rows[k]) + " at position " + text(k));
-        }
-        if (!before.insert(rows[k]).second) {
-            throw std::invalid_argument("rows: row " + text(rows[k]) + " is repeated at position " + text(k));
-        }
+void Batch::put_back(std::size_t count) {
+    RowState *states = rows_.data();
+    for (std::size_t k = 0; k < count; ++k) {
+        states[places_[k]] = taken_[k];
     }
+}
+
+bool Batch::is_legal(const Call &call) const {
+    return all_open(call) && (nan_ == NanSignal::worst || !any_nan(call.signals.data(), call.signals.size()));
 }
 
 // Whether each row may consult its node. All rows are looked at: nearly always the answer is yes, and a loop that
 // never leaves early is faster.
-template <typename NodeOf, typename RowOf> bool Batch::is_open(const Call<NodeOf, RowOf> &call) const {
-    if (policy_->is_forest()) {
-        for (std::size_t k = 0; k < call.signals.size(); ++k) {
-            if (!is_open(call.row(k), call.node(k))) {
-                return false;
-            }
-        }
-        return true;
-    }
-    const RowState *rows = rows_.data();
-    const Policy &policy = *policy_;
-    std::int64_t closed = 0;
-    for (std::size_t k = 0; k < call.signals.size(); ++k) {
-        const std::int32_t node = call.node(k);
-        const std::int64_t position = position_of(rows[call.row(k)]);
-        const std::int32_t previous = policy.only_previous(node);
+bool Batch::all_open(const Call &call) const {
+    const std::size_t count = call.signals.size();
+    if (!policy_->is_forest() && call.nodes.each.empty()) {
+        const std::int32_t previous = policy_->only_previous(call.nodes.one);
         if (previous != Policy::kSeveral) {
-            closed |= position ^ (previous + 1);
-        } else { // a stopped row is looked up as a fresh one, to stay within the table
-            const std::int64_t last = choose(mask(position == kStoppedPosition), 0, position) - 1;
-            closed |= mask(position == kStoppedPosition) |
-                      mask(policy.edge_between(static_cast<std::int32_t>(last), node) < 0);
+            return all_at(call.rows, count, previous + 1);
         }
     }
-    return closed == 0;
-}
-
-// Name the first row that may not consult its node, or the first NaN.
-template <typename NodeOf, typename RowOf> void Batch::complain(const Call<NodeOf, RowOf> &call) const {
-    for (std::size_t k = 0;; ++k) {
-        const std::size_t row = call.row(k);
-        if (!is_open(row, call.node(k))) {
-            complain_closed(row, call.node(k));
+    if (!policy_->is_forest() && policy_->is_tree()) {
+        std::int64_t closed = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+            closed |= position_of(call.rows[k]) ^ (policy_->only_previous(call.nodes.at(k)) + 1);
         }
-        if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
-            throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(row) +
-                                        "); start the batch with nan=\"worst\" to count it as the worst state");
-        }
+        return closed == 0;
     }
-}
-
-void Batch::complain_closed(std::size_t row, std::int32_t node) const {
-    const auto which = "row " + text(row);
-    if (position_of(rows_[row]) == kStoppedPosition) {
-        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
-    }
-    const auto last = static_cast<std::int32_t>(position_of(rows_[row])) - 1;
-    const std::string open = open_to(row);
-    throw std::invalid_argument("node: " + text(node) + " is not open to " + which + ", which consulted " +
-                                (last == kRoot ? "nothing" : "node " + text(last)) +
-                                " last; open: " + (open.empty() ? "none" : open));
-}
-
-bool Batch::is_open(std::size_t row, std::int32_t node) const {
-    const std::int64_t position = position_of(rows_[row]);
-    if (position == kStoppedPosition) {
-        return false;
-    }
-    return policy_->is_forest() ? open_of(row)[node] != kClosed
-                                : policy_->edge_between(static_cast<std::int32_t>(position) - 1, node) >= 0;
-}
-
-std::string Batch::open_to(std::size_t row) const {
-    std::string open;
-    for (std::int32_t node = 0; node < policy_->nodes(); ++node) {
-        if (is_open(row, node)) {
-            open += (open.empty() ? "" : ", ") + text(node);
-        }
+    bool open = true;
+    for (std::size_t k = 0; k < count; ++k) {
+        open &= is_open(call, k, call.nodes.at(k));
     }
     return open;
 }
 
-std::int32_t Batch::consult(std::int32_t node, std::size_t row, float signal) {
-    const std::int32_t state = state_of(*policy_, node, signal);
-    float unused = 0;
-    float &best_signal = signal_.empty() ? unused : signal_[row];
-    return policy_->is_forest() ? consult_branch(*policy_, node, state, signal, rows_[row], best_signal, open_of(row))
-                                : consult_one(*policy_, node, state, signal, rows_[row], best_signal);
+bool Batch::is_open(const Call &call, std::size_t k, std::int32_t node) const {
+    const std::int64_t position = position_of(call.rows[k]);
+    if (policy_->is_forest()) {
+        return position != kStoppedPosition && open_of(place(call, k))[node] != kClosed;
+    }
+    // A stopped row is looked up as a fresh one, to stay within the table without a branch.
+    const std::int64_t stopped = mask(position == kStoppedPosition);
+    const auto last = static_cast<std::int32_t>(choose(stopped, 0, position) - 1);
+    return (stopped | mask(policy_->edge_between(last, node) < 0)) == 0;
 }
 
-void Batch::consult_in_order(std::int32_t node, std::span<const float> signals) {
-    if (signals.size() < kFewRows) {
-        for (std::size_t row = 0; row < signals.size(); ++row) {
-            next_[row] = consult(node, row, signals[row]);
+void Batch::consult(const Call &call) {
+    const std::size_t count = call.signals.size();
+    if (!policy_->is_forest() && count >= kFewRows) {
+        for (std::size_t begin = 0; begin < count; begin += kBlock) {
+            consult_some(call, begin, std::min(kBlock, count - begin));
         }
-        return;
+    } else {
+        for (std::size_t k = 0; k < count; ++k) {
+            consult_single(call, k);
+        }
     }
-    for (std::size_t begin = 0; begin < signals.size(); begin += kBlock) {
-        float *best = signal_.empty() ? nullptr : signal_.data() + begin;
-        consult_block(*policy_, node, rows_.data() + begin, best,
-                      signals.subspan(begin, std::min(kBlock, signals.size() - begin)), next_.data() + begin);
+    if (call.taken) {
+        put_back(count);
+    }
+}
+
+void Batch::consult_single(const Call &call, std::size_t k) {
+    const std::int32_t node = call.nodes.at(k);
+    const float signal = call.signals[k];
+    const std::int32_t state = state_of(*policy_, node, signal);
+    const std::size_t at = place(call, k);
+    float unused = 0;
+    float &best_signal = signal_.empty() ? unused : signal_[at];
+    RowState &row = call.rows[k];
+    next_[k] = policy_->is_forest() ? consult_branch(*policy_, node, state, signal, row, best_signal, open_of(at))
+                                    : consult_one(*policy_, node, state, signal, row, best_signal);
+}
+
+// At most kBlock rows of a walk.
+void Batch::consult_some(const Call &call, std::size_t begin, std::size_t count) {
+    std::array<float, kBlock> gathered;
+    const bool scattered = call.taken && !signal_.empty();
+    float *best = scattered ? gathered.data() : signal_.empty() ? nullptr : signal_.data() + begin;
+    for (std::size_t k = 0; k < count && scattered; ++k) {
+        best[k] = signal_[place(call, begin + k)];
+    }
+    const auto signals = call.signals.subspan(begin, count);
+    if (call.nodes.each.empty()) {
+        consult_block(*policy_, call.nodes.one, call.rows + begin, best, signals, next_.data() + begin);
+    } else {
+        consult_block(*policy_, call.nodes.each.data() + begin, call.rows + begin, best, signals, next_.data() + begin);
+    }
+    for (std::size_t k = 0; k < count && scattered; ++k) {
+        signal_[place(call, begin + k)] = best[k];
     }
 }
 
@@ -320,13 +258,12 @@ void Batch::reset(const Rows &rows) {
         std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
         return;
     }
-    check_rows(rows.narrow);
-    check_rows(rows.wide);
-    for (const auto row : rows.narrow) {
-        clear(static_cast<std::size_t>(row));
+    if (!take(rows)) {
+        give_back(rows.size());
+        complain_repeated();
     }
-    for (const auto row : rows.wide) {
-        clear(static_cast<std::size_t>(row));
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        clear(static_cast<std::size_t>(places_[k]));
     }
 }
 

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace ttamer {
@@ -45,36 +44,50 @@ class Batch {
     void answer_loss(std::span<double> out) const;
 
   private:
-    // Signals, the node each belongs to and the row: one argument of all that run over a call.
-    template <typename NodeOf, typename RowOf> struct Call {
-        NodeOf node;
-        RowOf row;
-        std::span<const float> signals;
-    };
-    // Clang before 17 deduces nothing for aggregates.
-    template <typename NodeOf, typename RowOf> Call(NodeOf, RowOf, std::span<const float>) -> Call<NodeOf, RowOf>;
+    // The node each signal of a call belongs to: one for all, or one each.
+    struct Nodes {
+        std::span<const std::int32_t> each;
+        std::int32_t one = 0;
 
-    template <typename NodeOf>
-    std::span<const std::int32_t> decide_rows(NodeOf node_of, std::span<const float> signals, const Rows &rows);
-    template <typename NodeOf, typename RowOf> void run(const Call<NodeOf, RowOf> &call);
-    template <typename NodeOf, typename RowOf> bool is_open(const Call<NodeOf, RowOf> &call) const;
-    template <typename NodeOf, typename RowOf> [[noreturn]] void complain(const Call<NodeOf, RowOf> &call) const;
-    template <typename NodeOf, typename RowOf>
-    void consult_scattered(std::int32_t node, const Call<NodeOf, RowOf> &call, std::size_t begin, std::size_t count);
-    template <typename Row> void check_rows(std::span<const Row> rows);
-    template <typename Row> [[noreturn]] void complain_rows(std::span<const Row> rows) const;
+        std::int32_t at(std::size_t k) const { return each.empty() ? one : each[k]; }
+    };
+    // What a call is about: `rows` are the states of the rows, one a signal, whether they lie there or were taken.
+    struct Call {
+        Nodes nodes;
+        std::span<const float> signals;
+        RowState *rows;
+        bool taken;
+    };
+
+    std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
     void check_sizes(std::size_t signals, const Rows &rows) const;
+    bool is_legal(const Call &call) const;
+    bool all_open(const Call &call) const;
+    bool is_open(const Call &call, std::size_t k, std::int32_t node) const;
+
+    bool take(const Rows &rows);
+    template <typename Row> bool take_each(std::span<const Row> rows);
+    template <typename Row> bool are_inside(std::span<const Row> rows) const;
+    void give_back(std::size_t count);
+    void put_back(std::size_t count);
+
+    void consult(const Call &call);
+    void consult_some(const Call &call, std::size_t begin, std::size_t count);
+    void consult_single(const Call &call, std::size_t k);
+    std::size_t place(const Call &call, std::size_t k) const {
+        return call.taken ? static_cast<std::size_t>(places_[k]) : k;
+    }
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
         return open_.data() + row * static_cast<std::size_t>(policy_->nodes());
     }
-    bool is_open(std::size_t row, std::int32_t node) const;
-    std::string open_to(std::size_t row) const;
-    bool all_open(std::int32_t node, std::span<const float> signals) const;
-    std::int32_t consult(std::int32_t node, std::size_t row, float signal);
-    void consult_in_order(std::int32_t node, std::span<const float> signals);
     void clear(std::size_t row);
-    [[noreturn]] void complain_closed(std::size_t row, std::int32_t node) const;
+
+    // Defined in batch_complain.cpp.
+    [[noreturn]] void complain_range(const Rows &rows) const;
+    [[noreturn]] void complain_repeated() const;
+    [[noreturn]] void complain(const Call &call) const;
+    [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
 
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;
@@ -82,8 +95,9 @@ class Batch {
     std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
-    std::vector<std::uint32_t> seen_; // the call that named a row last, to find repeated rows
-    std::uint32_t call_ = 0;
+    // Of a call: the rows it names and their states.
+    std::vector<std::int32_t> places_;
+    std::vector<RowState> taken_;
 };
 
 } // namespace ttamer

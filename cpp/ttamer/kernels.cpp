@@ -53,27 +53,94 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     }
 }
 
-TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-                          std::int32_t onward, std::int32_t *next) {
+TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries,
+                                const float *TTAMER_RESTRICT signals, std::size_t count, bool one_step,
+                                StateEntry *TTAMER_RESTRICT found, std::int32_t *TTAMER_RESTRICT onward) {
+    std::uint32_t keys[kBlock];
+    std::uint32_t offsets[kBlock];
+    std::uint32_t ranges[kBlock];
+    bool several = false;
+    for (std::size_t k = 0; k < count; ++k) {
+        const NodeTables &node = tables[nodes[k]];
+        keys[k] = node.worst_key;
+        offsets[k] = node.lookup.lowest;
+        ranges[k] = node.lookup.range;
+        onward[k] = node.only_next;
+        several |= node.only_next == Policy::kSeveral;
+    }
+    for (std::size_t k = 0; k < count; ++k) { // vectorised: as a loop of its own, without branches that data decide
+        const auto nan = static_cast<std::uint32_t>(mask(signals[k] != signals[k]));
+        const std::uint32_t key = (nan & keys[k]) | (~nan & order_key(signals[k]));
+        keys[k] = key;
+        offsets[k] = std::min(std::max(key, offsets[k]) - offsets[k], ranges[k]);
+    }
+    for (std::size_t k = 0; k < count; ++k) {
+        const NodeTables &node = tables[nodes[k]];
+        const StateLookup &lookup = node.lookup;
+        const std::uint32_t base = lookup.edges_before(offsets[k]);
+        const std::uint32_t state =
+            one_step ? base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base]) : lookup.climb(base, keys[k]);
+        found[k] = entries[node.first_entry + state];
+    }
+    return several;
+}
+
+namespace {
+
+std::int32_t element(std::int32_t one, std::size_t /*k*/) {
+    return one;
+}
+std::int32_t element(const std::int32_t *each, std::size_t k) {
+    return each[k];
+}
+
+// Inlined into the functions below, each of which is compiled for several processors.
+template <typename Node>
+inline void update_each(RowState *rows, const StateEntry *found, std::size_t count, Node nodes, bool recall,
+                        Node onward, std::int32_t *next) {
     const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
-        const Step step = consult_row(rows[k], found[k], also, node, onward);
+        const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
         rows[k] = step.row;
         next[k] = step.next;
     }
 }
 
-TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
+template <typename Node>
+inline void update_each_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
+                                 std::size_t count, Node nodes, Node onward, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = compared(signals[k]);
         const std::int64_t also = smaller_signal(rows[k], found[k].rank, signal, best_signals[k]);
         const bool take = found[k].rank < rank_of(rows[k]) || also != 0;
-        const Step step = consult_row(rows[k], found[k], also, node, onward);
+        const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
         best_signals[k] = take ? signal : best_signals[k];
         rows[k] = step.row;
         next[k] = step.next;
     }
+}
+
+} // namespace
+
+TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
+                          std::int32_t onward, std::int32_t *next) {
+    update_each(rows, found, count, node, recall, onward, next);
+}
+
+TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes,
+                          bool recall, const std::int32_t *onward, std::int32_t *next) {
+    update_each(rows, found, count, nodes, recall, onward, next);
+}
+
+TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
+                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, node, onward, next);
+}
+
+TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
+                                   std::size_t count, const std::int32_t *nodes, const std::int32_t *onward,
+                                   std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, next);
 }
 
 } // namespace ttamer

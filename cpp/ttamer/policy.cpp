@@ -121,25 +121,27 @@ void Policy::check_index() const {
 }
 
 void Policy::build() {
-    const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
-    entries_.resize(tables_.ranks.size());
-    only_next_.assign(nodes, kStop);
-    for (std::size_t j = 0; j < nodes; ++j) {
-        build_node(j);
-    }
-    build_edges();
     if (!quantisers_) {
         std::vector<Quantiser> built;
-        for (std::int32_t j = 0; j < this->nodes(); ++j) {
+        for (std::int32_t j = 0; j < nodes(); ++j) {
             built.emplace_back(edges_of(j));
         }
         quantisers_ = std::make_shared<const std::vector<Quantiser>>(std::move(built));
     }
+    entries_.resize(tables_.ranks.size());
+    for (std::size_t j = 0; j < quantisers_->size(); ++j) {
+        const auto first = static_cast<std::uint32_t>(tables_.state_offsets[j]);
+        node_tables_.push_back({(*quantisers_)[j].lookup(), first, 0, kStop, kSeveral});
+        one_step_ = one_step_ && node_tables_[j].lookup.steps == 1;
+        build_node(j);
+    }
+    build_edges();
 }
 
 void Policy::build_node(std::size_t node) {
     const auto begin = static_cast<std::size_t>(tables_.state_offsets[node]);
     const auto end = static_cast<std::size_t>(tables_.state_offsets[node + 1]);
+    std::int32_t &only_next = node_tables_[node].only_next;
     std::size_t worst = begin;
     for (auto s = begin; s < end; ++s) {
         worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
@@ -156,24 +158,24 @@ void Policy::build_node(std::size_t node) {
         for (; k <= last; ++k) {
             const auto next = tables_.interval_next[k];
             // After the first interval a stop is not told by stop_upper: only the look-up knows.
-            const bool same = next != kStop && (only_next_[node] == kStop || only_next_[node] == next);
-            only_next_[node] = same ? next : kSeveral;
+            const bool same = next != kStop && (only_next == kStop || only_next == next);
+            only_next = same ? next : kSeveral;
         }
     }
     const auto edges = edges_of(static_cast<std::int32_t>(node));
-    worst_keys_.push_back(worst == begin ? 0 : order_key(edges[worst - begin - 1]));
+    node_tables_[node].worst_key = worst == begin ? 0 : order_key(edges[worst - begin - 1]);
 }
 
 void Policy::build_edges() {
     const auto nodes = static_cast<std::size_t>(tables_.topology.nodes());
     edge_of_.assign((nodes + 1) * nodes, -1);
     std::vector<std::int32_t> incoming(nodes, 0);
-    only_previous_.assign(nodes, kSeveral);
     const auto &edges = tables_.topology.edges();
     for (std::size_t e = 0; e < edges.size(); ++e) {
         const auto to = static_cast<std::size_t>(edges[e].to);
         edge_of_[static_cast<std::size_t>(edges[e].from + 1) * nodes + to] = static_cast<std::int32_t>(e);
-        only_previous_[to] = ++incoming[to] == 1 ? edges[e].from : kSeveral;
+        node_tables_[to].only_previous = ++incoming[to] == 1 ? edges[e].from : kSeveral;
+        is_tree_ = is_tree_ && incoming[to] == 1;
     }
 }
 

@@ -46,6 +46,15 @@ struct StateEntry {
     std::int32_t stop_upper; // stop while the best rank is at most this; -1: never
 };
 
+// What deciding reads of a node, together: rows of one call may consult different nodes.
+struct NodeTables {
+    StateLookup lookup;
+    std::uint32_t first_entry;  // of the node's states
+    std::uint32_t worst_key;    // falls into the state that NaN counts as
+    std::int32_t only_next;     // where every state that goes on goes to, or Policy::kSeveral
+    std::int32_t only_previous; // the one node (kRoot included) that this one may follow, or Policy::kSeveral
+};
+
 class Policy {
   public:
     // Throws std::invalid_argument that names the table if anything does not fit together.
@@ -65,14 +74,16 @@ class Policy {
         return {tables_.bin_edges.data() + begin, static_cast<std::size_t>(states(node) - 1)};
     }
 
-    const Quantiser &quantiser(std::int32_t node) const { return (*quantisers_)[static_cast<std::size_t>(node)]; }
+    const NodeTables &at(std::int32_t node) const { return node_tables_[static_cast<std::size_t>(node)]; }
+    std::span<const NodeTables> node_tables() const { return node_tables_; }
+    // Whether every look-up of a state takes one step, which quantile edges mostly need.
+    bool one_step() const { return one_step_; }
+    std::span<const StateEntry> all_entries() const { return entries_; }
 
-    // A key that falls into the node's worst state (largest loss, the lowest state among equals): what NaN counts as.
-    std::uint32_t worst_key(std::int32_t node) const { return worst_keys_[static_cast<std::size_t>(node)]; }
+    // Of the node's worst state: largest loss, the lowest state among equals.
+    std::uint32_t worst_key(std::int32_t node) const { return at(node).worst_key; }
 
-    const StateEntry *entries(std::int32_t node) const {
-        return entries_.data() + tables_.state_offsets[static_cast<std::size_t>(node)];
-    }
+    const StateEntry *entries(std::int32_t node) const { return entries_.data() + at(node).first_entry; }
 
     // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
     std::int32_t next(std::int32_t node, std::int32_t state, StateEntry entry, std::int32_t rank) const {
@@ -86,11 +97,14 @@ class Policy {
     static constexpr std::int32_t kSeveral = -2;
 
     // Where every state of the node that goes on goes to, or kSeveral: then look_up tells.
-    std::int32_t only_next(std::int32_t node) const { return only_next_[static_cast<std::size_t>(node)]; }
+    std::int32_t only_next(std::int32_t node) const { return at(node).only_next; }
     std::int32_t look_up(std::int32_t node, std::int32_t state, std::int32_t rank) const;
 
     // The one node (kRoot included) that `node` may follow, or kSeveral.
-    std::int32_t only_previous(std::int32_t node) const { return only_previous_[static_cast<std::size_t>(node)]; }
+    std::int32_t only_previous(std::int32_t node) const { return at(node).only_previous; }
+
+    // Whether no node may follow two others (as on lines): a row's position then says by which path it came.
+    bool is_tree() const { return is_tree_; }
 
     bool is_forest() const { return tables_.topology.shape() == Shape::forest; }
 
@@ -120,9 +134,9 @@ class Policy {
     PolicyTables tables_;
     std::vector<StateEntry> entries_;
     std::shared_ptr<const std::vector<Quantiser>> quantisers_;
-    std::vector<std::uint32_t> worst_keys_;
-    std::vector<std::int32_t> only_next_;
-    std::vector<std::int32_t> only_previous_;
+    std::vector<NodeTables> node_tables_;
+    bool is_tree_ = true;
+    bool one_step_ = true;
     std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes
 };
 

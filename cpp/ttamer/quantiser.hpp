@@ -40,12 +40,15 @@ struct StateLookup {
 
     // The state of a signal that is not NaN, from its order_key.
     std::int32_t state(std::uint32_t key) const {
-        const std::uint32_t base = edges_before(offset(key));
+        return static_cast<std::int32_t>(climb(edges_before(offset(key)), key));
+    }
+
+    std::uint32_t climb(std::uint32_t base, std::uint32_t key) const {
         std::uint32_t state = base;
         for (std::uint32_t step = 0; step < steps; ++step) {
             state += key >= keys[base + step] ? 1U : 0U;
         }
-        return static_cast<std::int32_t>(state);
+        return state;
     }
 };
 

@@ -21,6 +21,7 @@ inline std::int64_t choose(std::int64_t which, std::int64_t yes, std::int64_t no
 using RowState = std::int64_t;
 
 inline constexpr std::int64_t kStoppedPosition = 0xFFFF;
+inline constexpr std::int64_t kTakenPosition = 0xFFFE; // while a call works on a copy of the row
 inline constexpr RowState kFreshRow = static_cast<std::int64_t>(kNoRank) << 32;
 
 inline std::int32_t rank_of(RowState row) {

@@ -1,0 +1,62 @@
+// What is wrong with a call to a batch, in words. Its rows are as they were before the call.
+#include "ttamer/batch.hpp"
+
+#include "ttamer/text.hpp"
+
+#include <cmath>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+namespace ttamer {
+
+void Batch::complain_range(const Rows &rows) const {
+    for (std::size_t k = 0;; ++k) {
+        const std::int64_t row = rows.narrow.empty() ? rows.wide[k] : rows.narrow[k];
+        if (row < 0 || row >= static_cast<std::int64_t>(capacity())) {
+            throw std::out_of_range("rows: expected 0 to " + text(static_cast<std::int64_t>(capacity()) - 1) +
+                                    ", got " + text(row) + " at position " + text(k));
+        }
+    }
+}
+
+void Batch::complain_repeated() const {
+    std::set<std::int32_t> before;
+    for (std::size_t k = 0;; ++k) {
+        if (!before.insert(places_[k]).second) {
+            throw std::invalid_argument("rows: row " + text(places_[k]) + " is repeated at position " + text(k));
+        }
+    }
+}
+
+// The first row that may not consult its node, or the first NaN.
+void Batch::complain(const Call &call) const {
+    for (std::size_t k = 0;; ++k) {
+        if (!is_open(call, k, call.nodes.at(k))) {
+            complain_closed(call, k);
+        }
+        if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
+            throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(place(call, k)) +
+                                        "); start the batch with nan=\"worst\" to count it as the worst state");
+        }
+    }
+}
+
+void Batch::complain_closed(const Call &call, std::size_t k) const {
+    const auto which = "row " + text(place(call, k));
+    const std::int64_t position = position_of(call.rows[k]);
+    if (position == kStoppedPosition) {
+        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
+    }
+    std::string open;
+    for (std::int32_t node = 0; node < policy_->nodes(); ++node) {
+        if (is_open(call, k, node)) {
+            open += (open.empty() ? "" : ", ") + text(node);
+        }
+    }
+    throw std::invalid_argument("node: " + text(call.nodes.at(k)) + " is not open to " + which + ", which consulted " +
+                                (position == 0 ? "nothing" : "node " + text(position - 1)) +
+                                " last; open: " + (open.empty() ? "none" : open));
+}
+
+} // namespace ttamer
