@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace ttamer {
 
@@ -89,7 +90,7 @@ class ByRank {
         settled_mass_ = Matrix(transition_.rows(), blocks);
         settled_value_ = Matrix(transition_.rows(), blocks);
         for (std::size_t s = 0; s < transition_.rows(); ++s) {
-            const double *p = sorted_.row(s);
+            const double *p = row_of(s);
             double mass = 0;
             double value = 0;
             std::size_t done = 0;
@@ -119,15 +120,20 @@ class ByRank {
             return order;
         };
         order_ = by_rank(next_.own);
-        sorted_ = Matrix(transition_.rows(), order_.size());
+        if (std::is_sorted(order_.begin(), order_.end())) {
+            return; // as it is
+        }
+        sorted_.emplace(transition_.rows(), order_.size());
         for (std::size_t s = 0; s < transition_.rows(); ++s) {
             const double *p = transition_.dense_row(s);
-            double *row = sorted_.row(s);
+            double *row = sorted_->row(s);
             for (std::size_t k = 0; k < order_.size(); ++k) {
                 row[k] = p[order_[k]];
             }
         }
     }
+
+    const double *row_of(std::size_t s) const { return sorted_ ? sorted_->row(s) : transition_.dense_row(s); }
 
     void dense_block(const Block &block, std::int32_t number, const std::vector<std::size_t> &rows) {
         const std::size_t settled = settled_before(block.begin);
@@ -139,7 +145,7 @@ class ByRank {
         const bool shared = transition_.rows() == 1;
         starts_.clear();
         for (std::size_t i = 0; i < (shared ? 1 : rows.size()); ++i) {
-            starts_.push_back(sorted_.row(shared ? 0 : rows[i]) + settled);
+            starts_.push_back(row_of(shared ? 0 : rows[i]) + settled);
         }
         sums_.resize(starts_.size() * kPanelWidth);
         multiply_panel(starts_.data(), starts_.size(), open, panel_.data(), sums_.data());
@@ -217,7 +223,7 @@ class ByRank {
     Matrix settled_mass_;
     Matrix settled_value_;
     std::vector<std::size_t> order_; // of the next node's states, by their own rank
-    Matrix sorted_;                  // the transition with its columns in that order
+    std::optional<Matrix> sorted_;   // the transition with its columns in that order, unless they are
     std::vector<const double *> starts_;
     std::vector<double> panel_;
     std::vector<double> sums_;

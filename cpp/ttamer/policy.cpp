@@ -85,17 +85,21 @@ void Policy::check_intervals() const {
              s < t.state_offsets[static_cast<std::size_t>(j) + 1]; ++s) {
             const auto begin = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s)]);
             const auto end = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s) + 1]);
-            const auto where = " at node " + std::to_string(j);
+            // Messages are made only where something is wrong: there is one check a state.
             const std::span<const std::int32_t> uppers(t.interval_upper.data() + begin, end - begin);
-            require(uppers.front() >= 0 && strictly_increasing(uppers) &&
-                        uppers.back() >= t.ranks[static_cast<std::size_t>(s)] &&
-                        uppers.back() < static_cast<std::int32_t>(t.levels.size()),
-                    "interval_upper: expected increasing ranks that cover the state" + where);
+            if (uppers.front() < 0 || !strictly_increasing(uppers) ||
+                uppers.back() < t.ranks[static_cast<std::size_t>(s)] ||
+                uppers.back() >= static_cast<std::int32_t>(t.levels.size())) {
+                throw std::invalid_argument("interval_upper: expected increasing ranks that cover the state at node " +
+                                            std::to_string(j));
+            }
             for (auto k = begin; k < end; ++k) {
                 const auto next = t.interval_next[k];
-                require(next == kStop ||
-                            std::any_of(open.begin(), open.end(), [=](const auto &one) { return one.node == next; }),
-                        "interval_next: " + std::to_string(next) + " does not follow" + where);
+                if (next != kStop &&
+                    std::none_of(open.begin(), open.end(), [=](const auto &one) { return one.node == next; })) {
+                    throw std::invalid_argument("interval_next: " + std::to_string(next) + " does not follow at node " +
+                                                std::to_string(j));
+                }
             }
         }
     }
