@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
 # What `make bench` runs, one script a question.
-BENCHMARKS ?= call logits solve replay synthetic
+BENCHMARKS ?= call logits solve replay frontier threads synthetic
 # Where `make demo` leaves front.png and policy.safetensors.
 DEMO_DIR ?= .
 
@@ -46,7 +46,7 @@ sanitize: $(STAMPS)/dev ## C++ tests under AddressSanitizer and UndefinedBehavio
 tidy: $(STAMPS)/tidy ## clang-tidy over the core
 	PATH="$$(cd "$(BIN)" && pwd):$$PATH" cmake --workflow --preset tidy --fresh
 
-bench: $(STAMPS)/torch ## run the benchmarks, results in bench/results
+bench: $(STAMPS)/torch ## run the benchmarks in full, results in bench/results (short: ttamer bench)
 	set -e; for name in $(BENCHMARKS); do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
 
 wheel: $(BIN)/python ## build the wheel into dist

@@ -33,11 +33,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import synthetic_figures
-from harness import is_kept, machine, median_times, parser, print_rows, write
 from instances import SHAPES, Instance, States, draw
 from threadpoolctl import threadpool_limits
 
 import ttamer
+from ttamer.bench.harness import is_kept, machine, median_times, parser, power, print_rows, write
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -47,6 +47,7 @@ TIMED_SCALE = 12.0
 """What costs are divided by where times are measured: eight nodes then cost 1 on average."""
 METHODS = ("recall", "no recall", "best node", "threshold", "threshold, recall")
 FIGURES = Path(__file__).parent.parent / "docs"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -227,12 +228,6 @@ def _solve_time(models: Sequence[ttamer.CascadeModel], repeats: int, **options: 
 # ---------------------------------------------------------------- preprocessing time
 
 
-def power(sizes: npt.ArrayLike, times: npt.ArrayLike) -> float:
-    """Exponent of the power law through (size, time): least squares on the logarithms."""
-    slope, _ = np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(times, float)), 1)
-    return float(slope)
-
-
 def time_rows(plan: Plan) -> list[Row]:
     """One row a shape and size: milliseconds of a solve.
 
@@ -325,7 +320,7 @@ def run(plan: Plan) -> dict[str, list[Row]]:
 
 
 def main() -> None:
-    made = parser(__doc__ or "")
+    made = parser(__doc__ or "", RESULTS)
     made.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
     options = made.parse_args()
     described = machine()

@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from harness import is_kept, machine, parser, print_rows, write
 from workloads import load_recorded
 
 import ttamer
 from ttamer import baselines, compare
 from ttamer.baselines import Setting
+from ttamer.bench.harness import is_kept, machine, parser, print_rows, write
 from ttamer.compare import Curve, Difference
 from ttamer.frontier import default_tradeoffs
 
@@ -40,6 +40,7 @@ Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 WORKLOADS = ("fashion-cascade", "agnews-cascade")
+RESULTS = Path(__file__).parent / "results"
 BINS = 16
 BUDGETS = 25
 LOWEST = 0.02
@@ -239,7 +240,7 @@ def run(folder: Path, quick: bool) -> dict[str, list[Row]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser(__doc__ or "")
+    made = parser(__doc__ or "", RESULTS)
     made.add_argument("folder", type=Path, nargs="?", help="where the recorded workloads are")
     options = made.parse_args(arguments)
     if options.folder is None:

@@ -12,6 +12,7 @@ import pytest
 
 import ttamer
 from ttamer import compare
+from ttamer.bench import harness
 
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -132,8 +133,7 @@ class TestThresholds:
 
 
 def test_quick_results_are_not_kept_unless_sent_somewhere(tmp_path):
-    harness = load("harness")
-    made = harness.parser("")
+    made = harness.parser("", BENCH / "results")
     kept = [
         harness.is_kept(made.parse_args(line)) for line in ([], ["--quick"], ["--quick", "--output", str(tmp_path)])
     ]
@@ -141,9 +141,9 @@ def test_quick_results_are_not_kept_unless_sent_somewhere(tmp_path):
 
 
 @pytest.mark.parametrize("exponent", [1.0, 2.0, 2.5])
-def test_exponents_of_power_laws(synthetic, exponent):
+def test_exponents_of_power_laws(exponent):
     sizes = [2, 3, 7, 20]
-    assert synthetic.power(sizes, [0.3 * size**exponent for size in sizes]) == pytest.approx(exponent, abs=1e-12)
+    assert harness.power(sizes, [0.3 * size**exponent for size in sizes]) == pytest.approx(exponent, abs=1e-12)
 
 
 def test_exponents_of_a_table(synthetic):

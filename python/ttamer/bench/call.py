@@ -7,16 +7,48 @@ Every arm resets its own recall state before each call; the reset is timed alone
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from harness import median_times, parser, report
+import numpy.typing as npt
 
 import ttamer
+from ttamer.bench.harness import Arms, Report, Row, Table, median_times
+
+Signals = npt.NDArray[np.float32]
 
 STATES = 1024
 NODES = 4
-POOL = 1 << 21
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Requests of a call, B.
+    requests : int
+        Of all calls of one timing together; at most a twentieth as many calls, at least four.
+    repeats : int
+    pool : int
+        Distinct signals that the calls rotate through.
+    """
+
+    sizes: tuple[int, ...]
+    requests: int
+    repeats: int
+    pool: int = 1 << 21
+
+
+SIZES = (1, 8, 64, 512, 4096, 65536)
+PLANS = {
+    "full": Plan(SIZES, requests=400_000, repeats=21),
+    "short": Plan(SIZES, requests=100_000, repeats=7),
+    "tiny": Plan((1, 64), requests=4000, repeats=2, pool=1 << 12),
+}
 
 
 def make_policy(rng: np.random.Generator) -> ttamer.Policy:
@@ -41,10 +73,12 @@ class NumpyReference:
         self.node = np.full(capacity, -1, np.int32)
 
     def reset(self, count: int) -> None:
+        """Forget what was consulted."""
         self.best[:count] = np.inf
         self.node[:count] = -1
 
-    def decide(self, signals: np.ndarray) -> np.ndarray:
+    def decide(self, signals: Signals) -> npt.NDArray[np.intp]:
+        """The requests that go on."""
         best = self.best[: len(signals)]
         state = np.searchsorted(self.edges, signals, side="right")
         loss = self.loss[state]
@@ -54,11 +88,12 @@ class NumpyReference:
         return np.flatnonzero(best > self.stop[state])
 
 
-def arms_for(policy: ttamer.Policy, pool: np.ndarray, size: int, calls: int) -> dict[str, Callable[[], Any]]:
-    slices = [pool[k : k + size] for k in range(0, POOL - size + 1, size)]
+def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arms:
+    """All that is timed with `size` requests a call; each arm makes `calls` calls."""
+    slices = [pool[k : k + size] for k in range(0, len(pool) - size + 1, size)]
     position = 0
 
-    def next_slices() -> list[np.ndarray]:
+    def next_slices() -> list[Signals]:
         nonlocal position
         taken = [slices[(position + k) % len(slices)] for k in range(calls)]
         position = (position + calls) % len(slices)
@@ -70,23 +105,23 @@ def arms_for(policy: ttamer.Policy, pool: np.ndarray, size: int, calls: int) -> 
     rows = np.random.default_rng(1).permutation(size)
     threshold = float(np.median(pool))
 
-    def plain(signals: np.ndarray) -> None:
+    def plain(signals: Signals) -> None:
         batch.reset()
         batch.decide(0, signals)
 
-    def node_per_row(signals: np.ndarray) -> None:
+    def node_per_row(signals: Signals) -> None:
         batch.reset()
         batch.decide(nodes, signals)
 
-    def with_rows(signals: np.ndarray) -> None:
+    def with_rows(signals: Signals) -> None:
         batch.reset()
         batch.decide(0, signals, rows)
 
-    def in_numpy(signals: np.ndarray) -> None:
+    def in_numpy(signals: Signals) -> None:
         reference.reset(size)
         reference.decide(signals)
 
-    def loop(body: Callable[[np.ndarray], None]) -> Callable[[], None]:
+    def loop(body: Callable[[Signals], Any]) -> Callable[[], None]:
         def run() -> None:
             for signals in next_slices():
                 body(signals)
@@ -106,41 +141,53 @@ def arms_for(policy: ttamer.Policy, pool: np.ndarray, size: int, calls: int) -> 
     }
 
 
-def main() -> None:
-    options = parser(__doc__ or "").parse_args()
+def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
+    """One row of the table: times of a call of `size` requests, resets and the loop around it taken off."""
+    calls = max(4, plan.requests // max(size, 20))
+    seconds = median_times(arms_for(policy, pool, size, calls), plan.repeats)
+    per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
+    net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "with rows")}
+    reference = per_call["numpy reference"] - per_call["numpy reset"]
+    return {
+        "B": size,
+        "decide ns": net["decide"],
+        "ns/request": net["decide"] / size,
+        "node per row": net["node per row"] / net["decide"],
+        "with rows": net["with rows"] / net["decide"],
+        "empty method ns": per_call["empty method"],
+        "vs empty": net["decide"] / per_call["empty method"],
+        "numpy ref ns": reference,
+        "ref/decide": reference / net["decide"],
+        "numpy thr ns": per_call["numpy threshold"],
+        "decide/thr": net["decide"] / per_call["numpy threshold"],
+        "reset ns": per_call["reset"],
+    }
+
+
+def run(size: str) -> Report:
+    """Run it; `size` is a key of `PLANS`."""
+    plan = PLANS[size]
     rng = np.random.default_rng(0)
     policy = make_policy(rng)
-    pool = rng.permutation(np.linspace(0.0, 1.0, POOL, dtype=np.float32))
-    rows = []
-    for size in (1, 8, 64, 512, 4096, 65536):
-        calls = max(4, min(20_000, 400_000 // size)) // (10 if options.quick else 1) or 1
-        seconds = median_times(arms_for(policy, pool, size, calls), 3 if options.quick else 21)
-        per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
-        net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "with rows")}
-        reference = per_call["numpy reference"] - per_call["numpy reset"]
-        rows.append(
-            {
-                "B": size,
-                "decide ns": net["decide"],
-                "ns/request": net["decide"] / size,
-                "node per row": net["node per row"] / net["decide"],
-                "with rows": net["with rows"] / net["decide"],
-                "empty method ns": per_call["empty method"],
-                "vs empty": net["decide"] / per_call["empty method"],
-                "numpy ref ns": reference,
-                "ref/decide": reference / net["decide"],
-                "numpy thr ns": per_call["numpy threshold"],
-                "decide/thr": net["decide"] / per_call["numpy threshold"],
-                "reset ns": per_call["reset"],
-            }
-        )
-    report(
-        "call",
+    pool = rng.permutation(np.linspace(0.0, 1.0, plan.pool, dtype=np.float32))
+    table = Table(
+        "rows",
         f"Batch.decide on a line, {STATES} states a node, one thread; medians, resets taken off",
-        rows,
-        options.output,
+        [measure(policy, pool, count, plan) for count in plan.sizes],
+        {
+            "B": "B",
+            "decide ns": "decide ns",
+            "ns/request": "ns/request",
+            "ref/decide": "ref/decide",
+            "decide/thr": "decide/thr",
+            "vs empty": "vs empty",
+            "node per row": "nodes",
+            "with rows": "rows",
+        },
     )
-
-
-if __name__ == "__main__":
-    main()
+    notes = (
+        "ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's conf >= t and "
+        "flatnonzero, which keeps no state. vs empty: decide / a bound method that does nothing. nodes, rows: with a "
+        "node for each row, and with rows in random order / without.",
+    )
+    return Report((table,), notes)

@@ -1,25 +1,78 @@
-"""What the benchmarks share: interleaved timing, tables, JSON with the machine described in general words."""
+"""What the benchmarks share: interleaved timing, one thread, tables, JSON with the machine in general words."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import ttamer
 
-RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+Arms = dict[str, Callable[[], Any]]
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def median_times(arms: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Table:
+    """Rows under a title.
+
+    Attributes
+    ----------
+    name : str
+        In the JSON.
+    title : str
+    rows : sequence of dict
+        Column to value; all have the same columns.
+    shown : dict of str to str
+        The columns that a terminal gets, to what stands above them; files and scripts have all. Empty: it gets none.
+    """
+
+    name: str
+    title: str
+    rows: Sequence[Row]
+    shown: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one benchmark measured.
+
+    Attributes
+    ----------
+    tables : tuple of Table
+        The first one's title is that of the report.
+    notes : tuple of str
+        How to read them.
+    """
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """str : what was measured."""
+        return self.tables[0].title
+
+    def rows(self) -> dict[str, list[Row]]:
+        """The rows of every table by its name, for JSON."""
+        return {table.name: list(table.rows) for table in self.tables}
+
+
+def median_times(arms: Arms, repeats: int) -> dict[str, float]:
     """Median seconds of each arm. Arms take turns, so that a slow spell of the machine hits all of them."""
     for run in arms.values():
         run()
@@ -30,6 +83,44 @@ def median_times(arms: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
             run()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def power(sizes: npt.ArrayLike, times: npt.ArrayLike) -> float:
+    """Exponent of the power law through (size, time): least squares on the logarithms."""
+    slope, _ = np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(times, float)), 1)
+    return float(slope)
+
+
+def optional(name: str) -> Any:
+    """A module, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep NumPy's matrix products on one thread, like the core: the comparison is of work, not of cores.
+
+    Without threadpoolctl nothing can be done about a NumPy that is already imported; see `thread_note`.
+    """
+    threadpoolctl = optional("threadpoolctl")
+    if threadpoolctl is None:
+        yield
+    else:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+
+
+def thread_note() -> tuple[str, ...]:
+    """What to tell the user where `one_thread` could not do its work."""
+    if optional("threadpoolctl") is not None or any(os.environ.get(name) == "1" for name in THREAD_VARIABLES):
+        return ()
+    return (
+        "NumPy's matrix products may have used several threads, ttamer one: for one each, install threadpoolctl or set "
+        "OMP_NUM_THREADS=1.",
+    )
 
 
 def machine() -> dict[str, Any]:
@@ -49,28 +140,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Options that every benchmark has."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--output", type=Path, default=RESULTS, help="folder for the JSON (default: bench/results)")
-    made.add_argument("--quick", action="store_true", help="fewer repeats: to see that it runs, not to quote")
-    return made
-
-
-def report(name: str, title: str, rows: Sequence[dict[str, Any]], output: Path) -> None:
-    """Print a table and write it, with the machine, as NAME.json."""
+def machine_line() -> str:
+    """The machine in one line, for the top of a table."""
     described = machine()
-    print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}\n")
-    print_rows(rows)
-    write(name, {"title": title, "machine": described, "rows": list(rows)}, output)
+    return f"{described['cpu']}, {described['cores']} cores, Python {described['python']}, NumPy {described['numpy']}"
+
+
+def parser(description: str, results: Path) -> argparse.ArgumentParser:
+    """Options that every script has; `results` is the folder for the JSON unless another is named."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--output", type=Path, default=results, help="folder for the JSON (default: bench/results)")
+    made.add_argument("--quick", action="store_true", help="fewer repeats: to see that it runs, not to quote")
+    made.set_defaults(results=results)
+    return made
 
 
 def is_kept(options: argparse.Namespace) -> bool:
     """Whether results are written: those of a quick run only where they are sent on purpose."""
-    return not options.quick or options.output != RESULTS
+    return not options.quick or bool(options.output != options.results)
 
 
-def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+def print_rows(rows: Sequence[Row]) -> None:
     """Print a table; a tuple is a mean with its spread."""
     columns = list(rows[0])
     cells = [[_text(row.get(column)) for column in columns] for row in rows]

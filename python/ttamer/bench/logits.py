@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from harness import median_times, parser, report
+import numpy.typing as npt
 
 import ttamer
 from ttamer import reference
+from ttamer.bench.harness import Arms, Report, Row, Table, median_times, optional
 from ttamer.signals import SIGNALS
 
-try:
-    import torch
-except ImportError:
-    torch = None
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes
+    ----------
+    shapes : tuple of (int, int, int)
+        Classes, rows of a call, and buffers that the calls take turns with: those of 32,000 classes come from memory.
+    repeats : int
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    repeats: int
+
 
 SHAPES = ((10, 65536, 1), (1000, 1024, 1), (32_000, 256, 4))
-"""Classes, rows of a call, and buffers that the calls take turns with: those of 32,000 classes come from DRAM."""
+PLANS = {"full": Plan(SHAPES, 15), "short": Plan(SHAPES, 5), "tiny": Plan(((10, 256, 1), (100, 64, 2)), 2)}
 
 
 def policies(rng: np.random.Generator) -> dict[str, ttamer.Policy]:
@@ -33,26 +49,26 @@ def policies(rng: np.random.Generator) -> dict[str, ttamer.Policy]:
     return made
 
 
-def numpy_max_prob(logits: np.ndarray, threshold: float) -> np.ndarray:
+def numpy_max_prob(logits: Logits, threshold: float) -> npt.NDArray[np.intp]:
     """A softmax, its largest probability, and who goes on below a threshold."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     powers /= powers.sum(axis=1, keepdims=True)
     return np.flatnonzero(powers.max(axis=1) < threshold)
 
 
-def lean_max_prob(logits: np.ndarray, threshold: float) -> np.ndarray:
+def lean_max_prob(logits: Logits, threshold: float) -> npt.NDArray[np.intp]:
     """The same without the softmax: the largest probability is one over the sum of powers."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     np.exp(shifted, out=shifted)
     return np.flatnonzero(1 / shifted.sum(axis=1) < threshold)
 
 
-def torch_max_prob(logits: Any, threshold: float) -> Any:
+def torch_max_prob(torch: Any, logits: Any, threshold: float) -> Any:
     """The softmax and its largest probability as they are mostly written in PyTorch."""
     return (torch.softmax(logits, dim=1).max(dim=1).values < threshold).nonzero()
 
 
-def arms_for(made: dict[str, ttamer.Policy], buffers: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
+def arms_for(made: dict[str, ttamer.Policy], buffers: list[Logits], torch: Any) -> Arms:
     """Every arm goes once through all buffers."""
     rows = len(buffers[0])
 
@@ -73,18 +89,18 @@ def arms_for(made: dict[str, ttamer.Policy], buffers: list[np.ndarray]) -> dict[
 
         return run
 
-    arms = {kind: deciding(kind) for kind in SIGNALS}
+    arms: Arms = {kind: deciding(kind) for kind in SIGNALS}
     arms["numpy"] = loop(lambda logits: numpy_max_prob(logits, 0.5), buffers)
     arms["lean numpy"] = loop(lambda logits: lean_max_prob(logits, 0.5), buffers)
     arms["read (max)"] = loop(np.max, buffers)
     arms["read (sum)"] = loop(np.add.reduce, [logits.ravel() for logits in buffers])
     if torch is not None:
         tensors = [torch.from_numpy(logits) for logits in buffers]
-        arms["torch"] = loop(lambda logits: torch_max_prob(logits, 0.5), tensors)
+        arms["torch"] = loop(lambda logits: torch_max_prob(torch, logits, 0.5), tensors)
     return arms
 
 
-def largest_error(policy: ttamer.Policy, logits: np.ndarray) -> float:
+def largest_error(policy: ttamer.Policy, logits: Logits) -> float:
     """Relative error of the largest probability next to float64."""
     values = logits.astype(np.float64)
     exact = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
@@ -93,29 +109,57 @@ def largest_error(policy: ttamer.Policy, logits: np.ndarray) -> float:
     return float(np.max(np.abs(found / exact - 1)))
 
 
-def main() -> None:
-    options = parser(__doc__ or "").parse_args()
-    rng = np.random.default_rng(0)
-    if torch is not None:
-        torch.set_num_threads(1)
-    made = policies(rng)
-    table = []
-    for classes, rows, count in SHAPES:
-        buffers = [3 * rng.standard_normal((rows, classes), np.float32) for _ in range(count)]
-        seconds = median_times(arms_for(made, buffers), 3 if options.quick else 15)
-        row: dict[str, Any] = {"C": classes, "B": rows, "MB": count * buffers[0].nbytes / 1e6}
-        for kind in SIGNALS:
-            row[f"{kind} us"] = 1e6 * seconds[kind] / count
-        row["ns/logit"] = 1e9 * seconds["max_prob"] / (count * buffers[0].size)
-        row["numpy/ours"] = seconds["numpy"] / seconds["max_prob"]
-        row["lean numpy/ours"] = seconds["lean numpy"] / seconds["max_prob"]
-        row["torch/ours"] = seconds["torch"] / seconds["max_prob"] if torch is not None else None
-        row["ours/read (max)"] = seconds["max_prob"] / seconds["read (max)"]
-        row["ours/read (sum)"] = seconds["max_prob"] / seconds["read (sum)"]
-        row["relative error"] = largest_error(made["max_prob"], buffers[0][:256])
-        table.append(row)
-    report("logits", "Batch.decide_logits from float32 logits, one thread; medians", table, options.output)
+@contextmanager
+def on_one_thread(torch: Any) -> Iterator[None]:
+    """PyTorch on one thread, if there is a PyTorch, and as before afterwards."""
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-if __name__ == "__main__":
-    main()
+def measure(made: dict[str, ttamer.Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
+    """One row of the table."""
+    classes, rows, count = shape
+    rng = np.random.default_rng(classes)
+    buffers = [3 * rng.standard_normal((rows, classes), np.float32) for _ in range(count)]
+    seconds = median_times(arms_for(made, buffers, torch), repeats)
+    row: Row = {"C": classes, "B": rows, "MB": count * buffers[0].nbytes / 1e6}
+    for kind in SIGNALS:
+        row[f"{kind} us"] = 1e6 * seconds[kind] / count
+    row["ns/logit"] = 1e9 * seconds["max_prob"] / (count * buffers[0].size)
+    row["numpy/ours"] = seconds["numpy"] / seconds["max_prob"]
+    row["lean numpy/ours"] = seconds["lean numpy"] / seconds["max_prob"]
+    row["torch/ours"] = seconds["torch"] / seconds["max_prob"] if torch is not None else None
+    row["ours/read (max)"] = seconds["max_prob"] / seconds["read (max)"]
+    row["ours/read (sum)"] = seconds["max_prob"] / seconds["read (sum)"]
+    row["relative error"] = largest_error(made["max_prob"], buffers[0][:256])
+    return row
+
+
+def run(size: str) -> Report:
+    """Run it; `size` is a key of `PLANS`."""
+    plan, torch = PLANS[size], optional("torch")
+    made = policies(np.random.default_rng(0))
+    with on_one_thread(torch):
+        rows = [measure(made, shape, plan.repeats, torch) for shape in plan.shapes]
+    shown = {
+        "C": "C",
+        "B": "B",
+        "max_prob us": "us a call",
+        "numpy/ours": "numpy/ours",
+        "lean numpy/ours": "lean/ours",
+        "torch/ours": "torch/ours",
+        "ours/read (sum)": "ours/read",
+    }
+    table = Table("rows", "Batch.decide_logits from float32 logits, one thread; medians", rows, shown)
+    notes = (
+        "numpy: softmax, its maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and "
+        "maximum in eager mode. read: NumPy's sum of the same bytes.",
+    )
+    return Report((table,), notes)

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from harness import median_times, parser, report
+import numpy.typing as npt
 
 import ttamer
+from ttamer.bench.harness import Report, Row, Table, median_times
 
-REQUESTS = 100_000
 NODES = 8
 
+Result = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
-def make(states: int, rng: np.random.Generator) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
-    """Requests of varying hardness: confidence grows with depth."""
-    hardness = rng.random((REQUESTS, 1))
-    signals = 1 - hardness * np.linspace(0.7, 0.1, NODES) * rng.random((REQUESTS, NODES))
-    signals = signals.astype(np.float32)
-    losses = (rng.random((REQUESTS, NODES)) > signals).astype(np.float32)
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes
+    ----------
+    states : tuple of int
+        States a node, K.
+    requests : int
+    repeats : int
+    """
+
+    states: tuple[int, ...]
+    requests: int
+    repeats: int
+
+
+PLANS = {
+    "full": Plan((16, 64, 1024), 100_000, 15),
+    "short": Plan((16, 1024), 100_000, 5),
+    "tiny": Plan((8,), 500, 2),
+}
+
+
+def make(states: int, requests: int, rng: np.random.Generator) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
+    """Requests of varying hardness, whose confidence grows with depth, and a model fitted on a fifth of them."""
+    hardness = rng.random((requests, 1))
+    confidence = 1 - hardness * np.linspace(0.7, 0.1, NODES) * rng.random((requests, NODES))
+    signals = confidence.astype(np.float32)
+    losses = (rng.random((requests, NODES)) > signals).astype(np.float32)
     traces = ttamer.Traces(signals, losses, np.ones(NODES))
-    return ttamer.fit(traces[:20_000], bins=states), traces
+    return ttamer.fit(traces[: requests // 5], bins=states), traces
 
 
 class NumpyReplay:
@@ -33,7 +62,8 @@ class NumpyReplay:
             for j in range(NODES)
         ]
 
-    def run(self, traces: ttamer.Traces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def run(self, traces: ttamer.Traces) -> Result:
+        """Last node, answering node and cost of each request."""
         last = np.empty(len(traces), np.int32)
         answer = np.empty(len(traces), np.int32)
         cost = np.zeros(len(traces))
@@ -51,43 +81,49 @@ class NumpyReplay:
         return last, answer, cost
 
 
-def main() -> None:
-    options = parser(__doc__ or "").parse_args()
+def measure(model: ttamer.CascadeModel, traces: ttamer.Traces, recall: str, repeats: int) -> Row:
+    """One row of the table, once both replays agree on every request."""
+    policy = ttamer.solve(model, 0.95, recall)
+    plain = NumpyReplay(policy)
+    result, expected = policy.replay(traces), plain.run(traces)
+    found: Result = (result.last_node, result.answer_node, result.cost)
+    if not all(map(np.array_equal, found, expected)):
+        raise RuntimeError("replay: NumPy's result is another one")
+    seconds = median_times(
+        {
+            "core": lambda: policy._core.replay(traces.signals, traces.costs),
+            "replay": lambda: policy.replay(traces),
+            "numpy": lambda: plain.run(traces),
+        },
+        repeats,
+    )
+    return {
+        "K": max(map(len, model.losses)),
+        "recall": recall,
+        "nodes/request": float(np.mean(result.last_node + 1.0)),
+        "core ns/request": 1e9 * seconds["core"] / len(traces),
+        "replay ns/request": 1e9 * seconds["replay"] / len(traces),
+        "numpy ns/request": 1e9 * seconds["numpy"] / len(traces),
+        "numpy/core": seconds["numpy"] / seconds["core"],
+        "numpy/replay": seconds["numpy"] / seconds["replay"],
+    }
+
+
+def run(size: str) -> Report:
+    """Run it; `size` is a key of `PLANS`."""
+    plan = PLANS[size]
     rng = np.random.default_rng(0)
     rows = []
-    for states in (16, 64, 1024):
-        model, traces = make(states, rng)
-        for recall in ("observed", "none"):
-            policy = ttamer.solve(model, 0.95, recall)
-            plain = NumpyReplay(policy)
-            result, expected = policy.replay(traces), plain.run(traces)
-            for found, wanted in zip((result.last_node, result.answer_node, result.cost), expected, strict=True):
-                assert np.array_equal(found, wanted)
-            core, signals, costs = policy._core, traces.signals, traces.costs
-            seconds = median_times(
-                {
-                    "core": lambda c=core, s=signals, e=costs: c.replay(s, e),
-                    "replay": lambda p=policy, t=traces: p.replay(t),
-                    "numpy": lambda p=plain, t=traces: p.run(t),
-                },
-                3 if options.quick else 15,
-            )
-            rows.append(
-                {
-                    "K": states,
-                    "recall": recall,
-                    "nodes/request": float(np.mean(result.last_node + 1.0)),
-                    "core ns/request": 1e9 * seconds["core"] / REQUESTS,
-                    "replay ns/request": 1e9 * seconds["replay"] / REQUESTS,
-                    "numpy ns/request": 1e9 * seconds["numpy"] / REQUESTS,
-                    "numpy/core": seconds["numpy"] / seconds["core"],
-                    "numpy/replay": seconds["numpy"] / seconds["replay"],
-                }
-            )
-    report(
-        "replay", f"Replay of {REQUESTS:,} requests, line of {NODES} nodes, one thread; medians", rows, options.output
-    )
-
-
-if __name__ == "__main__":
-    main()
+    for states in plan.states:
+        model, traces = make(states, plan.requests, rng)
+        rows += [{**measure(model, traces, recall, plan.repeats), "K": states} for recall in ("observed", "none")]
+    shown = {
+        "K": "K",
+        "recall": "recall",
+        "nodes/request": "nodes/request",
+        "replay ns/request": "ns/request",
+        "numpy ns/request": "numpy ns/request",
+        "numpy/replay": "numpy/replay",
+    }
+    title = f"Replay of {plan.requests:,} requests, line of {NODES} nodes, one thread; medians"
+    return Report((Table("rows", title, rows, shown),), ("numpy: moving the active requests from node to node.",))

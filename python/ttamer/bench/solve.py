@@ -7,93 +7,215 @@ whose transitions the core keeps sparse and NumPy multiplies as dense matrices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
-from harness import median_times, parser, report
-from threadpoolctl import threadpool_limits
+import numpy.typing as npt
 
 import ttamer
+from ttamer.bench.harness import Arms, Report, Row, Table, median_times, one_thread, power, thread_note
+
+Floats = npt.NDArray[np.float64]
 
 NODES = 8
-WEIGHT = 0.25  # (1 - tradeoff) / tradeoff at tradeoff 0.8
+REQUESTS = 10_000
+TRADEOFF = 0.8
+KINDS = ("dense, own grids", "dense, one grid", "counted")
+EXACT = 1e-10
+"""Most by which the two solutions may differ."""
 
 
-def dense_model(states: int, rng: np.random.Generator, common: bool) -> ttamer.CascadeModel:
+@dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes
+    ----------
+    states : tuple of int
+        States a node, K, of the comparison; times of 8 nodes also give the exponent in K.
+    nodes : tuple of int
+        Nodes, n, timed for the exponent in n.
+    nodes_states : int
+        K there.
+    repeats : int
+        Up to 256 states a node; 3 above.
+    """
+
+    states: tuple[int, ...]
+    nodes: tuple[int, ...]
+    nodes_states: int
+    repeats: int
+
+
+PLANS = {
+    "full": Plan((32, 64, 128, 256, 512, 1024), (2, 3, 4, 6, 8, 12, 16), 128, repeats=9),
+    "short": Plan((32, 128, 512), (2, 4, 8, 16), 64, repeats=3),
+    "tiny": Plan((8, 16), (2, 3), 8, repeats=1),
+}
+
+SHOWN = {
+    "K": "K",
+    "model": "model",
+    "recall ms": "recall ms",
+    "numpy/ttamer": "numpy/ttamer",
+    "no recall ms": "none ms",
+    "no recall numpy/ttamer": "numpy/ttamer",
+}
+SHOWN_EXPONENTS = {
+    "model": "model",
+    "recall, in n": "recall: in n",
+    "recall, in K": "in K",
+    "no recall, in n": "none: in n",
+    "no recall, in K": "in K",
+}
+
+
+def dense_model(states: int, rng: np.random.Generator, common: bool, nodes: int = NODES) -> ttamer.CascadeModel:
     """Random Markov line; with `common`, all nodes share one grid of losses."""
     grid = np.sort(rng.random(states))
-    losses = [grid if common else np.sort(rng.random(states)) for _ in range(NODES)]
-    transitions = [rng.dirichlet(np.ones(states), size=states if j else 1) for j in range(NODES)]
-    return ttamer.CascadeModel(ttamer.Topology.line(NODES), losses, transitions, np.full(NODES, 0.02), cost_scale=1.0)
+    losses = [grid if common else np.sort(rng.random(states)) for _ in range(nodes)]
+    transitions = [rng.dirichlet(np.ones(states), size=states if j else 1) for j in range(nodes)]
+    return ttamer.CascadeModel(ttamer.Topology.line(nodes), losses, transitions, np.full(nodes, 0.02), cost_scale=1.0)
 
 
-def counted_model(states: int, rng: np.random.Generator) -> ttamer.CascadeModel:
+def seen_losses(rng: np.random.Generator, nodes: int = NODES) -> npt.NDArray[np.float32]:
+    """(10000, nodes) losses of requests of varying hardness, falling with depth."""
+    hardness = rng.random((REQUESTS, 1))
+    losses = np.clip(hardness * np.linspace(1, 0.3, nodes) + rng.normal(0, 0.1, (REQUESTS, nodes)), 0, 1)
+    return losses.astype(np.float32)
+
+
+def counted_model(states: int, rng: np.random.Generator, nodes: int = NODES) -> ttamer.CascadeModel:
     """A model counted from 10,000 requests whose losses are seen."""
-    count = 10_000
-    hardness = rng.random((count, 1))
-    losses = np.clip(hardness * np.linspace(1, 0.3, NODES) + rng.normal(0, 0.1, (count, NODES)), 0, 1)
-    losses = losses.astype(np.float32)
-    traces = ttamer.Traces(losses, losses, np.full(NODES, 0.02), observed=True)
-    return ttamer.fit(traces, bins=states)
+    losses = seen_losses(rng, nodes)
+    return ttamer.fit(ttamer.Traces(losses, losses, np.full(nodes, 0.02), observed=True), bins=states)
 
 
-def numpy_solve(losses: list[np.ndarray], transitions: list[np.ndarray], costs: np.ndarray, recall: bool) -> float:
-    """Backward induction, vectorised: one matrix product a node over all attainable losses."""
-    if not recall:
-        ahead = losses[-1]
-        for j in range(NODES - 1, 0, -1):
-            ahead = np.minimum(losses[j - 1], costs[j] + transitions[j] @ ahead)
-        return float(costs[0] + (transitions[0] @ ahead)[0])
-    levels = np.unique(np.concatenate(losses))
-    columns = np.append(levels, np.inf)
-    reach = np.arange(len(columns))
-    best: np.ndarray | None = None
-    for j in range(NODES - 1, -1, -1):
-        carried = np.minimum(reach, np.searchsorted(levels, losses[j])[:, None])
-        ahead = columns[carried]
-        if best is not None:
-            ahead = np.minimum(ahead, np.take_along_axis(best, carried, axis=1))
-        best = costs[j] + transitions[j] @ ahead
-    assert best is not None
-    return float(best[0, -1])
+def make_model(kind: str, states: int, rng: np.random.Generator, nodes: int = NODES) -> ttamer.CascadeModel:
+    """A model of one of `KINDS`."""
+    if kind == "counted":
+        return counted_model(states, rng, nodes)
+    return dense_model(states, rng, kind == "dense, one grid", nodes)
 
 
-def main() -> None:
-    options = parser(__doc__ or "").parse_args()
+class NumpySolve:
+    """Backward induction, vectorised: one matrix product a node over all attainable losses.
+
+    Transitions are made dense and costs weighed here, which is not timed.
+    """
+
+    def __init__(self, model: ttamer.CascadeModel, tradeoff: float, recall: bool) -> None:
+        self.losses, self.transitions = list(model.losses), list(model.transitions)
+        self.costs = model.costs / model.cost_scale * (1 - tradeoff) / tradeoff
+        self.recall = recall
+
+    def run(self) -> float:
+        """The value, in units of loss."""
+        return self._with_recall() if self.recall else self._without()
+
+    def _without(self) -> float:
+        ahead = self.losses[-1]
+        for j in range(len(self.losses) - 1, 0, -1):
+            ahead = np.minimum(self.losses[j - 1], self.costs[j] + self.transitions[j] @ ahead)
+        return float(self.costs[0] + (self.transitions[0] @ ahead)[0])
+
+    def _with_recall(self) -> float:
+        levels = np.unique(np.concatenate(self.losses))
+        columns = np.append(levels, np.inf)
+        reach = np.arange(len(columns))
+        best: Floats | None = None
+        for j in range(len(self.losses) - 1, -1, -1):
+            carried = np.minimum(reach, np.searchsorted(levels, self.losses[j])[:, None])
+            ahead = columns[carried]
+            if best is not None:
+                ahead = np.minimum(ahead, np.take_along_axis(best, carried, axis=1))
+            best = self.costs[j] + self.transitions[j] @ ahead
+        assert best is not None
+        return float(best[0, -1])
+
+
+def checked(model: ttamer.CascadeModel, tradeoff: float, recall: str) -> NumpySolve:
+    """The NumPy solve of a model, once its value is that of ttamer."""
+    plain = NumpySolve(model, tradeoff, recall == "observed")
+    value = ttamer.solve(model, tradeoff, recall).value / tradeoff
+    if abs(plain.run() - value) > EXACT:
+        raise RuntimeError(f"solve: NumPy's value is {plain.run()!r}, ttamer's {value!r}")
+    return plain
+
+
+def measure(kind: str, model: ttamer.CascadeModel, repeats: int) -> Row:
+    """One row of the comparison."""
+    recall, none = (checked(model, TRADEOFF, mode) for mode in ("observed", "none"))
+    seconds = median_times(
+        {
+            "with recall": lambda: ttamer.solve(model, TRADEOFF, "observed"),
+            "numpy with recall": recall.run,
+            "without": lambda: ttamer.solve(model, TRADEOFF, "none"),
+            "numpy without": none.run,
+        },
+        repeats,
+    )
+    return {
+        "K": max(map(len, model.losses)),
+        "model": kind,
+        "recall ms": 1e3 * seconds["with recall"],
+        "numpy ms": 1e3 * seconds["numpy with recall"],
+        "numpy/ttamer": seconds["numpy with recall"] / seconds["with recall"],
+        "no recall ms": 1e3 * seconds["without"],
+        "no recall numpy ms": 1e3 * seconds["numpy without"],
+        "no recall numpy/ttamer": seconds["numpy without"] / seconds["without"],
+    }
+
+
+def time_over_nodes(plan: Plan, rng: np.random.Generator) -> list[Row]:
+    """One row a kind of model and number of nodes: milliseconds of a solve."""
+    rows = []
+    for nodes in plan.nodes:
+        for kind in KINDS:
+            model = make_model(kind, plan.nodes_states, rng, nodes)
+            arms: Arms = {mode: partial(ttamer.solve, model, TRADEOFF, mode) for mode in ("observed", "none")}
+            seconds = median_times(arms, plan.repeats)
+            times = {"recall ms": 1e3 * seconds["observed"], "no recall ms": 1e3 * seconds["none"]}
+            rows.append({"n": nodes, "K": plan.nodes_states, "model": kind, **times})
+    return rows
+
+
+def exponents(over_nodes: Sequence[Row], over_states: Sequence[Row]) -> list[Row]:
+    """One row a kind of model: exponents of the time of a solve in n and in K, with recall and without."""
+    rows = []
+    for kind in KINDS:
+        row: Row = {"model": kind}
+        for mode in ("recall", "no recall"):
+            for size, times in (("n", over_nodes), ("K", over_states)):
+                chosen = [one for one in times if one["model"] == kind]
+                row[f"{mode}, in {size}"] = power([one[size] for one in chosen], [one[f"{mode} ms"] for one in chosen])
+        rows.append(row)
+    return rows
+
+
+def run(size: str) -> Report:
+    """Run it; `size` is a key of `PLANS`."""
+    plan = PLANS[size]
     rng = np.random.default_rng(0)
     rows = []
-    for states in (32, 128, 512) if options.quick else (32, 64, 128, 256, 512, 1024):
-        for kind in ("dense, own grids", "dense, one grid", "counted"):
-            model = counted_model(states, rng) if kind == "counted" else dense_model(states, rng, "one" in kind)
-            losses, transitions = list(model.losses), list(model.transitions)
-            costs = model.costs / model.cost_scale * WEIGHT
-            policy = ttamer.solve(model, 0.8, "observed")
-            plain = numpy_solve(losses, transitions, costs, True)
-            assert abs(plain - policy.value / 0.8) < 1e-10, (plain, policy.value / 0.8)
-            seconds = median_times(
-                {
-                    "with recall": lambda m=model: ttamer.solve(m, 0.8, "observed"),
-                    "numpy with recall": lambda a=(losses, transitions, costs): numpy_solve(*a, True),
-                    "without": lambda m=model: ttamer.solve(m, 0.8, "none"),
-                    "numpy without": lambda a=(losses, transitions, costs): numpy_solve(*a, False),
-                },
-                3 if options.quick or states > 256 else 9,
-            )
-            rows.append(
-                {
-                    "K": states,
-                    "model": kind,
-                    "recall ms": 1e3 * seconds["with recall"],
-                    "numpy ms": 1e3 * seconds["numpy with recall"],
-                    "numpy/ttamer": seconds["numpy with recall"] / seconds["with recall"],
-                    "no recall ms": 1e3 * seconds["without"],
-                    "numpy ms ": 1e3 * seconds["numpy without"],
-                    "numpy/ttamer ": seconds["numpy without"] / seconds["without"],
-                }
-            )
-    report(
-        "solve", f"Exact solve of a line of {NODES} nodes, K states a node, one thread; medians", rows, options.output
+    with one_thread():
+        for states in plan.states:
+            for kind in KINDS:
+                repeats = plan.repeats if states <= 256 else min(plan.repeats, 3)
+                rows.append({**measure(kind, make_model(kind, states, rng), repeats), "K": states})
+        over_nodes = time_over_nodes(plan, rng)
+    title = f"Exact solve of a line of {NODES} nodes, K states a node, one thread; medians"
+    fitted = exponents(over_nodes, rows)
+    swept = (
+        f"Exponents of its time, fitted over n = {plan.nodes[0]} to {plan.nodes[-1]} at K = {plan.nodes_states}, "
+        f"and over K = {plan.states[0]} to {plan.states[-1]} at n = {NODES}"
     )
-
-
-if __name__ == "__main__":
-    with threadpool_limits(1):  # one thread for NumPy's BLAS as for the core: the comparison is of work, not of cores
-        main()
+    tables = (
+        Table("rows", title, rows, SHOWN),
+        Table("exponents", swept, fitted, SHOWN_EXPONENTS),
+        Table("over nodes", "The times behind the exponents in n", over_nodes, {}),
+    )
+    note = "numpy: one product with a matrix (recall) or a vector (none) a node. none: the last node consulted answers."
+    return Report(tables, (note, *thread_note()))

@@ -1,4 +1,4 @@
-"""The command line: ``ttamer demo``, ``fit``, ``evaluate``, ``frontier`` and ``show``."""
+"""The command line: ``ttamer demo``, ``fit``, ``evaluate``, ``frontier``, ``show`` and ``bench``."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 import ttamer
-from ttamer import compare, demo, plots
+from ttamer import bench, compare, demo, plots
+from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.demo_tables import print_demo
-from ttamer.cli.output import console, print_json, steps
+from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
 from ttamer.cli.tables import model_dict, print_evaluation, print_model, print_points
 
@@ -226,6 +227,40 @@ def _show(policy: PolicyFile, every: Every = False, json: Json = False) -> None:
         print_json(policy_dict(loaded))
     else:
         print_policy(console(), loaded, policy.name, every)
+
+
+@app.command("bench", epilog="Example: ttamer bench --only call --only replay")
+def _bench(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help=f"Run this one; repeatable. One of {', '.join(bench.NAMES)}."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="More sizes and repeats: minutes, and figures that can be quoted.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write all that was measured there.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+) -> None:
+    """Measure ttamer on this machine, next to what it replaces.
+
+    Each benchmark times ttamer and its baselines in one run, in turns, and prints their ratios: a call of decide, from
+    logits to decisions, solving, replaying, a front of trade-offs, two threads. All of them take about half a minute;
+    on a machine that does other work the times mean little, the ratios more.
+    """
+    names = list(dict.fromkeys(only or bench.NAMES))
+    bench.check(names, "--only")
+    _check_folders(json)
+    size = "full" if full else "tiny" if tiny else "short"
+    with steps(len(names)) as begin:
+        reports = {}
+        for name in names:
+            begin(name)
+            reports[name] = bench.run(name, size)
+    if json is not None:
+        write_json(json, bench_dict(reports, size))
+    print_bench(console(), reports)
+    if json is not None:
+        console().print(f"wrote {json}", soft_wrap=True)
 
 
 def _check_folders(*paths: Path | None) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ def console() -> Console:
 def print_json(value: dict[str, Any]) -> None:
     """One JSON document on stdout; infinities are null."""
     sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """The same document in a file."""
+    path.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,81 @@
+"""The benchmarks behind ``ttamer bench`` and the scripts of the repository's ``bench/``.
+
+Each measures ttamer and what people would use instead in one run, its arms taking turns. They need NumPy only; columns
+of PyTorch appear where it is installed. Nothing of this is imported by ``import ttamer``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ttamer.bench import call, frontier, harness, logits, replay, solve, threads
+from ttamer.bench.harness import Report
+
+SIZES = ("full", "short", "tiny")
+"""What the scripts run, what ``ttamer bench`` runs, and what only shows that everything works."""
+
+_RUNS: dict[str, Callable[[str], Report]] = {
+    "call": call.run,
+    "logits": logits.run,
+    "solve": solve.run,
+    "replay": replay.run,
+    "frontier": frontier.run,
+    "threads": threads.run,
+}
+
+NAMES = tuple(_RUNS)
+"""The benchmarks, in the order they are run."""
+
+
+def check(names: Iterable[str], argument: str = "name") -> None:
+    """Raise a ValueError that names the argument if one of the names is none of `NAMES`."""
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"{argument}: expected {_one_of(NAMES)}, got {name!r}")
+
+
+def run(name: str, size: str = "short") -> Report:
+    """Run one benchmark.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    size : {"full", "short", "tiny"}
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If the name or the size is unknown.
+    """
+    check([name])
+    if size not in SIZES:
+        raise ValueError(f"size: expected {_one_of(SIZES)}, got {size!r}")
+    return _RUNS[name](size)
+
+
+def script(name: str, description: str, results: Path) -> None:
+    """Run one benchmark as a script: print its tables, and write them to `results` unless told otherwise."""
+    made = harness.parser(description, results)
+    made.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    options = made.parse_args()
+    options.quick |= options.tiny
+    report = run(name, "tiny" if options.tiny else "short" if options.quick else "full")
+    print(harness.machine_line())
+    for table in report.tables:
+        print(f"\n{table.title}\n")
+        harness.print_rows(table.rows)
+    for note in report.notes:
+        print(f"\n{note}")
+    if harness.is_kept(options):
+        harness.write(name, {"title": report.title, "machine": harness.machine(), **report.rows()}, options.output)
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}"
