@@ -7,6 +7,7 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pytest
 from helpers import assert_same_policy, random_model, random_traces, serve
 
 import ttamer
@@ -28,12 +29,37 @@ def in_threads(work: Any, parts: list[Any]) -> list[Any]:
 
 
 def test_batches_of_one_policy() -> None:
-    traces = random_traces(SKIP, 6_000, seed=51)
+    traces = random_traces(SKIP, THREADS * 5_000, seed=51)  # the first calls are large enough to release the GIL
     policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.8, "observed")
     parts = np.array_split(traces.signals, THREADS)
     for one, other in zip(in_threads(lambda part: serve(policy, part), parts), parts, strict=True):
         for name, values in serve(policy, other).items():
             np.testing.assert_array_equal(one[name], values)
+
+
+def test_large_calls_raise_as_small_ones_do() -> None:
+    """What is wrong is found while the GIL is released, and nothing has changed then."""
+    traces = random_traces(ttamer.Topology.line(2), 6_000, seed=55)
+    policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.8, "observed")
+    batch, signals = policy.start(6_000), traces.signals[:, 0].copy()
+    signals[5_000] = np.nan
+    for count in (6_000, 5_001):
+        with pytest.raises(ValueError, match=r"signals: NaN at position 5000"):
+            batch.decide(0, signals[:count])
+    with pytest.raises(IndexError, match=r"rows: expected 0 to 5999, got 6000 at position 4999"):
+        batch.decide(0, signals[:5_000], np.arange(1_001, 6_001))
+    assert (batch.answer_node == -1).all()
+    batch.decide(0, signals[:5_000])
+    assert (batch.answer_node[:5_000] == 0).all()
+
+
+def test_solves_that_pass_memory_on_are_those_of_a_fresh_thread() -> None:
+    """A thread's solves reuse each other's tables, whatever the sizes of the models in between."""
+    models = [random_model(SKIP, states, seed=56 + states) for states in (12, 5, 12, 30, 5, 1)]
+    alone = [in_threads(lambda model: ttamer.solve(model, 0.8, "observed"), [model])[0] for model in models]
+    for policy, model in zip(alone, models, strict=True):
+        ttamer.solve(model, 0.8, "none")
+        assert_same_policy(ttamer.solve(model, 0.8, "observed"), policy)
 
 
 def test_replay_of_one_policy() -> None:

@@ -58,9 +58,9 @@ rows : (B,) int32 or int64, optional
 // round number, not a tuned one.
 constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 
-// Of decide, which takes 9 us for so many. Measured with ttamer.bench.threads: releasing costs some 30 ns, and from here
-// on two threads get 95% of what two processes do. With half as many rows they get two thirds of it, and a call of 5 us
-// would let any thread that is busy in Python keep the GIL for a whole switch interval, 5 ms.
+// Of decide, which takes 9 us for so many. Measured with ttamer.bench.threads: releasing costs some 30 ns, and from
+// here on two threads get 95% of what two processes do. With half as many rows they get two thirds of it, and a call of
+// 5 us would let any thread that is busy in Python keep the GIL for a whole switch interval, 5 ms.
 constexpr std::size_t kRowsWorthReleasing = 4096;
 
 class BoundBatch {
