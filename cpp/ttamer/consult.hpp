@@ -18,7 +18,11 @@ class Table {
     Table(std::size_t rows, std::size_t columns)
         : rows_(rows), columns_(columns), values_(std::make_unique_for_overwrite<double[]>(rows * columns)) {}
 
-    bool fits(std::size_t rows, std::size_t columns) const { return rows_ >= rows && columns_ == columns; }
+    std::size_t size() const { return rows_ * columns_; }
+    // One that was moved from fits nothing.
+    bool fits(std::size_t rows, std::size_t columns) const {
+        return values_ != nullptr && rows_ >= rows && columns_ == columns;
+    }
     double *row(std::size_t s) { return values_.get() + s * columns_; }
     const double *row(std::size_t s) const { return values_.get() + s * columns_; }
 

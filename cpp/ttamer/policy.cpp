@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 namespace ttamer {
 
 namespace {
 
-void require(bool holds, const std::string &message) {
+// The message is put together only where it is needed: every solve checks its policy, state by state.
+template <typename... Parts> void require(bool holds, const Parts &...parts) {
     if (!holds) {
-        throw std::invalid_argument("policy: " + message);
+        std::ostringstream message;
+        (message << "policy: " << ... << parts);
+        throw std::invalid_argument(message.str());
     }
 }
 
@@ -57,21 +60,21 @@ void Policy::check() const {
 void Policy::check_states() const {
     const auto &t = tables_;
     const auto nodes = static_cast<std::size_t>(t.topology.nodes());
-    require(are_offsets(t.state_offsets, nodes, t.ranks.size()),
-            "state_offsets: expected " + std::to_string(nodes + 1) + " increasing offsets into ranks");
+    require(are_offsets(t.state_offsets, nodes, t.ranks.size()), "state_offsets: expected ", nodes + 1,
+            " increasing offsets into ranks");
     require(t.bin_edges.size() + nodes == t.ranks.size(), "bin_edges: expected one less than states for each node");
     for (std::int32_t j = 0; j < t.topology.nodes(); ++j) {
         const auto edges = edges_of(j);
         require(strictly_increasing(edges) &&
                     std::all_of(edges.begin(), edges.end(), [](float edge) { return std::isfinite(edge); }),
-                "bin_edges: expected finite, strictly increasing values at node " + std::to_string(j));
+                "bin_edges: expected finite, strictly increasing values at node ", j);
     }
     const auto levels = static_cast<std::int32_t>(t.levels.size());
     require(std::all_of(t.ranks.begin(), t.ranks.end(), [=](auto rank) { return rank >= 0 && rank < levels; }),
             "ranks: expected positions in levels");
     const auto first = t.topology.successors(kRoot);
     require(std::any_of(first.begin(), first.end(), [&](const auto &next) { return next.node == t.first_node; }),
-            "first_node: " + std::to_string(t.first_node) + " does not follow the root");
+            "first_node: ", t.first_node, " does not follow the root");
 }
 
 void Policy::check_intervals() const {
@@ -85,21 +88,16 @@ void Policy::check_intervals() const {
              s < t.state_offsets[static_cast<std::size_t>(j) + 1]; ++s) {
             const auto begin = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s)]);
             const auto end = static_cast<std::size_t>(t.interval_offsets[static_cast<std::size_t>(s) + 1]);
-            // Messages are made only where something is wrong: there is one check a state.
             const std::span<const std::int32_t> uppers(t.interval_upper.data() + begin, end - begin);
-            if (uppers.front() < 0 || !strictly_increasing(uppers) ||
-                uppers.back() < t.ranks[static_cast<std::size_t>(s)] ||
-                uppers.back() >= static_cast<std::int32_t>(t.levels.size())) {
-                throw std::invalid_argument("interval_upper: expected increasing ranks that cover the state at node " +
-                                            std::to_string(j));
-            }
+            require(uppers.front() >= 0 && strictly_increasing(uppers) &&
+                        uppers.back() >= t.ranks[static_cast<std::size_t>(s)] &&
+                        uppers.back() < static_cast<std::int32_t>(t.levels.size()),
+                    "interval_upper: expected increasing ranks that cover the state at node ", j);
             for (auto k = begin; k < end; ++k) {
                 const auto next = t.interval_next[k];
-                if (next != kStop &&
-                    std::none_of(open.begin(), open.end(), [=](const auto &one) { return one.node == next; })) {
-                    throw std::invalid_argument("interval_next: " + std::to_string(next) + " does not follow at node " +
-                                                std::to_string(j));
-                }
+                require(next == kStop ||
+                            std::any_of(open.begin(), open.end(), [=](const auto &one) { return one.node == next; }),
+                        "interval_next: ", next, " does not follow at node ", j);
             }
         }
     }
@@ -120,7 +118,7 @@ void Policy::check_index() const {
         const auto parent = t.topology.edges()[at].from;
         const auto rows = t.index_offsets[at + 1] - t.index_offsets[at];
         require(rows == 1 || (parent != kRoot && rows == states(parent)),
-                "index_offsets: expected one rank for each state of the parent of node " + std::to_string(j));
+                "index_offsets: expected one rank for each state of the parent of node ", j);
     }
 }
 

@@ -14,11 +14,18 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// Tables are large, and fresh memory costs a page fault every 4 KiB. So those that a solve is done with serve the next
+// nodes, and up to 4 MiB of them the next solve of this thread: a sweep over trade-offs asks for the same ones each
+// time.
+constexpr std::size_t kMostKept = std::size_t{1} << 19;
+thread_local std::vector<Table> kept;
+
 class Walk {
   public:
     Walk(const Model &model, const std::vector<double> &costs, bool recall)
         : model_(model), costs_(costs), recall_(recall), solved_(model.losses.size()) {
         tolerance_ = snap_tolerance(model.levels);
+        std::swap(tables_, kept);
         result_.intervals.resize(model.losses.size());
         waiting_.assign(model.losses.size(), 0);
         for (const auto &edge : model.topology.edges()) {
@@ -37,6 +44,7 @@ class Walk {
             result_.first_node = value < result_.value - tolerance_ ? next.node : result_.first_node;
             result_.value = std::min(value, result_.value);
         }
+        keep_tables();
         return std::move(result_);
     }
 
@@ -64,6 +72,9 @@ class Walk {
         }
         auto &solved = solved_[at];
         solved.own = model_.ranks[at];
+        solved.value_at_own.reserve(losses.size());
+        result_.intervals[at].intervals.reserve(losses.size());
+        result_.intervals[at].ends.reserve(losses.size());
         for (std::size_t s = 0; s < losses.size(); ++s) {
             const bool stop = losses[s] <= best[s] + tolerance_;
             solved.value_at_own.push_back(std::min(losses[s], best[s]));
@@ -165,7 +176,6 @@ class Walk {
         out.ends.push_back(out.intervals.size());
     }
 
-    // Tables are large, and fresh memory costs a page fault every 4 KiB: those no longer needed are used again.
     Table take_table(std::size_t rows) {
         for (auto table = tables_.begin(); table != tables_.end(); ++table) {
             if (table->fits(rows, model_.levels.size())) {
@@ -183,6 +193,19 @@ class Walk {
             const auto at = static_cast<std::size_t>(next.node);
             if (--waiting_[at] == 0) {
                 tables_.push_back(std::move(solved_[at].values));
+            }
+        }
+    }
+
+    void keep_tables() {
+        for (auto &solved : solved_) {
+            tables_.push_back(std::move(solved.values));
+        }
+        std::size_t total = 0;
+        for (auto &table : tables_) {
+            if (table.fits(1, model_.levels.size()) && total + table.size() <= kMostKept) {
+                total += table.size();
+                kept.push_back(std::move(table));
             }
         }
     }
