@@ -16,17 +16,21 @@ namespace ttamer::bindings {
 
 namespace py = pybind11;
 
+// "(64,) ": a shape as Python shows it, before a dtype.
+template <typename Size> std::string describe(const Size *shape, py::ssize_t rank) {
+    std::string text = "(";
+    for (py::ssize_t axis = 0; axis < rank; ++axis) {
+        text += (axis > 0 ? ", " : "") + std::to_string(shape[axis]);
+    }
+    return text + (rank == 1 ? ",) " : ") ");
+}
+
 inline std::string describe(py::handle value) {
     if (!py::isinstance<py::array>(value)) {
         return py::cast<std::string>(py::type::of(value).attr("__name__"));
     }
     const auto array = py::reinterpret_borrow<py::array>(value);
-    std::string text = "(";
-    for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
-        text += (axis > 0 ? ", " : "") + std::to_string(array.shape(axis));
-    }
-    text += array.ndim() == 1 ? ",) " : ") ";
-    return text + py::cast<std::string>(py::str(array.dtype()));
+    return describe(array.shape(), array.ndim()) + py::cast<std::string>(py::str(array.dtype()));
 }
 
 template <typename T> constexpr char kind_of() {
@@ -50,12 +54,8 @@ inline bool is_aligned(const py::array &array) {
     return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
-template <typename T> py::array checked_array(py::handle value, const char *name, const char *expected, int rank) {
-    const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(value); };
-    if (!py::isinstance<py::array>(value)) {
-        throw py::type_error(complain());
-    }
-    auto array = py::reinterpret_borrow<py::array>(value);
+template <typename T> void check_array(const py::array &array, const char *name, const char *expected, int rank) {
+    const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(array); };
     if (!has_dtype<T>(array)) {
         throw py::type_error(complain());
     }
@@ -68,6 +68,14 @@ template <typename T> py::array checked_array(py::handle value, const char *name
     if (!is_aligned(array)) {
         throw py::value_error(complain() + " that is not aligned in memory");
     }
+}
+
+template <typename T> py::array checked_array(py::handle value, const char *name, const char *expected, int rank) {
+    if (!py::isinstance<py::array>(value)) {
+        throw py::type_error(std::string(name) + ": expected " + expected + ", got " + describe(value));
+    }
+    auto array = py::reinterpret_borrow<py::array>(value);
+    check_array<T>(array, name, expected, rank);
     return array;
 }
 

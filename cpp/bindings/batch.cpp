@@ -1,9 +1,9 @@
 // The serving loop's calls. Arguments are checked by hand (see arrays.hpp), results are views that are made once.
 #include "ttamer/batch.hpp"
 
-#include "arrays.hpp"
 #include "bindings.hpp"
 #include "logits.hpp"
+#include "tensors.hpp"
 
 #include "ttamer/logit_signals.hpp"
 
@@ -30,6 +30,9 @@ signals : (B,) float32
 rows : (B,) int32 or int64, optional
     Rows the signals belong to, without repeats; by default 0 to B - 1.
 
+Each array may be a tensor instead: of PyTorch >= 2.10 or of any type with DLPack's C exchange API, on the CPU. It is
+read where it lies, whether it requires gradients or not.
+
 Returns
 -------
 (B,) int32
@@ -41,7 +44,8 @@ Raises
 TypeError
     Wrong dtype or byte order.
 ValueError
-    Wrong shape, a NaN signal under nan="error", a repeated row, a row that has stopped, or a node that is not open.
+    Wrong shape or device, a tensor that cannot be read as it lies (one without memory, or that PyTorch negates when
+    it is read), a NaN signal under nan="error", a repeated row, a row that has stopped, or a node that is not open.
 IndexError
     A node or row out of range.
 
@@ -52,7 +56,7 @@ constexpr const char *kResetDoc = R"(Hand rows over to new requests.
 Parameters
 ----------
 rows : (B,) int32 or int64, optional
-    Rows to reset, without repeats; by default all.)";
+    Rows to reset, without repeats, as for `decide`; by default all.)";
 
 // Below this, some ten microseconds of work, handing the GIL over and back is not worth its tens of nanoseconds. A
 // round number, not a tuned one.
@@ -70,7 +74,7 @@ class BoundBatch {
           logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)) {}
 
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
-        return decide_values(node, span_of<float>(signals, "signals", "(B,) float32"), rows);
+        return decide_values(node, span_of<float>(Argument{signals, "signals", "(B,) float32"}), rows);
     }
     py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
         return decide_values(node, signals_from(logits, rows), rows);
@@ -104,8 +108,10 @@ class BoundBatch {
   private:
     py::object decide_values(py::handle node, std::span<const float> values, py::handle rows) {
         const auto chosen = rows_of(rows);
-        if (py::isinstance<py::array>(node)) {
-            return view(decide_values(span_of<std::int32_t>(node, "node", "an int or (B,) int32"), values, chosen));
+        // An int is the common case; tensors are asked for last, as even a tensor may pass for an integer.
+        if (py::isinstance<py::array>(node) || (!PyLong_Check(node.ptr()) && is_tensor(node))) {
+            const Argument argument{node, "node", "an int or (B,) int32"};
+            return view(decide_values(span_of<std::int32_t>(argument), values, chosen));
         }
         return view(decide_values(node_from(node), values, chosen));
     }
@@ -159,10 +165,17 @@ class BoundBatch {
             return chosen;
         }
         chosen.given = true;
-        if (py::isinstance<py::array>(rows) && has_dtype<std::int32_t>(py::reinterpret_borrow<py::array>(rows))) {
-            chosen.narrow = span_of<std::int32_t>(rows, "rows", "(B,) int32 or int64");
+        const Argument argument{rows, "rows", "(B,) int32 or int64"};
+        if (py::isinstance<py::array>(rows)) {
+            if (has_dtype<std::int32_t>(py::reinterpret_borrow<py::array>(rows))) {
+                chosen.narrow = span_of<std::int32_t>(argument);
+            } else {
+                chosen.wide = span_of<std::int64_t>(argument);
+            }
+        } else if (const dlpack::Tensor tensor = tensor_of(argument); has_dtype<std::int32_t>(tensor)) {
+            chosen.narrow = span_of<std::int32_t>(argument, tensor);
         } else {
-            chosen.wide = span_of<std::int64_t>(rows, "rows", "(B,) int32 or int64");
+            chosen.wide = span_of<std::int64_t>(argument, tensor);
         }
         return chosen;
     }

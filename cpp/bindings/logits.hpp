@@ -1,9 +1,9 @@
-// Logits as NumPy arrays: the element types that are taken, and what is said of others.
+// Logits as arrays and tensors: the element types that are taken, and what is said of others.
 #pragma once
 
 #include "ttamer/softmax.hpp"
 
-#include "arrays.hpp"
+#include "tensors.hpp"
 
 namespace ttamer::bindings {
 
@@ -18,10 +18,10 @@ Parameters
 node : int or (B,) int32
     As for `decide`.
 logits : (B, C) float32, float16, uint16 or bfloat16
-    What the node showed, C-contiguous, C >= 2. uint16 holds the bits of bfloat16, of a PyTorch tensor
-    ``tensor.view(torch.uint16).numpy()``; the bfloat16 of ml_dtypes is taken as it is. -inf is a probability of 0.
+    What the node showed, C-contiguous, C >= 2. bfloat16 is that of a tensor or of ml_dtypes; uint16 holds its bits.
+    -inf is a probability of 0.
 rows : (B,) int32 or int64, optional
-    As for `decide`.
+    As for `decide`. Each array may be a tensor here too.
 
 Returns
 -------
@@ -49,14 +49,10 @@ inline bool is_bfloat16(const py::array &array) {
            py::cast<std::string>(py::str(descriptor)) == "bfloat16";
 }
 
-// The caller's reference keeps the array alive for the call.
-inline Logits logits_of(py::handle value) {
-    constexpr const char *kExpected = "(B, C) float32, float16 or bfloat16 (as uint16)";
-    const auto complain = [&] { return std::string("logits: expected ") + kExpected + ", got " + describe(value); };
-    if (!py::isinstance<py::array>(value)) {
-        throw py::type_error(complain());
-    }
-    const auto array = py::reinterpret_borrow<py::array>(value);
+inline Logits logits_in(const Argument &argument, const py::array &array) {
+    const auto complain = [&] {
+        return std::string(argument.name) + ": expected " + argument.expected + ", got " + describe(array);
+    };
     LogitType type = LogitType::float32;
     if (!has_dtype<float>(array)) {
         const auto descriptor = array.dtype();
@@ -76,6 +72,29 @@ inline Logits logits_of(py::handle value) {
         throw py::value_error(complain() + " that is not C-contiguous");
     }
     return {array.data(), type, static_cast<std::size_t>(array.shape(0)), static_cast<std::size_t>(array.shape(1))};
+}
+
+inline Logits logits_in(const Argument &argument, const dlpack::Tensor &tensor) {
+    LogitType type = LogitType::float32;
+    if (tensor.dtype == dlpack::DataType{dlpack::kFloat, 16, 1}) {
+        type = LogitType::float16;
+    } else if (tensor.dtype == dlpack::DataType{dlpack::kBfloat, 16, 1} || has_dtype<std::uint16_t>(tensor)) {
+        type = LogitType::bfloat16;
+    } else if (!has_dtype<float>(tensor)) {
+        throw py::type_error(complaint(argument, tensor));
+    }
+    const void *data = checked_data(argument, tensor, 2);
+    return {data, type, static_cast<std::size_t>(tensor.shape[0]), static_cast<std::size_t>(tensor.shape[1])};
+}
+
+// The caller's reference keeps the array or tensor alive for the call.
+inline Logits logits_of(py::handle value) {
+    const Argument argument{value, "logits", "(B, C) float32, float16 or bfloat16 (as uint16)"};
+    if (py::isinstance<py::array>(value)) {
+        return logits_in(argument, py::reinterpret_borrow<py::array>(value));
+    }
+    check_not_negated(argument);
+    return logits_in(argument, tensor_of(argument));
 }
 
 } // namespace ttamer::bindings

@@ -1,10 +1,17 @@
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 __version__: str
+
+class _Tensor(Protocol):
+    @property
+    def __dlpack_c_exchange_api__(self) -> object: ...
+
+_Node: TypeAlias = SupportsIndex | npt.NDArray[np.int32] | _Tensor
+_Rows: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64] | _Tensor | None
 
 class Topology:
     @staticmethod
@@ -110,26 +117,24 @@ class Policy:
 class Batch:
     def decide(
         self,
-        node: SupportsIndex | npt.NDArray[np.int32],
-        signals: npt.NDArray[np.float32],
-        rows: npt.NDArray[np.int32] | npt.NDArray[np.int64] | None = None,
+        node: _Node,
+        signals: npt.NDArray[np.float32] | _Tensor,
+        rows: _Rows = None,
     ) -> npt.NDArray[np.int32]: ...
     def decide_logits(
         self,
-        node: SupportsIndex | npt.NDArray[np.int32],
-        logits: npt.NDArray[Any],
-        rows: npt.NDArray[np.int32] | npt.NDArray[np.int64] | None = None,
+        node: _Node,
+        logits: npt.NDArray[Any] | _Tensor,
+        rows: _Rows = None,
     ) -> npt.NDArray[np.int32]: ...
-    def _logit_signals(
-        self, logits: npt.NDArray[Any], rows: npt.NDArray[np.int32] | npt.NDArray[np.int64] | None = None
-    ) -> npt.NDArray[np.float32]: ...
+    def _logit_signals(self, logits: npt.NDArray[Any] | _Tensor, rows: _Rows = None) -> npt.NDArray[np.float32]: ...
     def _nothing(
         self,
-        node: SupportsIndex | npt.NDArray[np.int32],
-        signals: npt.NDArray[np.float32],
-        rows: npt.NDArray[np.int32] | npt.NDArray[np.int64] | None = None,
+        node: _Node,
+        signals: npt.NDArray[np.float32] | _Tensor,
+        rows: _Rows = None,
     ) -> None: ...
-    def reset(self, rows: npt.NDArray[np.int32] | npt.NDArray[np.int64] | None = None) -> None: ...
+    def reset(self, rows: _Rows = None) -> None: ...
     @property
     def answer_node(self) -> npt.NDArray[np.int32]: ...
     @property

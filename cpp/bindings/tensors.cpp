@@ -1,0 +1,195 @@
+#include "tensors.hpp"
+
+#include <array>
+#include <cstdint>
+
+namespace ttamer::bindings {
+
+namespace {
+
+// How the tensors of one type are read.
+struct TensorType {
+    PyTypeObject *type = nullptr;
+    dlpack::ViewOf view_of = nullptr; // null: objects of this type are no tensors
+    PyObject *is_neg = nullptr;       // null: the type knows no such thing
+};
+
+TensorType look_up(PyTypeObject *type) {
+    const py::handle of(reinterpret_cast<PyObject *>(type));
+    TensorType found{type};
+    const py::object capsule = py::getattr(of, dlpack::kApiAttribute, py::none());
+    if (PyCapsule_IsValid(capsule.ptr(), dlpack::kApiCapsule) == 0) {
+        return found;
+    }
+    const auto *api = static_cast<const dlpack::ApiHeader *>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kApiCapsule));
+    while (api != nullptr && api->version.major != dlpack::kMajorVersion) {
+        api = api->previous;
+    }
+    if (api == nullptr) {
+        return found;
+    }
+    found.view_of = reinterpret_cast<const dlpack::ExchangeApi *>(api)->view_of;
+    py::object is_neg = py::getattr(of, "is_neg", py::none());
+    if (found.view_of != nullptr && !is_neg.is_none()) {
+        found.is_neg = is_neg.release().ptr();
+    }
+    return found;
+}
+
+// A look-up takes longer than all else here, so the types seen last are kept: those that are no tensors too, as nodes
+// may be integers of any type. References to them are held, or another type could come to lie where one was. Guarded by
+// the GIL, which an interpreter that can do without it enables for this module.
+TensorType type_of(py::handle value) {
+    static std::array<TensorType, 4> seen;
+    static std::size_t oldest = 0;
+    PyTypeObject *type = Py_TYPE(value.ptr());
+    for (const TensorType &each : seen) {
+        if (each.type == type) {
+            return each;
+        }
+    }
+    const TensorType found = look_up(type);
+    Py_INCREF(reinterpret_cast<PyObject *>(type));
+    const TensorType replaced = seen[oldest];
+    seen[oldest] = found;
+    oldest = (oldest + 1) % seen.size();
+    Py_XDECREF(reinterpret_cast<PyObject *>(replaced.type)); // last: freeing a type may run any code
+    Py_XDECREF(replaced.is_neg);
+    return found;
+}
+
+std::string beginning(const Argument &argument) {
+    return std::string(argument.name) + ": expected " + argument.expected + ", got ";
+}
+
+std::string type_name(py::handle value) {
+    return py::cast<std::string>(py::type::of(value).attr("__name__"));
+}
+
+// "torch.float32" is float32 here, as it is in NumPy.
+std::string last_name(py::handle value, const char *attribute, const std::string &otherwise) {
+    const py::object found = py::getattr(value, attribute, py::none());
+    if (found.is_none()) {
+        return otherwise;
+    }
+    const auto text = py::cast<std::string>(py::str(found));
+    return text.substr(text.rfind('.') + 1); // npos + 1 is 0
+}
+
+// The library's own exception as the cause of one that names the argument. What is not a refusal goes on as it is.
+[[noreturn]] void raise_refused(const Argument &argument) {
+    py::error_already_set error;
+    if (!error.matches(PyExc_RuntimeError) && !error.matches(PyExc_BufferError)) {
+        throw error;
+    }
+    const auto reason = py::cast<std::string>(py::str(error.value()));
+    const std::string message = beginning(argument) + type_name(argument.value) +
+                                " that cannot be read: " + reason.substr(0, reason.find('\n')); // PyTorch adds a trace
+    py::raise_from(error, PyExc_ValueError, message.c_str());
+    throw py::error_already_set();
+}
+
+std::size_t size_of(const dlpack::Tensor &tensor) {
+    std::size_t size = 1;
+    for (int axis = 0; axis < tensor.rank; ++axis) {
+        size *= static_cast<std::size_t>(tensor.shape[axis]);
+    }
+    return size;
+}
+
+// As in NumPy the stride of an axis of one element does not matter, nor does any where there are no elements.
+bool is_contiguous(const dlpack::Tensor &tensor) {
+    if (tensor.strides == nullptr || size_of(tensor) == 0) {
+        return true;
+    }
+    std::int64_t stride = 1;
+    for (int axis = tensor.rank - 1; axis >= 0; --axis) {
+        if (tensor.shape[axis] != 1 && tensor.strides[axis] != stride) {
+            return false;
+        }
+        stride *= tensor.shape[axis];
+    }
+    return true;
+}
+
+bool is_readable(const dlpack::Device &device) {
+    return device.type == dlpack::kCpu || device.type == dlpack::kPinnedByCuda || device.type == dlpack::kPinnedByRocm;
+}
+
+} // namespace
+
+bool is_tensor(py::handle value) {
+    return type_of(value).view_of != nullptr;
+}
+
+void check_not_negated(const Argument &argument) {
+    // A reference of its own: what a subclass runs may bring other types, and this one is forgotten.
+    const auto is_neg = py::reinterpret_borrow<py::object>(type_of(argument.value).is_neg);
+    if (!is_neg) {
+        return;
+    }
+    const auto answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(is_neg.ptr(), argument.value.ptr()));
+    if (!answer) {
+        raise_refused(argument);
+    }
+    const int negated = PyObject_IsTrue(answer.ptr());
+    if (negated < 0) {
+        throw py::error_already_set();
+    }
+    if (negated > 0) {
+        throw py::value_error(beginning(argument) + type_name(argument.value) +
+                              " that is the negative of its memory; resolve it with .resolve_neg()");
+    }
+}
+
+dlpack::Tensor tensor_of(const Argument &argument) {
+    const TensorType type = type_of(argument.value);
+    if (type.view_of == nullptr) {
+        const bool near =
+            py::hasattr(argument.value, "__dlpack__") || py::hasattr(argument.value, dlpack::kApiAttribute);
+        throw py::type_error(beginning(argument) + describe(argument.value) +
+                             (near ? " without version 1 of DLPack's C exchange API; pass it as a NumPy array" : ""));
+    }
+    dlpack::Tensor tensor{};
+    if (type.view_of(argument.value.ptr(), &tensor) != 0) {
+        raise_refused(argument);
+    }
+    return tensor;
+}
+
+std::string complaint(const Argument &argument, const dlpack::Tensor &tensor) {
+    const dlpack::DataType &dtype = tensor.dtype;
+    std::string number = "DLPack type " + std::to_string(dtype.code) + " of " + std::to_string(dtype.bits) + " bits";
+    if (dtype.lanes != 1) {
+        number += " and " + std::to_string(dtype.lanes) + " lanes";
+    }
+    return beginning(argument) + describe(tensor.shape, tensor.rank) + last_name(argument.value, "dtype", number);
+}
+
+const void *checked_data(const Argument &argument, const dlpack::Tensor &tensor, int rank) {
+    const auto complain = [&] { return complaint(argument, tensor); };
+    if (!is_readable(tensor.device)) {
+        const std::string number = "DLPack device " + std::to_string(tensor.device.type);
+        throw py::value_error(complain() + " on " + last_name(argument.value, "device", number) +
+                              "; move it with .cpu()");
+    }
+    if (tensor.rank != rank) {
+        throw py::value_error(complain());
+    }
+    if (!is_contiguous(tensor)) {
+        throw py::value_error(complain() + " that is not C-contiguous");
+    }
+    if (size_of(tensor) == 0) {
+        return nullptr;
+    }
+    if (tensor.data == nullptr) {
+        throw py::value_error(complain() + " " + type_name(argument.value) + " without memory");
+    }
+    const char *data = static_cast<const char *>(tensor.data) + tensor.byte_offset;
+    if (reinterpret_cast<std::uintptr_t>(data) % (tensor.dtype.bits / 8U) != 0) {
+        throw py::value_error(complain() + " that is not aligned in memory");
+    }
+    return data;
+}
+
+} // namespace ttamer::bindings
