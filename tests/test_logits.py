@@ -169,6 +169,7 @@ def test_wrong_arguments_change_nothing() -> None:
         (TypeError, "logits: .*int16", (0, good.astype(np.int16))),
         (ValueError, r"logits: .*got \(3,\) float32", (0, good[0])),
         (ValueError, "logits: .*not C-contiguous", (0, np.zeros((3, 2), np.float32).T)),
+        (ValueError, "logits: .*not aligned in memory", (0, np.frombuffer(bytes(17), "f4", 4, 1).reshape(2, 2))),
         (ValueError, "logits: .*C >= 2, got C = 1", (0, good[:, :1].copy())),
         (ValueError, "logits: 5 rows exceed the batch's capacity of 4", (0, np.zeros((5, 3), np.float32))),
         (ValueError, "logits: NaN.* at position 1 \\(row 1\\).*nan=\"worst\"", (0, broken)),

@@ -71,6 +71,9 @@ inline Logits logits_in(const Argument &argument, const py::array &array) {
     if (!is_contiguous(array)) {
         throw py::value_error(complain() + " that is not C-contiguous");
     }
+    if (!is_aligned(array)) {
+        throw py::value_error(complain() + " that is not aligned in memory");
+    }
     return {array.data(), type, static_cast<std::size_t>(array.shape(0)), static_cast<std::size_t>(array.shape(1))};
 }
 
