@@ -1,12 +1,16 @@
 """What one call of `Batch.decide` costs, next to NumPy doing the same and to an empty bound method.
 
 Signals rotate through two million distinct values in every arm: a repeated batch would train the branch predictor.
-Every arm resets its own recall state before each call; the reset is timed alone and taken off.
+Every arm resets its own recall state before each call; the reset is timed alone and taken off. So is what brings the
+requests to different nodes, for calls with a node drawn at random for each row. Where PyTorch is installed: what a
+tensor in place of an array adds to a call, and its own threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +22,16 @@ from ttamer.bench.harness import Arms, Report, Row, Table, median_times
 
 Signals = npt.NDArray[np.float32]
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
 STATES = 1024
 NODES = 4
+TENSORS = 1 << 14  # at most: as many as there are slices of one signal would be gigabytes of headers
+MIXTURES = 16
+POOR = 0.1  # a signal after which a request goes on, at every node but the last
 
 
 @dataclass(frozen=True)
@@ -88,15 +100,30 @@ class NumpyReference:
         return np.flatnonzero(best > self.stop[state])
 
 
+class Mixture:
+    """Requests that stand before nodes drawn at random, and how a batch is brought there from its start."""
+
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
+        self.nodes = rng.integers(0, NODES, size).astype(np.int32)
+        self.rows = [np.flatnonzero(self.nodes > node) for node in range(NODES - 1)]
+        self.signals = [np.full(len(rows), POOR, np.float32) for rows in self.rows]
+
+    def prepare(self, batch: ttamer.Batch) -> None:
+        """Bring every request to its node."""
+        batch.reset()
+        for node, (rows, signals) in enumerate(zip(self.rows, self.signals, strict=True)):
+            batch.decide(node, signals, rows)
+
+
 def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arms:
     """All that is timed with `size` requests a call; each arm makes `calls` calls."""
     slices = [pool[k : k + size] for k in range(0, len(pool) - size + 1, size)]
     position = 0
 
-    def next_slices() -> list[Signals]:
+    def next_of(pieces: Sequence[Any]) -> list[Any]:
         nonlocal position
-        taken = [slices[(position + k) % len(slices)] for k in range(calls)]
-        position = (position + calls) % len(slices)
+        taken = [pieces[(position + k) % len(pieces)] for k in range(calls)]
+        position = (position + calls) % len(pool)
         return taken
 
     batch = policy.start(capacity=size)
@@ -121,14 +148,24 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arm
         reference.reset(size)
         reference.decide(signals)
 
-    def loop(body: Callable[[Signals], Any]) -> Callable[[], None]:
+    mixtures = itertools.cycle([Mixture(np.random.default_rng(seed), size) for seed in range(MIXTURES)])
+
+    def prepare(signals: Signals) -> None:
+        next(mixtures).prepare(batch)
+
+    def mixed_nodes(signals: Signals) -> None:
+        mixture = next(mixtures)
+        mixture.prepare(batch)
+        batch.decide(mixture.nodes, signals)
+
+    def loop(body: Callable[[Any], Any], pieces: Sequence[Any] = slices) -> Callable[[], None]:
         def run() -> None:
-            for signals in next_slices():
+            for signals in next_of(pieces):
                 body(signals)
 
         return run
 
-    return {
+    arms = {
         "decide": loop(plain),
         "node per row": loop(node_per_row),
         "with rows": loop(with_rows),
@@ -137,14 +174,23 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arm
         "empty method": loop(lambda signals: batch._nothing(0, signals)),
         "reset": loop(lambda signals: batch.reset()),
         "numpy reset": loop(lambda signals: reference.reset(size)),
+        "mixed nodes": loop(mixed_nodes),
+        "prepare": loop(prepare),
         "loop": loop(lambda signals: None),
     }
+    if torch is not None:
+        tensors = [torch.from_numpy(piece) for piece in slices[:TENSORS]]
+        arms["tensors"] = loop(plain, tensors)
+        arms["arrays"] = loop(plain, slices[:TENSORS])
+        arms["torch threshold"] = loop(lambda signals: torch.nonzero(signals >= threshold), tensors)
+    return arms
 
 
 def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
     """One row of the table: times of a call of `size` requests, resets and the loop around it taken off."""
     calls = max(4, plan.requests // max(size, 20))
-    seconds = median_times(arms_for(policy, pool, size, calls), plan.repeats)
+    with contextlib.nullcontext() if torch is None else torch.inference_mode():
+        seconds = median_times(arms_for(policy, pool, size, calls), plan.repeats)
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
     net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "with rows")}
     reference = per_call["numpy reference"] - per_call["numpy reset"]
@@ -154,6 +200,7 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
         "ns/request": net["decide"] / size,
         "node per row": net["node per row"] / net["decide"],
         "with rows": net["with rows"] / net["decide"],
+        "mixed nodes": (per_call["mixed nodes"] - per_call["prepare"]) / net["decide"],
         "empty method ns": per_call["empty method"],
         "vs empty": net["decide"] / per_call["empty method"],
         "numpy ref ns": reference,
@@ -161,12 +208,17 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
         "numpy thr ns": per_call["numpy threshold"],
         "decide/thr": net["decide"] / per_call["numpy threshold"],
         "reset ns": per_call["reset"],
+        "tensor adds ns": None if torch is None else per_call["tensors"] - per_call["arrays"],
+        "torch thr ns": None if torch is None else per_call["torch threshold"],
+        "decide/torch thr": None if torch is None else net["decide"] / per_call["torch threshold"],
     }
 
 
 def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
     plan = PLANS[size]
+    if torch is not None:
+        torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     policy = make_policy(rng)
     pool = rng.permutation(np.linspace(0.0, 1.0, plan.pool, dtype=np.float32))
@@ -183,11 +235,14 @@ def run(size: str) -> Report:
             "vs empty": "vs empty",
             "node per row": "nodes",
             "with rows": "rows",
+            "mixed nodes": "mixed",
+            "tensor adds ns": "tensor ns",
         },
     )
     notes = (
         "ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's conf >= t and "
         "flatnonzero, which keeps no state. vs empty: decide / a bound method that does nothing. nodes, rows: with a "
-        "node for each row, and with rows in random order / without.",
+        "node for each row, and with rows in random order / without. mixed: rows before nodes drawn at random / one node. "
+        "tensor ns: what a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)
