@@ -22,6 +22,7 @@ from ttamer.bench.harness import Arms, Report, Row, Table, median_times
 
 Signals = npt.NDArray[np.float32]
 
+torch: Any
 try:
     import torch
 except ImportError:
@@ -242,7 +243,7 @@ def run(size: str) -> Report:
     notes = (
         "ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's conf >= t and "
         "flatnonzero, which keeps no state. vs empty: decide / a bound method that does nothing. nodes, rows: with a "
-        "node for each row, and with rows in random order / without. mixed: rows before nodes drawn at random / one node. "
-        "tensor ns: what a PyTorch tensor in place of an array adds.",
+        "node for each row, and with rows in random order / without. mixed: rows before nodes drawn at random / before "
+        "one. tensor ns: what a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)
