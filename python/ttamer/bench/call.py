@@ -18,15 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 import ttamer
-from ttamer.bench.harness import Arms, Report, Row, Table, median_times
+from ttamer.bench.harness import Arms, Report, Row, Table, median_times, on_one_thread, optional
 
 Signals = npt.NDArray[np.float32]
-
-torch: Any
-try:
-    import torch
-except ImportError:
-    torch = None
 
 STATES = 1024
 NODES = 4
@@ -116,7 +110,7 @@ class Mixture:
             batch.decide(node, signals, rows)
 
 
-def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arms:
+def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch: Any) -> Arms:
     """All that is timed with `size` requests a call; each arm makes `calls` calls."""
     slices = [pool[k : k + size] for k in range(0, len(pool) - size + 1, size)]
     position = 0
@@ -187,11 +181,11 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int) -> Arm
     return arms
 
 
-def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
+def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: Any) -> Row:
     """One row of the table: times of a call of `size` requests, resets and the loop around it taken off."""
     calls = max(4, plan.requests // max(size, 20))
-    with contextlib.nullcontext() if torch is None else torch.inference_mode():
-        seconds = median_times(arms_for(policy, pool, size, calls), plan.repeats)
+    with on_one_thread(torch), contextlib.nullcontext() if torch is None else torch.inference_mode():
+        seconds = median_times(arms_for(policy, pool, size, calls, torch), plan.repeats)
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
     net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "with rows")}
     reference = per_call["numpy reference"] - per_call["numpy reset"]
@@ -217,33 +211,31 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan) -> Row:
 
 def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
-    plan = PLANS[size]
-    if torch is not None:
-        torch.set_num_threads(1)
+    plan, torch = PLANS[size], optional("torch")
     rng = np.random.default_rng(0)
     policy = make_policy(rng)
     pool = rng.permutation(np.linspace(0.0, 1.0, plan.pool, dtype=np.float32))
     table = Table(
         "rows",
         f"Batch.decide on a line, {STATES} states a node, one thread; medians, resets taken off",
-        [measure(policy, pool, count, plan) for count in plan.sizes],
+        [measure(policy, pool, count, plan, torch) for count in plan.sizes],
         {
             "B": "B",
-            "decide ns": "decide ns",
-            "ns/request": "ns/request",
-            "ref/decide": "ref/decide",
-            "decide/thr": "decide/thr",
+            "decide ns": "ns",
+            "ns/request": "a request",
+            "ref/decide": "ref/ns",
+            "decide/thr": "ns/thr",
             "vs empty": "vs empty",
             "node per row": "nodes",
             "with rows": "rows",
             "mixed nodes": "mixed",
-            "tensor adds ns": "tensor ns",
+            "tensor adds ns": "tensor",
         },
     )
     notes = (
         "ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's conf >= t and "
-        "flatnonzero, which keeps no state. vs empty: decide / a bound method that does nothing. nodes, rows: with a "
+        "flatnonzero, which keeps no state. vs empty: ns / a bound method that does nothing. nodes, rows: with a "
         "node for each row, and with rows in random order / without. mixed: rows before nodes drawn at random / before "
-        "one. tensor ns: what a PyTorch tensor in place of an array adds.",
+        "one. tensor: the ns that a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)

@@ -91,6 +91,20 @@ def power(sizes: npt.ArrayLike, times: npt.ArrayLike) -> float:
     return float(slope)
 
 
+@contextmanager
+def on_one_thread(torch: Any) -> Iterator[None]:
+    """PyTorch on one thread, if there is a PyTorch, and as before afterwards."""
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def optional(name: str) -> Any:
     """A module, or None where it is not installed."""
     try:

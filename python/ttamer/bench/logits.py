@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 import ttamer
 from ttamer import reference
-from ttamer.bench.harness import Arms, Report, Row, Table, median_times, optional
+from ttamer.bench.harness import Arms, Report, Row, Table, median_times, on_one_thread, optional
 from ttamer.signals import SIGNALS
 
 Logits = npt.NDArray[np.float32]
@@ -107,20 +106,6 @@ def largest_error(policy: ttamer.Policy, logits: Logits) -> float:
     found = policy.start(len(logits))._logit_signals(logits)
     assert np.allclose(found, reference.signals_from_logits(logits, "max_prob"), rtol=2e-6)
     return float(np.max(np.abs(found / exact - 1)))
-
-
-@contextmanager
-def on_one_thread(torch: Any) -> Iterator[None]:
-    """PyTorch on one thread, if there is a PyTorch, and as before afterwards."""
-    if torch is None:
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def measure(made: dict[str, ttamer.Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
