@@ -1,11 +1,16 @@
-// After start, deciding allocates nothing: every way of calling, on walks and forests.
+// After start, deciding allocates nothing: every way of calling, on walks and forests. A large policy is small.
 #include "check.hpp"
 #include "models.hpp"
 
 #include "ttamer/batch.hpp"
+#include "ttamer/logit_signals.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -14,30 +19,48 @@
 namespace {
 
 std::size_t allocations = 0;
+std::size_t live_bytes = 0;
+constexpr std::size_t kHeader = alignof(std::max_align_t); // before each piece of memory: its size
+
+void *allocate(std::size_t size) {
+    ++allocations;
+    live_bytes += size;
+    auto *memory = static_cast<std::byte *>(std::malloc(size + kHeader));
+    if (memory == nullptr) {
+        return nullptr;
+    }
+    std::memcpy(memory, &size, sizeof(size));
+    return memory + kHeader;
+}
+
+void release(void *given) {
+    if (given == nullptr) {
+        return;
+    }
+    auto *memory = static_cast<std::byte *>(given) - kHeader;
+    std::size_t size = 0;
+    std::memcpy(&size, memory, sizeof(size));
+    live_bytes -= size;
+    std::free(memory);
+}
 
 } // namespace
 
-// Replaced for the whole program: what counts is that none of these is reached. GCC sees through the pair and warns of
-// memory from new given to free.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-#endif
+// Replaced for the whole program: what counts is that none of these is reached.
 void *operator new(std::size_t size) {
-    ++allocations;
-    if (void *memory = std::malloc(size == 0 ? 1 : size)) {
+    if (void *memory = allocate(size)) {
         return memory;
     }
     throw std::bad_alloc();
 }
 void *operator new(std::size_t size, const std::nothrow_t &) noexcept {
-    ++allocations;
-    return std::malloc(size == 0 ? 1 : size);
+    return allocate(size);
 }
 void operator delete(void *memory) noexcept {
-    std::free(memory);
+    release(memory);
 }
 void operator delete(void *memory, std::size_t) noexcept {
-    std::free(memory);
+    release(memory);
 }
 
 using namespace ttamer;
@@ -57,6 +80,18 @@ void decides_without_allocating(const Topology &topology, bool recall, bool obse
     std::vector<std::int64_t> wide(kRequests);
     std::iota(narrow.rbegin(), narrow.rend(), 0);
     std::iota(wide.rbegin(), wide.rend(), 0);
+    const auto at = static_cast<std::size_t>(policy->nodes());
+    std::vector<std::int32_t> all_roots; // of forests and dags several nodes may come first, and rows differ
+    for (const auto &root : topology.successors(kRoot)) {
+        all_roots.push_back(root.node);
+    }
+    std::vector<std::int32_t> mixed(kRequests);
+    for (std::size_t row = 0; row < kRequests; ++row) {
+        mixed[row] = all_roots[row % all_roots.size()];
+    }
+    const std::vector<float> logits(kRequests * at, 1.0F);
+    LogitSignals logit_signals(SignalKind::max_prob, kRequests, NanSignal::worst);
+    const Logits given{logits.data(), LogitType::float32, kRequests, at};
     const std::array<Rows, 3> ways = {Rows{}, Rows{.narrow = narrow, .wide = {}, .given = true},
                                       Rows{.narrow = {}, .wide = wide, .given = true}};
     const std::size_t before = allocations;
@@ -65,13 +100,72 @@ void decides_without_allocating(const Topology &topology, bool recall, bool obse
         batch.reset(rows);
         batch.decide(std::span<const std::int32_t>(nodes), signals, rows);
         batch.reset({});
+        batch.decide(std::span<const std::int32_t>(mixed), signals, rows);
+        batch.reset({});
+        logit_signals.check(given, rows);
+        logit_signals.compute(given);
+        batch.decide(first, logit_signals.finish(given, rows), rows);
+        batch.reset({});
     }
     CHECK(allocations == before);
+}
+
+// A line of 12 nodes with 1024 states each, all losses different, each state with a rank up to which it stops.
+PolicyTables large_tables() {
+    constexpr std::int32_t nodes = 12;
+    constexpr std::int32_t states = 1024;
+    PolicyTables tables{.topology = Topology::line(nodes),
+                        .recall = true,
+                        .observed = false,
+                        .tradeoff = 0.5,
+                        .value = 0.5,
+                        .cost_scale = 1,
+                        .first_node = 0,
+                        .costs = std::vector<double>(nodes, 1.0),
+                        .levels = {},
+                        .state_offsets = {0},
+                        .bin_edges = {},
+                        .ranks = {},
+                        .interval_offsets = {0},
+                        .interval_upper = {},
+                        .interval_next = {},
+                        .index_offsets = {},
+                        .index_ranks = {}};
+    for (std::int32_t j = 0; j < nodes; ++j) {
+        for (std::int32_t s = 0; s < states; ++s) {
+            const std::int32_t rank = (states - 1 - s) * nodes + j;
+            tables.levels.push_back((j + nodes * s) / 12288.0);
+            tables.ranks.push_back(rank);
+            if (s > 0) { // crowded near 1, as edges of probabilities are
+                tables.bin_edges.push_back(1.0F -
+                                           static_cast<float>(states - s) * static_cast<float>(states - s) / (1 << 21));
+            }
+            const std::int32_t stops = j == nodes - 1 ? rank : rank / 2;
+            tables.interval_upper.push_back(stops);
+            tables.interval_next.push_back(kStop);
+            if (stops < rank) {
+                tables.interval_upper.push_back(rank);
+                tables.interval_next.push_back(j + 1);
+            }
+            tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
+        }
+        tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
+    }
+    std::sort(tables.levels.begin(), tables.levels.end());
+    return tables;
+}
+
+void a_large_policy_is_small() {
+    const std::size_t before = live_bytes;
+    const Policy policy(large_tables());
+    CHECK(policy.states(0) == 1024);
+    CHECK(live_bytes - before < std::size_t{1000} * 1000);
 }
 
 } // namespace
 
 int main() {
+    a_large_policy_is_small();
     constexpr std::array<std::int64_t, 3> parents = {-1, -1, 0};
     for (const bool observed : {false, true}) {
         for (const bool recall : {false, true}) {

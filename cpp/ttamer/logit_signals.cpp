@@ -8,7 +8,7 @@
 
 namespace ttamer {
 
-void LogitSignals::check(const Logits &logits, const Rows &rows) {
+void LogitSignals::check(const Logits &logits, const Rows &rows) const {
     if (kind_ == SignalKind::stated) {
         throw std::invalid_argument("decide_logits: the policy's signal is not one that logits give; call decide with "
                                     "your own signals, or fit on traces made by Traces.from_probs");
@@ -16,15 +16,14 @@ void LogitSignals::check(const Logits &logits, const Rows &rows) {
     if (logits.classes < 2) {
         throw std::invalid_argument("logits: expected (B, C) with C >= 2, got C = " + std::to_string(logits.classes));
     }
-    if (logits.rows > capacity_) {
+    if (logits.rows > signals_.size()) {
         throw std::invalid_argument("logits: " + std::to_string(logits.rows) + " rows exceed the batch's capacity of " +
-                                    std::to_string(capacity_));
+                                    std::to_string(signals_.size()));
     }
     if (rows.given && rows.size() != logits.rows) {
         throw std::invalid_argument("rows: expected one for each of the " + std::to_string(logits.rows) +
                                     " rows of logits, got " + std::to_string(rows.size()));
     }
-    signals_.resize(capacity_);
 }
 
 std::span<const float> LogitSignals::finish(const Logits &logits, const Rows &rows) const {

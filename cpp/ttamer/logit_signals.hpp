@@ -14,19 +14,18 @@ namespace ttamer {
 // nothing but the logits and the scratch.
 class LogitSignals {
   public:
-    LogitSignals(SignalKind kind, std::size_t capacity, NanSignal nan) : kind_(kind), capacity_(capacity), nan_(nan) {}
+    LogitSignals(SignalKind kind, std::size_t capacity, NanSignal nan) : kind_(kind), nan_(nan), signals_(capacity) {}
 
-    // Throws invalid_argument unless signals can be made of these logits. The first call allocates, no other does.
-    void check(const Logits &logits, const Rows &rows);
+    // Throws invalid_argument unless signals can be made of these logits.
+    void check(const Logits &logits, const Rows &rows) const;
     void compute(const Logits &logits) { signals_from_logits(kind_, logits, signals_.data()); }
     // The signals, valid until the next call. Where NaN is an error, throws if a row has no softmax and names it.
     std::span<const float> finish(const Logits &logits, const Rows &rows) const;
 
   private:
     SignalKind kind_;
-    std::size_t capacity_;
     NanSignal nan_;
-    std::vector<float> signals_;
+    std::vector<float> signals_; // one a row of the batch
 };
 
 } // namespace ttamer

@@ -236,7 +236,8 @@ class Policy:
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
         last_node, answer_node, cost = self._core.replay(traces.signals, traces.costs)
-        loss = traces.losses[np.arange(len(traces)), answer_node].astype(np.float64)
+        places = np.arange(0, traces.losses.size, self.topology.nodes) + answer_node  # two indices cost twice as much
+        loss = traces.losses.ravel().take(places).astype(np.float64)
         return Replay(last_node, answer_node, cost, loss)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -24,19 +24,22 @@ class Plan:
     ----------
     states : tuple of int
         States a node, K.
+    tradeoffs : tuple of float
+        From policies that mostly stop at once to such that visit most nodes.
     requests : int
     repeats : int
     """
 
     states: tuple[int, ...]
+    tradeoffs: tuple[float, ...]
     requests: int
     repeats: int
 
 
 PLANS = {
-    "full": Plan((16, 64, 1024), 100_000, 15),
-    "short": Plan((16, 1024), 100_000, 5),
-    "tiny": Plan((8,), 500, 2),
+    "full": Plan((16, 64, 1024), (0.6, 0.85, 0.95), 100_000, 15),
+    "short": Plan((16, 1024), (0.6, 0.95), 100_000, 5),
+    "tiny": Plan((8,), (0.9,), 500, 2),
 }
 
 
@@ -81,9 +84,9 @@ class NumpyReplay:
         return last, answer, cost
 
 
-def measure(model: ttamer.CascadeModel, traces: ttamer.Traces, recall: str, repeats: int) -> Row:
+def measure(model: ttamer.CascadeModel, traces: ttamer.Traces, tradeoff: float, recall: str, repeats: int) -> Row:
     """One row of the table, once both replays agree on every request."""
-    policy = ttamer.solve(model, 0.95, recall)
+    policy = ttamer.solve(model, tradeoff, recall)
     plain = NumpyReplay(policy)
     result, expected = policy.replay(traces), plain.run(traces)
     found: Result = (result.last_node, result.answer_node, result.cost)
@@ -97,11 +100,14 @@ def measure(model: ttamer.CascadeModel, traces: ttamer.Traces, recall: str, repe
         },
         repeats,
     )
+    visited = float(np.mean(result.last_node + 1.0))
     return {
         "K": max(map(len, model.losses)),
+        "tradeoff": tradeoff,
         "recall": recall,
-        "nodes/request": float(np.mean(result.last_node + 1.0)),
+        "nodes/request": visited,
         "core ns/request": 1e9 * seconds["core"] / len(traces),
+        "core ns/node": 1e9 * seconds["core"] / len(traces) / visited,
         "replay ns/request": 1e9 * seconds["replay"] / len(traces),
         "numpy ns/request": 1e9 * seconds["numpy"] / len(traces),
         "numpy/core": seconds["numpy"] / seconds["core"],
@@ -116,13 +122,17 @@ def run(size: str) -> Report:
     rows = []
     for states in plan.states:
         model, traces = make(states, plan.requests, rng)
-        rows += [{**measure(model, traces, recall, plan.repeats), "K": states} for recall in ("observed", "none")]
+        rows += [
+            {**measure(model, traces, tradeoff, recall, plan.repeats), "K": states}
+            for recall in ("observed", "none")
+            for tradeoff in plan.tradeoffs
+        ]
     shown = {
         "K": "K",
+        "tradeoff": "tradeoff",
         "recall": "recall",
         "nodes/request": "nodes/request",
         "replay ns/request": "ns/request",
-        "numpy ns/request": "numpy ns/request",
         "numpy/replay": "numpy/replay",
     }
     title = f"Replay of {plan.requests:,} requests, line of {NODES} nodes, one thread; medians"
