@@ -1,0 +1,145 @@
+"""Requests in flight: what a `Decider` starts, and what it returns for a call."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ttamer.policy import Policy
+
+LOGIT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+ROW_DTYPES = (torch.int32, torch.int64)
+
+
+class Decision(NamedTuple):
+    """What to do next with the B rows of a call. Valid until the flight's next call, which may write over it."""
+
+    next_node: Tensor
+    """(B,) int32 : the node that each row consults next, or STOP (-1)."""
+    kept: Tensor
+    """int64 : positions in the call (not rows) that go on, in order. Only the first `count` are valid."""
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
+    """(1,) int32 : how many go on: the one number that a host reads. Negative where a call on an accelerator was
+    refused; see `Flight.survivors`."""
+
+
+class Flight(abc.ABC):
+    """Requests in flight on one device, one row each; made by `Decider.start`.
+
+    A flight belongs to one loop, and on an accelerator to one stream at a time.
+    """
+
+    def __init__(self, policy: Policy, capacity: int, device: torch.device) -> None:
+        self.policy = policy
+        self.capacity = capacity
+        self.device = device
+
+    @property
+    @abc.abstractmethod
+    def answer_node(self) -> Tensor:
+        """(capacity,) int32 : the node that answers each row, -1 before anything is consulted. A copy."""
+
+    @property
+    @abc.abstractmethod
+    def answer_loss(self) -> Tensor:
+        """(capacity,) float64 : the answer's expected loss, inf before anything is consulted. A copy."""
+
+    @abc.abstractmethod
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Hand rows over to new requests.
+
+        Parameters
+        ----------
+        rows : (B,) int32 or int64, optional
+            On the flight's device, without repeats; by default all.
+        """
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise ValueError if a call was refused since the last check, naming the rows.
+
+        On the CPU calls raise by themselves and there is nothing to find. On an accelerator this waits for the device.
+        """
+
+    def survivors(self, decision: Decision) -> Tensor:
+        """Read how many rows go on, and return their positions: the one wait for the device a call needs.
+
+        Parameters
+        ----------
+        decision : Decision
+            Of the flight's last call.
+
+        Returns
+        -------
+        (count,) int64
+
+        Raises
+        ------
+        ValueError
+            If the call was refused: what `check` says.
+        """
+        count = int(decision.count)
+        if count < 0:
+            self.check()
+        return decision.kept[:count]
+
+    @abc.abstractmethod
+    def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
+        """Consult a node, with logits or with signals."""
+
+
+def describe(value: object) -> str:
+    """Shape, dtype and device of a tensor, the type's name of anything else."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+
+
+def check_tensor(name: str, value: object, expected: str, dtypes: tuple[torch.dtype, ...], dim: int) -> None:
+    """Raise unless a value is a tensor of one of the dtypes (TypeError) and so many dimensions (ValueError)."""
+    if not isinstance(value, Tensor) or value.dtype not in dtypes:
+        raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
+    if value.dim() != dim:
+        raise ValueError(f"{name}: expected {expected}, got {describe(value)}")
+
+
+def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Tensor:
+    """Check what a call hands over; return the one of logits and signals that is given."""
+    if (logits is None) == (signals is None):
+        raise TypeError("logits, signals: expected one of the two, got " + ("neither" if logits is None else "both"))
+    if logits is not None:
+        check_tensor("logits", logits, "(B, C) float32, float16 or bfloat16", LOGIT_DTYPES, 2)
+        given, name = logits, "logits"
+    else:
+        check_tensor("signals", signals, "(B,) float32", (torch.float32,), 1)
+        assert signals is not None
+        given, name = signals, "signals"
+    check_device(flight, name, given)
+    if given.shape[0] > flight.capacity:
+        raise ValueError(
+            f"{name}: {given.shape[0]} rows exceed the flight's capacity of {flight.capacity}; "
+            f"start one with a larger capacity"
+        )
+    if rows is not None:
+        check_rows(flight, rows)
+        if rows.shape[0] != given.shape[0]:
+            raise ValueError(f"rows: expected one for each of the {given.shape[0]} rows of {name}, got {rows.shape[0]}")
+    return given
+
+
+def check_rows(flight: Flight, rows: Tensor) -> None:
+    """Check dtype, dimensions and device of rows."""
+    check_tensor("rows", rows, "(B,) int32 or int64", ROW_DTYPES, 1)
+    check_device(flight, "rows", rows)
+
+
+def check_device(flight: Flight, name: str, value: Tensor) -> None:
+    """Raise ValueError unless a tensor lies on the flight's device."""
+    if value.device != flight.device:
+        raise ValueError(
+            f"{name}: expected a tensor on {flight.device}, where the flight is, got {describe(value)}; "
+            f"move it there, or the decider to {value.device} before it starts a flight"
+        )
