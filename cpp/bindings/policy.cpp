@@ -8,7 +8,9 @@
 #include "ttamer/solve.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace ttamer::bindings {
 
@@ -41,6 +43,29 @@ py::dict arrays_of(const Policy &policy) {
     arrays["interval_next"] = to_array(t.interval_next);
     arrays["index_offsets"] = to_array(t.index_offsets);
     arrays["index_ranks"] = to_array(t.index_ranks);
+    return arrays;
+}
+
+// What the policy works out of its tables when it is made, for other programs that decide.
+py::dict derived_of(const Policy &policy) {
+    const auto nodes = policy.nodes();
+    std::vector<std::int32_t> stop_upper;
+    std::vector<std::int32_t> only_next;
+    std::vector<std::int32_t> only_previous;
+    std::vector<std::int32_t> worst_state;
+    for (std::int32_t node = 0; node < nodes; ++node) {
+        for (std::int32_t state = 0; state < policy.states(node); ++state) {
+            stop_upper.push_back(policy.entries(node)[state].stop_upper);
+        }
+        only_next.push_back(policy.only_next(node));
+        only_previous.push_back(policy.only_previous(node));
+        worst_state.push_back(policy.quantiser(node).state(policy.worst_key(node)));
+    }
+    py::dict arrays;
+    arrays["stop_upper"] = to_array(stop_upper);
+    arrays["only_next"] = to_array(only_next);
+    arrays["only_previous"] = to_array(only_previous);
+    arrays["worst_state"] = to_array(worst_state);
     return arrays;
 }
 
@@ -77,6 +102,10 @@ void bind_policy(py::module_ &m) {
         .def(py::init(&policy_from_tables), py::arg("topology"), py::arg("recall"), py::arg("observed"),
              py::arg("tradeoff"), py::arg("value"), py::arg("cost_scale"), py::arg("first_node"), py::arg("arrays"))
         .def("arrays", &arrays_of, "dict of all tables, copied.")
+        .def("derived", &derived_of,
+             "dict of what follows from the tables: stop_upper, one a state (stop while the best rank is at most this; "
+             "-1: never), and one a node only_next (-1: every state stops) and only_previous (-1: the root), both -2 "
+             "where there are several, and worst_state, which NaN counts as.")
         .def_property_readonly("topology", [](const Policy &p) { return p.tables().topology; })
         .def_property_readonly("recall", [](const Policy &p) { return p.tables().recall; })
         .def_property_readonly("observed", [](const Policy &p) { return p.tables().observed; })

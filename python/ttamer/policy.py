@@ -205,12 +205,7 @@ class Policy:
         -------
         Batch
         """
-        if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
-            raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
-        if not 0 <= capacity <= MOST_ROWS:
-            raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
-        if nan not in ("error", "worst"):
-            raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
+        check_batch(capacity, nan)
         return _core.start(self._core, capacity, nan, self._signal)
 
     def replay(self, traces: Traces) -> Replay:
@@ -361,6 +356,16 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     states = 0 if aggregate is None else min(whole("aggregate", aggregate, least=1), most)
     core = _core.solve(model._core, float(tradeoff), keep, states)
     return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal)
+
+
+def check_batch(capacity: object, nan: object) -> None:
+    """Raise unless a batch can have this capacity (TypeError, ValueError) and NaN can mean this (ValueError)."""
+    if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
+        raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
+    if not 0 <= capacity <= MOST_ROWS:
+        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
+    if nan not in ("error", "worst"):
+        raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
 
 
 def _part(values: npt.NDArray[Any], offsets: npt.NDArray[Any], node: int) -> npt.NDArray[Any]:
