@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 # The same examples on every run and machine, and no verdict that depends on how fast one is.
 settings.register_profile("ttamer", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ttamer")
+
+# Without a GPU kernels are interpreted. Triton reads this when it is imported, which PyTorch may do in any test.
+if torch is not None and not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where kernels run: in Triton's interpreter, and on a GPU where there is one."""
+    pytest.importorskip("torch", reason="needs the torch extra")
+    pytest.importorskip("triton", reason="needs Triton")
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if request.param == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("kernels are compiled here; TRITON_INTERPRET=1 runs them on the CPU")
+    return request.param

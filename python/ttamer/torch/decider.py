@@ -121,7 +121,7 @@ class Decider(nn.Module):
         Raises
         ------
         TypeError
-            Wrong dtype, or not exactly one of `logits` and `signals`.
+            Wrong dtype, a node that is no int, or not exactly one of `logits` and `signals`.
         ValueError
             Wrong shape, another device than the flight's, more rows than its capacity, or another policy's flight. On
             the CPU also a row of logits with NaN, +inf or nothing but -inf under nan="error", a repeated row, a row
@@ -137,7 +137,9 @@ class Decider(nn.Module):
         """
         if flight.policy is not self.policy:
             raise ValueError("flight: expected one that this decider started with the policy it has now")
-        return flight._decide(node, logits, rows, signals)
+        if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
+            raise TypeError(f"node: expected an int, got {type(node).__name__}")
+        return flight._decide(int(node), logits, rows, signals)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What `state_dict` holds: the policy, as the bytes of its file, and the signal."""

@@ -84,6 +84,7 @@ class Flight(abc.ABC):
         count = int(decision.count)
         if count < 0:
             self.check()
+            raise ValueError("decision: of a call that was refused, as a check has said before")
         return decision.kept[:count]
 
     @abc.abstractmethod
@@ -112,6 +113,8 @@ def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signa
         raise TypeError("logits, signals: expected one of the two, got " + ("neither" if logits is None else "both"))
     if logits is not None:
         check_tensor("logits", logits, "(B, C) float32, float16 or bfloat16", LOGIT_DTYPES, 2)
+        if logits.shape[1] < 2:
+            raise ValueError(f"logits: expected (B, C) with C >= 2, got C = {logits.shape[1]}")
         given, name = logits, "logits"
     else:
         check_tensor("signals", signals, "(B,) float32", (torch.float32,), 1)

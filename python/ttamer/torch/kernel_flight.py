@@ -79,14 +79,15 @@ class KernelFlight(Flight):
 
     def check(self) -> None:
         """See `Flight.check`."""
-        faults = self._faults.cpu()
-        if not faults.any():
+        faults = self._faults.tolist()
+        if not any(faults):
             return
         self._faults.zero_()
         found: dict[tuple[int, int], list[int]] = {}
-        for row in faults.nonzero()[:, 0].tolist():
-            node, code = divmod(int(faults[row]), _CODES)
-            found.setdefault((code, node), []).append(row)
+        for row, fault in enumerate(faults):
+            if fault:
+                node, code = divmod(fault, _CODES)
+                found.setdefault((code, node), []).append(row)
         text = "; ".join(self._complaint(code, node, rows) for (code, node), rows in sorted(found.items()))
         raise (IndexError if all(code == _OUT_OF_RANGE for code, _ in found) else ValueError)(text)
 

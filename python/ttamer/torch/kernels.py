@@ -59,9 +59,6 @@ LAST: tl.constexpr = tl.constexpr(3)
 AHEAD: tl.constexpr = tl.constexpr(4)
 PLANNED_STATE: tl.constexpr = tl.constexpr(3)
 
-INTERPRETED = not isinstance(triton.jit(lambda: None), triton.runtime.JITFunction)
-"""Whether Triton was imported to interpret kernels, as it does on tensors of the CPU."""
-
 
 @triton.jit
 def _distance(largest, value):
@@ -89,9 +86,9 @@ def _take(value, most, rest, weighted, second, SIGNAL: tl.constexpr):
     # One more value joins its lane: the largest so far, the sum of e^-d over the others (d the distance to the
     # largest), of -d e^-d, and the second largest. One e^-d each, whichever of the two is the larger.
     larger = value > most
-    d = tl.where(larger, value - most, most - value)
-    d = tl.where(value == most, 0.0, d)
-    d = tl.where(d > 126.0, 126.0, d)
+    d = tl.where(value == most, 0.0, tl.abs(value - most))
+    if SIGNAL == ENTROPY:
+        d = tl.where(d > 126.0, 126.0, d)
     power = tl.exp(-d)
     if SIGNAL == ENTROPY:
         weighted = tl.where(larger, power * (weighted - d * (rest + 1)), weighted - d * power)
@@ -198,16 +195,11 @@ def _look_up(tables, record, state, best, ok, STEPS: tl.constexpr):
 @triton.jit
 def _next_open(tables, record, open_ranks, row, state, best, ok, node, nodes, BLOCK: tl.constexpr):
     # The open node of the smallest index, the lowest among equals, with `node` closed and its children open.
-    lowest = best * 0 + NONE
-    chosen = best * 0
-    for begin in range(0, nodes, BLOCK):
-        each = begin + tl.arange(0, BLOCK)
-        inside = ok[:, None] & ((each < nodes) & (each != node))[None, :]
-        index = tl.load(open_ranks + (row.to(tl.int64) * nodes)[:, None] + each[None, :], mask=inside, other=NONE)
-        here = tl.min(index, axis=1)
-        first = tl.min(tl.where(index == here[:, None], each[None, :], NONE), axis=1)
-        chosen = tl.where(here < lowest, first, chosen)
-        lowest = tl.minimum(here, lowest)
+    each = tl.arange(0, BLOCK)
+    inside = ok[:, None] & ((each < nodes) & (each != node))[None, :]
+    indices = tl.load(open_ranks + (row.to(tl.int64) * nodes)[:, None] + each[None, :], mask=inside, other=NONE)
+    lowest = tl.min(indices, axis=1)
+    chosen = tl.min(tl.where(indices == lowest[:, None], each[None, :], NONE), axis=1)
     child = tables + tl.load(record + CHILDREN_AT)
     for _ in range(0, tl.load(record + CHILDREN)):
         name = tl.load(child)
@@ -374,3 +366,7 @@ def reset(
     if FOREST:
         for node in range(0, nodes):
             tl.store(open_ranks + row.to(tl.int64) * nodes + node, k * 0 + tl.load(fresh + 5 + node), mask=live)
+
+
+INTERPRETED = not isinstance(consult, triton.runtime.JITFunction)
+"""Whether Triton was imported to interpret kernels, as it does on tensors of the CPU."""

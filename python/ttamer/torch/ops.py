@@ -51,7 +51,7 @@ def _launch_for(kind: int, classes: int, stride: int, few: bool, edges: int, for
     one_tile = lanes <= _MOST_LANES
     if not one_tile:
         lanes = _WIDE_LANES if few else _LOOPED_LANES
-    node_block = min(_power(forest_nodes), _TILE)
+    node_block = _power(forest_nodes)  # a topology has at most 1024
     rows = max(1, min(64, _TILE // lanes, _MOST_LANES // node_block))
     # All edges of a node are compared with a signal at once, unless that takes more registers than there are.
     at_once = rows * _power(edges) <= _MOST_LANES
