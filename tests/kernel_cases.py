@@ -75,7 +75,7 @@ class Walk:
         if self.rng.random() < 0.3:
             node = int(self.rng.choice(self._open(some)))
         rows = [row for row in active.tolist() if node in self._open(row)]
-        most = int(self.rng.integers(1, len(rows) + 1))
+        most = int(self.rng.integers((len(rows) + 1) // 2, len(rows) + 1))
         return node, self.rng.permutation(rows)[:most].astype(np.int64)
 
     def took(self, node: int, rows: npt.NDArray[np.int64], ahead: npt.NDArray[np.int32]) -> None:

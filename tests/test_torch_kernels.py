@@ -51,7 +51,7 @@ def assert_same_call(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_policy_any_signals_any_order(shape: str, device: str, data: st.DataObject) -> None:
     policy = data.draw(hard_policies(shape))

@@ -53,10 +53,12 @@ class CoreFlight(Flight):
         else:
             assert signals is not None
             ahead = self._batch.decide(node, _view(signals)[:live], places)
-        kept = np.flatnonzero(ahead >= 0)
+        (kept,) = (ahead >= 0).nonzero()
         if live < size:
             ahead = np.concatenate([ahead, np.full(size - live, -1, np.int32)])
-        return Decision(torch.from_numpy(ahead), torch.from_numpy(kept), torch.tensor((len(kept),), dtype=torch.int32))
+        # From NumPy: making a tensor of a number takes longer than deciding.
+        count = np.array((len(kept),), np.int32)
+        return Decision(torch.from_numpy(ahead), torch.from_numpy(kept), torch.from_numpy(count))
 
 
 def _view(tensor: Tensor) -> npt.NDArray[Any]:

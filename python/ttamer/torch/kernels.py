@@ -240,7 +240,7 @@ def consult(
         closed = tl.load(open_ranks + row.to(tl.int64) * nodes + node, mask=valid, other=0) == NONE
     else:
         last = tl.load(state + LAST * capacity + row, mask=valid, other=0)
-        previous = tl.load(record + ONLY_PREVIOUS)
+        previous = last * 0 + tl.load(record + ONLY_PREVIOUS)
         follows = tables + tl.load(record + FOLLOWS_AT) + last + 1
         closed = tl.load(follows, mask=valid & (previous == SEVERAL), other=0) == 0
         closed = tl.where(previous == SEVERAL, closed, last != previous)
@@ -300,10 +300,10 @@ def commit(
     for begin in range(0, size, BLOCK):
         k = begin + lane
         ahead = tl.load(next_node + k, mask=k < size, other=-1)
-        earlier += ((ahead >= 0) & (begin < mine)).to(tl.int32)
+        earlier += ((ahead >= 0) & (k < mine)).to(tl.int32)
         refused = tl.minimum(refused, tl.where(ahead < -1, k, NONE))
     first_refused = tl.min(refused, axis=0)
-    fine = first_refused == NONE
+    fine = lane * 0 + first_refused == NONE
     offset = tl.sum(earlier, axis=0)
 
     k = mine + lane
@@ -313,7 +313,7 @@ def commit(
     place = offset + tl.cumsum(goes_on, axis=0) - 1
     tl.store(kept + place, k.to(tl.int64), mask=(goes_on > 0) & fine)
     total = offset + tl.sum(goes_on, axis=0)
-    tl.store(count, tl.where(fine, total, -1 - first_refused), mask=mine + BLOCK >= size)
+    tl.store(count, tl.where(first_refused == NONE, total, -1 - first_refused), mask=mine + BLOCK >= size)
 
     if HAS_ROWS:
         wide = tl.load(rows + k, mask=live, other=-1)
