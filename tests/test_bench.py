@@ -326,3 +326,12 @@ def probabilities(traces):
     found = np.empty(traces.evidence.log_probs.shape)
     np.put_along_axis(found, traces.evidence.classes.astype(np.intp), traces.evidence.log_probs, axis=2)
     return found
+
+
+def test_deciding_from_logits_quickly():
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    torch_decide = load("torch_decide")
+    row = torch_decide.cpu_row(64, 10, 1)
+    assert (row["device"], row["C"], row["B"]) == ("cpu", 10, 64)
+    assert 0.3 < row["go on"] < 0.7
+    assert torch_decide.eager(torch.tensor([[0.0, 0.0], [9.0, 0.0]]), torch.tensor([7, 8]), 0.9).tolist() == [7]

@@ -65,6 +65,15 @@ def test_under_compile(device: str) -> None:
         assert torch.equal(found[3], expected[3])
 
 
+def test_under_compile_on_the_core() -> None:
+    """The core is no operator: the graph breaks around it, and what comes out is the same."""
+    decider = Decider(policy_for("max_prob"))
+    one, other = decider.start(6), decider.start(6)
+    logits = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    found = torch.compile(lambda logits: decider(one, 0, 2 * logits), backend="eager")(logits)
+    assert_same(found, decider(other, 0, 2 * logits), one, other)
+
+
 @pytest.mark.cuda
 @needs_cuda
 def test_in_a_cuda_graph() -> None:

@@ -40,6 +40,10 @@ class CoreFlight(Flight):
     def check(self) -> None:
         """Nothing to find: calls raise by themselves."""
 
+    def survivors(self, decision: Decision) -> Tensor:
+        """See `Flight.survivors`; here nothing is waited for."""
+        return decision.kept
+
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
         size = check_call(self, logits, rows, signals).shape[0]
         places = None if rows is None else _view(rows)
@@ -63,7 +67,9 @@ class CoreFlight(Flight):
 
 def _view(tensor: Tensor) -> npt.NDArray[Any]:
     """A tensor's memory as the core takes it; only one that is not contiguous is copied."""
-    tensor = tensor.detach().contiguous()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     return tensor.numpy()
