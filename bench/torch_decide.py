@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import median_times, parser, report
 
 import ttamer
+from ttamer.bench.harness import median_times, parser, publish
 from ttamer.signals import signals_from_probs
 from ttamer.torch import Decider
 
@@ -154,21 +155,21 @@ def cuda_row(size: int, classes: int, dtype: torch.dtype, repeats: int) -> dict[
 
 
 def main() -> None:
-    options = parser(__doc__ or "").parse_args()
+    options = parser(__doc__ or "", Path(__file__).parent / "results").parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     repeats = 3 if options.quick else 15
     sizes = SIZES[:4] if options.quick else SIZES
     table = [cpu_row(size, classes, repeats) for classes in CLASSES for size in sizes]
     title = f"Deciding from logits: PyTorch {torch.__version__}, one CPU thread; medians"
-    report("torch_decide", title, table, options.output)
+    publish("torch_decide", title, table, options)
     if not torch.cuda.is_available():
         print("\nno CUDA device: the same command measures it where there is one")
         return
     dtypes = (torch.float32, torch.bfloat16)
     table = [cuda_row(size, classes, dtype, repeats) for dtype in dtypes for classes in CLASSES for size in sizes]
     title = f"Deciding from logits: PyTorch {torch.__version__}, {torch.cuda.get_device_name()}; medians"
-    report("torch_decide_cuda", title, table, options.output)
+    publish("torch_decide_cuda", title, table, options)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ py::dict derived_of(const Policy &policy) {
         }
         only_next.push_back(policy.only_next(node));
         only_previous.push_back(policy.only_previous(node));
-        worst_state.push_back(policy.quantiser(node).state(policy.worst_key(node)));
+        worst_state.push_back(policy.at(node).lookup.state(policy.worst_key(node)));
     }
     py::dict arrays;
     arrays["stop_upper"] = to_array(stop_upper);

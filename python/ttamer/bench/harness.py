@@ -191,6 +191,14 @@ def write(name: str, content: dict[str, Any], output: Path) -> None:
     print(f"\nwritten: {path}")
 
 
+def publish(name: str, title: str, rows: Sequence[Row], options: argparse.Namespace) -> None:
+    """Print one table under its machine and title, and write it as NAME.json unless the run was a quick one."""
+    print(f"{machine_line()}\n\n{title}\n")
+    print_rows(rows)
+    if is_kept(options):
+        write(name, {"title": title, "machine": machine(), "rows": list(rows)}, options.output)
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"
