@@ -1,0 +1,72 @@
+"""What can be attached to a model, and how it serves: options checked, costs laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttamer._core import Topology
+from ttamer.policy import Policy
+
+COMPACTIONS = {"always": 1.0, "never": 0.0}
+
+
+def check_policy(policy: Policy, exits: int, signal: str) -> None:
+    """Raise unless a model with so many exits and this signal can serve the policy."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
+    if policy.signal not in ("", signal):
+        raise ValueError(
+            f"policy: expected one made from {signal} like this model's signal, got {policy.signal}; "
+            f"solve on traces.with_signal({signal!r}), or build EarlyExit(..., signal={policy.signal!r})"
+        )
+    check_shape("policy", policy.topology, exits)
+
+
+def check_shape(name: str, topology: Topology, exits: int) -> None:
+    """Raise unless a topology can be walked by running stages in order."""
+    if topology.nodes != exits:
+        raise ValueError(f"{name}: expected {exits} nodes, one an exit, got {topology!r}")
+    if topology.kind == "forest":
+        raise ValueError(
+            f"{name}: expected a line, a skip or a dag, got {topology!r}; "
+            "a network cannot go back to a branch that it left"
+        )
+    backward = topology.edges[:, 0] >= topology.edges[:, 1]
+    if backward.any():
+        i, j = topology.edges[backward][0].tolist()
+        raise ValueError(f"{name}: expected edges that lead to later exits, got ({i}, {j}); stages run in order")
+
+
+def share_of(compact: str | float) -> float:
+    """The share of live rows at which rows are compacted."""
+    if isinstance(compact, str) and compact in COMPACTIONS:
+        return COMPACTIONS[compact]
+    if isinstance(compact, bool) or not isinstance(compact, (int, float)):
+        raise ValueError(f"compact: expected 'always', 'never' or a number between 0 and 1, got {compact!r}")
+    if not 0 <= compact <= 1:
+        raise ValueError(f"compact: expected a share between 0 and 1, got {compact}")
+    return float(compact)
+
+
+def sizes_of(bucket: Sequence[int] | None) -> tuple[int, ...]:
+    """The numbers of rows that stages may get, rising; empty: any."""
+    if bucket is None:
+        return ()
+    sizes = sorted({int(size) for size in bucket})
+    if not sizes or sizes[0] < 1:
+        raise ValueError(f"bucket: expected numbers of rows, each at least 1, got {list(bucket)}")
+    return tuple(sizes)
+
+
+def cost_table(policy: Policy) -> Tensor:
+    """Costs as `Network` holds them."""
+    topology = policy.topology
+    if topology.kind == "line":
+        return torch.from_numpy(np.cumsum(policy.costs))
+    table = np.full((topology.nodes + 1, topology.nodes), np.nan)
+    table[topology.edges[:, 0], topology.edges[:, 1]] = policy.costs  # the root, -1, is the last row
+    return torch.from_numpy(table)

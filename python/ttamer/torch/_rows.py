@@ -1,0 +1,115 @@
+"""Rows of nested tensors: what travels from stage to stage may be a tensor, a tuple, a list or a mapping of them.
+
+Whatever is no tensor, or a tensor without dimensions, belongs to no row and travels as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same structure with every tensor that has rows replaced by what `change` makes of it."""
+    if isinstance(value, Tensor):
+        return change(value) if value.ndim else value
+    if isinstance(value, tuple):
+        parts = [map_tensors(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [map_tensors(part, change) for part in value]
+    if isinstance(value, Mapping):
+        return {key: map_tensors(part, change) for key, part in value.items()}
+    return value
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Every tensor that has rows."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors_of(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors_of(part)
+
+
+def select(value: Any, index: Tensor) -> Any:
+    """Rows of every tensor; `index` holds their positions."""
+    if isinstance(value, Tensor) and value.ndim:  # the usual case, without a closure
+        return value.index_select(0, index)
+    return map_tensors(value, lambda tensor: tensor.index_select(0, index))
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Every tensor, moved."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return map_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def count_rows(x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]:
+    """Number of rows of the input and the device it is on.
+
+    Raises
+    ------
+    TypeError
+        If there is no tensor with rows in `x`.
+    ValueError
+        If first dimensions or devices disagree.
+    """
+    first = next(tensors_of(x), None)
+    if first is None:
+        raise TypeError(f"x: expected a tensor with rows, or a tuple, list or mapping of such, got {type(x).__name__}")
+    rows, device = first.shape[0], first.device
+    for name, value in (("x", x), *keywords.items()):
+        for tensor in tensors_of(value):
+            if tensor.shape[0] != rows:
+                raise ValueError(
+                    f"{name}: expected {rows} rows like the first tensor of x, got {tuple(tensor.shape)}; "
+                    "what belongs to no row can be a buffer of the stage that needs it"
+                )
+            if tensor.device != device:
+                raise ValueError(f"{name}: expected a tensor on {device} like x, got one on {tensor.device}")
+    return rows, device
+
+
+def check_hidden(hidden: Any, rows: int, stage: int) -> None:
+    """Raise unless what a stage gave has the rows that it got."""
+    if isinstance(hidden, Tensor) and hidden.ndim and hidden.shape[0] == rows:
+        return
+    found = False
+    for tensor in tensors_of(hidden):
+        found = True
+        if tensor.shape[0] != rows:
+            raise ValueError(
+                f"stage {stage}: expected {rows} rows, one a request, as the first dimension of what it gives, "
+                f"got {tuple(tensor.shape)}"
+            )
+    if not found:
+        raise TypeError(f"stage {stage}: expected it to give tensors with rows, got {type(hidden).__name__}")
+
+
+def check_logits(logits: Any, rows: int, node: int, like: Tensor | None) -> None:
+    """Raise unless an exit gave (rows, C) floats of the classes and the dtype of those before it."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"exit {node}: expected a ({rows}, C) tensor of logits, got {type(logits).__name__}")
+    if logits.ndim != 2 or logits.shape[0] != rows:
+        raise ValueError(f"exit {node}: expected ({rows}, C) logits, got {tuple(logits.shape)}")
+    if like is None:
+        return
+    if logits.shape[1] != like.shape[1]:
+        raise ValueError(
+            f"exit {node}: expected {like.shape[1]} classes like the exits before it, got {logits.shape[1]}; "
+            "all exits answer the same question"
+        )
+    if logits.dtype != like.dtype:
+        raise ValueError(
+            f"exit {node}: expected {like.dtype} logits like the exits before it, got {logits.dtype}; "
+            "end every exit with the same dtype"
+        )

@@ -1,0 +1,155 @@
+"""One batch through the stages: rows leave where the policy says so, the others go on.
+
+On a line every row that goes on goes to the next exit: one number a ramp, how many these are, is all that the host
+reads. On a walk with jumps (skip, dag) rows pass exits, and the host reads how many rows wait for each. Nothing else
+synchronises with the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ttamer.torch import _rows
+from ttamer.torch._held import Answers, Held
+from ttamer.torch.decider import Decider
+from ttamer.torch.flight import Flight
+from ttamer.torch.output import ExitOutput
+
+STOP = -1
+
+Part = Callable[[int, Any, dict[str, Any]], Any]
+"""Runs the stage, or the exit, of a number on a hidden state, with those of the keywords that it takes."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What serving calls, and what consulting costs.
+
+    Attributes
+    ----------
+    nodes : int
+    stage, exit : Part
+    recall : bool
+        Whether an answer may be an earlier exit's than the last one consulted.
+    costs : float64 Tensor
+        On a line (n,): of reaching each node. On a walk (n + 1, n): of each edge, the root's in the last row.
+    """
+
+    nodes: int
+    stage: Part
+    exit: Part
+    recall: bool
+    costs: Tensor
+
+
+def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:
+    """Serve rows along a line of exits."""
+    answers = Answers(held.count)
+    like: Tensor | None = None
+    for node in range(network.nodes):
+        _advance(network, held, node)
+        logits = network.exit(node, held.hidden, held.keywords)
+        _rows.check_logits(logits, held.size, node, like)
+        like, logits = logits, held.of_live(logits)
+        decision = decider(flight, node, logits, held.rows)
+        kept = flight.survivors(decision)  # the one read of this ramp
+        stopped = len(kept) < held.count
+        if network.recall:
+            answers.consulted(node, logits, held.rows, flight.answer_node)
+        elif stopped or len(kept) == 0:
+            # Logits of rows that all go on are nobody's answer.
+            answers.consulted(node, logits, held.rows, None)
+        if len(kept) == 0:
+            break
+        if stopped:
+            held.keep(kept)
+    reached = network.costs.index_select(0, answers.last_node)
+    return ExitOutput(answers.logits, flight.answer_node, answers.last_node, reached)
+
+
+def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, first: int) -> ExitOutput:
+    """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
+    answers, spent = Answers(held.count), _Spent(network.costs, held.count)
+    like: Tensor | None = None
+    nodes = torch.arange(network.nodes, dtype=torch.int32, device=network.costs.device)
+    # Which exit each live row waits for, and how many wait for each.
+    waiting = torch.full((held.count,), first, dtype=torch.int32, device=nodes.device)
+    waiting_for = [held.count if node == first else 0 for node in range(network.nodes)]
+    for node in range(network.nodes):
+        _advance(network, held, node)
+        count = waiting_for[node]
+        if count == 0 and node != first:
+            continue
+        at = None if count == held.count else _positions(waiting == node, count)
+        logits, rows = _consult(network, held, node, at, like)
+        like = logits
+        decision = decider(flight, node, logits, rows)
+        answers.consulted(node, logits, rows, flight.answer_node if network.recall else None)
+        spent.consulted(node, rows)
+        ahead = decision.next_node
+        waiting = ahead.clone() if at is None else waiting.index_copy(0, at, ahead)
+        per_node = (waiting == nodes[:, None]).sum(dim=1, dtype=torch.int32)
+        *waiting_for, went_on = torch.cat([per_node, decision.count]).tolist()  # the one read of this ramp
+        if went_on < 0:
+            flight.check()
+        left = sum(waiting_for)
+        if left == 0:
+            break
+        if left < held.count:
+            kept = _positions(waiting != STOP, left)
+            waiting = waiting.index_select(0, kept)
+            held.keep(kept)
+    return ExitOutput(answers.logits, flight.answer_node, answers.last_node, spent.cost)
+
+
+class _Spent:
+    """Costs of the edges that every row used so far."""
+
+    def __init__(self, costs: Tensor, rows: int) -> None:
+        self._costs = costs
+        self._came = torch.full((rows,), costs.shape[1], dtype=torch.int64, device=costs.device)
+        self.cost = torch.zeros(rows, dtype=torch.float64, device=costs.device)
+
+    def consulted(self, node: int, rows: Tensor | None) -> None:
+        """Rows (None: all) have consulted a node, coming from where they were."""
+        if rows is None:
+            self.cost += self._costs[:, node].index_select(0, self._came)
+            self._came.fill_(node)
+            return
+        came = self._came.index_select(0, rows)
+        # Not index_add_, which on CUDA is an atomic and warns where results must be deterministic.
+        cost = self.cost.index_select(0, rows) + self._costs[:, node].index_select(0, came)
+        self.cost.index_copy_(0, rows, cost)
+        self._came.index_fill_(0, rows, node)
+
+
+def _advance(network: Network, held: Held, node: int) -> None:
+    held.hidden = network.stage(node, held.hidden, held.keywords)
+    _rows.check_hidden(held.hidden, held.size, node)
+
+
+def _consult(
+    network: Network, held: Held, node: int, at: Tensor | None, like: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits of an exit for the live rows at some positions (None: all), and which rows of the input these are."""
+    if at is None:
+        logits = network.exit(node, held.hidden, held.keywords)
+        _rows.check_logits(logits, held.size, node, like)
+        return held.of_live(logits), held.rows
+    hidden, keywords, rows = held.at(at)
+    logits = network.exit(node, hidden, keywords)
+    _rows.check_logits(logits, len(at), node, like)
+    return logits, rows
+
+
+def _positions(mask: Tensor, count: int) -> Tensor:
+    """Where a mask is True, in order, the number of such places being known."""
+    if mask.device.type == "cpu":
+        return mask.nonzero().flatten()
+    # nonzero would wait for the device to learn how many there are.
+    return torch.argsort(mask, descending=True, stable=True)[:count]

@@ -1,0 +1,376 @@
+"""A network with exits: trained with all of them, served so that every request leaves at its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ttamer._core import Topology
+from ttamer.policy import Policy
+from ttamer.signals import check_signal
+from ttamer.torch import _rows
+from ttamer.torch._attach import check_policy, cost_table, share_of, sizes_of
+from ttamer.torch._held import Compaction, Held
+from ttamer.torch._parts import run, takes
+from ttamer.torch._serve import Network, serve_line, serve_walk
+from ttamer.torch.decider import Decider
+from ttamer.torch.output import ExitOutput
+
+if TYPE_CHECKING:
+    from ttamer.traces import Traces
+
+
+class EarlyExit(nn.Module):
+    """Stages in a row, an exit after each: node i of a policy is exit i.
+
+    Stage i maps what stage i - 1 gave (the first one: the input) to what stage i + 1 gets: a tensor, or a tuple, list
+    or dict of tensors, the first dimension of each being the requests. Exit i maps what stage i gave to logits (B, C).
+    Keyword tensors of a call, such as attention masks, go to every stage and exit whose `forward` names them.
+
+    Parameters
+    ----------
+    stages, exits : sequence of nn.Module
+        As many of one as of the other. They may share modules.
+    signal : {"max_prob", "margin", "entropy"}
+        How confident an exit is, computed from its logits.
+
+    Raises
+    ------
+    TypeError
+        If a stage or exit is not a module.
+    ValueError
+        If there are none, or not as many exits as stages, or the signal is unknown.
+
+    Notes
+    -----
+    In training mode a call returns the logits of all exits (`joint_loss` trains them together). In evaluation mode it
+    returns an `ExitOutput`: of the last exit, having run every stage, until a policy is attached.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], exits: Sequence[nn.Module], signal: str = "max_prob") -> None:
+        super().__init__()
+        for name, modules in (("stages", stages), ("exits", exits)):
+            for k, module in enumerate(modules):
+                if not isinstance(module, nn.Module):
+                    raise TypeError(f"{name}: expected nn.Modules, got {type(module).__name__} at {k}")
+        if not 1 <= len(stages) == len(exits):
+            raise ValueError(f"exits: expected one a stage and at least one, got {len(exits)} for {len(stages)} stages")
+        check_signal(signal)
+        self.stages = nn.ModuleList(stages)
+        self.exits = nn.ModuleList(exits)
+        self.signal = signal
+        self.decider: Decider | None = None
+        self._nan = "error"
+        self._compaction = Compaction()
+        self._costs: dict[torch.device, Tensor] = {}
+
+    @classmethod
+    def from_sequential(
+        cls, model: nn.Sequential, cuts: Sequence[int], exits: Sequence[nn.Module], signal: str = "max_prob"
+    ) -> EarlyExit:
+        """Cut a sequential model into stages.
+
+        Parameters
+        ----------
+        model : nn.Sequential
+            Its modules are used, not copied.
+        cuts : sequence of int
+            Rising; exit i comes after the first ``cuts[i]`` modules.
+        exits : sequence of nn.Module
+            One a cut. If modules are left after the last cut they are the model's own head and the exit there: then
+            give one exit fewer.
+        signal : str
+            As for the constructor.
+
+        Raises
+        ------
+        ValueError
+            If the cuts do not rise between 1 and the number of modules, or the number of exits does not fit.
+        """
+        if not isinstance(model, nn.Sequential):
+            raise TypeError(f"model: expected an nn.Sequential, got {type(model).__name__}")
+        ends = [int(cut) for cut in cuts]
+        bounds = [0, *ends]
+        if not ends or ends[-1] > len(model) or any(a >= b for a, b in pairwise(bounds)):
+            raise ValueError(f"cuts: expected rising numbers of modules from 1 to {len(model)}, got {ends}")
+        heads = list(exits)
+        if ends[-1] < len(model):
+            if len(heads) != len(ends) - 1:
+                raise ValueError(
+                    f"exits: expected {len(ends) - 1}, the last being the {len(model) - ends[-1]} modules after the "
+                    f"last cut, got {len(heads)}; to leave those out, pass model[:{ends[-1]}]"
+                )
+            heads.append(model[ends[-1] :])
+        return cls([model[a:b] for a, b in pairwise(bounds)], heads, signal)
+
+    @classmethod
+    def from_encoder(
+        cls,
+        model: nn.Module,
+        exits: Sequence[nn.Module],
+        cuts: Sequence[int] | None = None,
+        signal: str = "max_prob",
+    ) -> EarlyExit:
+        """Cut a Hugging Face encoder (BERT, MiniLM, DistilBERT, ViT) into stages.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+            The encoder, or a model with a head on top of one, which is left out. Its modules are used, not copied.
+        exits : sequence of nn.Module
+            Each maps hidden states (B, T, width) to logits; one whose `forward` names `attention_mask` gets it.
+            `PooledExit` is one.
+        cuts : sequence of int, optional
+            Rising; exit i comes after the embeddings and the first ``cuts[i]`` layers. Default: after each layer; with
+            one exit more than layers, also after the embeddings.
+        signal : str
+            As for the constructor.
+
+        Returns
+        -------
+        EarlyExit
+            Called with ``input_ids`` (text) or ``pixel_values`` (images) as its input, and for text with
+            `attention_mask` (B, T) and, as far as the encoder takes them, `token_type_ids` and `position_ids`.
+
+        Raises
+        ------
+        TypeError
+            If the model is not of a kind that is known.
+        ValueError
+            If the cuts do not fit the layers or the exits, or attention is computed in a way that takes other masks.
+        """
+        from ttamer.torch.encoders import stages_of
+
+        return cls(stages_of(model, len(exits), cuts), exits, signal)
+
+    @property
+    def policy(self) -> Policy | None:
+        """Policy or None : what is attached."""
+        return None if self.decider is None else self.decider.policy
+
+    def attach(
+        self,
+        policy: Policy,
+        *,
+        compact: str | float = "always",
+        bucket: Sequence[int] | None = None,
+        nan: str = "error",
+    ) -> EarlyExit:
+        """Serve with a policy: in evaluation mode, rows leave where it says so.
+
+        Parameters
+        ----------
+        policy : Policy
+            Over a line, a skip, or a dag whose edges lead forward; its node i is exit i.
+        compact : {"always", "never"} or float
+            When rows that stopped are dropped from what the next stage gets: whenever there are any, never, or once at
+            most this share, between 0 and 1, of the rows held is left. Until then they are computed in vain; dropping
+            them copies those that are left.
+        bucket : sequence of int, optional
+            The only numbers of rows that stages may get, for stages that are compiled or captured for fixed sizes; rows
+            are padded with copies of a live one. The largest is also the largest batch. Exits get these numbers too,
+            except for rows that jump over an exit beside others that do not.
+        nan : {"error", "worst"}
+            What NaN logits do: raise naming the rows, or count as the exit's worst state.
+
+        Returns
+        -------
+        EarlyExit
+            This model.
+
+        Raises
+        ------
+        ValueError
+            If the policy does not fit the exits or the signal, or an option is out of range. The model then keeps what
+            it had.
+        """
+        check_policy(policy, len(self.exits), self.signal)
+        decider = Decider(policy, self.signal)
+        compaction = Compaction(share_of(compact), sizes_of(bucket))
+        policy.start(0, nan)  # raises where `nan` is no such option
+        device = next(self.parameters(), torch.empty(0)).device
+        self.decider, self._nan, self._compaction = decider.to(device), nan, compaction
+        self._costs = {}
+        return self
+
+    def detach(self) -> EarlyExit:
+        """Serve without a policy again; returns this model."""
+        self.decider, self._costs = None, {}
+        return self
+
+    def forward(self, x: Any, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
+        """Logits of all exits in training mode, else the answers.
+
+        Parameters
+        ----------
+        x : Tensor, or tuple, list or mapping of tensors
+            B requests; what the first stage takes.
+        **keywords
+            Handed to the stages and exits that name them. The first dimension of tensors is B too.
+
+        Returns
+        -------
+        tuple of (B, C) Tensor
+            In training mode.
+        ExitOutput
+            In evaluation mode, in the order of the input. With a policy no gradients are recorded.
+
+        Raises
+        ------
+        TypeError
+            If a keyword is taken by no stage and no exit.
+        ValueError
+            If numbers of rows, classes or devices disagree, there are more rows than the largest bucket, or logits are
+            NaN.
+        """
+        if self.training:
+            return self.all_logits(x, **keywords)
+        rows, device = self._check(x, keywords)
+        if self.decider is None:
+            return self._whole(x, keywords, rows)
+        with torch.no_grad():
+            return self._serve(self.decider, x, keywords, rows, device)
+
+    def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
+        """Logits of every exit, whatever the mode and the policy.
+
+        Parameters
+        ----------
+        x, **keywords
+            As for a call.
+
+        Returns
+        -------
+        tuple of (B, C) Tensor
+            One an exit.
+        """
+        rows, _ = self._check(x, keywords)
+        logits: list[Tensor] = []
+        for node in range(len(self.stages)):
+            x = self._stage(node, x, keywords)
+            _rows.check_hidden(x, rows, node)
+            found = self._exit(node, x, keywords)
+            _rows.check_logits(found, rows, node, logits[0] if logits else None)
+            logits.append(found)
+        return tuple(logits)
+
+    def record(
+        self,
+        loader: Iterable[Any],
+        device: torch.device | str | None = None,
+        *,
+        topology: Topology | None = None,
+        batch_size: int | None = None,
+        repeats: int = 30,
+        costs: npt.ArrayLike | None = None,
+        unit: str = "ms",
+        top: int = 8,
+        resume: str | PathLike[str] | None = None,
+        save_every: int = 100,
+        progress: bool = True,
+    ) -> Traces:
+        """Run labelled requests through every exit and measure what stages and exits cost.
+
+        Parameters
+        ----------
+        loader : iterable
+            Yields ``(inputs, labels)`` or ``(inputs, keywords, labels)``, keywords being a dict: what a call takes, and
+            labels (B,), integers. With `resume` it has to yield the same batches every time.
+        device : torch.device or str, optional
+            Where to run; the model is moved there and stays. Default: where it is.
+        topology : Topology, optional
+            A line (the default), a skip, or a dag whose edges lead forward. What an edge jumps over costs its stages,
+            not its exits.
+        batch_size : int, optional
+            At how many rows costs are measured. Default: that of the first batch.
+        repeats : int
+            How many runs a cost is the median of, after some that warm up.
+        costs : (E,) numbers, optional
+            Costs of the edges, if they are known, in `unit`; nothing is measured.
+        unit : str
+            Unit of `costs`. Measured costs are milliseconds a request.
+        top : int
+            How many of the largest log-probabilities to keep, as for `Traces.from_probs`.
+        resume : path, optional
+            File where what was recorded so far is kept, as ordinary traces: every `save_every` batches, when the run is
+            interrupted or fails, and at the end. If it exists the run goes on from it.
+        save_every : int
+        progress : bool
+            Show a progress bar on standard error, if rich is installed.
+
+        Returns
+        -------
+        Traces
+            Signals as serving on the CPU computes them, 0/1 losses, predictions, evidence, labels, costs.
+
+        Raises
+        ------
+        ValueError
+            If the loader is empty or its batches are not what is described above, logits are NaN, or the file of
+            `resume` was recorded with other settings, another loader or another model.
+        """
+        from ttamer.torch.recording import Settings, record
+
+        settings = Settings(topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
+        return record(self, loader, device, settings)
+
+    def extra_repr(self) -> str:
+        """What `repr` says beside the modules."""
+        return f"signal={self.signal!r}, policy={self.policy!r}"
+
+    def _check(self, x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]:
+        """Check the input before anything runs; the number of its rows and its device."""
+        rows, device = _rows.count_rows(x, keywords)
+        own = next(self.parameters(), None)
+        if own is not None and own.device != device:
+            raise ValueError(
+                f"x: expected tensors on {own.device}, where the model is, got one on {device}; "
+                f"move the input or the model"
+            )
+        for name in keywords:
+            if not any(takes(part, name) for part in (*self.stages, *self.exits)):
+                raise TypeError(f"{name}: no stage and no exit takes a keyword of this name")
+        return rows, device
+
+    def _whole(self, x: Any, keywords: dict[str, Any], rows: int) -> ExitOutput:
+        """Every stage, and the last exit."""
+        last = len(self.stages) - 1
+        for node in range(last + 1):
+            x = self._stage(node, x, keywords)
+            _rows.check_hidden(x, rows, node)
+        logits = self._exit(last, x, keywords)
+        _rows.check_logits(logits, rows, last, None)
+        final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
+        cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
+        return ExitOutput(logits, final, final.clone(), cost)
+
+    def _serve(self, decider: Decider, x: Any, keywords: dict[str, Any], rows: int, device: torch.device) -> ExitOutput:
+        policy = decider.policy
+        sizes = self._compaction.sizes
+        if sizes and rows > sizes[-1]:
+            raise ValueError(
+                f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
+                "split the batch, or attach the policy with a larger bucket"
+            )
+        line = policy.topology.kind == "line"
+        if device not in self._costs:
+            # No buffer: `half` and `to(dtype)` would round it.
+            self._costs[device] = cost_table(policy).to(device)
+        network = Network(len(self.stages), self._stage, self._exit, policy.recall == "observed", self._costs[device])
+        flight = decider.start(rows, self._nan)
+        held = Held(x, keywords, rows, self._compaction)
+        if line:
+            return serve_line(network, decider, flight, held)
+        return serve_walk(network, decider, flight, held, policy.first_node)
+
+    def _stage(self, node: int, hidden: Any, keywords: dict[str, Any]) -> Any:
+        return run(self.stages[node], hidden, keywords)
+
+    def _exit(self, node: int, hidden: Any, keywords: dict[str, Any]) -> Any:
+        return run(self.exits[node], hidden, keywords)

@@ -1,0 +1,28 @@
+"""What a model gives back in serving."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ExitOutput(NamedTuple):
+    """Answers of a batch, in the order of the input; all fields are on the device of the model.
+
+    Attributes
+    ----------
+    logits : (B, C) Tensor
+        Logits of the exit that answers, row by row.
+    answer_node : (B,) int32 Tensor
+        Which exit that is. With recall it may be an earlier one than `last_node`.
+    last_node : (B,) int32 Tensor
+        The exit that the row consulted last: how far it went.
+    cost : (B,) float64 Tensor
+        Sum of the costs of the edges that the row used, in the unit of the policy; NaN without a policy.
+    """
+
+    logits: Tensor
+    answer_node: Tensor
+    last_node: Tensor
+    cost: Tensor

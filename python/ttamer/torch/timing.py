@@ -1,0 +1,108 @@
+"""What stages and exits cost, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ttamer._core import Topology
+
+if TYPE_CHECKING:
+    from ttamer.torch.early_exit import EarlyExit
+
+WARM_UP = 3
+"""Runs whose times are thrown away: first calls allocate, choose kernels and fill caches."""
+
+Floats = npt.NDArray[np.float64]
+Sample = tuple[Any, dict[str, Any]]
+"""Input and keywords of a call."""
+
+
+@dataclass(frozen=True)
+class PartCosts:
+    """Milliseconds a request.
+
+    Attributes
+    ----------
+    stages, exits : (n,) float64
+    """
+
+    stages: Floats
+    exits: Floats
+
+    def edge_costs(self, topology: Topology) -> Floats:
+        """(E,) float64 : cost of each edge; what it jumps over costs its stages, not its exits."""
+        reached = np.concatenate([np.cumsum(self.stages), [0.0]])  # the root, -1, is the last
+        sources, targets = topology.edges[:, 0], topology.edges[:, 1]
+        steps = targets == np.where(sources < 0, 0, sources + 1)
+        # A step is a stage, exactly, not a difference of sums.
+        through = np.where(steps, self.stages[targets], reached[targets] - reached[sources])
+        return through + self.exits[targets]
+
+
+class _Clock:
+    """Laps in milliseconds: CUDA events on a GPU, so that nothing waits in between, else the host's clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[Any] = []
+
+    def mark(self) -> None:
+        """One lap ends, the next begins."""
+        if self._device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(self._device))
+            self._marks.append(event)
+        else:
+            self._marks.append(time.perf_counter_ns())
+
+    def laps(self) -> Floats:
+        """Times between the marks."""
+        pairs = list(zip(self._marks[:-1], self._marks[1:], strict=True))
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return np.array([a.elapsed_time(b) for a, b in pairs])
+        return np.array([(b - a) / 1e6 for a, b in pairs])
+
+
+def measure(model: EarlyExit, samples: Sequence[Sample], rows: int, repeats: int, device: torch.device) -> PartCosts:
+    """Time every stage and exit.
+
+    Parameters
+    ----------
+    model : EarlyExit
+        In evaluation mode.
+    samples : sequence of (input, keywords)
+        Batches of `rows` requests each, on the device; runs take turns with them.
+    rows : int
+    repeats : int
+        Runs whose median is taken.
+    device : torch.device
+
+    Returns
+    -------
+    PartCosts
+        Medians over the runs, divided by `rows`.
+    """
+    laps = []
+    for run in range(WARM_UP + repeats):
+        x, keywords = samples[run % len(samples)]
+        clock = _Clock(device)
+        clock.mark()
+        for node in range(len(model.stages)):
+            x = model._stage(node, x, keywords)
+            clock.mark()
+            model._exit(node, x, keywords)
+            clock.mark()
+        if run >= WARM_UP:
+            laps.append(clock.laps())
+        elif device.type == "cuda":
+            torch.cuda.synchronize(device)
+    medians = np.median(laps, axis=0) / rows
+    return PartCosts(medians[0::2], medians[1::2])
