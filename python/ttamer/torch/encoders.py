@@ -186,7 +186,7 @@ def _ends(layers: int, exits: int, cuts: Sequence[int] | None) -> list[int]:
     ends = [int(cut) for cut in cuts]
     if len(ends) != exits:
         raise ValueError(f"cuts: expected {exits}, one an exit, got {len(ends)}")
-    if ends[0] < 0 or ends[-1] > layers or any(a >= b for a, b in pairwise(ends)):
+    if not ends or ends[0] < 0 or ends[-1] > layers or any(a >= b for a, b in pairwise(ends)):
         raise ValueError(f"cuts: expected rising numbers of layers from 0 to {layers}, got {ends}")
     return ends
 
