@@ -29,7 +29,7 @@ from torch_models import (  # noqa: E402
     some_policy,
 )
 
-from ttamer.torch import EarlyExit, ExitOutput  # noqa: E402
+from ttamer.torch import Decider, Decision, EarlyExit, ExitOutput  # noqa: E402
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -76,6 +76,28 @@ def test_any_rows_any_options(data: st.DataObject) -> None:
         return
     expected = replayed(policy, traces[rows])
     assert_served(model, x, expected, [one.detach() for one in model.all_logits(x)])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_flight_may_write_over_its_last_decision(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As flights on an accelerator do: they return views of buffers that they own."""
+    decide = Decider.forward
+    buffers = Decision(*(torch.empty(200, dtype=kind) for kind in (torch.int32, torch.int64, torch.int32)))
+
+    def overwriting(*arguments: Any) -> Decision:
+        found = decide(*arguments)
+        for buffer, values in zip(buffers, found, strict=True):
+            buffer.fill_(-7)
+            buffer[: len(values)] = values
+        return Decision(*(buffer[: len(values)] for buffer, values in zip(buffers, found, strict=True)))
+
+    model, x = network(), inputs()
+    traces = recorded(model, x, SHAPES[shape])
+    monkeypatch.setattr(Decider, "forward", overwriting)
+    for options in OPTIONS:
+        policy = some_policy(traces, "observed", 2)
+        logits = [one.detach() for one in model.all_logits(x)]
+        assert_served(model.attach(policy, **options), x, replayed(policy, traces), logits)
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

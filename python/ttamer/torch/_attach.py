@@ -1,12 +1,8 @@
-"""What can be attached to a model, and how it serves: options checked, costs laid out."""
+"""What can be attached to a model, checked before anything changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from ttamer._core import Topology
 from ttamer.policy import Policy
@@ -60,13 +56,3 @@ def sizes_of(bucket: Sequence[int] | None) -> tuple[int, ...]:
     if not sizes or sizes[0] < 1:
         raise ValueError(f"bucket: expected numbers of rows, each at least 1, got {list(bucket)}")
     return tuple(sizes)
-
-
-def cost_table(policy: Policy) -> Tensor:
-    """Costs as `Network` holds them."""
-    topology = policy.topology
-    if topology.kind == "line":
-        return torch.from_numpy(np.cumsum(policy.costs))
-    table = np.full((topology.nodes + 1, topology.nodes), np.nan)
-    table[topology.edges[:, 0], topology.edges[:, 1]] = policy.costs  # the root, -1, is the last row
-    return torch.from_numpy(table)

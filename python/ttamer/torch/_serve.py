@@ -8,14 +8,16 @@ synchronises with the device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ttamer.policy import Policy
 from ttamer.torch import _rows
-from ttamer.torch._held import Answers, Held
+from ttamer.torch._held import Answers, Compaction, Held
 from ttamer.torch.decider import Decider
 from ttamer.torch.flight import Flight
 from ttamer.torch.output import ExitOutput
@@ -47,6 +49,37 @@ class Network:
     costs: Tensor
 
 
+@dataclass
+class Serving:
+    """A policy at work: what is attached to a model."""
+
+    decider: Decider
+    compaction: Compaction
+    nan: str
+    _costs: dict[torch.device, Tensor] = field(default_factory=dict)
+
+    def serve(
+        self, stage: Part, exit: Part, x: Any, keywords: dict[str, Any], rows: int, device: torch.device
+    ) -> ExitOutput:
+        """Serve a batch of so many rows on a device."""
+        sizes, policy = self.compaction.sizes, self.decider.policy
+        if sizes and rows > sizes[-1]:
+            raise ValueError(
+                f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
+                "split the batch, or attach the policy with a larger bucket"
+            )
+        if device not in self._costs:
+            # No buffer of a module, which `half` and `to(dtype)` would round.
+            self._costs[device] = _cost_table(policy).to(device)
+        network = Network(policy.topology.nodes, stage, exit, policy.recall == "observed", self._costs[device])
+        # Started anew, not kept: calls on several threads or streams may overlap.
+        flight = self.decider.start(rows, self.nan)
+        held = Held(x, keywords, rows, self.compaction)
+        if policy.topology.kind == "line":
+            return serve_line(network, self.decider, flight, held)
+        return serve_walk(network, self.decider, flight, held, policy.first_node)
+
+
 def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:
     """Serve rows along a line of exits."""
     answers = Answers(held.count)
@@ -67,7 +100,7 @@ def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -
         if len(kept) == 0:
             break
         if stopped:
-            held.keep(kept)
+            held.keep(kept.clone())  # the flight's next call may write over it
     reached = network.costs.index_select(0, answers.last_node)
     return ExitOutput(answers.logits, flight.answer_node, answers.last_node, reached)
 
@@ -153,3 +186,13 @@ def _positions(mask: Tensor, count: int) -> Tensor:
         return mask.nonzero().flatten()
     # nonzero would wait for the device to learn how many there are.
     return torch.argsort(mask, descending=True, stable=True)[:count]
+
+
+def _cost_table(policy: Policy) -> Tensor:
+    """Costs as `Network` holds them."""
+    topology = policy.topology
+    if topology.kind == "line":
+        return torch.from_numpy(np.cumsum(policy.costs))
+    table = np.full((topology.nodes + 1, topology.nodes), np.nan)
+    table[topology.edges[:, 0], topology.edges[:, 1]] = policy.costs  # the root, -1, is the last row
+    return torch.from_numpy(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.signals import check_signal
 from ttamer.torch import _rows
-from ttamer.torch._attach import check_policy, cost_table, share_of, sizes_of
-from ttamer.torch._held import Compaction, Held
+from ttamer.torch._attach import check_policy, share_of, sizes_of
+from ttamer.torch._held import Compaction
 from ttamer.torch._parts import run, takes
-from ttamer.torch._serve import Network, serve_line, serve_walk
+from ttamer.torch._serve import Serving
 from ttamer.torch.decider import Decider
 from ttamer.torch.output import ExitOutput
 
@@ -65,10 +65,7 @@ class EarlyExit(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.exits = nn.ModuleList(exits)
         self.signal = signal
-        self.decider: Decider | None = None
-        self._nan = "error"
-        self._compaction = Compaction()
-        self._costs: dict[torch.device, Tensor] = {}
+        self._serving: Serving | None = None
 
     @classmethod
     def from_sequential(
@@ -152,7 +149,7 @@ class EarlyExit(nn.Module):
     @property
     def policy(self) -> Policy | None:
         """Policy or None : what is attached."""
-        return None if self.decider is None else self.decider.policy
+        return None if self._serving is None else self._serving.decider.policy
 
     def attach(
         self,
@@ -191,17 +188,15 @@ class EarlyExit(nn.Module):
             it had.
         """
         check_policy(policy, len(self.exits), self.signal)
-        decider = Decider(policy, self.signal)
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         policy.start(0, nan)  # raises where `nan` is no such option
         device = next(self.parameters(), torch.empty(0)).device
-        self.decider, self._nan, self._compaction = decider.to(device), nan, compaction
-        self._costs = {}
+        self._serving = Serving(Decider(policy, self.signal).to(device), compaction, nan)
         return self
 
     def detach(self) -> EarlyExit:
         """Serve without a policy again; returns this model."""
-        self.decider, self._costs = None, {}
+        self._serving = None
         return self
 
     def forward(self, x: Any, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
@@ -232,10 +227,10 @@ class EarlyExit(nn.Module):
         if self.training:
             return self.all_logits(x, **keywords)
         rows, device = self._check(x, keywords)
-        if self.decider is None:
+        if self._serving is None:
             return self._whole(x, keywords, rows)
         with torch.no_grad():
-            return self._serve(self.decider, x, keywords, rows, device)
+            return self._serving.serve(self._stage, self._exit, x, keywords, rows, device)
 
     def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
         """Logits of every exit, whatever the mode and the policy.
@@ -320,6 +315,13 @@ class EarlyExit(nn.Module):
         settings = Settings(topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
         return record(self, loader, device, settings)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EarlyExit:
+        # The policy's tables move along, but are no part of the module's state: a policy has a file of its own.
+        if self._serving is not None:
+            self._serving.decider._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def extra_repr(self) -> str:
         """What `repr` says beside the modules."""
         return f"signal={self.signal!r}, policy={self.policy!r}"
@@ -349,25 +351,6 @@ class EarlyExit(nn.Module):
         final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
         cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
         return ExitOutput(logits, final, final.clone(), cost)
-
-    def _serve(self, decider: Decider, x: Any, keywords: dict[str, Any], rows: int, device: torch.device) -> ExitOutput:
-        policy = decider.policy
-        sizes = self._compaction.sizes
-        if sizes and rows > sizes[-1]:
-            raise ValueError(
-                f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
-                "split the batch, or attach the policy with a larger bucket"
-            )
-        line = policy.topology.kind == "line"
-        if device not in self._costs:
-            # No buffer: `half` and `to(dtype)` would round it.
-            self._costs[device] = cost_table(policy).to(device)
-        network = Network(len(self.stages), self._stage, self._exit, policy.recall == "observed", self._costs[device])
-        flight = decider.start(rows, self._nan)
-        held = Held(x, keywords, rows, self._compaction)
-        if line:
-            return serve_line(network, decider, flight, held)
-        return serve_walk(network, decider, flight, held, policy.first_node)
 
     def _stage(self, node: int, hidden: Any, keywords: dict[str, Any]) -> Any:
         return run(self.stages[node], hidden, keywords)
