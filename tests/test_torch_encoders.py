@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="needs the encoders extra")
 
 from ttamer.torch import EarlyExit, PooledExit  # noqa: E402
+from ttamer.torch._parts import run  # noqa: E402
 
 ATTENTION = ["eager", "sdpa"]
 LAYERS, WIDTH, TOKENS, CLASSES = 3, 24, 9, 4
@@ -72,8 +73,8 @@ def tokens() -> tuple[Any, Any, Any]:
 def hidden_after(model: EarlyExit, x: Any, **keywords: Any) -> list[Any]:
     """What every stage gives."""
     found = []
-    for node in range(len(model.stages)):
-        x = model._stage(node, x, keywords)
+    for stage, _ in model._parts():
+        x = run(stage, x, keywords)
         found.append(x)
     return found
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttamer.torch import _rows
+from ttamer.torch._parts import run
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,32 @@ class Held:
         if target > count:
             self._take(torch.arange(count, device=next(_rows.tensors_of(hidden)).device), target)
 
-    def of_live(self, logits: Tensor) -> Tensor:
-        """The live rows of what an exit gave for all rows held."""
+    def advance(self, stage: nn.Module, node: int) -> None:
+        """Run a stage on all rows held."""
+        self.hidden = run(stage, self.hidden, self.keywords)
+        _rows.check_hidden(self.hidden, self.size, node)
+
+    def consult(self, leave: nn.Module, node: int, like: Tensor | None, positions: Tensor | None = None) -> Tensor:
+        """Logits of an exit for the live rows, or those at some positions among them.
+
+        `like` are logits of an exit before it, if there is one, with as many classes.
+        """
+        if positions is not None:
+            index = _among(self.live, positions)
+            logits = run(leave, _rows.select(self.hidden, index), self._keywords_at(index))
+            return _rows.check_logits(logits, positions.shape[0], node, like)
+        logits = _rows.check_logits(run(leave, self.hidden, self.keywords), self.size, node, like)
         if self.live is not None:
             return logits.index_select(0, self.live)
         return logits if self.count == self.size else logits[: self.count]
 
-    def at(self, positions: Tensor) -> tuple[Any, dict[str, Any], Tensor]:
-        """Hidden, keywords and input rows of the live rows at these positions among the live."""
-        index = _among(self.live, positions)
-        return _rows.select(self.hidden, index), self._keywords_at(index), _among(self.rows, positions)
+    def rows_at(self, positions: Tensor) -> Tensor:
+        """Rows of the input of the live rows at some positions among the live."""
+        return _among(self.rows, positions)
 
     def keep(self, positions: Tensor) -> None:
         """Go on with the live rows at these positions among the live."""
-        self.count = len(positions)
+        self.count = positions.shape[0]
         self.rows = _among(self.rows, positions)
         self.live = _among(self.live, positions)
         target = self._compaction.fitting(self.count)
@@ -79,8 +92,8 @@ class Held:
 
     def _take(self, index: Tensor, target: int) -> None:
         """Compact to the rows at these positions; the first of them is repeated up to `target`."""
-        if target > len(index):
-            index = torch.cat([index, index[:1].expand(target - len(index))])
+        if target > index.shape[0]:
+            index = torch.cat([index, index[:1].expand(target - index.shape[0])])
         self.hidden = _rows.select(self.hidden, index)
         self.keywords = self._keywords_at(index)
         self.live, self.size = None, target

@@ -46,8 +46,10 @@ def select(value: Any, index: Tensor) -> Any:
     return map_tensors(value, lambda tensor: tensor.index_select(0, index))
 
 
-def to_device(value: Any, device: torch.device) -> Any:
-    """Every tensor, moved."""
+def to_device(value: Any, device: torch.device | None) -> Any:
+    """Every tensor, moved; None: as it is."""
+    if device is None:
+        return value
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     return map_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
@@ -95,14 +97,14 @@ def check_hidden(hidden: Any, rows: int, stage: int) -> None:
         raise TypeError(f"stage {stage}: expected it to give tensors with rows, got {type(hidden).__name__}")
 
 
-def check_logits(logits: Any, rows: int, node: int, like: Tensor | None) -> None:
-    """Raise unless an exit gave (rows, C) floats of the classes and the dtype of those before it."""
+def check_logits(logits: Any, rows: int, node: int, like: Tensor | None) -> Tensor:
+    """What an exit gave, if it is (rows, C), of the classes and the dtype of those before it; else raise."""
     if not isinstance(logits, Tensor):
         raise TypeError(f"exit {node}: expected a ({rows}, C) tensor of logits, got {type(logits).__name__}")
     if logits.ndim != 2 or logits.shape[0] != rows:
         raise ValueError(f"exit {node}: expected ({rows}, C) logits, got {tuple(logits.shape)}")
     if like is None:
-        return
+        return logits
     if logits.shape[1] != like.shape[1]:
         raise ValueError(
             f"exit {node}: expected {like.shape[1]} classes like the exits before it, got {logits.shape[1]}; "
@@ -113,3 +115,4 @@ def check_logits(logits: Any, rows: int, node: int, like: Tensor | None) -> None
             f"exit {node}: expected {like.dtype} logits like the exits before it, got {logits.dtype}; "
             "end every exit with the same dtype"
         )
+    return logits

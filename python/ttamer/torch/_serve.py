@@ -7,25 +7,20 @@ synchronises with the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttamer.policy import Policy
-from ttamer.torch import _rows
 from ttamer.torch._held import Answers, Compaction, Held
 from ttamer.torch.decider import Decider
 from ttamer.torch.flight import Flight
 from ttamer.torch.output import ExitOutput
 
 STOP = -1
-
-Part = Callable[[int, Any, dict[str, Any]], Any]
-"""Runs the stage, or the exit, of a number on a hidden state, with those of the keywords that it takes."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,15 @@ class Network:
 
     Attributes
     ----------
-    nodes : int
-    stage, exit : Part
+    parts : list of (nn.Module, nn.Module)
+        Stage and exit of each node.
     recall : bool
         Whether an answer may be an earlier exit's than the last one consulted.
     costs : float64 Tensor
         On a line (n,): of reaching each node. On a walk (n + 1, n): of each edge, the root's in the last row.
     """
 
-    nodes: int
-    stage: Part
-    exit: Part
+    parts: list[tuple[nn.Module, nn.Module]]
     recall: bool
     costs: Tensor
 
@@ -59,9 +52,14 @@ class Serving:
     _costs: dict[torch.device, Tensor] = field(default_factory=dict)
 
     def serve(
-        self, stage: Part, exit: Part, x: Any, keywords: dict[str, Any], rows: int, device: torch.device
+        self,
+        parts: list[tuple[nn.Module, nn.Module]],
+        x: Any,
+        keywords: dict[str, Any],
+        rows: int,
+        device: torch.device,
     ) -> ExitOutput:
-        """Serve a batch of so many rows on a device."""
+        """Serve a batch of so many rows on a device, through stages and exits."""
         sizes, policy = self.compaction.sizes, self.decider.policy
         if sizes and rows > sizes[-1]:
             raise ValueError(
@@ -71,7 +69,7 @@ class Serving:
         if device not in self._costs:
             # No buffer of a module, which `half` and `to(dtype)` would round.
             self._costs[device] = _cost_table(policy).to(device)
-        network = Network(policy.topology.nodes, stage, exit, policy.recall == "observed", self._costs[device])
+        network = Network(parts, policy.recall == "observed", self._costs[device])
         # Started anew, not kept: calls on several threads or streams may overlap.
         flight = self.decider.start(rows, self.nan)
         held = Held(x, keywords, rows, self.compaction)
@@ -84,22 +82,20 @@ def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -
     """Serve rows along a line of exits."""
     answers = Answers(held.count)
     like: Tensor | None = None
-    for node in range(network.nodes):
-        _advance(network, held, node)
-        logits = network.exit(node, held.hidden, held.keywords)
-        _rows.check_logits(logits, held.size, node, like)
-        like, logits = logits, held.of_live(logits)
+    for node, (stage, leave) in enumerate(network.parts):
+        held.advance(stage, node)
+        like = logits = held.consult(leave, node, like)
         decision = decider(flight, node, logits, held.rows)
         kept = flight.survivors(decision)  # the one read of this ramp
-        stopped = len(kept) < held.count
+        left = kept.shape[0]
         if network.recall:
             answers.consulted(node, logits, held.rows, flight.answer_node)
-        elif stopped or len(kept) == 0:
+        elif left < held.count or left == 0:
             # Logits of rows that all go on are nobody's answer.
             answers.consulted(node, logits, held.rows, None)
-        if len(kept) == 0:
+        if left == 0:
             break
-        if stopped:
+        if left < held.count:
             held.keep(kept.clone())  # the flight's next call may write over it
     reached = network.costs.index_select(0, answers.last_node)
     return ExitOutput(answers.logits, flight.answer_node, answers.last_node, reached)
@@ -109,18 +105,18 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
     """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
     answers, spent = Answers(held.count), _Spent(network.costs, held.count)
     like: Tensor | None = None
-    nodes = torch.arange(network.nodes, dtype=torch.int32, device=network.costs.device)
+    nodes = torch.arange(len(network.parts), dtype=torch.int32, device=network.costs.device)
     # Which exit each live row waits for, and how many wait for each.
     waiting = torch.full((held.count,), first, dtype=torch.int32, device=nodes.device)
-    waiting_for = [held.count if node == first else 0 for node in range(network.nodes)]
-    for node in range(network.nodes):
-        _advance(network, held, node)
+    waiting_for = [held.count if node == first else 0 for node in range(len(network.parts))]
+    for node, (stage, leave) in enumerate(network.parts):
+        held.advance(stage, node)
         count = waiting_for[node]
         if count == 0 and node != first:
             continue
         at = None if count == held.count else _positions(waiting == node, count)
-        logits, rows = _consult(network, held, node, at, like)
-        like = logits
+        rows = held.rows if at is None else held.rows_at(at)
+        like = logits = held.consult(leave, node, like, at)
         decision = decider(flight, node, logits, rows)
         answers.consulted(node, logits, rows, flight.answer_node if network.recall else None)
         spent.consulted(node, rows)
@@ -159,25 +155,6 @@ class _Spent:
         cost = self.cost.index_select(0, rows) + self._costs[:, node].index_select(0, came)
         self.cost.index_copy_(0, rows, cost)
         self._came.index_fill_(0, rows, node)
-
-
-def _advance(network: Network, held: Held, node: int) -> None:
-    held.hidden = network.stage(node, held.hidden, held.keywords)
-    _rows.check_hidden(held.hidden, held.size, node)
-
-
-def _consult(
-    network: Network, held: Held, node: int, at: Tensor | None, like: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Logits of an exit for the live rows at some positions (None: all), and which rows of the input these are."""
-    if at is None:
-        logits = network.exit(node, held.hidden, held.keywords)
-        _rows.check_logits(logits, held.size, node, like)
-        return held.of_live(logits), held.rows
-    hidden, keywords, rows = held.at(at)
-    logits = network.exit(node, hidden, keywords)
-    _rows.check_logits(logits, len(at), node, like)
-    return logits, rows
 
 
 def _positions(mask: Tensor, count: int) -> Tensor:

@@ -190,8 +190,8 @@ class EarlyExit(nn.Module):
         check_policy(policy, len(self.exits), self.signal)
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         policy.start(0, nan)  # raises where `nan` is no such option
-        device = next(self.parameters(), torch.empty(0)).device
-        self._serving = Serving(Decider(policy, self.signal).to(device), compaction, nan)
+        decider = Decider(policy, self.signal).to(self._device())
+        self._serving = Serving(decider, compaction, nan)
         return self
 
     def detach(self) -> EarlyExit:
@@ -230,7 +230,7 @@ class EarlyExit(nn.Module):
         if self._serving is None:
             return self._whole(x, keywords, rows)
         with torch.no_grad():
-            return self._serving.serve(self._stage, self._exit, x, keywords, rows, device)
+            return self._serving.serve(self._parts(), x, keywords, rows, device)
 
     def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
         """Logits of every exit, whatever the mode and the policy.
@@ -247,12 +247,11 @@ class EarlyExit(nn.Module):
         """
         rows, _ = self._check(x, keywords)
         logits: list[Tensor] = []
-        for node in range(len(self.stages)):
-            x = self._stage(node, x, keywords)
+        for node, (stage, leave) in enumerate(self._parts()):
+            x = run(stage, x, keywords)
             _rows.check_hidden(x, rows, node)
-            found = self._exit(node, x, keywords)
-            _rows.check_logits(found, rows, node, logits[0] if logits else None)
-            logits.append(found)
+            like = logits[0] if logits else None
+            logits.append(_rows.check_logits(run(leave, x, keywords), rows, node, like))
         return tuple(logits)
 
     def record(
@@ -329,31 +328,34 @@ class EarlyExit(nn.Module):
     def _check(self, x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]:
         """Check the input before anything runs; the number of its rows and its device."""
         rows, device = _rows.count_rows(x, keywords)
-        own = next(self.parameters(), None)
-        if own is not None and own.device != device:
+        own = self._device()
+        if own is not None and own != device:
             raise ValueError(
-                f"x: expected tensors on {own.device}, where the model is, got one on {device}; "
-                f"move the input or the model"
+                f"x: expected tensors on {own}, where the model is, got one on {device}; move the input or the model"
             )
         for name in keywords:
             if not any(takes(part, name) for part in (*self.stages, *self.exits)):
                 raise TypeError(f"{name}: no stage and no exit takes a keyword of this name")
         return rows, device
 
+    def _device(self) -> torch.device | None:
+        """Where the model is, if it has anything that is somewhere."""
+        if self._serving is not None:  # known without a walk over the modules
+            return self._serving.decider.tables.device
+        own = next(self.parameters(), None)
+        return None if own is None else own.device
+
     def _whole(self, x: Any, keywords: dict[str, Any], rows: int) -> ExitOutput:
         """Every stage, and the last exit."""
         last = len(self.stages) - 1
-        for node in range(last + 1):
-            x = self._stage(node, x, keywords)
+        for node, stage in enumerate(self.stages):
+            x = run(stage, x, keywords)
             _rows.check_hidden(x, rows, node)
-        logits = self._exit(last, x, keywords)
-        _rows.check_logits(logits, rows, last, None)
+        logits = _rows.check_logits(run(self.exits[last], x, keywords), rows, last, None)
         final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
         cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
         return ExitOutput(logits, final, final.clone(), cost)
 
-    def _stage(self, node: int, hidden: Any, keywords: dict[str, Any]) -> Any:
-        return run(self.stages[node], hidden, keywords)
-
-    def _exit(self, node: int, hidden: Any, keywords: dict[str, Any]) -> Any:
-        return run(self.exits[node], hidden, keywords)
+    def _parts(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Stage and exit of each node."""
+        return list(zip(self.stages, self.exits, strict=True))

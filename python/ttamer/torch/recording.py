@@ -24,6 +24,7 @@ from ttamer.model import CascadeModel
 from ttamer.policy import solve
 from ttamer.torch import _rows
 from ttamer.torch._attach import check_shape
+from ttamer.torch._parts import run
 from ttamer.torch.timing import Sample, measure
 from ttamer.traces import Evidence, Traces
 
@@ -95,7 +96,7 @@ class _Recorder:
         saved, seen = len(self._parts), 0
         try:
             for number, item in enumerate(loader):
-                batch = _unpack(item, number, next(self._model.parameters(), torch.empty(0)).device)
+                batch = _unpack(item, number, self._model._device())
                 rows, _ = self._model._check(batch[0], batch[1])
                 self._take(batch, rows, seen)
                 seen += rows
@@ -132,13 +133,11 @@ class _Recorder:
         """Logits of one exit after the other, so that those of all exits are never held at once."""
         like = None
         rows, _ = _rows.count_rows(x, keywords)
-        for node in range(len(self._model.stages)):
-            x = self._model._stage(node, x, keywords)
+        for node, (stage, leave) in enumerate(self._model._parts()):
+            x = run(stage, x, keywords)
             _rows.check_hidden(x, rows, node)
-            logits = self._model._exit(node, x, keywords)
-            _rows.check_logits(logits, rows, node, like)
-            like = logits
-            yield node, logits
+            like = _rows.check_logits(run(leave, x, keywords), rows, node, like)
+            yield node, like
 
     def _exit_seen(self, node: int, logits: Tensor, labels: Array, first_row: int) -> tuple[Array, Traces]:
         """Signals of one exit, and traces of it alone."""
@@ -278,7 +277,7 @@ def _concatenated(parts: Sequence[Traces]) -> Traces:
     )
 
 
-def _unpack(item: Any, number: int, device: torch.device) -> Labelled:
+def _unpack(item: Any, number: int, device: torch.device | None) -> Labelled:
     """A batch of the loader on the device, its labels as a NumPy array."""
     x: Any
     keywords: Any = {}

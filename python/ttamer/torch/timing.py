@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ttamer._core import Topology
+from ttamer.torch._parts import run
 
 if TYPE_CHECKING:
     from ttamer.torch.early_exit import EarlyExit
@@ -91,16 +92,16 @@ def measure(model: EarlyExit, samples: Sequence[Sample], rows: int, repeats: int
         Medians over the runs, divided by `rows`.
     """
     laps = []
-    for run in range(WARM_UP + repeats):
-        x, keywords = samples[run % len(samples)]
+    for number in range(WARM_UP + repeats):
+        x, keywords = samples[number % len(samples)]
         clock = _Clock(device)
         clock.mark()
-        for node in range(len(model.stages)):
-            x = model._stage(node, x, keywords)
+        for stage, leave in zip(model.stages, model.exits, strict=True):
+            x = run(stage, x, keywords)
             clock.mark()
-            model._exit(node, x, keywords)
+            run(leave, x, keywords)
             clock.mark()
-        if run >= WARM_UP:
+        if number >= WARM_UP:
             laps.append(clock.laps())
         elif device.type == "cuda":
             torch.cuda.synchronize(device)
