@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from helpers import random_traces
+
+import ttamer
 
 PROGRAMS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+WITH_TORCH = {"digits", "fashion", "text"}  # test_torch_examples.py runs these, on small files of the kinds they read
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("program", [path for path in PROGRAMS if path.stem not in WITH_TORCH], ids=lambda p: p.stem)
 def test_program_runs(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,3 +64,42 @@ class TestRecallIsNecessary:
         assert len(lines) > 10
         assert lines[-1] == "no picture: pip install matplotlib"
         assert list(tmp_path.iterdir()) == []
+
+
+class TestServingLoop:
+    @pytest.fixture
+    def program(self) -> dict[str, Any]:
+        return runpy.run_path(str(next(path for path in PROGRAMS if path.stem == "serving_loop")))
+
+    @pytest.mark.parametrize("capacity", [1, 7])
+    def test_every_request_gets_what_a_replay_gives_it(self, program: dict[str, Any], capacity: int) -> None:
+        """Whatever stands beside it in the batch, and whoever had its row before."""
+        traces = random_traces(ttamer.Topology.line(4), 300, seed=1)
+        policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.9, recall="observed")
+        expected = policy.replay(traces)
+        assert len(set(expected.last_node.tolist())) > 2
+        arrivals = np.cumsum(np.random.default_rng(0).exponential(0.1, 300))
+        batch = policy.start(capacity)
+        served = program["serve"](traces, arrivals, capacity, batch.decide, batch)
+        np.testing.assert_array_equal(served.last_node, expected.last_node)
+        np.testing.assert_array_equal(served.answer_node, expected.answer_node)
+        # Steps take as long as their costliest edge, so no request is faster than its own edges.
+        assert (served.latency >= expected.cost - 1e-9).all()
+        if capacity == 1:
+            np.testing.assert_allclose(served.latency, queue(arrivals, expected.cost))
+
+    def test_histogram(self, program: dict[str, Any]) -> None:
+        lines = program["histogram"](np.append(np.linspace(0, 1, 999), 50.0), "ms")
+        counts = [int(line.split("ms")[1].split()[0]) for line in lines]
+        assert sum(counts) == 1000
+        assert counts[-1] == 10
+        assert max(len(re.findall("#", line)) for line in lines) == program["WIDTH"]
+
+
+def queue(arrivals: npt.NDArray[np.float64], costs: npt.NDArray[np.float64]) -> list[float]:
+    """Latencies of a queue that is served one after the other."""
+    clock, found = 0.0, []
+    for arrival, cost in zip(arrivals, costs, strict=True):
+        clock = max(clock, arrival) + cost
+        found.append(clock - arrival)
+    return found
