@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ttamer.torch import _rows
 from ttamer.torch._parts import run
+from ttamer.torch.flight import Flight
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Held:
         `like` are logits of an exit before it, if there is one, with as many classes.
         """
         if positions is not None:
-            index = _among(self.live, positions)
+            index = positions if self.live is None else self.live.index_select(0, positions)
             logits = run(leave, _rows.select(self.hidden, index), self._keywords_at(index))
             return _rows.check_logits(logits, positions.shape[0], node, like)
         logits = _rows.check_logits(run(leave, self.hidden, self.keywords), self.size, node, like)
@@ -85,10 +86,11 @@ class Held:
         """Go on with the live rows at these positions among the live."""
         self.count = positions.shape[0]
         self.rows = _among(self.rows, positions)
-        self.live = _among(self.live, positions)
         target = self._compaction.fitting(self.count)
         if target < self.size and self.count <= self._compaction.share * self.size:
-            self._take(self.live, target)
+            self._take(positions if self.live is None else self.live.index_select(0, positions), target)
+        else:
+            self.live = _among(self.live, positions)
 
     def _take(self, index: Tensor, target: int) -> None:
         """Compact to the rows at these positions; the first of them is repeated up to `target`."""
@@ -105,20 +107,26 @@ class Held:
 class Answers:
     """Logits of the answering exits and how far each row went, written row by row.
 
+    Parameters
+    ----------
+    recall : bool
+        Whether an answer may be an earlier exit's than the last one consulted.
+
     Attributes
     ----------
     logits : (B, C) Tensor
+        Made when rows are first written, which all are then: nobody leaves unwritten.
     last_node : (B,) int32 Tensor
-        Both are made when the first rows are written.
+        Only with recall: without it, that is the answering node.
     """
 
     logits: Tensor
     last_node: Tensor
 
-    def __init__(self, rows: int) -> None:
-        self._rows, self._begun = rows, False
+    def __init__(self, recall: bool) -> None:
+        self._recall, self._begun = recall, False
 
-    def consulted(self, node: int, logits: Tensor, rows: Tensor | None, answers: Tensor | None) -> None:
+    def consulted(self, node: int, logits: Tensor, rows: Tensor | None, flight: Flight) -> None:
         """Rows have consulted a node.
 
         Parameters
@@ -127,34 +135,41 @@ class Answers:
         logits : (m, C) Tensor
         rows : (m,) int64 Tensor or None
             Rows of the input; None: all.
-        answers : (B,) int32 Tensor or None
-            The answering node of every row; None: that consulted last, whatever it is.
+        flight : Flight
+            Knows which node answers each row by now.
         """
         if not self._begun:
-            self._begin(node, logits, rows)
-        elif rows is None:
-            self.last_node.fill_(node)
-            chosen = logits if answers is None else _chosen(answers == node, logits, self.logits)
-            self.logits.copy_(chosen)
+            self._begin(node, logits)
+            return
+        if self._recall:
+            logits = self._recalled(node, logits, rows, flight.answer_node)
+        if rows is None:
+            self.logits.copy_(logits)
         else:
-            self.last_node.index_fill_(0, rows, node)
-            if answers is not None:
-                logits = _chosen(answers.index_select(0, rows) == node, logits, self.logits.index_select(0, rows))
             self.logits.index_copy_(0, rows, logits)
 
-    def _begin(self, node: int, logits: Tensor, rows: Tensor | None) -> None:
-        """The first answers: with them every row has been written, or will be before it stops."""
+    def nodes(self, flight: Flight) -> tuple[Tensor, Tensor]:
+        """(B,) int32 each: the node that answers, and the last one consulted."""
+        answer = flight.answer_node
+        return answer, self.last_node if self._recall else answer.clone()
+
+    def _begin(self, node: int, logits: Tensor) -> None:
         self._begun = True
-        self.last_node = torch.full((self._rows,), node, dtype=torch.int32, device=logits.device)
         # A copy: an exit may hand out a buffer that it writes again in the next call.
-        self.logits = logits.clone() if rows is None else logits.new_empty(self._rows, logits.shape[1])
-        if rows is not None:
-            self.logits.index_copy_(0, rows, logits)
+        self.logits = logits.clone()
+        if self._recall:
+            self.last_node = torch.full((logits.shape[0],), node, dtype=torch.int32, device=logits.device)
 
-
-def _chosen(stands: Tensor, logits: Tensor, before: Tensor) -> Tensor:
-    return torch.where(stands[:, None], logits, before)
+    def _recalled(self, node: int, logits: Tensor, rows: Tensor | None, answers: Tensor) -> Tensor:
+        """Logits of the rows' answers: these, or those they had before."""
+        if rows is None:
+            self.last_node.fill_(node)
+            return torch.where((answers == node)[:, None], logits, self.logits)
+        self.last_node.index_fill_(0, rows, node)
+        stands = answers.index_select(0, rows) == node
+        return torch.where(stands[:, None], logits, self.logits.index_select(0, rows))
 
 
 def _among(index: Tensor | None, positions: Tensor) -> Tensor:
-    return positions if index is None else index.index_select(0, positions)
+    # A copy, where positions would be kept: they may be a flight's, whose next call writes over them.
+    return positions.clone() if index is None else index.index_select(0, positions)

@@ -80,7 +80,7 @@ class Serving:
 
 def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:
     """Serve rows along a line of exits."""
-    answers = Answers(held.count)
+    answers = Answers(network.recall)
     like: Tensor | None = None
     for node, (stage, leave) in enumerate(network.parts):
         held.advance(stage, node)
@@ -88,22 +88,20 @@ def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -
         decision = decider(flight, node, logits, held.rows)
         kept = flight.survivors(decision)  # the one read of this ramp
         left = kept.shape[0]
-        if network.recall:
-            answers.consulted(node, logits, held.rows, flight.answer_node)
-        elif left < held.count or left == 0:
-            # Logits of rows that all go on are nobody's answer.
-            answers.consulted(node, logits, held.rows, None)
+        # Without recall, logits of rows that all go on are nobody's answer.
+        if network.recall or left < held.count or left == 0:
+            answers.consulted(node, logits, held.rows, flight)
         if left == 0:
             break
         if left < held.count:
-            held.keep(kept.clone())  # the flight's next call may write over it
-    reached = network.costs.index_select(0, answers.last_node)
-    return ExitOutput(answers.logits, flight.answer_node, answers.last_node, reached)
+            held.keep(kept)
+    answer, last = answers.nodes(flight)
+    return ExitOutput(answers.logits, answer, last, network.costs.index_select(0, last))
 
 
 def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, first: int) -> ExitOutput:
     """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
-    answers, spent = Answers(held.count), _Spent(network.costs, held.count)
+    answers, spent = Answers(network.recall), _Spent(network.costs, held.count)
     like: Tensor | None = None
     nodes = torch.arange(len(network.parts), dtype=torch.int32, device=network.costs.device)
     # Which exit each live row waits for, and how many wait for each.
@@ -118,7 +116,7 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
         rows = held.rows if at is None else held.rows_at(at)
         like = logits = held.consult(leave, node, like, at)
         decision = decider(flight, node, logits, rows)
-        answers.consulted(node, logits, rows, flight.answer_node if network.recall else None)
+        answers.consulted(node, logits, rows, flight)
         spent.consulted(node, rows)
         ahead = decision.next_node
         waiting = ahead.clone() if at is None else waiting.index_copy(0, at, ahead)
@@ -133,7 +131,7 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
             kept = _positions(waiting != STOP, left)
             waiting = waiting.index_select(0, kept)
             held.keep(kept)
-    return ExitOutput(answers.logits, flight.answer_node, answers.last_node, spent.cost)
+    return ExitOutput(answers.logits, *answers.nodes(flight), spent.cost)
 
 
 class _Spent:
