@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="needs the encoders extra")
 
+from torch_models import assert_served, recorded, replayed, some_policy  # noqa: E402
+
 from ttamer.torch import EarlyExit, PooledExit  # noqa: E402
 from ttamer.torch._parts import run  # noqa: E402
 
@@ -129,6 +131,24 @@ def test_the_encoder_is_trained_in_place() -> None:
     whole = text_model("bert")
     model = EarlyExit.from_encoder(whole, pooled(LAYERS))
     assert whole.encoder.layer[0].output.dense.weight is model.stages[0].layers[0].output.dense.weight
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize("options", [{}, {"compact": "never"}, {"bucket": [16, 40]}], ids=str)
+def test_masks_stay_with_their_rows(kind: str, options: dict[str, Any]) -> None:
+    exits = pooled(LAYERS + 1)
+    for one in exits:
+        torch.nn.init.normal_(one.linear.weight, std=2.0)
+    model = EarlyExit.from_encoder(text_model(kind), exits).eval()
+    torch.manual_seed(4)
+    mask = (torch.arange(TOKENS) < torch.randint(1, TOKENS + 1, (40, 1))).long()
+    ids = torch.randint(1, 50, (40, TOKENS))
+    traces = recorded(model, ids, attention_mask=mask)
+    policy = some_policy(traces, "observed", 2)
+    expected = replayed(policy, traces)
+    assert len(set(expected.last_node.tolist())) > 2
+    logits = [one.detach() for one in model.all_logits(ids, attention_mask=mask)]
+    assert_served(model.attach(policy, **options), ids, expected, logits, attention_mask=mask)
 
 
 def test_pooling_leaves_out_what_is_masked() -> None:
