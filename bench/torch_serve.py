@@ -112,12 +112,15 @@ def sampled(arms: dict[str, Callable[[Tensor], Any]], batches: list[Tensor], rou
     """Seconds of every call, (rounds, batches) an arm; arms take turns with every batch."""
     wait = torch.cuda.synchronize if batches[0].is_cuda else lambda: None
     seconds = {name: np.empty((rounds, len(batches))) for name in arms}
+    names = list(arms)
     for run in range(-1, rounds):  # the first one warms up
         for k, batch in enumerate(batches):
-            for name, call in arms.items():
+            # Whose turn comes first goes round too: each leaves the caches to the next.
+            for turn in range(len(names)):
+                name = names[(run + k + turn) % len(names)]
                 wait()
                 start = time.perf_counter()
-                call(batch)
+                arms[name](batch)
                 wait()
                 if run >= 0:
                     seconds[name][run, k] = time.perf_counter() - start
