@@ -12,14 +12,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import is_kept, machine, parser, print_rows, write
 from torch import Tensor, nn
 
 import ttamer
+from ttamer.bench.harness import is_kept, machine, parser, print_rows, write
 from ttamer.torch import Decider, EarlyExit
 
 WIDTHS = (16, 32, 64, 64, 128, 128, 160, 160)
@@ -212,7 +213,7 @@ def aims(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    options = parser(__doc__ or "").parse_args()
+    options = parser(__doc__ or "", Path(__file__).parent / "results").parse_args()
     torch.set_num_threads(1)
     rows = cpu_rows(options.quick)
     if torch.cuda.is_available():
