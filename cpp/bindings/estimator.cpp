@@ -58,39 +58,6 @@ py::tuple estimate(const Estimator &estimator, py::handle log_probs, py::handle 
     return py::make_tuple(signals, answers);
 }
 
-py::array_t<double> features(py::handle log_probs, py::handle classes, std::int64_t class_count, py::handle nodes,
-                             std::int64_t last, const std::string &kind, std::int64_t candidate) {
-    const auto given = recorded(log_probs, classes);
-    const auto set = span_of<std::int32_t>(nodes, "nodes", "(S,) int32");
-    const auto all = given.log_probs.shape(1);
-    const auto size = static_cast<std::int64_t>(set.size());
-    const EvidenceForm form{count_of(class_count, "class_count"), static_cast<std::size_t>(given.log_probs.shape(2))};
-    for (const auto node : set) {
-        if (node < 0 || node >= all) {
-            throw std::out_of_range("nodes: expected 0 to " + std::to_string(all - 1) + ", got " +
-                                    std::to_string(node));
-        }
-    }
-    if (size == 0 || last < 0 || last >= size || candidate < 0 || candidate >= size) {
-        throw std::out_of_range("last, candidate: expected positions in nodes");
-    }
-    const EstimateKind asked = estimate_kind(kind);
-    const auto width = static_cast<py::ssize_t>(feature_count(asked, set.size()));
-    py::array_t<double> out({given.log_probs.shape(0), width});
-    const auto probs = as_span<float>(given.log_probs);
-    const auto labels = as_span<std::int32_t>(given.classes);
-    std::vector<Reading> readings(set.size());
-    for (py::ssize_t row = 0; row < given.log_probs.shape(0); ++row) {
-        for (std::size_t i = 0; i < set.size(); ++i) {
-            const auto at = static_cast<std::size_t>(row * all + set[i]) * form.top;
-            readings[i] = read({probs.data() + at, labels.data() + at}, form);
-        }
-        features_of(asked, form, readings, static_cast<std::size_t>(last), static_cast<std::size_t>(candidate),
-                    out.mutable_data() + row * width);
-    }
-    return out;
-}
-
 } // namespace
 
 void bind_estimator(py::module_ &m) {
@@ -115,9 +82,6 @@ void bind_estimator(py::module_ &m) {
              py::arg("coefficients"))
         .def("estimate", &estimate, py::arg("log_probs"), py::arg("classes"),
              "(signals, answers), each (N, steps), of (N, n, top) evidence.");
-    m.def("estimate_features", &features, py::arg("log_probs"), py::arg("classes"), py::arg("class_count"),
-          py::arg("nodes"), py::arg("last"), py::arg("kind"), py::arg("candidate"),
-          "(N, d) float64 features of the answer of nodes[candidate], nodes[last] consulted last.");
 }
 
 } // namespace ttamer::bindings

@@ -167,15 +167,6 @@ class Batch:
 
 def start(policy: Policy, capacity: SupportsIndex, nan: str, signal: str) -> Batch: ...
 def start_estimated(estimator: Estimator, policy: Policy, capacity: SupportsIndex, nan: str) -> Batch: ...
-def estimate_features(
-    log_probs: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.int32],
-    class_count: SupportsIndex,
-    nodes: npt.NDArray[np.int32],
-    last: SupportsIndex,
-    kind: str,
-    candidate: SupportsIndex,
-) -> npt.NDArray[np.float64]: ...
 def solve(model: Model, tradeoff: float, recall: bool, aggregate: SupportsIndex = 0) -> Policy: ...
 def surrogates(
     model: Model, tradeoff: float, outside: float, aggregate: SupportsIndex = 0
