@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,37 @@ def test_large_calls_raise_as_small_ones_do() -> None:
     assert (batch.answer_node == -1).all()
     batch.decide(0, signals[:5_000])
     assert (batch.answer_node[:5_000] == 0).all()
+
+
+SECOND = r"^batch: expected one call at a time, got a second before the first returned; threads that share a batch need"
+
+
+def test_a_second_call_of_a_batch_is_refused() -> None:
+    """While one thread decides without the GIL, another asks for the same batch until it has been refused once."""
+    rows, signals = 500_000, np.zeros(500_000, np.float32)
+    policy = ttamer.solve(random_model(ttamer.Topology.line(2), 3, seed=57), 0.8, "observed")
+    batch, ended = policy.start(rows), Event()
+
+    def meddle() -> str:
+        while not ended.is_set():
+            try:
+                batch.answer_node  # noqa: B018
+            except ValueError as error:
+                return str(error)
+        return "never"
+
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(meddle)
+        for _ in range(2000):
+            batch.reset()
+            batch.decide(0, signals)
+            if second.done():
+                break
+        ended.set()
+    assert re.match(SECOND, second.result())
+    twin = policy.start(rows)
+    twin.decide(0, signals)
+    np.testing.assert_array_equal(batch.answer_loss, twin.answer_loss)
 
 
 def test_solves_that_pass_memory_on_are_those_of_a_fresh_thread() -> None:

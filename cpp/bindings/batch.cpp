@@ -5,6 +5,7 @@
 #include "logits.hpp"
 #include "tensors.hpp"
 
+#include "ttamer/dispatch.hpp"
 #include "ttamer/estimated_batch.hpp"
 #include "ttamer/logit_signals.hpp"
 
@@ -17,7 +18,8 @@ namespace {
 
 constexpr const char *kClassDoc = R"(Requests in flight, one row each; made by `Policy.start`.
 
-A batch belongs to one loop: calls from several threads need a lock. Policies are shared freely.)";
+A batch belongs to one loop: calls from several threads need a lock. One that comes while another is at work is refused
+(ValueError). Policies are shared freely.)";
 
 constexpr const char *kDecideDoc = R"(Consult `node` with `signals` and say which node each row consults next.
 
@@ -50,7 +52,8 @@ ValueError
 IndexError
     A node or row out of range.
 
-Nothing is changed when it raises. Calls of 4096 signals and more release the GIL.)";
+Nothing is changed when it raises. Calls of 4096 signals and more release the GIL; until they return, other threads
+must leave the arguments as they are.)";
 
 constexpr const char *kResetDoc = R"(Hand rows over to new requests.
 
@@ -68,6 +71,19 @@ constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 // 5 us would let any thread that is busy in Python keep the GIL for a whole switch interval, 5 ms.
 constexpr std::size_t kRowsWorthReleasing = 4096;
 
+// Work of a batch without the GIL, during which other threads may call the batch: they are refused, or they would write
+// where it reads. `away` is read and written with the GIL held.
+class Away {
+  public:
+    explicit Away(bool &away) : away_(away) { away_ = true; }
+    Away(const Away &) = delete;
+    Away &operator=(const Away &) = delete;
+    ~Away() { away_ = false; }
+
+  private:
+    bool &away_;
+};
+
 class BoundBatch {
   public:
     BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan, const std::string &signal)
@@ -82,12 +98,14 @@ class BoundBatch {
           logit_signals_(SignalKind::stated, 0, nan_from(nan)) {}
 
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
+        check_here();
         if (estimated_) {
             throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
         }
         return decide_values(node, span_of<float>(Argument{signals, "signals", "(B,) float32"}), rows);
     }
     py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
+        check_here();
         if (estimated_) {
             return decide_estimated(node, logits_of(logits), rows_of(rows));
         }
@@ -96,11 +114,13 @@ class BoundBatch {
 
     // The signals that decide_logits would decide with.
     py::array_t<float> logit_signals(py::handle logits, py::handle rows) {
+        check_here();
         return to_array(signals_from(logits, rows));
     }
 
     // The same where signals also depend on what the rows have seen.
     py::array_t<float> estimated_signals(std::int64_t node, py::handle logits, py::handle rows) {
+        check_here();
         if (!estimated_) {
             throw std::invalid_argument("batch: expected one of a policy that estimates");
         }
@@ -110,10 +130,14 @@ class BoundBatch {
     // What a call costs before any work is done: the floor that benchmarks compare with.
     void nothing(py::handle /*node*/, py::handle /*signals*/, py::handle /*rows*/) {}
 
-    void reset(py::handle rows) { estimated_ ? estimated_->reset(rows_of(rows)) : batch_->reset(rows_of(rows)); }
+    void reset(py::handle rows) {
+        check_here();
+        estimated_ ? estimated_->reset(rows_of(rows)) : batch_->reset(rows_of(rows));
+    }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
     py::array_t<std::int32_t> answer_node() const {
+        check_here();
         py::array_t<std::int32_t> out(static_cast<py::ssize_t>(capacity()));
         const std::span<std::int32_t> values(out.mutable_data(), capacity());
         estimated_ ? estimated_->answer_node(values) : batch_->answer_node(values);
@@ -121,6 +145,7 @@ class BoundBatch {
     }
 
     py::array_t<double> answer_loss() const {
+        check_here();
         py::array_t<double> out(static_cast<py::ssize_t>(capacity()));
         const std::span<double> values(out.mutable_data(), capacity());
         estimated_ ? estimated_->answer_loss(values) : batch_->answer_loss(values);
@@ -130,6 +155,16 @@ class BoundBatch {
     std::size_t capacity() const { return estimated_ ? estimated_->capacity() : batch_->capacity(); }
 
   private:
+    void check_here() const {
+        if (away_) {
+            refuse_second();
+        }
+    }
+    [[noreturn]] TTAMER_NOINLINE static void refuse_second() {
+        throw py::value_error("batch: expected one call at a time, got a second before the first returned; threads "
+                              "that share a batch need a lock");
+    }
+
     py::object decide_values(py::handle node, std::span<const float> values, py::handle rows) {
         const auto chosen = rows_of(rows);
         if (is_node_array(node)) {
@@ -140,9 +175,14 @@ class BoundBatch {
 
     template <typename Nodes>
     std::span<const std::int32_t> decide_values(Nodes nodes, std::span<const float> values, const Rows &rows) {
-        if (values.size() < kRowsWorthReleasing) {
-            return batch_->decide(nodes, values, rows);
-        }
+        return values.size() < kRowsWorthReleasing ? batch_->decide(nodes, values, rows)
+                                                   : decide_away(nodes, values, rows);
+    }
+    // A function of its own: inside the one above it costs calls that keep the GIL 20 ns.
+    template <typename Nodes>
+    TTAMER_NOINLINE std::span<const std::int32_t> decide_away(Nodes nodes, std::span<const float> values,
+                                                              const Rows &rows) {
+        const Away away(away_);
         const py::gil_scoped_release release;
         return batch_->decide(nodes, values, rows);
     }
@@ -159,6 +199,7 @@ class BoundBatch {
         if (logits.rows * logits.classes < kWorthReleasing) {
             return estimated_->decide(nodes, logits, rows);
         }
+        const Away away(away_);
         const py::gil_scoped_release release;
         return estimated_->decide(nodes, logits, rows);
     }
@@ -176,6 +217,7 @@ class BoundBatch {
         if (given.rows * given.classes < kWorthReleasing) {
             logit_signals_.compute(given);
         } else {
+            const Away away(away_);
             const py::gil_scoped_release release;
             logit_signals_.compute(given);
         }
@@ -233,8 +275,8 @@ class BoundBatch {
 
     py::object view(std::span<const std::int32_t> next) {
         const auto count = static_cast<py::ssize_t>(next.size());
-        // A caller may have reshaped or retyped the array it was given; it is then made anew.
-        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count ||
+        // A caller may have reshaped, retyped or strided the array it was given; it is then made anew.
+        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count || !is_contiguous(next_view_) ||
             !has_dtype<std::int32_t>(next_view_)) {
             next_view_ = array_over(next);
         }
@@ -244,6 +286,7 @@ class BoundBatch {
     std::shared_ptr<Batch> batch_;              // null where the policy estimates
     std::shared_ptr<EstimatedBatch> estimated_; // null where it does not
     LogitSignals logit_signals_;
+    bool away_ = false;
     py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
 };
 

@@ -33,8 +33,10 @@ def decide(tables: Tables, request: Request, node: int, state: int, signal: floa
     """Consult `node`, found in `state`; update the request and return the next node or STOP.
 
     With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, with observed
-    losses, the smaller signal (there the signal is the loss itself). Without recall the last node answers.
+    losses, the smaller signal (there the signal is the loss itself). NaN, whose state is `worst_state`, counts as an
+    infinite signal: of equal losses it answers last. Without recall the last node answers.
     """
+    signal = np.inf if np.isnan(signal) else signal
     rank = int(tables.ranks[node][state])
     better = rank < request.rank or (rank == request.rank and observed and signal < request.signal)
     if not tables.recall or better:
