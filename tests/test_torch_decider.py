@@ -17,7 +17,7 @@ import ttamer
 from ttamer.signals import SIGNALS
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
-from ttamer.torch import Decider  # noqa: E402
+from ttamer.torch import Decider, core_flight  # noqa: E402
 
 LINE = ttamer.Topology.line(3)
 
@@ -25,7 +25,10 @@ LINE = ttamer.Topology.line(3)
 @pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("recall", ["observed", "none"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not direct:
+        monkeypatch.setattr(core_flight, "READS_TENSORS", False)  # as before PyTorch 2.10
     policy = policy_for(kind, recall)
     decider = Decider(policy)
     flight, batch = decider.start(50), policy.start(50)
@@ -47,6 +50,17 @@ def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str) -> None:
     flight.check()
     flight.reset(torch.tensor([3]))
     assert flight.answer_node[3] == -1
+
+
+def test_tensors_that_are_not_contiguous() -> None:
+    decider = Decider(policy_for("max_prob"))
+    logits = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([5, 0, 3, 1, 4, 2])
+    expected = decider(decider.start(6), 0, logits, rows).next_node
+    assert 0 < (expected >= 0).sum() < 6
+    for other in (logits.T.contiguous().T, torch.stack([logits, -logits], dim=2)[:, :, 0]):
+        found = decider(decider.start(6), 0, other, torch.stack([rows, -rows], dim=1)[:, 0])
+        assert torch.equal(found.next_node, expected)
 
 
 def test_results(device: str) -> None:
