@@ -19,8 +19,6 @@ from ttamer.signals import SIGNALS
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 from ttamer.torch import Decider, core_flight  # noqa: E402
 
-LINE = ttamer.Topology.line(3)
-
 
 @pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("recall", ["observed", "none"])

@@ -277,8 +277,8 @@ class TestAttach:
             ("compact: expected 'always', 'never' or a number between 0 and 1, got True", {"compact": True}),
             ("compact: expected a share between 0 and 1, got 1.5", {"compact": 1.5}),
             ("compact: expected a share between 0 and 1, got nan", {"compact": float("nan")}),
-            (r"bucket: expected numbers of rows, each at least 1, got \[\]", {"bucket": []}),
-            (r"bucket: expected numbers of rows, each at least 1, got \[0, 8\]", {"bucket": [0, 8]}),
+            (r"bucket: expected at least one number of rows, got \[\]; None", {"bucket": []}),
+            ("bucket: expected at least 1, got 0", {"bucket": [0, 8]}),
             ("nan: expected 'error' or 'worst', got 'best'", {"nan": "best"}),
         ],
     )
@@ -289,6 +289,12 @@ class TestAttach:
             model.attach(policy, **options)
         assert model.policy is other
         same(served(model, inputs()), expected)
+
+    @pytest.mark.parametrize("bucket", [64, "64", [8, 64.5]])
+    def test_buckets_that_are_no_numbers_of_rows(self, model: EarlyExit, policy: ttamer.Policy, bucket: Any) -> None:
+        with pytest.raises(TypeError, match="bucket: expected a(n int| sequence of numbers of rows, such as)"):
+            model.attach(policy, bucket=bucket)
+        assert model.policy is None
 
     def test_stated_signals_are_this_model_s(self, model: EarlyExit) -> None:
         stated = ttamer.CascadeModel(SHAPES["line"], [[0.5]] * EXITS, [[[1.0]]] * EXITS, [0.1] * EXITS)

@@ -183,6 +183,8 @@ class EarlyExit(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the policy is none, or `bucket` holds anything but ints.
         ValueError
             If the policy does not fit the exits or the signal, or an option is out of range. The model then keeps what
             it had.
