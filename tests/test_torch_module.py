@@ -97,13 +97,14 @@ class TestModes:
         np.testing.assert_array_equal(found.cost.numpy(), expected.cost)
         assert torch.equal(found.logits, logits[found.answer_node.long(), torch.arange(200)])
 
-    def test_lower_precision_rounds_logits_and_nothing_else(self) -> None:
-        model, x = network().to(torch.bfloat16), inputs().bfloat16()
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+    def test_another_precision_rounds_logits_and_nothing_else(self, dtype: torch.dtype) -> None:
+        model, x = network().to(dtype), inputs().to(dtype)
         traces = recorded(model, x)
         policy = some_policy(traces, "observed", 2)
-        found = network().attach(policy, compact="never").to(torch.bfloat16)(x)
+        found = network().attach(policy, compact="never").to(dtype)(x)
         expected = replayed(policy, traces)
-        assert found.logits.dtype == torch.bfloat16
+        assert found.logits.dtype == dtype
         np.testing.assert_array_equal(found.answer_node.numpy(), expected.answer_node)
         np.testing.assert_array_equal(found.cost.numpy(), expected.cost)
 
@@ -392,7 +393,7 @@ class TestCalls:
 
         model = EarlyExit([nn.Identity(), nn.Identity()], [nn.Linear(6, 4), Given(broken)]).eval()
         model.attach(never_stopping(2))
-        with pytest.raises(ValueError, match=r"logits: NaN.*row 5"):
+        with pytest.raises(ValueError, match=r"^exit 1: logits: NaN.*row 5\); attach the policy with nan=\"worst\""):
             model(inputs(9))
         found = model.attach(never_stopping(2), nan="worst")(inputs(9))
         assert found.logits.isnan().any(dim=1).nonzero().flatten().tolist() == [5]
