@@ -222,6 +222,15 @@ def test_resume_refuses_what_is_not_the_same_run(tmp_path: Path) -> None:
         network().record(batches(), resume=file, **QUIET)
 
 
+def test_resume_needs_a_folder_before_it_records(tmp_path: Path) -> None:
+    def loader() -> Iterator[Any]:
+        raise AssertionError
+        yield
+
+    with pytest.raises(FileNotFoundError, match=r"resume: expected a file in a folder that exists, got .*x\.npz"):
+        network().record(loader(), resume=tmp_path / "none" / "x.npz", **QUIET)
+
+
 def test_bad_loaders() -> None:
     x, y = inputs(4), labels(4)
     bad = x.clone()

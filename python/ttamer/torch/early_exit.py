@@ -307,9 +307,13 @@ class EarlyExit(nn.Module):
 
         Raises
         ------
+        TypeError
+            If what the loader yields is no such tuple, or its labels are no integers.
         ValueError
-            If the loader is empty or its batches are not what is described above, logits are NaN, or the file of
-            `resume` was recorded with other settings, another loader or another model.
+            If the loader is empty or its labels are not one a request, logits have no softmax (NaN, +inf or only -inf),
+            or the file of `resume` was recorded with other settings, another loader or another model.
+        FileNotFoundError
+            If the folder of `resume` does not exist.
         """
         from ttamer.torch.recording import Settings, record
 

@@ -86,6 +86,9 @@ class _Recorder:
         self._path = None if settings.resume is None else Path(settings.resume)
         self._signals = _Signals(model.signal)
         self._kept: Traces | None = None
+        if self._path is not None and not self._path.parent.is_dir():
+            # Now, and not when the first batches are to be kept.
+            raise FileNotFoundError(f"resume: expected a file in a folder that exists, got {self._path}")
         if self._path is not None and self._path.exists():
             self._kept = Traces.load(self._path)
             self._check_settings(self._kept)
