@@ -17,16 +17,13 @@ import ttamer
 from ttamer.signals import SIGNALS
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
-from ttamer.torch import Decider, core_flight  # noqa: E402
+from ttamer.torch import Decider  # noqa: E402
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("recall", ["observed", "none"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("direct", [True, False])
-def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not direct:
-        monkeypatch.setattr(core_flight, "READS_TENSORS", False)  # as before PyTorch 2.10
+def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str) -> None:
     policy = policy_for(kind, recall)
     decider = Decider(policy)
     flight, batch = decider.start(50), policy.start(50)

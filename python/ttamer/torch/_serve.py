@@ -178,8 +178,8 @@ def _positions(mask: Tensor, count: int) -> Tensor:
     """Where a mask is True, in order, the number of such places being known."""
     if mask.device.type == "cpu":
         return mask.nonzero().flatten()
-    # nonzero would wait for the device to learn how many there are; CUDA sorts no bools before PyTorch 2.6.
-    return torch.argsort(mask.to(torch.uint8), descending=True, stable=True)[:count]
+    # nonzero would wait for the device to learn how many there are.
+    return torch.argsort(mask, descending=True, stable=True)[:count]
 
 
 def _cost_table(policy: Policy) -> Tensor:

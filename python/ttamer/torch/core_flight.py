@@ -13,9 +13,6 @@ from ttamer import _core
 from ttamer.policy import Policy
 from ttamer.torch.flight import LOGIT_DTYPES, Decision, Flight, check_call, check_rows
 
-READS_TENSORS = hasattr(Tensor, "__dlpack_c_exchange_api__")
-"""Whether the core reads PyTorch's tensors by itself: since PyTorch 2.10. Before, it is given NumPy views of them."""
-
 Ints = npt.NDArray[np.int32]
 
 
@@ -65,14 +62,15 @@ class CoreFlight(Flight):
 
         The core checks what it is given and changes nothing when it raises, so checking before it would be twice.
         """
-        if not READS_TENSORS or type(logits) is not Tensor or logits.dtype not in LOGIT_DTYPES:
+        # What the core takes beside: arrays, and bfloat16 as uint16.
+        if type(logits) is not Tensor or logits.dtype not in LOGIT_DTYPES:
             return None
         if rows is not None and type(rows) is not Tensor:
             return None
         try:
             return self._batch.decide_logits(node, logits, rows)
         except (TypeError, ValueError, IndexError):
-            return None  # padding, or not contiguous, or wrong
+            return None  # padded, or not contiguous, or wrong
 
     def _checked(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Ints:
         """Next nodes of any call, or what is wrong with it."""
