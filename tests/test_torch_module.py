@@ -162,23 +162,28 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("message", "logits", "labels", "weights"),
         [
-            ("logits: expected one", [], torch.zeros(2), None),
-            (r"logits: expected \(B, C\) from exit 0, got \(2,\)", [torch.zeros(2)], torch.zeros(2), None),
+            ("logits: expected one", [], torch.tensor([0, 1]), None),
+            (r"logits: expected \(B, C\) from exit 0, got \(2,\)", [torch.zeros(2)], torch.tensor([0, 1]), None),
             (
                 r"expected \(2, 3\) like exit 0 from exit 1",
                 [torch.zeros(2, 3), torch.zeros(2, 4)],
-                torch.zeros(2),
+                torch.tensor([0, 1]),
                 None,
             ),
-            (r"labels: expected \(2,\) like logits, got \(3,\)", [torch.zeros(2, 3)], torch.zeros(3), None),
-            ("weights: expected 1, one an exit, got 2", [torch.zeros(2, 3)], torch.zeros(2), [1, 1]),
-            ("weights: expected finite", [torch.zeros(2, 3)], torch.zeros(2), [0]),
-            ("weights: expected finite", [torch.zeros(2, 3)], torch.zeros(2), [float("nan")]),
+            (r"labels: expected \(2,\) like logits, got \(3,\)", [torch.zeros(2, 3)], torch.tensor([0, 1, 2]), None),
+            ("weights: expected 1, one an exit, got 2", [torch.zeros(2, 3)], torch.tensor([0, 1]), [1, 1]),
+            ("weights: expected finite", [torch.zeros(2, 3)], torch.tensor([0, 1]), [0]),
+            ("weights: expected finite", [torch.zeros(2, 3)], torch.tensor([0, 1]), [float("nan")]),
         ],
     )
     def test_joint_loss_errors(self, message: str, logits: Any, labels: Any, weights: Any) -> None:
         with pytest.raises(ValueError, match=message):
             joint_loss(logits, labels, weights)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bool], ids=str)
+    def test_labels_that_are_no_integers(self, dtype: torch.dtype) -> None:
+        with pytest.raises(TypeError, match="labels: expected integers, got (float32|bool); numbers of classes"):
+            joint_loss([torch.zeros(2, 3)], torch.tensor([0, 1]).to(dtype))
 
 
 class TestFromSequential:
