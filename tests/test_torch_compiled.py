@@ -131,7 +131,11 @@ assert not kernels.INTERPRETED
 POINTERS = {"rows": "*i64", "tables": "*i32", "state": "*i32", "open_ranks": "*i32", "plan": "*i32",
             "next_node": "*i32", "kept": "*i64", "count": "*i32", "faults": "*i32", "fresh": "*i32"}
 
+# A launch makes constants of integers that are 1.
+ONES = {"units": 1, "stride": 1, "nodes": 1, "capacity": 1}
+
 def compile_for(kernel, constants, warps, **types):
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     types = {**POINTERS, **types}
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
@@ -151,9 +155,13 @@ for kind, classes, few, edges, nodes, dtype, flags, steps in [
                    LANES=cut.lanes, ONE_TILE=cut.one_tile, EDGE_BLOCK=cut.edge_block, EDGE_STEPS=cut.edge_steps,
                    STEPS=steps, NODE_BLOCK=cut.node_block)
     assert "ld.global" in compile_for(kernels.consult, consult, cut.warps, logits="*" + dtype)
+    if classes < 20:
+        compile_for(kernels.consult, consult | ONES | {"HAS_ROWS": False}, cut.warps, logits="*" + dtype, rows="*i32")
 for forest in (False, True):
     compile_for(kernels.commit, dict(HAS_ROWS=True, FOREST=forest, KEYS=forest, BLOCK=512), 2)
+    compile_for(kernels.commit, ONES | dict(HAS_ROWS=True, FOREST=forest, KEYS=forest, BLOCK=128), 1, rows="*i32")
 compile_for(kernels.reset, dict(HAS_ROWS=True, FOREST=True, BLOCK=256), 1)
+compile_for(kernels.reset, ONES | dict(HAS_ROWS=True, FOREST=True, BLOCK=256), 1)
 """
 
 

@@ -19,8 +19,6 @@ from ttamer.signals import SIGNALS
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 from ttamer.torch import Decider  # noqa: E402
 
-LINE = ttamer.Topology.line(3)
-
 
 @pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("recall", ["observed", "none"])
@@ -47,6 +45,17 @@ def test_a_loop_on_the_cpu(kind: str, recall: str, dtype: str) -> None:
     flight.check()
     flight.reset(torch.tensor([3]))
     assert flight.answer_node[3] == -1
+
+
+def test_tensors_that_are_not_contiguous() -> None:
+    decider = Decider(policy_for("max_prob"))
+    logits = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([5, 0, 3, 1, 4, 2])
+    expected = decider(decider.start(6), 0, logits, rows).next_node
+    assert 0 < (expected >= 0).sum() < 6
+    for other in (logits.T.contiguous().T, torch.stack([logits, -logits], dim=2)[:, :, 0]):
+        found = decider(decider.start(6), 0, other, torch.stack([rows, -rows], dim=1)[:, 0])
+        assert torch.equal(found.next_node, expected)
 
 
 def test_results(device: str) -> None:

@@ -40,7 +40,7 @@ def test_nan_logits_are_refused_with_their_rows(shape: str, device: str) -> None
     model, x = network().to(device), inputs().to(device)
     policy = some_policy(recorded(model, x, SHAPES[shape]), "none", 2)
     x[5], x[7] = torch.nan, torch.nan
-    with pytest.raises(ValueError, match=r"logits: NaN.*rows 5, 7.*nan=\"worst\""):
+    with pytest.raises(ValueError, match=r"^exit .: logits: NaN.*rows 5, 7.*; attach the policy with nan=\"worst\""):
         model.attach(policy)(x)
     found = model.attach(policy, nan="worst")(x)
     assert found.logits.isnan().any(dim=1).nonzero().flatten().tolist() == [5, 7]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,14 @@ def test_one_exit_and_one_row() -> None:
 Pair = namedtuple("Pair", "hidden, extra")
 
 
+class Output(OrderedDict[str, Any]):
+    """A mapping with attributes, as models of transformers give."""
+
+    @property
+    def x(self) -> Any:
+        return self["x"]
+
+
 class Nested(nn.Module):
     """Carries every kind of hidden state, with a mask beside it."""
 
@@ -227,15 +235,17 @@ class Nested(nn.Module):
     def forward(self, hidden: Any, mask: Any, *, scale: float = 1.0) -> Any:
         if isinstance(hidden, torch.Tensor):
             x, number = hidden, torch.arange(len(hidden))
+        elif isinstance(hidden, Output):
+            x, number = hidden.x, hidden["rest"][0]
         elif isinstance(hidden, dict):
             x, number = hidden["x"], hidden["rest"][0]
         else:
             x, number = hidden[0], hidden[1][0]
         x = scale * torch.tanh(self.linear(x) * mask)
         rest = [number, torch.tensor(3.0), None, "text"]
-        return {"tuple": (x, rest), "list": [x, rest], "dict": {"x": x, "rest": rest}, "named": Pair(x, rest)}[
-            self.kind
-        ]
+        named = {"x": x, "rest": rest}
+        made = {"tuple": (x, rest), "list": [x, rest], "dict": named, "named": Pair(x, rest), "output": Output(named)}
+        return made[self.kind]
 
 
 class Head(nn.Module):
@@ -246,6 +256,7 @@ class Head(nn.Module):
         self.numbers: list[Any] = []
 
     def forward(self, hidden: Any) -> Any:
+        assert type(hidden) in (tuple, list, dict, Pair, Output)
         x, rest = hidden.values() if isinstance(hidden, dict) else hidden
         assert rest[1].ndim == 0
         assert rest[2:] == [None, "text"]
@@ -254,7 +265,7 @@ class Head(nn.Module):
         return self.linear(x)
 
 
-@pytest.mark.parametrize("kind", ["tuple", "list", "dict", "named"])
+@pytest.mark.parametrize("kind", ["tuple", "list", "dict", "named", "output"])
 @pytest.mark.parametrize("shape", ["line", "skip"])
 def test_hidden_states_and_keywords_travel_with_their_rows(kind: str, shape: str) -> None:
     torch.manual_seed(0)
@@ -273,6 +284,22 @@ def test_hidden_states_and_keywords_travel_with_their_rows(kind: str, shape: str
             assert len(kept[-1]) < 200
     half = model.all_logits(x, mask=mask, scale=0.5)
     assert not torch.equal(half[0], logits[0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
+def test_scripted_stages_get_the_keywords_they_name() -> None:
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return x * mask
+
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x
+
+    mask, x = torch.rand(3, WIDTH), inputs(3)
+    stages = [torch.jit.trace(Masked(), (x, mask)), torch.jit.trace(Plain(), x)]
+    logits = EarlyExit(stages, [nn.Identity(), nn.Identity()]).all_logits(x, mask=mask)
+    torch.testing.assert_close(torch.stack(logits), torch.stack([x * mask, 2 * x * mask]))
 
 
 def test_compiled_stages_get_the_keywords_they_name() -> None:

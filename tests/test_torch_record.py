@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
 from torch import nn  # noqa: E402
 from torch_models import CLASSES, EXITS, SHAPES, WIDTH, inputs, network  # noqa: E402
 
-from ttamer.torch import EarlyExit, timing  # noqa: E402
+from ttamer.torch import EarlyExit, joint_loss, timing  # noqa: E402
 
 ROWS, BATCH = 50, 8
 COSTS = np.arange(1.0, EXITS + 1)
@@ -222,6 +222,15 @@ def test_resume_refuses_what_is_not_the_same_run(tmp_path: Path) -> None:
         network().record(batches(), resume=file, **QUIET)
 
 
+def test_resume_needs_a_folder_before_it_records(tmp_path: Path) -> None:
+    def loader() -> Iterator[Any]:
+        raise AssertionError
+        yield
+
+    with pytest.raises(FileNotFoundError, match=r"resume: expected a file in a folder that exists, got .*x\.npz"):
+        network().record(loader(), resume=tmp_path / "none" / "x.npz", **QUIET)
+
+
 def test_bad_loaders() -> None:
     x, y = inputs(4), labels(4)
     bad = x.clone()
@@ -231,13 +240,42 @@ def test_bad_loaders() -> None:
         (ValueError, "loader: expected at least one batch with rows, got none", [(x[:0], y[:0])]),
         (TypeError, r"expected \(inputs, labels\) or \(inputs, keywords, labels\), .*Tensor as batch 1", [(x, y), x]),
         (TypeError, "loader: expected .* got tuple as batch 0", [(x, x, y)]),
-        (ValueError, r"labels: expected \(4,\) integers, got \(3,\)", [(x, y[:3])]),
-        (TypeError, r"labels: expected \(4,\) integers, got \(4,\) float32", [(x, y.float())]),
+        (TypeError, "loader: expected .* got dict as batch 0; make such tuples", [{"x": x, "labels": y}]),
+        (ValueError, r"labels: expected \(4,\) integers, one a request, got \(3,\) int64 as batch 0", [(x, y[:3])]),
+        (ValueError, r"labels: .* got \(4, 1\) int64 as batch 1", [(x, y), (x, y[:, None])]),
+        (TypeError, r"labels: expected \(4,\) integers, one a request, got \(4,\) float32", [(x, y.float())]),
         (ValueError, r"labels: expected classes 0\.\.3, got 4", [(x, y + 1)]),
-        (ValueError, "exit 0: expected numbers as logits, got NaN for row 6 of the loader", [(x, y), (bad, y)]),
+        (ValueError, "exit 0: expected logits that have a softmax, .* for row 6 of the loader", [(x, y), (bad, y)]),
     ]:  # fmt: skip
-        with pytest.raises(kind, match=message):
-            network().record(loader, **QUIET)
+        for options in (QUIET, {"progress": False, "repeats": 1}):  # costs are measured before anything is recorded
+            with pytest.raises(kind, match=message):
+                network().record(loader, **options)
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_logits_without_a_softmax(value: float) -> None:
+    model = network()
+    with torch.no_grad():
+        model.exits[3].bias[0] = value
+    with pytest.raises(ValueError, match="exit 3: expected logits that have a softmax, .* for row 0 of the loader"):
+        model.record(batches(), **QUIET)
+    with torch.no_grad():
+        model.exits[3].bias[0] = -torch.inf  # a class that is ruled out
+    assert len(model.record(batches(), **QUIET)) == ROWS
+
+
+def test_what_a_loader_made_can_be_trained_on() -> None:
+    kept: list[Any] = []
+
+    class Caching(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            kept.append(torch.ones(4, WIDTH) + 0)
+            return iter([(kept[0], labels(4))])
+
+    model = network()
+    model.record(Caching(), **QUIET)
+    model.train()
+    assert joint_loss(model(kept[0]), labels(4)).requires_grad
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from ttamer import _checks
 from ttamer._core import Topology
 from ttamer.policy import Policy
 
@@ -52,7 +53,10 @@ def sizes_of(bucket: Sequence[int] | None) -> tuple[int, ...]:
     """The numbers of rows that stages may get, rising; empty: any."""
     if bucket is None:
         return ()
-    sizes = sorted({int(size) for size in bucket})
-    if not sizes or sizes[0] < 1:
-        raise ValueError(f"bucket: expected numbers of rows, each at least 1, got {list(bucket)}")
+    if isinstance(bucket, (str, bytes)) or not isinstance(bucket, Iterable):
+        raise TypeError(f"bucket: expected a sequence of numbers of rows, such as [8, 64], got {bucket!r}")
+    given = list(bucket)
+    sizes = sorted({_checks.whole("bucket", size, 1) for size in given})
+    if not sizes:
+        raise ValueError("bucket: expected at least one number of rows, got []; None lets stages get any number")
     return tuple(sizes)

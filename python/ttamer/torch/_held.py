@@ -30,7 +30,9 @@ class Compaction:
 
     def fitting(self, count: int) -> int:
         """The smallest size that holds `count` rows; no row needs none."""
-        return next((size for size in self.sizes if size >= count), count) if count else 0
+        if not self.sizes or count == 0:
+            return count
+        return next((size for size in self.sizes if size >= count), count)
 
 
 class Held:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -19,6 +20,9 @@ def run(part: nn.Module, hidden: Any, keywords: dict[str, Any]) -> Any:
 def takes(part: nn.Module, name: str) -> bool:
     """Whether a module's `forward` names a keyword, or takes any."""
     inner = getattr(part, "_orig_mod", part)  # a compiled module's own forward takes anything
+    if isinstance(inner, torch.jit.ScriptModule):  # has a schema in place of a signature
+        forward: Any = inner.forward
+        return any(argument.name == name for argument in forward.schema.arguments[2:])
     names = _keywords_of(type(inner).forward)
     return names is None or name in names
 

@@ -5,7 +5,8 @@ Whatever is no tensor, or a tensor without dimensions, belongs to no row and tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -17,12 +18,19 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value) if value.ndim else value
     if isinstance(value, tuple):
-        parts = [map_tensors(part, change) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        items = [map_tensors(part, change) for part in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     if isinstance(value, list):
         return [map_tensors(part, change) for part in value]
     if isinstance(value, Mapping):
-        return {key: map_tensors(part, change) for key, part in value.items()}
+        parts = {key: map_tensors(part, change) for key, part in value.items()}
+        if type(value) is dict or not isinstance(value, MutableMapping):
+            return parts
+        # A mapping of a type of its own, such as a ModelOutput: whoever takes it may ask for attributes.
+        changed = copy.copy(value)
+        for key, part in parts.items():
+            changed[key] = part
+        return changed
     return value
 
 

@@ -7,6 +7,7 @@ synchronises with the device.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,8 +86,10 @@ def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -
     for node, (stage, leave) in enumerate(network.parts):
         held.advance(stage, node)
         like = logits = held.consult(leave, node, like)
-        decision = decider(flight, node, logits, held.rows)
-        kept = flight.survivors(decision)  # the one read of this ramp
+        try:
+            kept = flight.survivors(decider(flight, node, _signalling(logits), held.rows))  # the one read of this ramp
+        except ValueError as error:
+            raise _refused(node, error) from error
         left = kept.shape[0]
         # Without recall, logits of rows that all go on are nobody's answer.
         if network.recall or left < held.count or left == 0:
@@ -115,7 +118,10 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
         at = None if count == held.count else _positions(waiting == node, count)
         rows = held.rows if at is None else held.rows_at(at)
         like = logits = held.consult(leave, node, like, at)
-        decision = decider(flight, node, logits, rows)
+        try:
+            decision = decider(flight, node, _signalling(logits), rows)
+        except ValueError as error:
+            raise _refused(node, error) from error
         answers.consulted(node, logits, rows, flight)
         spent.consulted(node, rows)
         ahead = decision.next_node
@@ -123,7 +129,10 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
         per_node = (waiting == nodes[:, None]).sum(dim=1, dtype=torch.int32)
         *waiting_for, went_on = torch.cat([per_node, decision.count]).tolist()  # the one read of this ramp
         if went_on < 0:
-            flight.check()
+            try:
+                flight.check()
+            except ValueError as error:
+                raise _refused(node, error) from error
         left = sum(waiting_for)
         if left == 0:
             break
@@ -132,6 +141,16 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
             waiting = waiting.index_select(0, kept)
             held.keep(kept)
     return ExitOutput(answers.logits, *answers.nodes(flight), spent.cost)
+
+
+def _signalling(logits: Tensor) -> Tensor:
+    """Logits as signals are computed from them: recording does not tell float64 from float32 either."""
+    return logits.float() if logits.dtype == torch.float64 else logits
+
+
+def _refused(node: int, error: ValueError) -> ValueError:
+    """What to raise in place of what a flight says, whose caller has a model and no flight."""
+    return ValueError(f"exit {node}: {re.sub('start the (batch|flight) with', 'attach the policy with', str(error))}")
 
 
 class _Spent:

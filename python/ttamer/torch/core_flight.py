@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ttamer import _core
 from ttamer.policy import Policy
-from ttamer.torch.flight import Decision, Flight, check_call, check_rows
+from ttamer.torch.flight import LOGIT_DTYPES, Decision, Flight, check_call, check_rows
+
+Ints = npt.NDArray[np.int32]
 
 
 class CoreFlight(Flight):
@@ -20,6 +22,8 @@ class CoreFlight(Flight):
     def __init__(self, policy: Policy, capacity: int, nan: str, signal: str) -> None:
         super().__init__(policy, capacity, torch.device("cpu"))
         self._batch = _core.start(policy._core, capacity, nan, signal)
+        self._number = np.zeros(1, np.int32)
+        self._count = torch.from_numpy(self._number)
 
     @property
     def answer_node(self) -> Tensor:
@@ -45,6 +49,31 @@ class CoreFlight(Flight):
         return decision.kept
 
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
+        ahead = self._at_once(node, logits, rows) if signals is None else None
+        if ahead is None:
+            ahead = self._checked(node, logits, rows, signals)
+        (kept,) = (ahead >= 0).nonzero()
+        # Written, not made: making a tensor of a number takes longer than deciding.
+        self._number[0] = len(kept)
+        return Decision(torch.from_numpy(ahead), torch.from_numpy(kept), self._count)
+
+    def _at_once(self, node: int, logits: Tensor | None, rows: Tensor | None) -> Ints | None:
+        """Next nodes of a call that the core takes as it is, which is nearly every one; None of any other.
+
+        The core checks what it is given and changes nothing when it raises, so checking before it would be twice.
+        """
+        # What the core takes beside: arrays, and bfloat16 as uint16.
+        if type(logits) is not Tensor or logits.dtype not in LOGIT_DTYPES:
+            return None
+        if rows is not None and type(rows) is not Tensor:
+            return None
+        try:
+            return self._batch.decide_logits(node, logits, rows)
+        except (TypeError, ValueError, IndexError):
+            return None  # padded, or not contiguous, or wrong
+
+    def _checked(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Ints:
+        """Next nodes of any call, or what is wrong with it."""
         size = check_call(self, logits, rows, signals).shape[0]
         places = None if rows is None else _view(rows)
         live = size
@@ -57,12 +86,7 @@ class CoreFlight(Flight):
         else:
             assert signals is not None
             ahead = self._batch.decide(node, _view(signals)[:live], places)
-        (kept,) = (ahead >= 0).nonzero()
-        if live < size:
-            ahead = np.concatenate([ahead, np.full(size - live, -1, np.int32)])
-        # From NumPy: making a tensor of a number takes longer than deciding.
-        count = np.array((len(kept),), np.int32)
-        return Decision(torch.from_numpy(ahead), torch.from_numpy(kept), torch.from_numpy(count))
+        return ahead if live == size else np.concatenate([ahead, np.full(size - live, -1, np.int32)])
 
 
 def _view(tensor: Tensor) -> npt.NDArray[Any]:

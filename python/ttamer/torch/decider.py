@@ -20,7 +20,7 @@ class Decider(nn.Module):
 
     On the CPU the C++ core reads the tensors where they lie. On CUDA two Triton kernels go from logits to signal, bin,
     answer, next node and the positions of the rows that go on, without waiting for the device; they work on the current
-    stream, while a CUDA graph is captured (after one call of the same shapes, which compiles them) and under
+    stream, while a CUDA graph is captured (after one call with the same tensors, which compiles them) and under
     `torch.compile`.
 
     Buffers are the policy's tables, as integers: `.to(device)` moves them, `.half()` leaves them alone. `state_dict`

@@ -87,6 +87,8 @@ class EarlyExit(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the model is no `nn.Sequential`, or an exit no module.
         ValueError
             If the cuts do not rise between 1 and the number of modules, or the number of exits does not fit.
         """
@@ -183,6 +185,8 @@ class EarlyExit(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the policy is none, or `bucket` holds anything but ints.
         ValueError
             If the policy does not fit the exits or the signal, or an option is out of range. The model then keeps what
             it had.
@@ -227,10 +231,11 @@ class EarlyExit(nn.Module):
         if self.training:
             return self.all_logits(x, **keywords)
         rows, device = self._check(x, keywords)
-        if self._serving is None:
+        serving = self._serving  # looked at once: another thread may attach and detach
+        if serving is None:
             return self._whole(x, keywords, rows)
         with torch.no_grad():
-            return self._serving.serve(self._parts(), x, keywords, rows, device)
+            return serving.serve(self._parts(), x, keywords, rows, device)
 
     def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
         """Logits of every exit, whatever the mode and the policy.
@@ -305,9 +310,13 @@ class EarlyExit(nn.Module):
 
         Raises
         ------
+        TypeError
+            If what the loader yields is no such tuple, or its labels are no integers.
         ValueError
-            If the loader is empty or its batches are not what is described above, logits are NaN, or the file of
-            `resume` was recorded with other settings, another loader or another model.
+            If the loader is empty or its labels are not one a request, logits have no softmax (NaN, +inf or only -inf),
+            or the file of `resume` was recorded with other settings, another loader or another model.
+        FileNotFoundError
+            If the folder of `resume` does not exist.
         """
         from ttamer.torch.recording import Settings, record
 
@@ -340,8 +349,9 @@ class EarlyExit(nn.Module):
 
     def _device(self) -> torch.device | None:
         """Where the model is, if it has anything that is somewhere."""
-        if self._serving is not None:  # known without a walk over the modules
-            return self._serving.decider.tables.device
+        serving = self._serving
+        if serving is not None:  # known without a walk over the modules
+            return serving.decider.tables.device
         own = next(self.parameters(), None)
         return None if own is None else own.device
 

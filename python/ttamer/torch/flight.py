@@ -29,7 +29,9 @@ class Decision(NamedTuple):
 class Flight(abc.ABC):
     """Requests in flight on one device, one row each; made by `Decider.start`.
 
-    A flight belongs to one loop, and on an accelerator to one stream at a time.
+    A flight belongs to one loop, and on an accelerator to one stream at a time. Its memory is that of the stream that
+    was current when it was started: as with any tensor of PyTorch, another stream waits for that one first, and the
+    flight is kept until the other is done.
     """
 
     def __init__(self, policy: Policy, capacity: int, device: torch.device) -> None:

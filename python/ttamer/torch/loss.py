@@ -28,6 +28,8 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
 
     Raises
     ------
+    TypeError
+        If the labels are no integers.
     ValueError
         If there are no logits, shapes disagree, or the weights are not one an exit or out of range.
 
@@ -44,6 +46,10 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
             raise ValueError(f"logits: expected {expected} from exit {node}, got {tuple(given.shape)}")
     if labels.shape != logits[0].shape[:1]:
         raise ValueError(f"labels: expected ({len(logits[0])},) like logits, got {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"labels: expected integers, got {str(labels.dtype).removeprefix('torch.')}; numbers of classes"
+        )
     shares = _shares(weights, len(logits))
     target = labels.long()
     losses = [functional.cross_entropy(_wide(given), target) for given in logits]

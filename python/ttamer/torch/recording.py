@@ -70,7 +70,8 @@ def record(model: EarlyExit, loader: Iterable[Any], device: torch.device | str |
     if device is not None:
         model.to(device)
     recorder = _Recorder(model, topology, known, settings)
-    with _evaluating(model), torch.inference_mode(), _progress(settings.progress, loader) as advance:
+    # Not inference_mode: what a loader or a stage makes and keeps could not be trained on afterwards.
+    with _evaluating(model), torch.no_grad(), _progress(settings.progress, loader) as advance:
         return recorder.run(loader, advance)
 
 
@@ -85,6 +86,9 @@ class _Recorder:
         self._path = None if settings.resume is None else Path(settings.resume)
         self._signals = _Signals(model.signal)
         self._kept: Traces | None = None
+        if self._path is not None and not self._path.parent.is_dir():
+            # Now, and not when the first batches are to be kept.
+            raise FileNotFoundError(f"resume: expected a file in a folder that exists, got {self._path}")
         if self._path is not None and self._path.exists():
             self._kept = Traces.load(self._path)
             self._check_settings(self._kept)
@@ -98,6 +102,7 @@ class _Recorder:
             for number, item in enumerate(loader):
                 batch = _unpack(item, number, self._model._device())
                 rows, _ = self._model._check(batch[0], batch[1])
+                _check_labels(batch[2], rows, number)
                 self._take(batch, rows, seen)
                 seen += rows
                 advance()
@@ -142,10 +147,14 @@ class _Recorder:
     def _exit_seen(self, node: int, logits: Tensor, labels: Array, first_row: int) -> tuple[Array, Traces]:
         """Signals of one exit, and traces of it alone."""
         values = logits.float().cpu().contiguous()
-        bad = values.isnan().any(dim=1)
+        # What a softmax needs: no NaN, no +inf, and not nothing but -inf. The largest tells of all three.
+        bad = ~values.amax(dim=1).isfinite()
         if bad.any():
             row = first_row + int(bad.nonzero()[0])
-            raise ValueError(f"exit {node}: expected numbers as logits, got NaN for row {row} of the loader")
+            raise ValueError(
+                f"exit {node}: expected logits that have a softmax, got NaN, +inf or only -inf "
+                f"for row {row} of the loader"
+            )
         probs = values.double().softmax(dim=1).numpy()[:, None]
         return self._signals.of(values.numpy()), Traces.from_probs(probs, labels, [0.0], top=self._settings.top)
 
@@ -288,11 +297,20 @@ def _unpack(item: Any, number: int, device: torch.device | None) -> Labelled:
     else:
         raise TypeError(
             f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, "
-            f"got {type(item).__name__} as batch {number}"
+            f"got {type(item).__name__} as batch {number}; make such tuples of what it yields"
         )
     held = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     moved = {name: _rows.to_device(value, device) for name, value in keywords.items()}
     return _rows.to_device(x, device), moved, held
+
+
+def _check_labels(labels: Array, rows: int, number: int) -> None:
+    """Raise unless there is one label a request; values are looked at where the number of classes is known."""
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
+        kind = ValueError if labels.dtype.kind in "iu" else TypeError
+        raise kind(
+            f"labels: expected ({rows},) integers, one a request, got {_checks.describe(labels)} as batch {number}"
+        )
 
 
 def _part_of(batch: Labelled, rows: Array) -> Labelled:
