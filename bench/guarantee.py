@@ -50,7 +50,6 @@ DRAWS = ("split", "bootstrap")
 ERROR_MARGINS = (0.005, 0.01, 0.02, 0.04)
 LAST_MARGINS = (0.01, 0.03)
 COST_SHARES = (0.2, 0.4)
-TRADEOFFS = 1 / (1 + np.geomspace(1e-3, 30, 30))
 SLACK = 1e-9
 
 
@@ -134,21 +133,15 @@ class Draw:
         self.pool = pool
         half = len(rows) // 2
         fit_part, test_part = pool[rows[half:]], pool[rows[:half]]
-        self.trial = tuning.Trial(ttamer.frontier(fit_part, TRADEOFFS), fit_part, test_part)
+        self.trial = tuning.Trial(ttamer.frontier(fit_part), fit_part, test_part)
         self.given = pool[rows]
-        self._true: dict[int, Outcome] = {}
+        self._true: dict[float, Outcome] = {}
 
     @cached_property
     def front(self) -> list[tuple[Outcome, Outcome]]:
         """Outcomes on the rows drawn and true ones, of the policies made of all rows drawn."""
-        policies = [point.policy for point in ttamer.frontier(self.given, TRADEOFFS)]
-        return [(Outcome.of(policy.replay(self.given)), self.truth(policy)) for policy in policies]
-
-    def truth(self, policy: ttamer.Policy) -> Outcome:
-        """What a policy does on the whole pool."""
-        if id(policy) not in self._true:
-            self._true[id(policy)] = Outcome.of(policy.replay(self.pool))
-        return self._true[id(policy)]
+        policies = [point.policy for point in ttamer.frontier(self.given)]
+        return [(Outcome.of(policy.replay(self.given)), Outcome.of(policy.replay(self.pool))) for policy in policies]
 
     def tuned(self, question: Question) -> Outcome | None:
         """True outcome of the tuned policy, None where there is none."""
@@ -156,7 +149,10 @@ class Draw:
             steps = self.trial.certify(question.limits, CONFIDENCE)
         except ttamer.InfeasibleError:
             return None
-        return self.truth([step for step in steps if step.p_value <= 1 - CONFIDENCE][-1].policy)
+        best = [step.policy for step in steps if step.p_value <= 1 - CONFIDENCE][-1]
+        if best.tradeoff not in self._true:
+            self._true[best.tradeoff] = Outcome.of(best.replay(self.pool))
+        return self._true[best.tradeoff]
 
     def naive(self, question: Question) -> Outcome | None:
         """True outcome of the best policy that keeps the limits on the rows it was made of."""

@@ -102,6 +102,12 @@ class Limit:
         value = outcome.error if self.name == "max_error" else outcome.cost
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) if self.high > self.low else 0.0
 
+    def observed(self, outcome: Outcome) -> float:
+        """The error or mean cost on the rows; for a quantile the share of rows that cost at most the bound."""
+        if self.quantile is not None:
+            return 1.0 - self.mean(outcome)
+        return outcome.error if self.name == "max_error" else outcome.cost
+
     def margin(self, outcome: Outcome) -> float:
         """How far a policy is within the limit: `ttamer.pvalues.exponent`, of one scale for all limits."""
         return pvalues.exponent(self.mean(outcome), self.level)

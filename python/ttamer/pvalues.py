@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil, e, exp, inf, log, log1p
 from typing import Any
 
-__all__ = ["binomial", "exponent", "hoeffding_bentkus", "rows_needed"]
+__all__ = ["binomial", "exponent", "hoeffding_bentkus", "require_scipy", "rows_needed"]
 
 
 def binomial(count: int, rows: int, level: float) -> float:
@@ -92,6 +92,11 @@ def rows_needed(level: float, confidence: float) -> int:
         In (0, 1).
     """
     return max(1, ceil(log1p(-confidence) / log1p(-level) - 1e-9))
+
+
+def require_scipy() -> None:
+    """Raise ImportError, naming the extra, where SciPy is missing."""
+    _special()
 
 
 def _special() -> Any:
