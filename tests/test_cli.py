@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import ttamer
+from ttamer import tuning
 from ttamer.cli import main
 from ttamer.cli.policy_tables import states
 
@@ -89,6 +90,48 @@ class TestFit:
         assert "ttamer show p.st" in out
         policy = ttamer.Policy.load("p.st")
         assert (policy.tradeoff, policy.recall) == (0.8, "observed")
+
+
+class TestTune:
+    @pytest.fixture(autouse=True)
+    def scipy(self):
+        pytest.importorskip("scipy", reason="tune needs the fit extra")
+
+    def test_json_is_the_certificate(self, folder, capsys):
+        arguments = ("--max-error", "0.7", "--max-cost", "6", "--cost-quantile", "0.5", "5", "--policy", "p.st")
+        figures = call_json(capsys, "tune", "cal.npz", *arguments, "--confidence", "0.9", "--seed", "3", "--bins", "8")
+        limits = {"max_error": 0.7, "max_cost": 6, "max_cost_quantile": (0.5, 5)}
+        traces = ttamer.Traces.load("cal.npz")
+        expected = tuning.certify(traces, **limits, confidence=0.9, seed=3, bins=8)
+        assert figures == {**expected.as_dict(), "unit": "ms", "policy": "p.st"}
+        assert ttamer.Policy.load("p.st") == expected.policy
+
+    def test_table(self, folder, capsys):
+        code, out, err = call(capsys, "tune", "cal.npz", "--max-error", "0.75", "--cost-quantile", "0.5", "5")
+        expected = tuning.certify(ttamer.Traces.load("cal.npz"), max_error=0.75, max_cost_quantile=(0.5, 5))
+        assert (code, err) == (0, "")
+        assert "tuned on 200 requests of cal.npz, tested on 200 others" in out
+        error, quantile = (line.split() for line in out.splitlines()[2:4])
+        observed = [limit.observed(expected.best.outcome) for limit in expected.limits]
+        assert error == ["error", "0.75", f"{observed[0]:.4f}", f"{expected.best.p_values[0]:.2g}"]
+        assert quantile[-3:] == ["50%", f"{observed[1]:.1%}", f"{expected.best.p_values[1]:.2g}"]
+        assert " ".join(quantile[:-3]) == "requests that cost at most 5 ms"
+        passed = sum(step.p_value <= 0.05 for step in expected.steps)
+        count = f"{len(expected.steps)} of {expected.candidates} policies tested, {passed} passed"
+        assert f"all kept with confidence 0.95; {count}" in out
+        assert out.endswith("wrote the policy to policy.safetensors\n")
+        assert ttamer.Policy.load("policy.safetensors") == expected.policy
+
+    def test_relative_to_the_last_node(self, folder, capsys):
+        traces = ttamer.Traces.load("cal.npz")
+        predictions = traces.losses.astype(np.int32)
+        ttamer.Traces(traces.signals, traces.losses, traces.costs, predictions=predictions).save("predicted.npz")
+        code, out, _ = call(capsys, "tune", "predicted.npz", "--max-error", "0.2", "--relative-to", "last")
+        expected = tuning.certify(ttamer.Traces.load("predicted.npz"), max_error=0.2, relative_to="last")
+        assert code == 0
+        assert "\nkept with confidence 0.95; " in out
+        figures = expected.best.outcome
+        assert f"error {figures.error:.4f} relative to the last node, mean cost {figures.cost:.4g}\n" in out
 
 
 class TestEvaluate:
@@ -256,6 +299,22 @@ BAD = {
         ["fit", "cal.npz", "--policy", "p.st", "--recall", "all"],
         "recall: expected 'auto', 'observed' or 'none'",
     ),
+    "no limit": (["tune", "cal.npz"], "limits: expected at least one of max_error"),
+    "limit out of reach": (["tune", "cal.npz", "--max-error", "0.1"], "can be"),
+    "too few rows": (["tune", "cal.npz", "--max-error", "0.001"], "needs at least 5989 rows, 2995 of them held back"),
+    "no predictions": (
+        ["tune", "cal.npz", "--max-error", "0.5", "--relative-to", "last"],
+        "relative_to: 'last' needs predictions",
+    ),
+    "half a quantile": (["tune", "cal.npz", "--cost-quantile", "0.9"], "--cost-quantile"),
+    "confidence in percent": (
+        ["tune", "cal.npz", "--max-error", "0.5", "--confidence", "95"],
+        "confidence: expected a number in (0, 1), got 95",
+    ),
+    "tuned policy without folder": (
+        ["tune", "cal.npz", "--max-error", "0.5", "--policy", "no/p.st"],
+        "no/p.st: expected a path in an existing folder",
+    ),
     "no bins": (["fit", "cal.npz", "--bins", "0"], "bins: expected at least 1, got 0"),
     "bins no number": (["frontier", "cal.npz", "--bins", "few"], "--bins"),
     "output without folder": (
@@ -297,7 +356,7 @@ class TestMain:
     def test_version(self, capsys):
         assert call(capsys, "--version") == (0, f"ttamer {ttamer.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["demo", "fit", "evaluate", "frontier", "show", "bench"])
+    @pytest.mark.parametrize("command", ["demo", "fit", "tune", "evaluate", "frontier", "show", "bench"])
     def test_every_command_has_help_with_an_example(self, command, capsys):
         code, out, err = call(capsys, command, "--help")
         assert (code, err) == (0, "")
@@ -307,7 +366,7 @@ class TestMain:
     def test_without_arguments_it_lists_the_commands(self, capsys):
         code, out, err = call(capsys)
         assert (code, err) == (0, "")
-        assert all(command in out for command in ("demo", "fit", "evaluate", "frontier", "show", "bench"))
+        assert all(command in out for command in ("demo", "fit", "tune", "evaluate", "frontier", "show", "bench"))
 
     def test_names_with_brackets_are_printed_as_they_are(self, folder, capsys):
         ttamer.Policy.load("none.st").save("[bold]x.st")

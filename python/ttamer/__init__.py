@@ -8,10 +8,12 @@ from ttamer._core import Batch, Topology, __version__
 from ttamer.evaluate import Evaluation, Replay, evaluate
 from ttamer.fit import fit
 from ttamer.frontier import Front, FrontPoint, frontier
+from ttamer.mixture import Mixture
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy, solve
 from ttamer.recall import price_of_no_recall
 from ttamer.traces import Evidence, Traces
+from ttamer.tuning import InfeasibleError, tune
 
 STOP = -1
 """What `Batch.decide` returns for a row that consults nothing more."""
@@ -24,6 +26,8 @@ __all__ = [
     "Evidence",
     "Front",
     "FrontPoint",
+    "InfeasibleError",
+    "Mixture",
     "Policy",
     "Replay",
     "Topology",
@@ -34,4 +38,5 @@ __all__ = [
     "frontier",
     "price_of_no_recall",
     "solve",
+    "tune",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ttamer.fit import fit
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy, solve
 from ttamer.traces import Traces
+
+if TYPE_CHECKING:
+    from ttamer.mixture import Mixture
 
 MOST_POINTS = 120
 
@@ -91,6 +94,21 @@ class Front(Sequence[FrontPoint]):
                 f"max_cost: no point costs at most {max_cost:g}, the cheapest costs {self.points[0].cost:g}"
             )
         return affordable[-1]
+
+    def mix(self, max_cost: float) -> Mixture:
+        """The most accurate mixture of two points with at most this mean cost.
+
+        Two neighbours on the lower convex hull of the points, mixed request by request so that the mean cost, on the
+        rows that the points were measured on, is the budget; the last point alone where the budget exceeds its cost.
+
+        Raises
+        ------
+        ValueError
+            If no point is that cheap; the smallest cost is named.
+        """
+        from ttamer.mixture import mix  # which uses the points defined above
+
+        return mix(self, max_cost)
 
 
 def default_tradeoffs() -> npt.NDArray[np.float64]:

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 import ttamer
-from ttamer import bench, compare, demo, plots
+from ttamer import bench, compare, demo, plots, tuning
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.demo_tables import print_demo
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
-from ttamer.cli.tables import model_dict, print_evaluation, print_model, print_points
+from ttamer.cli.tables import model_dict, print_certificate, print_evaluation, print_model, print_points
 
 app = typer.Typer(
     name="ttamer",
@@ -144,6 +144,62 @@ def _fit(
         out.print(f"wrote the {kind} to {name}", soft_wrap=True)
     if policy is not None:
         out.print(f"look at it with: ttamer show {policy}", soft_wrap=True)
+
+
+@app.command("tune", epilog="Example: ttamer tune calibration.npz --max-error 0.08 --policy policy.safetensors")
+def _tune(
+    traces: TracesFile,
+    max_error: Annotated[float | None, typer.Option("--max-error", help="Limit on the mean loss.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Limit on the mean cost, in the unit of the traces.")
+    ] = None,
+    cost_quantile: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--cost-quantile", metavar="Q T", help="At least this share Q of requests costs at most T."),
+    ] = None,
+    relative_to: Annotated[
+        str,
+        typer.Option(
+            "--relative-to",
+            help="What an error is: another answer than the label's ('labels') or the last node's ('last').",
+        ),
+    ] = "labels",
+    confidence: Annotated[float, typer.Option("--confidence", help="Probability that all limits are kept.")] = 0.95,
+    policy: Annotated[Path, typer.Option("--policy", help="Where the policy goes.")] = Path("policy.safetensors"),
+    max_loss: Annotated[float, typer.Option("--max-loss", help="The largest loss there can be.")] = 1.0,
+    bins: Bins = 16,
+    seed: Annotated[int, typer.Option("--seed", help="Of the split into fitting and testing rows.")] = 0,
+    json: Json = False,
+) -> None:
+    """Find the best policy that keeps service levels on future requests, with a stated confidence.
+
+    Policies are fitted on half of the rows and tested on the other half. With a limit on the error the cheapest one
+    that could be certified is written, with limits on the cost only the most accurate one.
+    """
+    _check_folders(policy)
+    with steps(3) as begin:
+        begin("read")
+        recorded = ttamer.Traces.load(traces)
+        begin("fit and test")
+        certificate = tuning.certify(
+            recorded,
+            max_error=max_error,
+            max_cost=max_cost,
+            max_cost_quantile=cost_quantile,
+            relative_to=relative_to,
+            confidence=confidence,
+            bins=bins,
+            max_loss=max_loss,
+            seed=seed,
+        )
+        begin("write")
+        certificate.policy.save(policy)
+    if json:
+        print_json({**certificate.as_dict(), "unit": recorded.unit, "policy": str(policy)})
+        return
+    out = console()
+    print_certificate(out, certificate, traces.name)
+    out.print(f"wrote the policy to {policy}", soft_wrap=True)
 
 
 @app.command("evaluate", epilog="Example: ttamer evaluate policy.safetensors test.npz")

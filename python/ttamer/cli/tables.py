@@ -1,4 +1,4 @@
-"""What ``fit``, ``evaluate`` and ``frontier`` print."""
+"""What ``fit``, ``tune``, ``evaluate`` and ``frontier`` print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from rich.console import Console
 
 from ttamer.cli.output import in_unit, number, print_table, share, span, table
 from ttamer.evaluate import Evaluation
+from ttamer.limits import Limit
 from ttamer.model import CascadeModel
+from ttamer.tuning import Certificate
 
 FEW = 12
 """Points of a front that are printed unless all are asked for."""
@@ -35,6 +37,36 @@ def print_model(console: Console, model: CascadeModel) -> None:
     for node, losses in enumerate(model.losses):
         nodes.add_row(str(node), str(len(losses)), span(losses.min(), losses.max()))
     print_table(console, kind, nodes)
+
+
+def print_certificate(console: Console, certificate: Certificate, name: str) -> None:
+    """The limits that a tuned policy keeps, and what it did on the rows it was tested on."""
+    outcome, unit = certificate.best.outcome, certificate.policy.unit
+    limits = table("limit", "asked", "held-back rows", "p-value")
+    for limit, p_value in zip(certificate.limits, certificate.best.p_values, strict=True):
+        limits.add_row(_limited(limit), *_figures(limit, limit.observed(outcome)), f"{p_value:.2g}")
+    rows = f"tuned on {certificate.fitted_rows} requests of {name}, tested on {certificate.tested_rows} others"
+    print_table(console, rows, limits)
+    passed = sum(step.p_value <= 1 - certificate.confidence for step in certificate.steps)
+    console.print(
+        f"{'kept' if len(certificate.limits) == 1 else 'all kept'} with confidence {certificate.confidence:g}; "
+        f"{len(certificate.steps)} of {certificate.candidates} policies tested, {passed} passed"
+    )
+    against = " relative to the last node" if certificate.relative_to == "last" else ""
+    cost = f"{number(outcome.cost)} {unit}".rstrip()
+    console.print(f"on the held-back rows: error {outcome.error:.4f}{against}, mean cost {cost}")
+
+
+def _limited(limit: Limit) -> str:
+    if limit.quantile is not None:
+        return f"requests that cost at most {number(limit.bound)}{f' {limit.unit}' if limit.unit else ''}"
+    return "error" if limit.name == "max_error" else in_unit("mean cost", limit.unit)
+
+
+def _figures(limit: Limit, observed: float) -> tuple[str, str]:
+    if limit.quantile is not None:
+        return f"{100 * limit.quantile:.4g}%", share(observed)
+    return (number(limit.bound), f"{observed:.4f}" if limit.name == "max_error" else number(observed))
 
 
 def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
