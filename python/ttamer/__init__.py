@@ -9,8 +9,9 @@ from ttamer.evaluate import Evaluation, Replay, evaluate
 from ttamer.fit import fit
 from ttamer.frontier import Front, FrontPoint, frontier
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy, solve
+from ttamer.policy import Policy
 from ttamer.recall import price_of_no_recall
+from ttamer.solve import solve
 from ttamer.traces import Evidence, Traces
 
 STOP = -1

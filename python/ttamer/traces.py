@@ -301,6 +301,12 @@ class Traces:
         return self._with(signals=made[kind], signal=kind)
 
     @property
+    def _kept_estimates(self) -> Cache:
+        """Estimates of these rows by estimator."""
+        kept: Cache = self.__dict__["_estimates"]
+        return kept
+
+    @property
     def reach_costs(self) -> npt.NDArray[np.float64]:
         """(n,) float64: cost of the cheapest walk from the root to each node, its own edge included."""
         return reach_costs(self.topology, self.costs)
