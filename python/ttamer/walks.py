@@ -49,6 +49,16 @@ class Walk:
     order: Order | None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What steps are called: by the last node, ``2``, and with others open by all of them, ``0,3>2``."""
+        alone = self.topology.kind == "line"
+        names = []
+        for nodes, last in zip(self.sets, self.last.tolist(), strict=True):
+            before = "" if alone else ",".join(str(node) for node in nodes if node != last)
+            names.append(f"{before}>{last}" if before else str(last))
+        return tuple(names)
+
+    @property
     def topology(self) -> Topology:
         """Topology : of the steps, a line or a dag."""
         steps = len(self.last)
