@@ -212,19 +212,11 @@ def _frontier(
             plots.front(drawn, plot)
         files = [] if save is None else _save_points(front, save)
     if json:
-        print_json(
-            {
-                "unit": front.unit,
-                "rows": len(recorded),
-                "estimate": front.estimate,
-                "points": points,
-                "plot": plot and str(plot),
-                "files": files,
-            }
-        )
+        known = {"unit": front.unit, "rows": len(recorded), "estimate": front.estimate}
+        print_json({**known, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
-    print_points(out, points, front.unit, f"front of {traces.name}, estimate {front.estimate}", every)
+    print_points(out, points, front.unit, _front_title(front, traces), every)
     if plot is not None:
         out.print(f"drew {plot}", soft_wrap=True)
     if files:
@@ -305,6 +297,11 @@ def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
         point.policy.save(path)
         files.append(str(path))
     return files
+
+
+def _front_title(front: ttamer.Front, traces: Path) -> str:
+    chosen = "" if front.estimate == "signal" else f", estimate {front.estimate}"
+    return f"front of {traces.name}{chosen}"
 
 
 def _summary(policy: ttamer.Policy) -> dict[str, Any]:
