@@ -65,8 +65,8 @@ def fit(
         mean; always the mean where losses are observed or exceed 1. Only for plain signals: estimates are
         probabilities already, and the loss of a state is their mean.
     loss_strength, transition_strength : float
-        How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16; a loss that is
-        observed is not shrunk. With estimates `loss_strength` is not used, and `transition_strength` is 8 by default.
+        How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 8; a loss that is
+        observed is not shrunk, nor is one that is estimated.
     seed : int
         Of the folds of cross-fitting and cross-validation.
     progress : callable, optional

@@ -13,7 +13,6 @@ from ttamer.orders import best_order
 from ttamer.traces import Traces
 from ttamer.walks import Walk, walk_of
 
-TRANSITION_STRENGTH = 8.0
 BEST, ANY = "best", "any"
 
 
@@ -47,8 +46,7 @@ def fit_estimates(
         walk.topology,
         unit=traces.unit,
     )
-    strength = TRANSITION_STRENGTH if transition_strength is None else transition_strength
-    model = fit_signals(inner, bins, "mean", 0.0, strength, estimator)
+    model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
     traces._kept_estimates[estimator] = found
     return model
 

@@ -11,6 +11,7 @@ from ttamer import _core, reference
 from ttamer._core import Topology
 from ttamer.budgets import default_budgets, default_tradeoffs
 from ttamer.crossfit import CrossFit, sigmoid
+from ttamer.fit_signals import TRANSITION_STRENGTH
 from ttamer.hull import spending
 from ttamer.walks import ROOT, Order, orders
 
@@ -22,7 +23,6 @@ WIDTH = 4
 """Orders of each length that a beam search goes on from."""
 EVERY = 6
 """Every which trade-off is solved: a few rank orders as well as all."""
-TRANSITION_STRENGTH = 8.0
 
 
 @dataclass(frozen=True)
