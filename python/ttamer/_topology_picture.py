@@ -157,7 +157,7 @@ def _draw_nodes(axes: Axes, facts: Facts, layout: Layout, look: _Look) -> None:
         zorder=4,
     )
     for node, (position, radius) in enumerate(zip(positions, look.radii.tolist(), strict=True)):
-        inside = radius >= _ROOM
+        inside = radius >= _ROOM * max(1.0, len(facts.names[node]) / 2)
         if inside:
             x, y = position.tolist()
             bold: dict[str, Any] = {"fontsize": 9, "fontweight": "bold", "color": look.numbers[node]}

@@ -159,6 +159,8 @@ def _notes(policy: Policy, every: bool) -> list[str]:
             "the best answer so far is at most that index.",
             "Visits, stops and the expected cost of a forest are those of simulated requests.",
         ]
+    elif any(">" in name for name in drawing.Facts.of(policy).names):
+        notes.append("0,1>2: node 2, consulted after 0 and 1 in either order.")
     elif policy.recall == "observed":
         notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
     return notes
