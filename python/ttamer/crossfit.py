@@ -173,7 +173,7 @@ def _regression_maker() -> Any:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise ImportError("estimates need scikit-learn: pip install ttamer[fit]") from None
-    return lambda: LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-6, warm_start=True)
+    return lambda: LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-5, warm_start=True)
 
 
 def _coefficients(regression: Any, features: Floats, wrong: npt.NDArray[np.bool_]) -> Floats:
@@ -181,7 +181,10 @@ def _coefficients(regression: Any, features: Floats, wrong: npt.NDArray[np.bool_
     rows, count = len(wrong), int(wrong.sum())
     if count in (0, rows):
         return np.concatenate([[log_odds((count + 0.5) / (rows + 1))], np.zeros(features.shape[1])])
-    with warnings.catch_warnings():
+    from sklearn import config_context
+
+    # Its checks of arguments take as long as small problems do, and there are thousands of these.
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         # A saturated Hessian makes scikit-learn say that it falls back to L-BFGS, which solves the problem as well.
         warnings.simplefilter("ignore")
         regression.fit(features, wrong)
