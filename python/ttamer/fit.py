@@ -10,7 +10,7 @@ from ttamer._checks import real, whole
 from ttamer.crossfit import CrossFit
 from ttamer.estimate import KINDS
 from ttamer.fit_estimates import fit_estimates
-from ttamer.fit_signals import fit_like, fit_signals, states_of
+from ttamer.fit_signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.select import choose
 from ttamer.traces import Traces
@@ -65,8 +65,8 @@ def fit(
         mean; always the mean where losses are observed or exceed 1. Only for plain signals: estimates are
         probabilities already, and the loss of a state is their mean.
     loss_strength, transition_strength : float
-        How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 8; a loss that is
-        observed is not shrunk, nor is one that is estimated.
+        How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16, and 8 with
+        ``bins="auto"`` and with estimates; a loss that is observed is not shrunk, nor is one that is estimated.
     seed : int
         Of the folds of cross-fitting and cross-validation.
     progress : callable, optional
@@ -112,6 +112,9 @@ def fit(
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
         estimate, order = choose(traces, bins, seed, progress)
+    if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
+        transition_strength = AUTO_STRENGTH
     if estimate == "signal" and order is None:
         return fit_signals(traces, most, smoothing, loss_strength, transition_strength)
+    assert transition_strength is not None
     return fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)

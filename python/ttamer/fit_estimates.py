@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttamer.crossfit import CrossFit, sigmoid
-from ttamer.fit_signals import fit_signals
+from ttamer.fit_signals import AUTO_STRENGTH, fit_signals
 from ttamer.model import CascadeModel
 from ttamer.orders import best_order
 from ttamer.traces import Traces
@@ -21,7 +21,7 @@ def fit_estimates(
     kind: str,
     order: Sequence[int] | str | None,
     bins: int,
-    transition_strength: float | None = None,
+    transition_strength: float = AUTO_STRENGTH,
 ) -> CascadeModel:
     """The model of `ttamer.fit` for estimates; the traces keep the out-of-fold ones for later replays.
 
@@ -34,7 +34,7 @@ def fit_estimates(
         As for `ttamer.fit`.
     bins : int
         Most states of a step.
-    transition_strength : float, optional
+    transition_strength : float
     """
     traces = fitting.traces
     walk = _walk(fitting, kind, order, bins)

@@ -18,7 +18,8 @@ MOST_STATES = 65_535
 MANY_ROWS = 1000
 """From this many requests on there are enough for more bins."""
 MANY_BINS, FEW_BINS = 24, 16
-TRANSITION_STRENGTH = 8.0
+AUTO_STRENGTH = 8.0
+"""Weight of the marginal in transitions of bins="auto" and of estimates."""
 
 
 def states_of(bins: int | str, rows: int) -> int:
@@ -51,7 +52,7 @@ def fit_signals(
     if loss_strength is None:
         loss_strength = 0.0 if traces.observed else 4.0
     if transition_strength is None:
-        transition_strength = TRANSITION_STRENGTH
+        transition_strength = 16.0
     edges = tuple(reference.quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes))
     chosen = _choose_smoothing(traces, smoothing)
     statistics = Statistics.count(traces, edges, chosen, float(loss_strength), float(transition_strength))

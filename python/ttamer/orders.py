@@ -11,7 +11,7 @@ from ttamer import _core, reference
 from ttamer._core import Topology
 from ttamer.budgets import default_budgets, default_tradeoffs
 from ttamer.crossfit import CrossFit, sigmoid
-from ttamer.fit_signals import TRANSITION_STRENGTH
+from ttamer.fit_signals import AUTO_STRENGTH
 from ttamer.hull import spending
 from ttamer.walks import ROOT, Order, orders
 
@@ -140,5 +140,5 @@ class _Trial:
         if key not in self._transitions:
             sizes = (len(before.counts), len(step.counts))
             counts = _core.Counts.count(before.states, step.states, *sizes)
-            self._transitions[key] = _core.Transition.counted(counts, marginal, TRANSITION_STRENGTH)
+            self._transitions[key] = _core.Transition.counted(counts, marginal, AUTO_STRENGTH)
         return self._transitions[key]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ttamer.budgets import default_budgets, default_tradeoffs
 from ttamer.crossfit import FOLDS, CrossFit, can_estimate, folds_of
 from ttamer.fit_estimates import ANY, BEST, fit_estimates
-from ttamer.fit_signals import fit_signals, states_of
+from ttamer.fit_signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.hull import spending
 from ttamer.model import CascadeModel
 from ttamer.solve import solve
@@ -106,7 +106,9 @@ def cross_validated(
                 progress(f"cross-validate {estimate} {order or ''}".rstrip() + f", fold {fold + 1} of {FOLDS}")
             states = states_of(bins, len(fitting.traces))
             if (estimate, order) == PLAIN:
-                model = fit_signals(fitting.traces, states)
+                model = fit_signals(
+                    fitting.traces, states, transition_strength=AUTO_STRENGTH if bins == "auto" else None
+                )
             else:
                 model = fit_estimates(fitting, estimate, order, states)
             losses[estimate, order][held] = _loss_at_budgets(model, fitting.traces, traces[held], budgets)
