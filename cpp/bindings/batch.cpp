@@ -5,6 +5,7 @@
 #include "logits.hpp"
 #include "tensors.hpp"
 
+#include "ttamer/estimated_batch.hpp"
 #include "ttamer/logit_signals.hpp"
 
 #include <memory>
@@ -73,10 +74,23 @@ class BoundBatch {
         : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))),
           logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)) {}
 
+    // Of a policy that estimates: its nodes are what callers speak of, the batch's are steps.
+    BoundBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy, std::int64_t capacity,
+               const std::string &nan)
+        : estimated_(
+              std::make_shared<EstimatedBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan))),
+          logit_signals_(SignalKind::stated, 0, nan_from(nan)) {}
+
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
+        if (estimated_) {
+            throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
+        }
         return decide_values(node, span_of<float>(Argument{signals, "signals", "(B,) float32"}), rows);
     }
     py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
+        if (estimated_) {
+            return decide_estimated(node, logits_of(logits), rows_of(rows));
+        }
         return decide_values(node, signals_from(logits, rows), rows);
     }
 
@@ -85,33 +99,41 @@ class BoundBatch {
         return to_array(signals_from(logits, rows));
     }
 
+    // The same where signals also depend on what the rows have seen.
+    py::array_t<float> estimated_signals(std::int64_t node, py::handle logits, py::handle rows) {
+        if (!estimated_) {
+            throw std::invalid_argument("batch: expected one of a policy that estimates");
+        }
+        return to_array(estimated_->signals(node, logits_of(logits), rows_of(rows)));
+    }
+
     // What a call costs before any work is done: the floor that benchmarks compare with.
     void nothing(py::handle /*node*/, py::handle /*signals*/, py::handle /*rows*/) {}
 
-    void reset(py::handle rows) { batch_->reset(rows_of(rows)); }
+    void reset(py::handle rows) { estimated_ ? estimated_->reset(rows_of(rows)) : batch_->reset(rows_of(rows)); }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
     py::array_t<std::int32_t> answer_node() const {
-        py::array_t<std::int32_t> out(static_cast<py::ssize_t>(batch_->capacity()));
-        batch_->answer_node({out.mutable_data(), batch_->capacity()});
+        py::array_t<std::int32_t> out(static_cast<py::ssize_t>(capacity()));
+        const std::span<std::int32_t> values(out.mutable_data(), capacity());
+        estimated_ ? estimated_->answer_node(values) : batch_->answer_node(values);
         return out;
     }
 
     py::array_t<double> answer_loss() const {
-        py::array_t<double> out(static_cast<py::ssize_t>(batch_->capacity()));
-        batch_->answer_loss({out.mutable_data(), batch_->capacity()});
+        py::array_t<double> out(static_cast<py::ssize_t>(capacity()));
+        const std::span<double> values(out.mutable_data(), capacity());
+        estimated_ ? estimated_->answer_loss(values) : batch_->answer_loss(values);
         return out;
     }
 
-    std::size_t capacity() const { return batch_->capacity(); }
+    std::size_t capacity() const { return estimated_ ? estimated_->capacity() : batch_->capacity(); }
 
   private:
     py::object decide_values(py::handle node, std::span<const float> values, py::handle rows) {
         const auto chosen = rows_of(rows);
-        // An int is the common case; tensors are asked for last, as even a tensor may pass for an integer.
-        if (py::isinstance<py::array>(node) || (!PyLong_Check(node.ptr()) && is_tensor(node))) {
-            const Argument argument{node, "node", "an int or (B,) int32"};
-            return view(decide_values(span_of<std::int32_t>(argument), values, chosen));
+        if (is_node_array(node)) {
+            return view(decide_values(span_of<std::int32_t>(node_array(node)), values, chosen));
         }
         return view(decide_values(node_from(node), values, chosen));
     }
@@ -124,6 +146,28 @@ class BoundBatch {
         const py::gil_scoped_release release;
         return batch_->decide(nodes, values, rows);
     }
+
+    py::object decide_estimated(py::handle node, const Logits &logits, const Rows &rows) {
+        if (is_node_array(node)) {
+            return view(decide_estimated(span_of<std::int32_t>(node_array(node)), logits, rows));
+        }
+        return view(decide_estimated(node_from(node), logits, rows));
+    }
+
+    template <typename Nodes>
+    std::span<const std::int32_t> decide_estimated(Nodes nodes, const Logits &logits, const Rows &rows) {
+        if (logits.rows * logits.classes < kWorthReleasing) {
+            return estimated_->decide(nodes, logits, rows);
+        }
+        const py::gil_scoped_release release;
+        return estimated_->decide(nodes, logits, rows);
+    }
+
+    // An int is the common case; tensors are asked for last, as even a tensor may pass for an integer.
+    static bool is_node_array(py::handle node) {
+        return py::isinstance<py::array>(node) || (!PyLong_Check(node.ptr()) && is_tensor(node));
+    }
+    static Argument node_array(py::handle node) { return {node, "node", "an int or (B,) int32"}; }
 
     std::span<const float> signals_from(py::handle logits, py::handle rows) {
         const Logits given = logits_of(logits);
@@ -182,8 +226,8 @@ class BoundBatch {
 
     // The array's base keeps the core batch alive, not this object: no cycle for the collector to find.
     py::array array_over(std::span<const std::int32_t> values) const {
-        auto *owner = new std::shared_ptr<Batch>(batch_);
-        const py::capsule base(owner, [](void *held) { delete static_cast<std::shared_ptr<Batch> *>(held); });
+        auto *owner = new std::shared_ptr<void>(estimated_ ? std::shared_ptr<void>(estimated_) : batch_);
+        const py::capsule base(owner, [](void *held) { delete static_cast<std::shared_ptr<void> *>(held); });
         return py::array_t<std::int32_t>(static_cast<py::ssize_t>(values.size()), values.data(), base);
     }
 
@@ -197,7 +241,8 @@ class BoundBatch {
         return next_view_;
     }
 
-    std::shared_ptr<Batch> batch_;
+    std::shared_ptr<Batch> batch_;              // null where the policy estimates
+    std::shared_ptr<EstimatedBatch> estimated_; // null where it does not
     LogitSignals logit_signals_;
     py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
 };
@@ -212,6 +257,8 @@ void bind_batch(py::module_ &m) {
              py::arg("rows") = py::none(), kDecideLogitsDoc)
         .def("_logit_signals", &BoundBatch::logit_signals, py::arg("logits"), py::arg("rows") = py::none(),
              "The (B,) float32 signals that decide_logits decides with.")
+        .def("_estimated_signals", &BoundBatch::estimated_signals, py::arg("node"), py::arg("logits"),
+             py::arg("rows") = py::none(), "The (B,) float32 signals of a policy that estimates; changes nothing.")
         .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
@@ -228,6 +275,12 @@ void bind_batch(py::module_ &m) {
         [](const std::shared_ptr<Policy> &policy, std::int64_t capacity, const std::string &nan,
            const std::string &signal) { return BoundBatch(policy, capacity, nan, signal); },
         py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"), py::arg("signal"), "A batch of a policy.");
+    m.def(
+        "start_estimated",
+        [](const std::shared_ptr<Estimator> &estimator, const std::shared_ptr<Policy> &policy, std::int64_t capacity,
+           const std::string &nan) { return BoundBatch(estimator, policy, capacity, nan); },
+        py::arg("estimator").none(false), py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"),
+        "A batch of a policy over the steps of an estimator.");
 }
 
 } // namespace ttamer::bindings

@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, m) {
     bind_topology(m);
     bind_model(m);
     bind_policy(m);
+    bind_estimator(m);
     bind_batch(m);
 }

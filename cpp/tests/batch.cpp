@@ -4,7 +4,6 @@
 #include "check.hpp"
 #include "models.hpp"
 
-
 #include <algorithm>
 #include <cmath>
 #include <memory>

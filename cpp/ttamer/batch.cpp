@@ -100,14 +100,18 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
 // Every row is visited twice this way, here and when its state is put back; keeping marks apart from the states made
 // it five times, on two arrays.
 bool Batch::take(const Rows &rows) {
-    if (!are_inside(rows.narrow) || !are_inside(rows.wide)) {
-        complain_range(rows);
-    }
+    check_rows(rows);
     if (rows.size() > capacity()) {
         throw std::invalid_argument("rows: " + text(rows.size()) + " exceed the batch's capacity of " +
                                     text(capacity()));
     }
     return take_each(rows.narrow) && take_each(rows.wide);
+}
+
+void Batch::check_rows(const Rows &rows) const {
+    if (!are_inside(rows.narrow) || !are_inside(rows.wide)) {
+        complain_range(rows);
+    }
 }
 
 template <typename Row> bool Batch::are_inside(std::span<const Row> rows) const {

@@ -37,6 +37,12 @@ class Batch {
     // Rows taken over by new requests; without rows, all.
     void reset(const Rows &rows);
 
+    // Throws std::out_of_range unless the rows are there.
+    void check_rows(const Rows &rows) const;
+    // The node consulted last, kRoot before the first; meaningless once the row has stopped.
+    std::int32_t last_node(std::size_t row) const { return static_cast<std::int32_t>(position_of(rows_[row])) - 1; }
+    bool has_stopped(std::size_t row) const { return position_of(rows_[row]) == kStoppedPosition; }
+
     std::size_t capacity() const { return rows_.size(); }
     // The node that answers each row, -1 before anything is consulted.
     void answer_node(std::span<std::int32_t> out) const;

@@ -115,6 +115,24 @@ class Policy:
         self, signals: npt.NDArray[np.float32], costs: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
 
+class Estimator:
+    def __init__(
+        self,
+        nodes: SupportsIndex,
+        class_count: SupportsIndex,
+        top: SupportsIndex,
+        kind: str,
+        last: npt.NDArray[np.int32],
+        set_offsets: npt.NDArray[np.int32],
+        sets: npt.NDArray[np.int32],
+        candidate_offsets: npt.NDArray[np.int32],
+        candidates: npt.NDArray[np.int32],
+        coefficients: npt.NDArray[np.float64],
+    ) -> None: ...
+    def estimate(
+        self, log_probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]: ...
+
 class Batch:
     def decide(
         self,
@@ -129,6 +147,9 @@ class Batch:
         rows: _Rows = None,
     ) -> npt.NDArray[np.int32]: ...
     def _logit_signals(self, logits: npt.NDArray[Any] | _Tensor, rows: _Rows = None) -> npt.NDArray[np.float32]: ...
+    def _estimated_signals(
+        self, node: SupportsIndex, logits: npt.NDArray[Any] | _Tensor, rows: _Rows = None
+    ) -> npt.NDArray[np.float32]: ...
     def _nothing(
         self,
         node: _Node,
@@ -145,6 +166,7 @@ class Batch:
     def __len__(self) -> int: ...
 
 def start(policy: Policy, capacity: SupportsIndex, nan: str, signal: str) -> Batch: ...
+def start_estimated(estimator: Estimator, policy: Policy, capacity: SupportsIndex, nan: str) -> Batch: ...
 def solve(model: Model, tradeoff: float, recall: bool, aggregate: SupportsIndex = 0) -> Policy: ...
 def surrogates(
     model: Model, tradeoff: float, outside: float, aggregate: SupportsIndex = 0
