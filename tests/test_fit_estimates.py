@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,15 @@ class TestFiles:
         assert ttamer.solve(loaded, 0.9) == policy
         held = independent(30, seed=1, forest=True)
         assert back.replay(held).cost.tolist() == policy.replay(held).cost.tolist()
+
+    def test_estimators_and_fitted_traces_pickle(self) -> None:
+        traces = independent(60)
+        estimator = posterior(traces).estimator
+        before = estimator.estimate(traces.evidence)
+        back = pickle.loads(pickle.dumps(estimator))
+        assert back == copy.deepcopy(estimator) == estimator != "estimator"
+        np.testing.assert_array_equal(back.estimate(traces.evidence).signals, before.signals)
+        assert copy.deepcopy(traces).signals.tolist() == traces.signals.tolist()
 
     def test_other_coefficients_are_another_policy(self) -> None:
         model = posterior(independent(60))

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import files
+from ttamer import _core, files
 from ttamer._core import Topology
 from ttamer.evidence import Evidence, frozen
-from ttamer.reference import estimate as _estimate
 from ttamer.walks import Order, Walk, walk_of
 
 Floats = npt.NDArray[np.float64]
@@ -121,6 +120,11 @@ class Estimator:
             "coefficients": self.coefficients,
         }
 
+    @cached_property
+    def core(self) -> _core.Estimator:
+        """The same tables in the core, for serving; immutable, shared between threads."""
+        return _core.Estimator(self.topology.nodes, self.class_count, self.top, self.kind, **self.tables)
+
     def check(self, evidence: Evidence | None) -> Evidence:
         """The evidence as this estimator uses it.
 
@@ -153,9 +157,7 @@ class Estimator:
             As `check` does.
         """
         used = self.check(evidence)
-        return Estimates(
-            *_estimate(used.log_probs, used.classes, self.class_count, kind=self.kind, **self.tables),
-        )
+        return Estimates(*self.core.estimate(used.log_probs, used.classes))
 
     def to_file(self) -> tuple[dict[str, Any], files.Arrays]:
         """Fields and arrays of a file."""
@@ -201,6 +203,9 @@ class Estimator:
         if made.walk.topology != steps:
             raise ValueError(f"estimator: expected a walk of {steps!r}, got one of {made.walk.topology!r}")
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Estimator, (self.kind, self.topology, self.order, self.class_count, self.top, self.coefficients)
 
     @cached_property
     def _digest(self) -> bytes:

@@ -231,6 +231,9 @@ class Policy:
     def start(self, capacity: int = 64, nan: str = "error") -> Batch:
         """Open a batch for a serving loop.
 
+        A policy that estimates decides on logits: `Batch.decide_logits` takes those of a node, and keeps of each row
+        what was seen so far.
+
         Parameters
         ----------
         capacity : int
@@ -244,7 +247,7 @@ class Policy:
         """
         check_batch(capacity, nan)
         if self._estimator is not None:
-            return _start_estimated(self._core, self._estimator, capacity, nan)
+            return _core.start_estimated(self._estimator.core, self._core, capacity, nan)
         return _core.start(self._core, capacity, nan, self._signal)
 
     def replay(self, traces: Traces) -> Replay:
@@ -375,10 +378,6 @@ class Policy:
             return cls(core, str(fields["unit"]), analysis, files.signal(fields), estimator)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({error})") from None
-
-
-def _start_estimated(core: _core.Policy, estimator: Estimator, capacity: int, nan: str) -> Batch:
-    raise ValueError(f"start: expected a policy of plain signals, got one with estimate={estimator.kind!r}")
 
 
 def check_batch(capacity: object, nan: object) -> None:
