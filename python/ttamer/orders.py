@@ -62,10 +62,11 @@ def best_order(fitting: CrossFit, kind: str, bins: int) -> Order:
 
 
 def _beam(topology: Topology, trial: _Trial) -> Order:
+    """Longer and longer orders, from the best few of each length, until none is better than the best shorter one."""
     parents = topology.edges[:, 0].tolist()
-    best: list[tuple[float, Order]] = []
+    best: tuple[float, Order] = (np.inf, ())
     kept: list[Order] = [()]
-    for _ in range(topology.nodes):
+    while True:
         longer = {
             (*order, node)
             for order in kept
@@ -73,9 +74,9 @@ def _beam(topology: Topology, trial: _Trial) -> Order:
             if node not in order and parents[node] in (ROOT, *order)
         }
         ranked = sorted((trial.error(order), order) for order in longer)[:WIDTH]
-        kept = [order for _, order in ranked]
-        best += ranked[:1]
-    return min(best, key=lambda found: (found[0], len(found[1]), found[1]))[1]
+        if not ranked or ranked[0][0] >= best[0]:
+            return best[1]
+        best, kept = ranked[0], [order for _, order in ranked]
 
 
 class _Trial:

@@ -147,15 +147,14 @@ def _pairs(topology: Topology) -> Walk:
     layer: list[tuple[Order, int]] = [((j,), j) for j, _ in following(ROOT, ())]
     found: list[tuple[Order, int]] = []
     while layer:
-        found += layer
-        ahead = {(tuple(sorted((*nodes, j))), j) for nodes, last in layer for j, _ in following(last, nodes)}
-        layer = sorted(ahead)
         if len(found) + len(layer) > MOST_STEPS:
             raise ValueError(
                 f"estimate: this topology has more than {MOST_STEPS} pairs of consulted nodes and a last one, "
                 "which is the most that can be solved; use estimate='signal'"
                 + (" or state an order" if topology.kind == "forest" else "")
             )
+        found += layer
+        layer = sorted({(tuple(sorted((*nodes, j))), j) for nodes, last in layer for j, _ in following(last, nodes)})
     number = {pair: k for k, pair in enumerate(found)}
     edges = [(ROOT, number[(j,), j], e) for j, e in following(ROOT, ())]
     for nodes, last in found:
@@ -176,10 +175,13 @@ class _Following:
 
     def __init__(self, topology: Topology) -> None:
         self._forest = topology.kind == "forest"
-        self._edges = sorted((j, i, e) for e, (i, j) in enumerate(topology.edges.tolist()))
+        self._after: dict[int, list[tuple[int, int]]] = {node: [] for node in range(ROOT, topology.nodes)}
+        for e, (i, j) in enumerate(topology.edges.tolist()):
+            self._after[i].append((j, e))
 
     def __call__(self, last: int, consulted: Order) -> list[tuple[int, int]]:
-        if self._forest:  # branches stay open: the parent may have been consulted long ago
-            known = (ROOT, *consulted)
-            return [(j, e) for j, i, e in self._edges if i in known and j not in consulted]
-        return [(j, e) for j, i, e in self._edges if i == last]
+        if not self._forest:
+            return sorted(self._after[last])
+        # Branches stay open: the parent may have been consulted long ago.
+        opened = [pair for node in (ROOT, *consulted) for pair in self._after[node]]
+        return sorted((j, e) for j, e in opened if j not in consulted)
