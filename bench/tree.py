@@ -120,7 +120,7 @@ def study(name: str, calibration: ttamer.Traces, test: ttamer.Traces, tradeoffs:
     curves, promises = [], []
 
     def sweep(method: str, here: ttamer.Traces, there: ttamer.Traces) -> None:
-        front = ttamer.frontier(here, tried, bins=BINS)
+        front = ttamer.frontier(here, tried, "signal", bins=BINS)
         curves.append(compare.curve_of_front(front, here, there, method))
         policy = front[-1].policy
         replays = policy.replay(here), policy.replay(there)

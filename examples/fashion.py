@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"recorded {traces}")
     for node, (loss, cost) in enumerate(zip(traces.losses.mean(axis=0), traces.costs, strict=True)):
         print(f"  exit {node}: error {loss:.4f}, {cost * 1e3:.1f} us an image")
-    front = ttamer.frontier(traces)
+    front = ttamer.frontier(traces, estimate="signal")
     point = front.cheapest(max(front[-1].error, float(traces.losses[:, -1].mean()) + options.slack))
     if options.output:
         point.policy.save(options.output / "policy.safetensors")

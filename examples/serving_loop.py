@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     workload = ttamer.data.load("fashion-vgg")
-    policy = ttamer.frontier(workload.calibration).cheapest(max_error=0.068).policy
+    policy = ttamer.frontier(workload.calibration, estimate="signal").cheapest(max_error=0.068).policy
     rng = np.random.default_rng(0)
     traces = workload.test[rng.integers(0, len(workload.test), options.requests)]
     # A step never takes longer than the costliest edge, and a request through all nodes takes as many steps.

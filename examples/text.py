@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     test = batches(tokenizer, held[half:], held_labels[half:], options.batch, options.tokens)
     traces = model.record(calibration, progress=False)
     print(f"recorded {traces}")
-    front = ttamer.frontier(traces)
+    front = ttamer.frontier(traces, estimate="signal")
     point = front.cheapest(max(front[-1].error, float(traces.losses[:, -1].mean()) + options.slack))
 
     print(f"\n{'':<16}{'accuracy':>9}{'exits run':>11}{'sentences/s':>14}")

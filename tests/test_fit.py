@@ -308,7 +308,7 @@ class TestFit:
             ({"bins": 0}, ValueError, "bins: expected at least 1, got 0"),
             ({"bins": 2.0}, TypeError, "bins: expected an int, got float"),
             ({"bins": True}, TypeError, "bins: expected an int, got bool"),
-            ({"estimate": "oracle"}, ValueError, "estimate: expected 'signal', got 'oracle'"),
+            ({"estimate": "oracle"}, ValueError, "estimate: expected one of .*, got 'oracle'"),
             ({"smoothing": "none"}, ValueError, "smoothing: expected one of .*, got 'none'"),
             ({"loss_strength": -1}, ValueError, "loss_strength: expected a finite number >= 0, got -1"),
             ({"loss_strength": "4"}, TypeError, "loss_strength: expected a number, got str"),

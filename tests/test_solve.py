@@ -306,7 +306,7 @@ class TestFrontier:
             ({"tradeoffs": [0.5, np.nan]}, ValueError, r"^tradeoffs?: expected .*\(0, 1\]"),
             ({"tradeoffs": [[0.5, 0.6]]}, ValueError, "^tradeoffs: expected 1 to 120 numbers"),
             ({"tradeoffs": "many"}, TypeError, "^tradeoffs: expected .*numbers"),
-            ({"estimate": "oracle"}, ValueError, "^estimate: expected 'auto' or 'signal', got 'oracle'"),
+            ({"estimate": "oracle"}, ValueError, "^estimate: expected one of .*, got 'oracle'"),
             ({"bins": 0}, ValueError, "^bins: expected at least 1, got 0"),
             ({"model": 3}, TypeError, "^model: expected a CascadeModel, got int"),
         ],

@@ -10,8 +10,9 @@ from ttamer.fit import fit
 from ttamer.frontier import Front, FrontPoint, frontier
 from ttamer.mixture import Mixture
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy, solve
+from ttamer.policy import Policy
 from ttamer.recall import price_of_no_recall
+from ttamer.solve import solve
 from ttamer.traces import Evidence, Traces
 from ttamer.tuning import InfeasibleError, tune
 

@@ -97,11 +97,11 @@ def _taken(policy: Policy, visits: Floats) -> npt.NDArray[np.bool_]:
 
     A line or forest has one edge into each node; on other walks the actions say where to go.
     """
-    edges = policy.topology.edges.tolist()
-    if policy.topology.kind in ("line", "forest"):
+    edges = policy.steps.edges.tolist()
+    if policy.steps.kind in ("line", "forest"):
         return np.array([visits[j] > 0 for _, j in edges])
-    pairs = {(ROOT, policy.first_node)}
-    for node in range(policy.topology.nodes):
+    pairs = {(ROOT, policy._core.first_node)}
+    for node in range(policy.steps.nodes):
         found = policy.expected_visits[node] > 0
         pairs |= {(node, to) for s in np.flatnonzero(found).tolist() for _, to in policy.actions(node)[s]}
     return np.array([(i, j) in pairs and visits[j] > 0 for i, j in edges])
@@ -157,13 +157,13 @@ def _draw_nodes(axes: Axes, facts: Facts, layout: Layout, look: _Look) -> None:
         zorder=4,
     )
     for node, (position, radius) in enumerate(zip(positions, look.radii.tolist(), strict=True)):
-        inside = radius >= _ROOM
+        inside = radius >= _ROOM * max(1.0, len(facts.names[node]) / 2)
         if inside:
             x, y = position.tolist()
             bold: dict[str, Any] = {"fontsize": 9, "fontweight": "bold", "color": look.numbers[node]}
-            axes.text(x, y, str(node), ha="center", va="center", zorder=5, **bold)
+            axes.text(x, y, facts.names[node], ha="center", va="center", zorder=5, **bold)
         else:
-            _write_below(axes, position, radius, str(node), fontsize=9, fontweight="bold")
+            _write_below(axes, position, radius, facts.names[node], fontsize=9, fontweight="bold")
         if facts.visits is not None and facts.stops is not None:
             visit, stop = facts.visits[node], facts.stops[node]
             text = f"{_share(visit)}\nstop {_share(stop)}" if visit > 0 else _share(visit)

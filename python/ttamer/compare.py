@@ -20,6 +20,7 @@ from ttamer import _checks, baselines
 from ttamer.baselines import Setting
 from ttamer.evaluate import Replay
 from ttamer.frontier import Front
+from ttamer.hull import lower_hull, mixing_shares
 from ttamer.traces import Traces
 
 Floats = npt.NDArray[np.float64]
@@ -187,33 +188,6 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
 # ---------------------------------------------------------------- reading polylines
 
 
-def lower_hull(cost: Floats, error: Floats) -> npt.NDArray[np.intp]:
-    """Vertices of the lower convex hull, from the cheapest point to the most accurate.
-
-    Parameters
-    ----------
-    cost, error : (P,) float64
-
-    Returns
-    -------
-    (V,) intp
-        Cost rises and error falls strictly; of equal points the first, and none between two others on a line.
-    """
-    kept: list[int] = []
-    for point in np.lexsort((error, cost)).tolist():
-        if kept and error[point] >= error[kept[-1]]:
-            continue
-        while len(kept) > 1:
-            before, last = kept[-2], kept[-1]
-            fall = (error[last] - error[before]) * (cost[point] - cost[before])
-            if fall < (error[point] - error[before]) * (cost[last] - cost[before]):
-                break
-            kept.pop()
-        # A cheaper point of the same cost was sorted first, so only a rise of cost remains.
-        kept.append(point)
-    return np.array(kept, dtype=np.intp)
-
-
 def cost_at_error(curve: Curve, level: float) -> float | None:
     """Test cost at which a method reaches an error level.
 
@@ -261,8 +235,7 @@ def _mixed(curve: Curve, budgets: npt.ArrayLike, errors: Floats) -> Floats:
     """Errors (..., L) of spending each budget, from those of the usable settings (..., V); 1 if it affords none."""
     cost = curve.calibration_points[0]
     wanted = np.asarray(budgets, dtype=np.float64)
-    shares = np.array([np.interp(wanted, cost, only) for only in np.eye(len(cost))])
-    return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ shares)
+    return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ mixing_shares(cost, wanted))
 
 
 # ---------------------------------------------------------------- paired bootstrap

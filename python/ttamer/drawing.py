@@ -36,9 +36,12 @@ class Facts:
     visits, stops : (n,) float64 or None
         Share of requests that consult each node, and that stop there, under the policy's model.
     unit : str
+    names : tuple of n str
+        What the nodes are called: by their numbers, and the steps of a policy that estimates by the nodes consulted.
     """
 
     topology: Topology
+    names: tuple[str, ...]
     costs: Floats | None = None
     visits: Floats | None = None
     stops: Floats | None = None
@@ -48,12 +51,13 @@ class Facts:
     def of(cls, shape: Policy | Topology) -> Facts:
         """Facts of a policy, or of a topology, of which only the edges are known."""
         if isinstance(shape, Topology):
-            return cls(shape)
+            return cls(shape, _numbers(shape))
         if not isinstance(shape, Policy):
             raise TypeError(f"shape: expected a Policy or a Topology, got {type(shape).__name__}")
         visits = np.array([node.sum() for node in shape.expected_visits])
         stops = np.array([node.sum() for node in shape.expected_stops])
-        return cls(shape.topology, shape.costs, visits, stops, shape.unit)
+        names = _numbers(shape.steps) if shape.estimator is None else shape.estimator.walk.names
+        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit)
 
 
 def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, every: bool = True) -> str:
@@ -84,7 +88,7 @@ def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, ever
     marks = _ASCII if ascii else _BRANCHES
     kind = facts.topology.kind
     if kind == "line":
-        rows = [(f"{marks[4]}{node}", node) for node in range(facts.topology.nodes)]
+        rows = [(f"{marks[4]}{facts.names[node]}", node) for node in range(facts.topology.nodes)]
     elif kind == "forest":
         rows = list(_branches(facts.topology, marks))
     else:
@@ -111,7 +115,7 @@ def _walk_lines(facts: Facts, width: int, most: int) -> Iterator[str]:
     after = _successors(facts.topology)
     nodes = [ROOT, *range(facts.topology.nodes)]
     table = [["node", *_heads(facts, costs=False)]]
-    table += [["root" if node == ROOT else str(node), *_figures(facts, node, costs=False)] for node in nodes]
+    table += [["root" if node == ROOT else facts.names[node], *_figures(facts, node, costs=False)] for node in nodes]
     head = "successors" if facts.costs is None else f"successors ({_in_unit('cost', facts.unit)})"
     lists = [head, *(_listed(facts, after[node], most) for node in nodes)]
     left = list(_aligned(table))
@@ -127,7 +131,8 @@ def _listed(facts: Facts, after: list[tuple[int, int]], most: int) -> str:
     """``1 (0.2), 2 (0.5)``, with spaces that no line is broken at between a node and its cost."""
     if not after:
         return "none"
-    shown = [str(j) if facts.costs is None else f"{j}\xa0({_number(facts.costs[e])})" for j, e in after[:most]]
+    named = [(facts.names[j], e) for j, e in after[:most]]
+    shown = [name if facts.costs is None else f"{name}\xa0({_number(facts.costs[e])})" for name, e in named]
     more = [f"and\xa0{len(after) - most}\xa0more"] if len(after) > most else []
     return ", ".join(shown + more)
 
@@ -166,6 +171,10 @@ def _aligned(table: list[list[str]]) -> Iterator[str]:
             *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=False)),
         ]
         yield "  ".join(cells).rstrip()
+
+
+def _numbers(topology: Topology) -> tuple[str, ...]:
+    return tuple(map(str, range(topology.nodes)))
 
 
 def _number(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,13 @@ class Evidence:
     def __repr__(self) -> str:
         rows, nodes, top = self.log_probs.shape
         return f"Evidence({rows} rows, {nodes} nodes, top {top} of {self.class_count} classes)"
+
+
+class Cache(WeakKeyDictionary[Any, Any]):
+    """What was computed of an object for another one that is still alive; stays behind when the object is pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cache, ()
 
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

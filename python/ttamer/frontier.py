@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._checks import as_array
+from ttamer.budgets import MOST_POINTS, default_tradeoffs
 from ttamer.fit import fit
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy, solve
+from ttamer.policy import Policy
+from ttamer.solve import solve
 from ttamer.traces import Traces
 
 if TYPE_CHECKING:
     from ttamer.mixture import Mixture
-
-MOST_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,26 @@ class FrontPoint:
 
 
 class Front(Sequence[FrontPoint]):
-    """Points of rising cost and falling error, none of which another one dominates."""
+    """Points of rising cost and falling error, none of which another one dominates.
 
-    def __init__(self, points: Sequence[FrontPoint], unit: str = "") -> None:
+    Attributes
+    ----------
+    points : tuple of FrontPoint
+    unit : str
+        Unit of the costs.
+    model : CascadeModel or None
+        What the policies were solved for.
+    """
+
+    def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
         self.points = tuple(points)
         self.unit = unit
+        self.model = model
+
+    @property
+    def estimate(self) -> str:
+        """str : 'signal', 'history' or 'posterior': what the states of the policies are made of."""
+        return self.points[0].policy.estimate
 
     def __len__(self) -> int:
         return len(self.points)
@@ -64,7 +79,7 @@ class Front(Sequence[FrontPoint]):
         unit = f" {self.unit}" if self.unit else ""
         return (
             f"Front({len(self)} points, cost {first.cost:.4g} to {last.cost:.4g}{unit}, "
-            f"error {first.error:.4f} to {last.error:.4f})"
+            f"error {first.error:.4f} to {last.error:.4f}, estimate={self.estimate!r})"
         )
 
     def cheapest(self, max_error: float) -> FrontPoint:
@@ -111,39 +126,31 @@ class Front(Sequence[FrontPoint]):
         return mix(self, max_cost)
 
 
-def default_tradeoffs() -> npt.NDArray[np.float64]:
-    """Trade-offs from loss alone to cost alone, evenly spaced in log((1 - tradeoff) / tradeoff).
-
-    Returns
-    -------
-    (119,) float64
-    """
-    return 1 / (1 + np.geomspace(1e-3, 30, MOST_POINTS - 1))
-
-
 def frontier(
     traces: Traces,
     tradeoffs: npt.ArrayLike | None = None,
     estimate: str = "auto",
     *,
-    bins: int = 16,
+    bins: int | str = "auto",
+    order: Sequence[int] | str | None = None,
     model: CascadeModel | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> Front:
     """Sweep the trade-off and keep the policies on the Pareto front of the given traces.
 
     Parameters
     ----------
     traces : Traces
-        Calibration requests: the model is fitted on them, and the points' cost and error are measured on them.
-        Evaluate the chosen policy on other requests.
+        Calibration requests: the model is fitted on them, and the points' cost and error are measured on them (with
+        out-of-fold estimates, if the policies estimate). Evaluate the chosen policy on other requests.
     tradeoffs : (T,) float, optional
         Each in (0, 1], at most 120 after repeats are removed; by default `default_tradeoffs`.
-    estimate : {"auto", "signal"}
-        As for `fit`; "auto" is "signal".
-    bins : int
-        As for `fit`.
+    estimate, bins, order, seed, progress
+        As for `fit`. By default what does best in cross-validation, see ``docs/estimates.md``; traces without evidence
+        have only their signals.
     model : CascadeModel, optional
-        Use this model instead of fitting one.
+        Use this model instead of fitting one; `estimate` and the others are then not used.
 
     Returns
     -------
@@ -154,20 +161,20 @@ def frontier(
     ------
     ValueError
         If a parameter is out of range.
+    ImportError
+        If scikit-learn is missing and the traces have evidence to estimate from; ``estimate="signal"`` does without.
     """
     if not isinstance(traces, Traces):
         raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
     grid = default_tradeoffs() if tradeoffs is None else _grid(tradeoffs)
-    if estimate not in ("auto", "signal"):
-        raise ValueError(f"estimate: expected 'auto' or 'signal', got {estimate!r}")
     if model is None:
-        model = fit(traces, bins=bins)
+        model = fit(traces, bins, estimate, order=order, seed=seed, progress=progress)
     points = []
     for tradeoff in grid:
         policy = solve(model, float(tradeoff))
         result = policy.replay(traces)
         points.append(FrontPoint(result.mean_cost, result.error, policy))
-    return Front(_undominated(points), traces.unit)
+    return Front(_undominated(points), traces.unit, model)
 
 
 def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:

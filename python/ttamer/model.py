@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ttamer import _core, files, reference
 from ttamer._checks import real
 from ttamer._core import Topology
+from ttamer.estimate import Estimator
 from ttamer.signals import check_signal
 from ttamer.statistics import Statistics
 
@@ -48,6 +49,12 @@ class CascadeModel:
         Unit of the costs, for tables and plots.
     signal : {"", "max_prob", "margin", "entropy"}
         What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
+
+    Attributes
+    ----------
+    estimator : Estimator or None
+        What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
+        the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
 
     Raises
     ------
@@ -115,6 +122,7 @@ class CascadeModel:
         unit: str,
         signal: str,
         statistics: Statistics | None,
+        estimator: Estimator | None = None,
     ) -> None:
         if cost_scale is None and len(costs) == len(topology.edges) and np.all(np.isfinite(costs)):
             cost_scale = reference.costliest_path(topology, costs)
@@ -137,6 +145,7 @@ class CascadeModel:
         self.signal = signal
         self._transitions = tuple(transitions)
         self._statistics = statistics
+        self.estimator = estimator
 
     @classmethod
     def _from_statistics(
@@ -149,6 +158,7 @@ class CascadeModel:
         observed: bool,
         unit: str,
         signal: str,
+        estimator: Estimator | None = None,
     ) -> CascadeModel:
         losses = [statistics.state_losses(j) for j in range(topology.nodes)]
         transitions = []
@@ -159,7 +169,8 @@ class CascadeModel:
             else:
                 transitions.append(_core.Transition.counted(counts, marginal, statistics.transition_strength))
         model = cls.__new__(cls)
-        model._set(topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, signal, statistics)
+        tables = (topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, signal)
+        model._set(*tables, statistics, estimator)
         return model
 
     @property
@@ -175,6 +186,8 @@ class CascadeModel:
     def __repr__(self) -> str:
         states = ", ".join(str(len(row)) for row in self.losses)
         source = "stated" if self.requests is None else f"{self.requests} requests"
+        if self.estimator is not None:
+            source += f", estimate={self.estimator.kind!r}"
         return f"CascadeModel({self.topology!r}, states=[{states}], {source})"
 
     def __add__(self, other: CascadeModel) -> CascadeModel:
@@ -183,6 +196,8 @@ class CascadeModel:
             return NotImplemented
         if self._statistics is None or other._statistics is None:
             raise ValueError("only fitted models add: a model whose tables were stated has no counts")
+        if self.estimator is not None or other.estimator is not None:
+            raise ValueError("models with an estimator do not add: its coefficients are not sums over requests")
         same_edges = all(np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False))
         if self.topology != other.topology or not same_edges:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
@@ -243,6 +258,10 @@ class CascadeModel:
             fields["smoothing"] = self._statistics.smoothing
             fields["strengths"] = [self._statistics.loss_strength, self._statistics.transition_strength]
             arrays.update(self._statistics.to_arrays())
+        if self.estimator is not None:
+            held, tables = self.estimator.to_file()
+            fields.update(held)
+            arrays.update(tables)
         return files.to_bytes("model", FORMAT_VERSION, fields, arrays)
 
     @classmethod
@@ -255,12 +274,16 @@ class CascadeModel:
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
             signal = files.signal(fields)
             shared = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
+            estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
                 return cls._from_statistics(
                     topology,
                     Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
                     *shared,
+                    estimator,
                 )
+            if estimator is not None:
+                raise ValueError("estimator: expected that of a fitted model, got stated tables")
             costs, _, cost_scale, observed, unit, signal = shared
             return cls(
                 topology,

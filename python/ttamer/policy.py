@@ -1,10 +1,9 @@
-"""Solving a model for a trade-off, and the policy that comes out."""
+"""Policies: what to do in each state, as immutable tables."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer import _core, files
-from ttamer._checks import whole
 from ttamer._core import Batch, Topology
-from ttamer.analysis import Aggregation, Analysis, analyse
+from ttamer.analysis import Aggregation, Analysis
+from ttamer.estimate import Estimator
 from ttamer.evaluate import Replay
-from ttamer.model import CascadeModel
 from ttamer.traces import Traces
 
 Floats = npt.NDArray[np.float64]
@@ -39,18 +37,56 @@ class Policy:
     """An optimal policy: immutable tables, shared between threads without locks.
 
     Made by `solve`, or read from a file by `Policy.load`. Policies pickle.
+
+    A policy that estimates (`estimator` is not None) decides over the `steps` of a walk: `costs`, `index`, `losses`,
+    `bin_edges`, `actions`, `expected_visits` and `expected_stops` are of steps and the edges between them, and ``node``
+    is the number of a step. What it says of requests, `first_node` and `replay`, is in nodes of the traces.
     """
 
-    def __init__(self, core: _core.Policy, unit: str, analysis: Analysis | Callable[[], Analysis], signal: str) -> None:
+    def __init__(
+        self,
+        core: _core.Policy,
+        unit: str,
+        analysis: Analysis | Callable[[], Analysis],
+        signal: str,
+        estimator: Estimator | None = None,
+    ) -> None:
         self._core = core
         self._unit = unit
         self._signal = signal
         self._analysis = analysis
+        self._estimator = estimator
 
     @property
     def topology(self) -> Topology:
-        """Topology : nodes and edges the policy decides over."""
+        """Topology : that of the traces it is for, whose nodes are consulted."""
+        return self.steps if self._estimator is None else self._estimator.topology
+
+    @property
+    def steps(self) -> Topology:
+        """Topology : what the policy decides over: the steps of `walk` if it estimates, else the nodes themselves."""
         return self._core.topology
+
+    @property
+    def walk(self) -> tuple[tuple[int, ...], ...] | None:
+        """Tuple or None : the nodes consulted at each step; None where the step does not say which.
+
+        On a line that is all up to the node. Where a policy that estimates may consult in any order the nodes are
+        rising, and `Estimator.walk` also says which of them was the last.
+        """
+        if self._estimator is not None:
+            return self._estimator.walk.sets
+        return tuple(tuple(range(j + 1)) for j in range(self.steps.nodes)) if self.steps.kind == "line" else None
+
+    @property
+    def estimate(self) -> str:
+        """str : 'signal', 'history' or 'posterior', as `ttamer.fit` was asked for."""
+        return "signal" if self._estimator is None else self._estimator.kind
+
+    @property
+    def estimator(self) -> Estimator | None:
+        """Estimator or None : what turns evidence into signals and answers; None if it decides on plain signals."""
+        return self._estimator
 
     @property
     def tradeoff(self) -> float:
@@ -70,7 +106,8 @@ class Policy:
     @property
     def first_node(self) -> int:
         """int : the node where every request starts."""
-        return self._core.first_node
+        first = self._core.first_node
+        return first if self._estimator is None else int(self._estimator.walk.last[first])
 
     @property
     def cost_scale(self) -> float:
@@ -116,7 +153,7 @@ class Policy:
         index = self._known().index
         if index is None:
             raise ValueError(
-                f"index: defined with recall on a line or forest, this policy is a {self.topology.kind} "
+                f"index: defined with recall on a line or forest, this policy is a {self.steps.kind} "
                 f"with recall={self.recall!r}"
             )
         return index[self._check_node(node)]
@@ -130,7 +167,7 @@ class Policy:
     def bin_edges(self, node: int) -> npt.NDArray[np.float32]:
         """(K - 1,) float32 : a node's state is the number of these that are <= its signal."""
         arrays = self._core.arrays()
-        offsets = arrays["state_offsets"] - np.arange(self.topology.nodes + 1)
+        offsets = arrays["state_offsets"] - np.arange(self.steps.nodes + 1)
         return _part(arrays["bin_edges"], offsets, self._check_node(node))
 
     def actions(self, node: int) -> list[list[tuple[float, int]]]:
@@ -147,7 +184,7 @@ class Policy:
         ValueError
             On a forest, where what comes next depends on all that was consulted: see `index`.
         """
-        if self.topology.kind == "forest":
+        if self.steps.kind == "forest":
             raise ValueError("actions: a forest compares the indices of all open nodes; see Policy.index")
         arrays = self._core.arrays()
         begin, end = arrays["state_offsets"][self._check_node(node) : node + 2]
@@ -194,6 +231,9 @@ class Policy:
     def start(self, capacity: int = 64, nan: str = "error") -> Batch:
         """Open a batch for a serving loop.
 
+        A policy that estimates decides on logits: `Batch.decide_logits` takes those of a node, and keeps of each row
+        what was seen so far.
+
         Parameters
         ----------
         capacity : int
@@ -206,6 +246,8 @@ class Policy:
         Batch
         """
         check_batch(capacity, nan)
+        if self._estimator is not None:
+            return _core.start_estimated(self._estimator.core, self._core, capacity, nan)
         return _core.start(self._core, capacity, nan, self._signal)
 
     def replay(self, traces: Traces) -> Replay:
@@ -214,7 +256,8 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology; costs are taken from the traces, in their unit.
+            Of the same topology; costs are taken from the traces, in their unit. If the policy estimates, with
+            evidence of as many classes, and at least as many of the largest log-probabilities as it was fitted on.
 
         Returns
         -------
@@ -224,16 +267,35 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology is another one.
+            If the topology is another one, or the evidence does not fit.
+
+        Notes
+        -----
+        Estimates are made once for traces and kept with them while the policy is in use. On the very `Traces` object
+        that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
+        see it, so that errors on calibration rows are not flattered.
         """
         if not isinstance(traces, Traces):
             raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
-        last_node, answer_node, cost = self._core.replay(traces.signals, traces.costs)
+        if self._estimator is None:
+            last_node, answer_node, cost = self._core.replay(traces.signals, traces.costs)
+        else:
+            last_node, answer_node, cost = self._replay_steps(traces, self._estimator)
         places = np.arange(0, traces.losses.size, self.topology.nodes) + answer_node  # two indices cost twice as much
         loss = traces.losses.ravel().take(places).astype(np.float64)
         return Replay(last_node, answer_node, cost, loss)
+
+    def _replay_steps(
+        self, traces: Traces, estimator: Estimator
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Floats]:
+        found = traces._kept_estimates.get(estimator)
+        if found is None:
+            found = estimator.estimate(traces.evidence)
+            traces._kept_estimates[estimator] = found
+        last, _, cost = self._core.replay(found.signals, traces.costs[estimator.walk.outer])
+        return estimator.walk.last[last], np.take_along_axis(found.answers, last[:, None], axis=1)[:, 0], cost
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file with a format version and a digest."""
@@ -260,9 +322,8 @@ class Policy:
         return hash((self.tradeoff, self.value, self.recall, self.topology))
 
     def __repr__(self) -> str:
-        return (
-            f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, recall={self.recall!r}, value={self.value:.6g})"
-        )
+        how = f"recall={self.recall!r}" if self._estimator is None else f"estimate={self.estimate!r}"
+        return f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
 
     def _known(self) -> Analysis:
         """The analysis, worked out when first asked for: a sweep over trade-offs never asks."""
@@ -273,30 +334,34 @@ class Policy:
     def _check_node(self, node: int) -> int:
         if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
             raise TypeError(f"node: expected an int, got {type(node).__name__}")
-        if not 0 <= node < self.topology.nodes:
-            raise IndexError(f"node: expected 0 to {self.topology.nodes - 1}, got {node}")
+        if not 0 <= node < self.steps.nodes:
+            raise IndexError(f"node: expected 0 to {self.steps.nodes - 1}, got {node}")
         return int(node)
 
     def _by_node(self, values: Floats) -> tuple[Floats, ...]:
         offsets = self._core.arrays()["state_offsets"]
-        return tuple(_part(values, offsets, j) for j in range(self.topology.nodes))
+        return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
 
     def _to_bytes(self) -> bytes:
         known = self._known()
         fields: dict[str, Any] = {
-            "topology": self.topology.kind,
-            "nodes": self.topology.nodes,
+            "topology": self.steps.kind,
+            "nodes": self.steps.nodes,
             "unit": self._unit,
             "signal": self._signal,
             "expected_cost": known.cost,
             "expected_loss": known.loss,
             **{name: getattr(self._core, name) for name in _SCALARS},
         }
-        arrays = {**self._core.arrays(), "edges": self.topology.edges, "visits": known.visits, "stops": known.stops}
+        arrays = {**self._core.arrays(), "edges": self.steps.edges, "visits": known.visits, "stops": known.stops}
         if known.aggregation is not None:
             fields["aggregation"] = list(vars(known.aggregation).values())
         if known.index is not None:
             arrays.update({f"index.{j}": row for j, row in enumerate(known.index)})
+        if self._estimator is not None:
+            held, tables = self._estimator.to_file()
+            fields.update(held)
+            arrays.update(tables)
         return files.to_bytes("policy", FORMAT_VERSION, fields, arrays)
 
     @classmethod
@@ -307,55 +372,12 @@ class Policy:
             topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
             core = _core.Policy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
             analysis = Analysis.from_arrays(core, fields, arrays)
-            return cls(core, str(fields["unit"]), analysis, files.signal(fields))
+            estimator = Estimator.from_file(fields, arrays, topology)
+            if estimator is not None and core.recall:
+                raise ValueError("recall: expected none with an estimator")
+            return cls(core, str(fields["unit"]), analysis, files.signal(fields), estimator)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({error})") from None
-
-
-def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, aggregate: int | None = None) -> Policy:
-    """The optimal policy of a model for a trade-off.
-
-    Minimises E[tradeoff * loss of the answer + (1 - tradeoff) * cost / cost_scale] over all policies, exactly
-    (T-Tamer, arXiv 2509.22992).
-
-    Parameters
-    ----------
-    model : CascadeModel
-    tradeoff : float
-        Weight of the loss, in (0, 1].
-    recall : {"auto", "observed", "none"}
-        "observed": the answer is the node with the smallest loss consulted so far, for losses that are seen.
-        "none": the answer is the node consulted last; not defined on a forest. "auto": "observed" if the model's losses
-        are or it is a forest, else "none".
-    aggregate : int, optional
-        Solve through at most this many meta-states a node (`ttamer.reference.aggregate`), for supports of hundreds of
-        states and more. The policy is then nearly optimal; `Policy.aggregation` says how nearly.
-
-    Returns
-    -------
-    Policy
-
-    Raises
-    ------
-    TypeError
-        If `model` is not a `CascadeModel` or `tradeoff` is not a number.
-    ValueError
-        If `tradeoff` is outside (0, 1], `recall` is unknown or "none" on a forest, or `aggregate` is less than 1.
-    """
-    if not isinstance(model, CascadeModel):
-        raise TypeError(f"model: expected a CascadeModel, got {type(model).__name__}")
-    if isinstance(tradeoff, bool) or not isinstance(tradeoff, (int, float, np.integer, np.floating)):
-        raise TypeError(f"tradeoff: expected a number, got {type(tradeoff).__name__}")
-    if recall not in ("auto", "observed", "none"):
-        raise ValueError(f"recall: expected 'auto', 'observed' or 'none', got {recall!r}")
-    forest = model.topology.kind == "forest"
-    if forest and recall == "none":
-        raise ValueError("recall: 'none' is not defined on a forest, which has no last node; expected 'observed'")
-    keep = model.observed or forest if recall == "auto" else recall == "observed"
-    most = max(len(row) for row in model.losses)  # as many meta-states as states change nothing
-    states = 0 if aggregate is None else min(whole("aggregate", aggregate, least=1), most)
-    core = _core.solve(model._core, float(tradeoff), keep, states)
-    return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal)
 
 
 def check_batch(capacity: object, nan: object) -> None:

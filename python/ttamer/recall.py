@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ttamer.model import CascadeModel
-from ttamer.policy import solve
+from ttamer.solve import solve
 
 
 def price_of_no_recall(model: CascadeModel, tradeoff: float = 0.8) -> float:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ttamer import _checks, _trace_arguments, traces_file
 from ttamer._core import Topology
-from ttamer.evidence import Evidence, frozen, largest, normalised_chunks, trusted
+from ttamer.evidence import Cache, Evidence, frozen, largest, normalised_chunks, trusted
 from ttamer.reach import reach_costs
 from ttamer.signals import check_signal, signals_from_evidence, signals_from_probs
 
@@ -115,6 +115,8 @@ class Traces:
             object.__setattr__(self, name, held)
         # Signals of other kinds, made once: a sweep of thresholds asks for the same ones for every setting.
         object.__setattr__(self, "_by_kind", {})
+        # Estimates by estimator: those of the rows it was fitted on are out-of-fold, and a sweep asks for them again.
+        object.__setattr__(self, "_estimates", Cache())
 
     def _with(self, **changes: Any) -> Traces:
         """A copy with some fields replaced by values that are known to be valid and unshared."""
@@ -297,6 +299,12 @@ class Traces:
         if kind not in made:
             made[kind] = frozen(signals_from_evidence(self.evidence, kind))
         return self._with(signals=made[kind], signal=kind)
+
+    @property
+    def _kept_estimates(self) -> Cache:
+        """Estimates of these rows by estimator."""
+        kept: Cache = self.__dict__["_estimates"]
+        return kept
 
     @property
     def reach_costs(self) -> npt.NDArray[np.float64]:

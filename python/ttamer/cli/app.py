@@ -37,7 +37,15 @@ TracesFile = Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, as T
 PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy, as Policy.save writes it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 Every = Annotated[bool, typer.Option("--all", help="Print every line of long tables.")]
-Bins = Annotated[int, typer.Option("--bins", help="Most states a node may have.")]
+Bins = Annotated[str, typer.Option("--bins", metavar="N|auto", help="Most states a node may have.")]
+Estimate = Annotated[
+    str,
+    typer.Option(
+        "--estimate",
+        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence and the extra "
+        "fit), or 'auto', what does best in cross-validation.",
+    ),
+]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -101,7 +109,8 @@ def _demo(json: Json = False) -> None:
 @app.command("fit", epilog="Example: ttamer fit calibration.npz --tradeoff 0.9 --policy policy.safetensors")
 def _fit(
     traces: TracesFile,
-    bins: Bins = 64,
+    bins: Bins = "64",
+    estimate: Estimate = "signal",
     output: Annotated[Path, typer.Option("--output", help="Where the model goes.")] = Path("model.safetensors"),
     tradeoff: Annotated[
         float | None, typer.Option("--tradeoff", help="Weight of the loss in (0, 1], for --policy. [default: 0.8]")
@@ -125,7 +134,7 @@ def _fit(
         begin("read")
         recorded = ttamer.Traces.load(traces)
         begin("fit")
-        model = ttamer.fit(recorded, bins=bins)
+        model = ttamer.fit(recorded, _bins(bins), estimate)
         begin("solve and write")
         solved = None
         if policy is not None:
@@ -227,7 +236,8 @@ def _frontier(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write one policy a point into this new or empty folder.")
     ] = None,
-    bins: Bins = 16,
+    bins: Bins = "auto",
+    estimate: Estimate = "auto",
     every: Every = False,
     json: Json = False,
 ) -> None:
@@ -243,7 +253,7 @@ def _frontier(
         recorded = ttamer.Traces.load(traces)
         held_out = None if test is None else ttamer.Traces.load(test)
         begin("sweep")
-        front = ttamer.frontier(recorded, bins=bins)
+        front = ttamer.frontier(recorded, estimate=estimate, bins=_bins(bins))
         points = [
             {"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points
         ]
@@ -258,12 +268,11 @@ def _frontier(
             plots.front(drawn, plot)
         files = [] if save is None else _save_points(front, save)
     if json:
-        print_json(
-            {"unit": front.unit, "rows": len(recorded), "points": points, "plot": plot and str(plot), "files": files}
-        )
+        known = {"unit": front.unit, "rows": len(recorded), "estimate": front.estimate}
+        print_json({**known, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
-    print_points(out, points, front.unit, f"front of {traces.name}", every)
+    print_points(out, points, front.unit, _front_title(front, traces), every)
     if plot is not None:
         out.print(f"drew {plot}", soft_wrap=True)
     if files:
@@ -319,6 +328,16 @@ def _bench(
         console().print(f"wrote {json}", soft_wrap=True)
 
 
+def _bins(given: str) -> int | str:
+    """A number, or "auto"."""
+    if given == "auto":
+        return given
+    try:
+        return int(given)
+    except ValueError:
+        raise ValueError(f"--bins: expected a number or 'auto', got {given!r}") from None
+
+
 def _check_folders(*paths: Path | None) -> None:
     """Find out before any work that a file cannot be written."""
     for path in paths:
@@ -336,6 +355,11 @@ def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
     return files
 
 
+def _front_title(front: ttamer.Front, traces: Path) -> str:
+    chosen = "" if front.estimate == "signal" else f", estimate {front.estimate}"
+    return f"front of {traces.name}{chosen}"
+
+
 def _summary(policy: ttamer.Policy) -> dict[str, Any]:
-    names = ("tradeoff", "recall", "value", "first_node", "expected_cost")
+    names = ("tradeoff", "recall", "estimate", "value", "first_node", "expected_cost")
     return {name: getattr(policy, name) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -90,10 +90,11 @@ def states(policy: Policy, node: int) -> list[State]:
 
 def policy_dict(policy: Policy) -> dict[str, Any]:
     """A policy for JSON, every state of every node."""
-    topology = policy.topology
-    edges = zip(topology.edges.tolist(), policy.costs.tolist(), strict=True)
+    edges = zip(policy.steps.edges.tolist(), policy.costs.tolist(), strict=True)
     return {
-        "topology": topology.kind,
+        "topology": policy.topology.kind,
+        "estimate": policy.estimate,
+        "walk": None if policy.estimator is None else [list(nodes) for nodes in policy.estimator.walk.sets],
         "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
         "tradeoff": policy.tradeoff,
         "recall": policy.recall,
@@ -104,7 +105,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "aggregation": None if policy.aggregation is None else vars(policy.aggregation),
         "first_node": policy.first_node,
         "first_index": {node: float(values[0]) for node, values in _indices(policy, ROOT).items()},
-        "nodes": [_node_dict(policy, node) for node in range(topology.nodes)],
+        "nodes": [_node_dict(policy, node) for node in range(policy.steps.nodes)],
     }
 
 
@@ -114,8 +115,7 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     kind = policy.topology.kind
     facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
     facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
-    answer = "the last node answers" if policy.recall == "none" else "the best node consulted answers"
-    facts.add_row("recall", f"{policy.recall}: {answer}")
+    facts.add_row(*_answer(policy))
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
     if policy.aggregation is not None:
@@ -129,18 +129,20 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     plain = console.options.ascii_only
     console.print(drawing.draw(policy, width=console.width, ascii=plain, every=every), soft_wrap=True)
     console.print()
-    for node in range(policy.topology.nodes):
-        _print_states(console, node, states(policy, node), every)
+    names = drawing.Facts.of(policy).names
+    for node in range(policy.steps.nodes):
+        _print_states(console, names, node, states(policy, node), every)
     for note in _notes(policy, every):
         console.print(note, style="dim")
 
 
-def _print_states(console: Console, node: int, rows: list[State], every: bool) -> None:
+def _print_states(console: Console, names: Sequence[str], node: int, rows: list[State], every: bool) -> None:
     """The states of a node; the indices of the nodes after it in tables of their own where they are many."""
     groups = [[row] for row in rows] if every else list(_alike(rows))
     children = list(rows[0].index)
     few = len(children) <= BESIDE
-    print_table(console, f"node {node} ({len(rows)} states)", _state_table(groups, children if few else []))
+    title = f"node {names[node]} ({len(rows)} states)"
+    print_table(console, title, _state_table(groups, names, children if few else []))
     console.print()
     for begin in range(0, 0 if few else len(children), ALONE):
         print_table(console, f"node {node}: indices", _index_table(groups, children[begin : begin + ALONE]))
@@ -157,18 +159,29 @@ def _notes(policy: Policy, every: bool) -> list[str]:
             "the best answer so far is at most that index.",
             "Visits, stops and the expected cost of a forest are those of simulated requests.",
         ]
+    elif any(">" in name for name in drawing.Facts.of(policy).names):
+        notes.append("0,1>2: node 2, consulted after 0 and 1 in either order.")
     elif policy.recall == "observed":
         notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
     return notes
 
 
+def _answer(policy: Policy) -> tuple[str, str]:
+    """Whose answer is returned."""
+    if policy.estimate == "posterior":
+        return "estimate", "posterior: the answer that is likeliest right after all that was consulted"
+    if policy.estimator is not None:
+        return "estimate", f"{policy.estimate}: the last node answers"
+    return "recall", f"{policy.recall}: the {'last node' if policy.recall == 'none' else 'best node consulted'} answers"
+
+
 def _is_forest(policy: Policy) -> bool:
-    return policy.topology.kind == "forest"
+    return policy.steps.kind == "forest"
 
 
 def _indices(policy: Policy, parent: int) -> dict[int, npt.NDArray[np.float64]]:
     """Dynamic index of the nodes after `parent`, by its state; none where it is not defined."""
-    children = [j for i, j in policy.topology.edges.tolist() if i == parent]
+    children = [j for i, j in policy.steps.edges.tolist() if i == parent]
     try:
         return {child: policy.index(child) for child in children}
     except ValueError:
@@ -196,7 +209,7 @@ def _node_dict(policy: Policy, node: int) -> dict[str, Any]:
     }
 
 
-def _state_table(groups: list[list[State]], children: list[int]) -> Table:
+def _state_table(groups: list[list[State]], names: Sequence[str], children: list[int]) -> Table:
     does = "does" if groups[0][0].actions else "opens"
     made = table("states", "signal >=", does, "expected loss", *(f"index of {j}" for j in children), text=3)
     made.add_column("visits", justify="right", no_wrap=True)
@@ -206,7 +219,7 @@ def _state_table(groups: list[list[State]], children: list[int]) -> Table:
         made.add_row(
             span(group[0].number, group[-1].number, str),
             f"{group[0].low:.7g}",
-            _does(group),
+            _does(group, names),
             _range(state.loss for state in group),
             *_index_cells(group, children),
             share(sum(state.visits for state in group)),
@@ -232,13 +245,13 @@ def _alike(rows: list[State]) -> Iterator[list[State]]:
         yield list(group)
 
 
-def _does(group: list[State]) -> str:
+def _does(group: list[State], names: Sequence[str]) -> str:
     """What the states of a group do, by the best loss so far: ``stop <= 0.01..0.02, else 3``; or what they open."""
     first = group[0].actions
     if not first:
         return ", ".join(map(str, group[0].opens)) or "nothing"
     if len(first) == 1:
-        return "stop" if first[0][1] == STOP else f"consult {first[0][1]}"
+        return "stop" if first[0][1] == STOP else f"consult {names[first[0][1]]}"
     parts = []
     for k, (_, following) in enumerate(first[:-1]):
         # With one node to go to, the limit is its index, or the largest attainable loss below: the same decisions.

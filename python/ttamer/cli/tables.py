@@ -22,6 +22,8 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
     return {
         "topology": model.topology.kind,
         "nodes": model.topology.nodes,
+        "estimate": "signal" if model.estimator is None else model.estimator.kind,
+        "walk": None if model.estimator is None else [list(nodes) for nodes in model.estimator.walk.sets],
         "requests": model.requests,
         "states": [len(losses) for losses in model.losses],
         "losses": [losses.tolist() for losses in model.losses],
@@ -33,9 +35,12 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
 def print_model(console: Console, model: CascadeModel) -> None:
     """Nodes of a fitted model."""
     kind = f"{model.topology.kind} of {model.topology.nodes} nodes, {model.requests} requests"
+    if model.estimator is not None:
+        kind += f", estimate {model.estimator.kind}"
     nodes = table("node", "states", "expected loss")
+    names = None if model.estimator is None else model.estimator.walk.names
     for node, losses in enumerate(model.losses):
-        nodes.add_row(str(node), str(len(losses)), span(losses.min(), losses.max()))
+        nodes.add_row(str(node) if names is None else names[node], str(len(losses)), span(losses.min(), losses.max()))
     print_table(console, kind, nodes)
 
 

@@ -158,9 +158,10 @@ class Decider(nn.Module):
         return f"{self.policy!r}, signal={self.signal!r}"
 
     def _take(self, policy: Policy, signal: str | None, device: torch.device | None = None) -> None:
-        estimate = getattr(policy, "estimate", "signal")
-        if estimate != "signal":
-            raise ValueError(f"policy: expected one fitted with estimate='signal', got estimate={estimate!r}")
+        if policy.estimate != "signal" or policy.estimator is not None:
+            raise ValueError(
+                f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
+            )
         chosen = signal if signal is not None else policy.signal or "max_prob"
         check_signal(chosen)
         if policy.signal not in ("", chosen):

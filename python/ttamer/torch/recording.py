@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ttamer import _checks, _trace_arguments
 from ttamer._core import Batch, Topology
 from ttamer.model import CascadeModel
-from ttamer.policy import solve
+from ttamer.solve import solve
 from ttamer.torch import _rows
 from ttamer.torch._attach import check_shape
 from ttamer.torch._parts import run
