@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer import _checks, baselines
+from ttamer._hull import lower_hull
 from ttamer.baselines import Setting
 from ttamer.evaluate import Replay
 from ttamer.frontier import Front
@@ -185,33 +186,6 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
 
 
 # ---------------------------------------------------------------- reading polylines
-
-
-def lower_hull(cost: Floats, error: Floats) -> npt.NDArray[np.intp]:
-    """Vertices of the lower convex hull, from the cheapest point to the most accurate.
-
-    Parameters
-    ----------
-    cost, error : (P,) float64
-
-    Returns
-    -------
-    (V,) intp
-        Cost rises and error falls strictly; of equal points the first, and none between two others on a line.
-    """
-    kept: list[int] = []
-    for point in np.lexsort((error, cost)).tolist():
-        if kept and error[point] >= error[kept[-1]]:
-            continue
-        while len(kept) > 1:
-            before, last = kept[-2], kept[-1]
-            fall = (error[last] - error[before]) * (cost[point] - cost[before])
-            if fall < (error[point] - error[before]) * (cost[last] - cost[before]):
-                break
-            kept.pop()
-        # A cheaper point of the same cost was sorted first, so only a rise of cost remains.
-        kept.append(point)
-    return np.array(kept, dtype=np.intp)
 
 
 def cost_at_error(curve: Curve, level: float) -> float | None:
