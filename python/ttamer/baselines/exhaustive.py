@@ -54,7 +54,7 @@ def search_thresholds(traces: Traces, levels: int | None = None, points: int = 1
     candidates = candidates[falls]
     picked = candidates[representative(cost.ravel()[candidates], loss.ravel()[candidates], most)]
     settings = []
-    for place in zip(*np.unravel_index(picked, cost.shape), strict=True):
+    for place in zip(*np.unravel_index(picked, cost.shape), strict=True) if grid else [()]:
         values = tuple(float(grid[j][k]) for j, k in enumerate(place))
         name = f"searched thresholds {', '.join(f'{value:.4g}' for value in values)}"
         settings.append(setting_of(name, node_thresholds, values=values))

@@ -75,7 +75,11 @@ def certified_curve(
     errors = np.rint(loss * len(traces))
     low, high = traces.losses[:, [-1, 0]].mean(axis=0, dtype=np.float64)
     levels = np.unique(np.linspace(min(low, high), min(1.2 * max(low, high) + 1e-3, 1.0), LEVELS))
-    certified = stats.binom.cdf(errors[None, :], len(traces), levels[:, None]) <= delta
+    # The most errors at which a level is certified, found once a level: the smallest count of that probability or more,
+    # less one unless it is met exactly.
+    most_errors = stats.binom.ppf(delta, len(traces), levels)
+    most_errors -= stats.binom.cdf(most_errors, len(traces), levels) > delta
+    certified = errors[None, :] <= most_errors[:, None]
     last = np.where(certified.all(axis=1), len(tested), certified.argmin(axis=1)) - 1
     kept, first = np.unique(last[last >= 0], return_index=True)
     if len(kept) == 0:

@@ -96,6 +96,8 @@ def top_log_odds(logits: Floats, weight: float) -> Floats:
     -------
     (...) float64
     """
-    rest = logits[..., 1:].copy()
-    rest[..., -1] += weight
-    return np.asarray(logits[..., 0] - np.logaddexp.reduce(rest, axis=-1))
+    second = logits[..., 1:2]
+    # Relative to the second largest: one minus a probability near 1 would lose its digits.
+    rest = np.exp(logits[..., 1:] - second)
+    rest[..., -1] *= np.exp(weight)
+    return np.asarray(logits[..., 0] - second[..., 0] - np.log(rest.sum(axis=-1)))

@@ -33,7 +33,8 @@ class Qualities(Scores):
     models : dict of (set, model) to Logistic
         Probability that a model is right, given what the set has shown.
     deviations : dict of (set, model) to float
-        How far the estimate of a model outside the set moves once it is consulted.
+        How far the estimate p of a model outside the set moves once it is consulted, in units of sqrt(p (1 - p)), which
+        is as far as a probability can move.
     normals : (DRAWS, n) float64
     """
 
@@ -69,7 +70,9 @@ class Qualities(Scores):
         draws = {known: np.repeat(best[:, None], DRAWS, axis=1)}
         for larger in supersets(known, self.nodes)[1:]:
             newest = (larger & ~known).bit_length() - 1
-            drawn = estimates[:, newest, None] + self.deviations[known, newest] * self.normals[:, newest]
+            mean = estimates[:, newest, None]
+            spread = self.deviations[known, newest] * np.sqrt(mean * (1.0 - mean))
+            drawn = np.clip(mean + spread * self.normals[:, newest], 0.0, 1.0)
             draws[larger] = np.maximum(draws[larger & ~(1 << newest)], drawn)
         return np.stack([draws[larger].mean(axis=1) for larger in supersets(known, self.nodes)], axis=1)
 
@@ -150,7 +153,8 @@ def fit_qualities(traces: Traces) -> Qualities:
     estimates = [found.estimates(known, odds, classes) for known in range(2**nodes)]
     for known in range(2**nodes):
         for j in members(2**nodes - 1 - known, nodes).tolist():
-            deviations[known, j] = float((estimates[known | 1 << j][:, j] - estimates[known][:, j]).std())
+            before, after = estimates[known][:, j], estimates[known | 1 << j][:, j]
+            deviations[known, j] = float(np.sqrt(((after - before) ** 2).sum() / (before * (1.0 - before)).sum()))
     return found
 
 

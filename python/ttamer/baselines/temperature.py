@@ -84,7 +84,7 @@ def fit_temperatures(traces: Traces) -> Floats:
         own = logits[:, j]
         target = np.take_along_axis(own, place[:, j, None], axis=1)[:, 0]
         loss = partial(_negative_log_likelihood, own, target, shift)
-        found = optimize.minimize_scalar(loss, bounds=np.log(RANGE), method="bounded")
+        found = optimize.minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-3})
         temperatures[j] = np.exp(found.x)
     return temperatures
 
@@ -92,4 +92,6 @@ def fit_temperatures(traces: Traces) -> Floats:
 def _negative_log_likelihood(logits: Floats, target: Floats, shift: Floats, log_temperature: float) -> float:
     """Mean over rows; `shift` is added to scaled logits that stand for several classes."""
     cold = np.exp(-log_temperature)
-    return float(np.mean(np.logaddexp.reduce(logits * cold + shift, axis=1) - target * cold))
+    # No logit is above the first, so nothing overflows.
+    total = np.exp((logits - logits[:, :1]) * cold + shift).sum(axis=1)
+    return float(np.mean(np.log(total) + (logits[:, 0] - target) * cold))
