@@ -290,10 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = names_in(options.folder)
     chosen = options.only or known
     if not known or not set(chosen) <= set(known):
-        print(
-            f"--only: expected {' or '.join(known) or 'a recorded workload'}, got {' and '.join(chosen)}",
-            file=sys.stderr,
-        )
+        wanted, came = " or ".join(known) or "a recorded workload", " and ".join(chosen) or "an empty folder"
+        print(f"--only: expected {wanted}, got {came}", file=sys.stderr)
         return 2
     title, described = "Policies on recorded workloads", machine()
     print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}")
