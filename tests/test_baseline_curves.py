@@ -10,6 +10,7 @@ from walks import from_probs, line, lines, same_replay
 
 from ttamer import Replay, Traces, baselines
 from ttamer._climb import climb, thinned
+from ttamer.hull import lower_hull
 from ttamer.signals import SIGNALS
 
 
@@ -54,8 +55,19 @@ def test_threshold_curve_is_dense_where_confident_nodes_are():
     traces = Traces(np.stack([sure, sure], axis=1).astype(np.float32), np.zeros((2000, 2), np.float32), [1.0, 1.0])
     curve = baselines.threshold_curve(traces)
     shares = np.array([1 - result.last_node.mean() for result in replayed(curve, traces)])
-    assert np.diff(shares).max() < 0.1
-    assert np.sum(shares < 0.1) > 15
+    assert np.diff(shares).max() < 0.01
+    assert np.sum(np.array([setting.parameters["value"] for setting in curve]) > 1 - 1e-4) > 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_threshold_is_better_than_the_curve(seed):
+    traces = from_probs(rows=500, seed=seed)
+    kept = replayed(baselines.threshold_curve(traces, points=40), traces)
+    kept_hull = lower_hull(*np.array([[result.mean_cost, result.error] for result in kept]).T)
+    corners = np.array([[kept[k].mean_cost, kept[k].error] for k in kept_hull])
+    for value in np.unique(traces.signals):
+        result = baselines.threshold(traces, value)
+        assert result.error >= np.interp(result.mean_cost, *corners.T) - 1e-12
 
 
 @settings(max_examples=60)

@@ -9,7 +9,7 @@ import pytest
 from helpers import random_traces
 
 import ttamer
-from ttamer.compare import lower_hull
+from ttamer.hull import lower_hull
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ttamer.hull import representative
+
 _LIMITS = 40
 """Limits on the error that are raised one after the other."""
 
@@ -128,13 +130,6 @@ def climb(
 
 
 def thinned(path: list[Step], points: int) -> list[Step]:
-    """At most `points` steps of a path, evenly spread along it in cost and loss; its ends are kept."""
-    if len(path) <= points:
-        return path
-    places = np.array([[step.cost, step.loss] for step in path])
-    extent = np.ptp(places, axis=0)
-    moved = np.abs(np.diff(places, axis=0)) / np.where(extent > 0, extent, 1.0)
-    length = np.append(0.0, np.cumsum(moved.sum(axis=1)))
-    wanted = np.linspace(0.0, length[-1], points)
-    kept = np.unique(np.append(np.searchsorted(length, wanted[:-1]), len(path) - 1))
-    return [path[k] for k in kept]
+    """At most `points` steps of a path: ends, vertices of the lower hull of cost and loss, others between them."""
+    cost, loss = np.array([[step.cost, step.loss] for step in path]).T
+    return [path[k] for k in representative(cost, loss, points)]

@@ -58,3 +58,42 @@ def spending(cost: Floats, error: Floats, budgets: Floats) -> Floats:
     shares = np.zeros(len(cost))
     shares[hull] = mixing_shares(cost[hull], budgets).mean(axis=1)
     return shares
+
+
+def evenly_spread(cost: Floats, error: Floats, points: int) -> npt.NDArray[np.intp]:
+    """At most `points` numbers of a path's points, evenly spread along it in cost and error; its ends are kept.
+
+    Parameters
+    ----------
+    cost, error : (P,) float64
+        The path, in its order.
+    points : int
+        At least 2.
+
+    Returns
+    -------
+    (Q,) intp
+        Ascending.
+    """
+    if len(cost) <= points:
+        return np.arange(len(cost))
+    places = np.stack([cost, error], axis=1)
+    extent = np.ptp(places, axis=0)
+    moved = np.abs(np.diff(places, axis=0)) / np.where(extent > 0, extent, 1.0)
+    length = np.append(0.0, np.cumsum(moved.sum(axis=1)))
+    wanted = np.linspace(0.0, length[-1], points)
+    return np.unique(np.append(np.searchsorted(length, wanted[:-1]), len(cost) - 1))
+
+
+def representative(cost: Floats, error: Floats, points: int) -> npt.NDArray[np.intp]:
+    """At most `points` numbers of a path's points: its ends, the vertices of its lower hull, and others between them.
+
+    Parameters and result are those of `evenly_spread`.
+    """
+    if len(cost) <= points:
+        return np.arange(len(cost))
+    needed = np.unique(np.append(lower_hull(cost, error), [0, len(cost) - 1]))
+    if len(needed) >= points:
+        return needed[np.unique(np.rint(np.linspace(0, len(needed) - 1, points)).astype(np.intp))]
+    room = points - len(needed)
+    return np.union1d(needed, evenly_spread(cost, error, room)) if room >= 2 else needed

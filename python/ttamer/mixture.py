@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._checks import real, whole
-from ttamer.compare import lower_hull
 from ttamer.evaluate import Replay
 from ttamer.frontier import Front
+from ttamer.hull import lower_hull
 from ttamer.policy import Policy
 from ttamer.traces import Traces
 

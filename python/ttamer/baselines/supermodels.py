@@ -1,0 +1,195 @@
+"""Independent models consulted in any order: the search for the best set, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer import _checks
+from ttamer.baselines.features import log_odds
+from ttamer.baselines.logistic import Logistic, fit_logistic
+from ttamer.baselines.scores import Floats, Scores, evidence_of
+from ttamer.evaluate import Replay
+from ttamer.traces import Traces
+
+WHO = "routing_curve"
+MOST_NODES = 6
+"""Models, of which all sets are looked at: 3^n pairs of a set and a larger one."""
+DRAWS = 32
+"""Draws for the expected best of several uncertain qualities."""
+
+
+@dataclass(frozen=True, eq=False)
+class Qualities(Scores):
+    """What every larger set is expected to be worth once a set of models was consulted.
+
+    A set is a number with bit j for model j. The qualities of consulted models are estimated from all that was seen;
+    those of others are normal around their estimates, with the deviation that was found on the calibration rows.
+
+    Attributes
+    ----------
+    models : dict of (set, model) to Logistic
+        Probability that a model is right, given what the set has shown.
+    deviations : dict of (set, model) to float
+        How far the estimate p of a model outside the set moves once it is consulted, in units of sqrt(p (1 - p)), which
+        is as far as a probability can move.
+    normals : (DRAWS, n) float64
+    """
+
+    models: dict[tuple[int, int], Logistic]
+    deviations: dict[tuple[int, int], float]
+    normals: Floats
+
+    @property
+    def nodes(self) -> int:
+        """int : number of models."""
+        return int(self.normals.shape[1])
+
+    def compute(self, traces: Traces) -> Floats:
+        """(N, 3^n + n 2^n) float64: what `expected` and `answers` cut into pieces."""
+        odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
+        pieces = []
+        for known in range(2**self.nodes):
+            estimates = self.estimates(known, odds, classes)
+            pieces += [estimates, self._larger_sets(known, estimates)]
+        return np.concatenate(pieces, axis=1)
+
+    def estimates(self, known: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+        """(N, n) float64: probability of each model being right, given what a set has shown."""
+        found = np.empty(odds.shape)
+        for j in range(self.nodes):
+            found[:, j] = self.models[known, j](_features(known, j, odds, classes))
+        return found
+
+    def _larger_sets(self, known: int, estimates: Floats) -> Floats:
+        """(N, sets that contain `known`) float64: the expected best quality in each of `supersets`."""
+        consulted = members(known, self.nodes)
+        best = estimates[:, consulted].max(axis=1, initial=0.0)
+        draws = {known: np.repeat(best[:, None], DRAWS, axis=1)}
+        for larger in supersets(known, self.nodes)[1:]:
+            newest = (larger & ~known).bit_length() - 1
+            mean = estimates[:, newest, None]
+            spread = self.deviations[known, newest] * np.sqrt(mean * (1.0 - mean))
+            drawn = np.clip(mean + spread * self.normals[:, newest], 0.0, 1.0)
+            draws[larger] = np.maximum(draws[larger & ~(1 << newest)], drawn)
+        return np.stack([draws[larger].mean(axis=1) for larger in supersets(known, self.nodes)], axis=1)
+
+
+def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
+    """Consult independent models one by one, towards the set with the largest expected quality less price times cost.
+
+    After every model the search starts anew with the estimates of that moment; of the chosen set the cheapest model
+    that was not consulted yet comes next. The answer is that of the consulted model with the highest estimate.
+
+    Parameters
+    ----------
+    traces : Traces
+        On a forest in which every node is a root.
+    qualities : Qualities
+        Of `routing_curve`.
+    price : float
+        Probability of being right that a unit of cost is worth, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If there is a node that is not a root, or the price is negative.
+    """
+    check_roots(traces)
+    if not _checks.real("price", price) >= 0.0:
+        raise ValueError(f"price: expected a number >= 0, got {price}")
+    nodes, costs = traces.topology.nodes, traces.costs
+    table = qualities(traces)
+    rows = np.arange(len(traces))
+    sets = np.zeros(len(traces), np.intp)
+    last, answer = np.full(len(traces), -1, np.int32), np.zeros(len(traces), np.int32)
+    cost = np.zeros(len(traces))
+    start = 0
+    # In rising order every set comes after those it can be reached from.
+    for known in range(2**nodes):
+        larger = supersets(known, nodes)
+        width = nodes + len(larger)
+        here = rows[sets == known]
+        piece = table[here, start : start + width]
+        start += width
+        if len(here) == 0:
+            continue
+        paid = np.array([costs[members(each & ~known, nodes)].sum() for each in larger])
+        worth = piece[:, nodes:] - price * paid
+        if known == 0:
+            worth[:, 0] = -np.inf
+        chosen = worth.argmax(axis=1)
+        consulted = members(known, nodes)
+        if len(consulted) > 0:
+            answer[here] = consulted[piece[:, consulted].argmax(axis=1)]
+        following = np.array([_cheapest(each & ~known, costs) for each in larger])[chosen]
+        going, to = here[following >= 0], following[following >= 0]
+        last[going] = to
+        cost[going] += costs[to]
+        sets[going] |= np.left_shift(1, to)
+    loss = traces.losses[rows, answer].astype(np.float64)
+    return Replay(last, answer, cost, loss)
+
+
+def fit_qualities(traces: Traces) -> Qualities:
+    """Estimates for every set of models, from calibration rows with 0/1 losses and evidence."""
+    check_roots(traces)
+    nodes = traces.topology.nodes
+    if nodes > MOST_NODES:
+        raise ValueError(f"traces: {WHO} looks at all sets of at most {MOST_NODES} models, got {nodes}")
+    odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
+    right = traces.losses == 0
+    models = {
+        (known, j): fit_logistic(_features(known, j, odds, classes), right[:, j], WHO)
+        for known in range(2**nodes)
+        for j in range(nodes)
+    }
+    # Antithetic, so that the mean of one model alone is its estimate.
+    half = np.random.default_rng(0).standard_normal((DRAWS // 2, nodes))
+    deviations: dict[tuple[int, int], float] = {}
+    found = Qualities(models, deviations, np.concatenate([half, -half]))
+    estimates = [found.estimates(known, odds, classes) for known in range(2**nodes)]
+    for known in range(2**nodes):
+        for j in members(2**nodes - 1 - known, nodes).tolist():
+            before, after = estimates[known][:, j], estimates[known | 1 << j][:, j]
+            deviations[known, j] = float(np.sqrt(((after - before) ** 2).sum() / (before * (1.0 - before)).sum()))
+    return found
+
+
+def check_roots(traces: Traces) -> None:
+    """Raise ValueError unless every node is a root."""
+    if traces.topology.kind != "forest" or (traces.topology.edges[:, 0] >= 0).any():
+        raise ValueError(f"traces: expected a forest in which every node is a root, got {traces.topology!r}")
+
+
+def members(each: int, nodes: int) -> npt.NDArray[np.intp]:
+    """Models of a set, ascending."""
+    return np.array([j for j in range(nodes) if each >> j & 1], dtype=np.intp)
+
+
+def supersets(known: int, nodes: int) -> list[int]:
+    """Sets that contain a set, ascending, itself first."""
+    return [each for each in range(known, 2**nodes) if each & known == known]
+
+
+def _cheapest(left: int, costs: Floats) -> int:
+    """The cheapest model of a set, -1 if it is empty."""
+    return min(members(left, len(costs)).tolist(), key=lambda j: costs[j], default=-1)
+
+
+def _features(known: int, model: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+    """(N, d) float64: confidences of the consulted models, and how many of them say the same.
+
+    The share of those that answer as the model does; for a model outside the set, as the surest one in it does.
+    """
+    consulted = members(known, odds.shape[1])
+    if len(consulted) < 2:
+        return odds[:, consulted]
+    if known >> model & 1:
+        answer = classes[:, model]
+    else:
+        answer = classes[np.arange(len(odds)), consulted[odds[:, consulted].argmax(axis=1)]]
+    agree = (classes[:, consulted] == answer[:, None]).mean(axis=1, keepdims=True)
+    return np.concatenate([odds[:, consulted], agree], axis=1)
