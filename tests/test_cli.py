@@ -356,7 +356,7 @@ class TestMain:
     def test_version(self, capsys):
         assert call(capsys, "--version") == (0, f"ttamer {ttamer.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["demo", "fit", "tune", "evaluate", "frontier", "show", "bench"])
+    @pytest.mark.parametrize("command", ["demo", "fit", "tune", "evaluate", "frontier", "compare", "show", "bench"])
     def test_every_command_has_help_with_an_example(self, command, capsys):
         code, out, err = call(capsys, command, "--help")
         assert (code, err) == (0, "")
@@ -366,7 +366,9 @@ class TestMain:
     def test_without_arguments_it_lists_the_commands(self, capsys):
         code, out, err = call(capsys)
         assert (code, err) == (0, "")
-        assert all(command in out for command in ("demo", "fit", "tune", "evaluate", "frontier", "show", "bench"))
+        assert all(
+            command in out for command in ("demo", "fit", "tune", "evaluate", "frontier", "compare", "show", "bench")
+        )
 
     def test_names_with_brackets_are_printed_as_they_are(self, folder, capsys):
         ttamer.Policy.load("none.st").save("[bold]x.st")

@@ -15,6 +15,7 @@ import ttamer.data
 from ttamer import baselines, demo
 from ttamer.cli import main
 from ttamer.compare import Curve
+from ttamer.comparison import matched_levels
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ class TestWinner:
             return Curve(name, ("only",), costs, loss, costs, loss)
 
         full = one("full model", 10.0, 20)
-        return demo.matched_levels((full, one("baseline", *theirs), one("ttamer", *ours)))
+        return matched_levels((full, one("baseline", *theirs), one("ttamer", *ours)))
 
     def test_cheaper_beyond_doubt(self):
         level = self.levels(ours=(2.0, 20), theirs=(4.0, 20))[0]

@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import random_traces
 
 import ttamer
-from ttamer import plots
+from ttamer import compare, plots
 from ttamer.compare import Curve
 
 
@@ -73,6 +74,37 @@ def test_a_front_is_drawn_as_measured():
 def test_many_methods_have_styles(curves):
     lines = plots.front([curve(str(k), [1, 2], [0.5, 0.2]) for k in range(9)]).axes[0].get_lines()
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 6
+
+
+def test_bands_are_bootstrap_intervals_of_the_error(curves):
+    figure = plots.front(curves, coverage=0.9, seed=3)
+    axes = figure.axes[0]
+    bands = axes.collections
+    assert len(bands) == 3  # two lines and a point
+    assert axes.get_legend().get_title().get_text() == "with 90% bootstrap intervals"
+    weights = compare.resample(100, 500, seed=3)
+    expected = np.quantile(curves[0].resampled_points(weights)[1], [0.05, 0.95], axis=0) * 100
+    edges = bands[0].get_paths()[0].vertices
+    at_setting = edges[np.isclose(edges[:, 0], 2.0)][:, 1]
+    assert (at_setting.min(), at_setting.max()) == pytest.approx(tuple(expected[:, 1]))
+    low, high = bands[2].get_segments()[0][:, 1]
+    assert low < 10 < high
+    # Without them there are none, and more coverage is wider.
+    assert len(plots.front(curves).axes[0].collections) == 0
+    wider = plots.front(curves, coverage=0.99, seed=3).axes[0].collections[0].get_paths()[0].vertices
+    assert np.ptp(wider[np.isclose(wider[:, 0], 2.0)][:, 1]) > np.ptp(at_setting)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, np.nan])
+def test_coverage_out_of_range(curves, coverage):
+    with pytest.raises(ValueError, match="coverage: expected a number"):
+        plots.front(curves, coverage=coverage)
+
+
+def test_a_front_has_no_intervals():
+    front = ttamer.frontier(random_traces(ttamer.Topology.line(2), 50, 0), [0.5])
+    with pytest.raises(ValueError, match="coverage: a front has no intervals"):
+        plots.front(front, coverage=0.9)
 
 
 def test_files(curves, tmp_path):

@@ -11,20 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ttamer import baselines, compare, data, plots
-from ttamer.compare import Curve, Difference
+from ttamer.compare import Curve
+from ttamer.comparison import FULL, OURS, Level, matched_levels
 from ttamer.frontier import FrontPoint, frontier
 from ttamer.policy import Policy
 
 WORKLOAD = "fashion-vgg"
-MARGINS = (0.0, 0.005, 0.01, 0.02)
-"""Error levels that are compared: the full model's error plus these."""
 POLICY_MARGIN = 0.005
 """The saved policy is the cheapest within this of the full model's error, on the calibration rows."""
-COVERAGE = 0.9
-FULL, OURS, TIE = "full model", "ttamer", "tie"
 PICTURE, POLICY = "front.png", "policy.safetensors"
 
 STEPS = ("load the workload", "fit and sweep the trade-off", "tune the baselines", "bootstrap", "draw and save")
@@ -46,35 +41,6 @@ wrong = requests.losses[np.arange(len(requests)), batch.answer_node]
 print(f"{{1 - wrong.mean():.1%}} right, answered by node {{batch.answer_node.tolist()}}")
 """
 """A program that serves the saved policy; it runs as it stands in the folder of the policy."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One error level, and what each method costs there.
-
-    Attributes
-    ----------
-    margin : float
-        Error above the full model's.
-    error : float
-        The level: the full model's test error plus the margin.
-    costs : dict of str to (float or None)
-        Test cost of each method at the level; None if it does not reach it.
-    best_baseline : str
-        The cheapest of the others at this level on the test rows.
-    difference : Difference
-        ttamer's cost minus the cheapest baseline's; in the interval each resample of the test rows picks its own.
-    winner : str
-        Name of a method, or "tie" if the interval of the difference covers 0. A level that ttamer does not reach is
-        never a tie.
-    """
-
-    margin: float
-    error: float
-    costs: dict[str, float | None]
-    best_baseline: str
-    difference: Difference
-    winner: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +67,7 @@ class Demo:
             "test_rows": self.test_rows,
             "unit": self.unit,
             "full_model": {"cost": self.full_cost, "error": self.full_error},
-            "levels": [_level_dict(level) for level in self.levels],
+            "levels": [level.as_dict() for level in self.levels],
             "policy": {"tradeoff": self.policy.tradeoff, "cost": self.policy_cost, "error": self.policy_error},
             "files": [str(path) for path in self.files],
             "serve": SERVE,
@@ -173,57 +139,8 @@ def run(folder: str | os.PathLike[str] = ".", seed: int = 0, progress: Callable[
     )
 
 
-def matched_levels(curves: tuple[Curve, ...], seed: int = 0) -> tuple[Level, ...]:
-    """Compare ttamer with the others at each of `MARGINS`.
-
-    Parameters
-    ----------
-    curves : tuple of Curve
-        The full model's first, ttamer's last.
-    seed : int
-        Of the bootstrap. Each resample has its own levels, those of the full model's error in it.
-    """
-    weights = compare.resample(curves[0].test_cost.shape[1], seed=seed)
-    full_error = float(curves[0].test_points[1][0])
-    resampled_levels = curves[0].resampled_points(weights)[1] + np.array(MARGINS)
-    resampled = {curve.name: compare.resampled_costs(curve, resampled_levels, weights) for curve in curves}
-    # Which baseline is the cheapest is as uncertain as what it costs, so each resample picks its own.
-    cheapest = np.min([resampled[curve.name] for curve in curves if curve.name != OURS], axis=0)
-    levels = []
-    for k, margin in enumerate(MARGINS):
-        error = full_error + margin
-        costs = {curve.name: compare.cost_at_error(curve, error) for curve in curves}
-        reached = {name: cost for name, cost in costs.items() if cost is not None and name != OURS}
-        best = min(reached, key=lambda name: reached[name])
-        gap = compare.difference(costs[OURS], costs[best], resampled[OURS][:, k], cheapest[:, k], coverage=COVERAGE)
-        levels.append(Level(margin, error, costs, best, gap, _winner(gap, best)))
-    return tuple(levels)
-
-
-def _winner(gap: Difference, baseline: str) -> str:
-    if gap.value is None:
-        return baseline
-    if gap.is_tie:
-        return TIE
-    return OURS if gap.value < 0 else baseline
-
-
 def _write(folder: Path, curves: tuple[Curve, ...], chosen: FrontPoint) -> tuple[Path, ...]:
     picture, saved = folder / PICTURE, folder / POLICY
     plots.front(curves[::-1], picture, title=f"{WORKLOAD}: cost and error of early-exit policies")
     chosen.policy.save(saved)
     return picture, saved
-
-
-def _level_dict(level: Level) -> dict[str, Any]:
-    gap = level.difference
-    return {
-        "margin": level.margin,
-        "error": level.error,
-        "costs": level.costs,
-        "best_baseline": level.best_baseline,
-        "difference": gap.value,
-        "interval": [end if np.isfinite(end) else None for end in (gap.low, gap.high)],
-        "coverage": COVERAGE,
-        "winner": level.winner,
-    }

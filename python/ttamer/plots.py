@@ -4,47 +4,31 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from ttamer import _topology_picture, files
+from ttamer import _exits_picture, _front_picture, _index_picture, _reliability_picture, _topology_picture, files
 from ttamer._core import Topology
 from ttamer.compare import Curve
+from ttamer.evaluate import Evaluation, Replay
 from ttamer.frontier import Front
 from ttamer.policy import Policy
+from ttamer.traces import Traces
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours can be told apart with any colour vision; markers and dashes tell them apart in grey.
-_STYLES = (
-    ("#0072B2", "o", "-"),
-    ("#D55E00", "s", "--"),
-    ("#009E73", "^", "-."),
-    ("#CC79A7", "D", ":"),
-    ("#56B4E9", "v", (0, (5, 1))),
-    ("#E69F00", "P", (0, (3, 1, 1, 1))),
-)
-
-_FILL = 16
-"""Points drawn for each segment of a line."""
-
-
-@dataclass(frozen=True)
-class _Line:
-    name: str
-    cost: npt.NDArray[np.float64]
-    error: npt.NDArray[np.float64]
+__all__ = ["exits", "front", "index", "reliability", "topology"]
 
 
 def front(
-    curves: Front | Sequence[Curve], path: str | os.PathLike[str] | None = None, *, title: str | None = None
+    curves: Front | Sequence[Curve],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str | None = None,
+    coverage: float | None = None,
+    seed: int = 0,
 ) -> Figure:
     """Cost against error: one line a method, one point where a method has one setting.
 
@@ -56,6 +40,12 @@ def front(
     path : path, optional
         Write the picture there, whole or not at all; the suffix says the format (png, svg, pdf).
     title : str, optional
+    coverage : float, optional
+        Also draw, as a band, the percentile bootstrap interval of the test error of every setting and mixture at its
+        mean cost; for 0.9 an interval of 90%. The bands of two methods may overlap and the methods still differ: a
+        paired comparison (`ttamer.compare`) is finer, for what is common to both cancels.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -67,20 +57,114 @@ def front(
     ImportError
         If matplotlib is missing.
     ValueError
-        If there is nothing to draw, units differ, or matplotlib does not know the format.
+        If there is nothing to draw, units differ, `coverage` is not in (0, 1) or asked for of a front, or matplotlib
+        does not know the format.
     """
-    new_figure = _figure_class()
-    lines, unit, rates, rows = _lines(curves)
-    figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    _draw(axes, lines, percent=rates)
-    axes.set_xlabel(f"mean cost of a request, {rows}" + (f" ({unit})" if unit else ""))
-    axes.set_ylabel(f"error rate, {rows} (%)" if rates else f"mean loss of the answers, {rows}")
-    if title:
-        axes.set_title(title, fontsize=11, loc="left")
-    if path is not None:
-        _save(figure, Path(path))
-    return figure
+    return _saved(_front_picture.draw(_figure_class(), curves, title, coverage, seed), path)
+
+
+def reliability(
+    traces: Traces,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    bins: int = 10,
+    title: str | None = None,
+) -> Figure:
+    """Is a node as often right as it is confident? A reliability diagram and a histogram for each.
+
+    Requests are put into bins of equal width by their confidence. A dot is the accuracy of a bin at its mean
+    confidence with a 90% interval (Wilson), the thick line its distance from the diagonal; ECE, the expected
+    calibration error, is the mean of these distances over requests.
+
+    Parameters
+    ----------
+    traces : Traces
+        Their signals are the confidences if they are the largest probability, or the user's own and in [0, 1]. Of other
+        signals the largest probability is taken from the evidence. Losses lie in [0, 1]: accuracy is 1 - loss.
+    path, title
+        As for `front`.
+    bins : int
+        At least 1.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If `traces` are not `Traces` or `bins` is not an int.
+    ValueError
+        If the traces have no confidences or their losses are observed or above 1, there are more than 40 nodes, `bins`
+        is less than 1, or matplotlib does not know the format.
+    """
+    return _saved(_reliability_picture.draw(_figure_class(), traces, bins, title), path)
+
+
+def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
+    """What a policy does in each state.
+
+    With recall on a line or forest: the dynamic index as a heat map, a row a node, a column a state of the node before.
+    A request whose best loss so far is at most the index does not consult the node. Where that holds for the loss of
+    the state alone no request ever does: hatched.
+
+    On other walks: a panel a node and a bar a state, as high as the state's expected loss, coloured by what comes next.
+    With recall that depends on the best loss so far, so that a bar may have several colours.
+
+    Parameters
+    ----------
+    policy : Policy
+    path, title
+        As for `front`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If `policy` is not a `Policy`.
+    ValueError
+        If there are more than 40 nodes, or matplotlib does not know the format.
+    """
+    return _saved(_index_picture.draw(_figure_class(), policy, title), path)
+
+
+def exits(
+    outcome: Evaluation | Replay | Mapping[str, Evaluation | Replay],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Where requests stop and which node answers, as stacked bars, with the mean cost and loss beside them.
+
+    Parameters
+    ----------
+    outcome : Evaluation, Replay or mapping of str to either
+        What `ttamer.evaluate`, `Policy.replay` or a baseline found; of a mapping one group of bars a name. Where every
+        request is answered by the node it stops at, one bar says both.
+    path, title
+        As for `front`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If something in `outcome` is neither an `Evaluation` nor a `Replay`.
+    ValueError
+        If there is nothing to draw, or matplotlib does not know the format.
+    """
+    return _saved(_exits_picture.draw(_figure_class(), outcome, title), path)
 
 
 def topology(
@@ -112,10 +196,7 @@ def topology(
     ValueError
         If there are more than 40 nodes, or matplotlib does not know the format.
     """
-    figure = _topology_picture.draw(_figure_class(), shape, title)
-    if path is not None:
-        _save(figure, Path(path))
-    return figure
+    return _saved(_topology_picture.draw(_figure_class(), shape, title), path)
 
 
 def _figure_class() -> type[Figure]:
@@ -126,67 +207,10 @@ def _figure_class() -> type[Figure]:
     return Figure
 
 
-def _lines(curves: Front | Sequence[Curve]) -> tuple[list[_Line], str, bool, str]:
-    """What to draw, the unit of cost, whether the losses are 0/1 errors, and of which rows the points are."""
-    if isinstance(curves, Front):
-        cost = np.array([point.cost for point in curves.points])
-        error = np.array([point.error for point in curves.points])
-        return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
-    if len(curves) == 0:
-        raise ValueError("curves: expected at least one, got none")
-    units = sorted({curve.unit for curve in curves})
-    if len(units) > 1:
-        raise ValueError(f"curves: expected costs in one unit, got {', '.join(map(repr, units))}")
-    rates = all(bool(np.isin(curve.test_loss, (0.0, 1.0)).all()) for curve in curves)
-    return [_Line(curve.name, *curve.test_points) for curve in curves], units[0], rates, "test rows"
-
-
-def _draw(axes: Axes, lines: Sequence[_Line], percent: bool) -> None:
-    scale = 100.0 if percent else 1.0
-    styles = iter(_STYLES * (len(lines) // len(_STYLES) + 1))
-    for order, line in enumerate(lines):
-        # The first named lies on top of those it covers.
-        above = 2 + (len(lines) - order) / len(lines)
-        if len(line.cost) == 1:
-            axes.plot(line.cost, line.error * scale, "*", color="black", markersize=14, label=line.name, zorder=above)
-            continue
-        colour, marker, dashes = next(styles)
-        cost, error = _filled(line.cost), _filled(line.error)
-        axes.plot(
-            cost,
-            error * scale,
-            color=colour,
-            marker=marker,
-            markevery=_FILL,
-            linestyle=dashes,
-            linewidth=1.8,
-            markersize=5,
-            label=line.name,
-            zorder=above,
-        )
-    if all((line.cost > 0).all() for line in lines):
-        # Fronts fall steeply at first and are flat later; a logarithm gives both parts room.
-        axes.set_xscale("log")
-        _plain_ticks(axes)
-    axes.grid(which="both", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-
-
-def _filled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Points between neighbours: mixtures of two settings lie on a line in cost, which a log axis bends."""
-    steps = np.arange((len(values) - 1) * _FILL + 1) / _FILL
-    return np.interp(steps, np.arange(len(values)), values)
-
-
-def _plain_ticks(axes: Axes) -> None:
-    """Label 1, 2 and 5 times the powers of ten as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    if path is not None:
+        _save(figure, Path(path))
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:

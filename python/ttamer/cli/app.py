@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 import ttamer
-from ttamer import bench, compare, demo, plots, tuning
+from ttamer import bench, compare, comparison, demo, plots, tuning
 from ttamer.cli.bench_tables import bench_dict, print_bench
+from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
@@ -277,6 +278,42 @@ def _frontier(
         out.print(f"drew {plot}", soft_wrap=True)
     if files:
         out.print(f"wrote {len(files)} policies, {files[0]} to {files[-1]}", soft_wrap=True)
+
+
+@app.command("compare", epilog="Example: ttamer compare calibration.npz --test test.npz --plot front.png")
+def _compare(
+    traces: TracesFile,
+    test: Annotated[
+        Path | None,
+        typer.Option("--test", help="Judge on these traces. [default: on a random half of TRACES, kept from choosing]"),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw cost against error there, with intervals (.png, .svg, .pdf).")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random half and the bootstrap.")] = 0,
+    json: Json = False,
+) -> None:
+    """Compare ttamer with one threshold, thresholds tuned per node and patience.
+
+    Everything is fitted and chosen on TRACES, and measured on rows that took no part in it: the cost at the error of
+    the full model and a little above, and the mean error over budgets. A winner is named only where the paired
+    bootstrap interval of the difference excludes 0; else it is a tie.
+    """
+    _check_folders(plot)
+    with steps(len(comparison.STEPS) + 2) as begin:
+        begin("read")
+        recorded = ttamer.Traces.load(traces)
+        held_out = None if test is None else ttamer.Traces.load(test)
+        found = comparison.run(recorded, held_out, seed=seed, progress=begin)
+        begin("draw")
+        if plot is not None:
+            plots.front(found.curves[::-1], plot, title=traces.stem, coverage=comparison.COVERAGE, seed=seed)
+    if json:
+        print_json({**found.as_dict(), "plot": plot and str(plot)})
+        return
+    print_comparison(console(), found, traces.name if test is None else f"{traces.name}, {test.name}")
+    if plot is not None:
+        console().print(f"drew {plot}", soft_wrap=True)
 
 
 @app.command("show", epilog="Example: ttamer show policy.safetensors --all")

@@ -1,0 +1,116 @@
+"""What ``compare`` prints, and what ``demo`` prints of the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from ttamer.cli.output import in_unit, number, print_table, table
+from ttamer.compare import Difference
+from ttamer.comparison import COVERAGE, FULL, OURS, TIE, Comparison, Level
+
+INTERVAL = f"{COVERAGE:.0%} interval"
+
+
+def print_comparison(console: Console, found: Comparison, title: str) -> None:
+    """Costs at matched error, mean errors over the budgets, and who wins where."""
+    full = found.curves[0].name
+    alone = f"The {FULL}" if full == FULL else f"{full.capitalize()} alone"
+    console.print(
+        f"{title}: everything chosen on {found.calibration_rows} rows, measured on {found.test_rows} others.\n"
+        f"{alone} costs {number(found.full_cost)}{found.unit and ' ' + found.unit} a request; its "
+        f"{f'error is {found.full_error:.2%}' if found.are_rates else f'mean loss is {number(found.full_error)}'}.\n",
+        soft_wrap=True,
+    )
+    print_costs(console, found.levels, found.full_cost, found.unit, are_rates=found.are_rates)
+    print_winners(console, found.levels, found.unit, found.full_cost, are_rates=found.are_rates)
+    _print_means(console, found)
+    for name, nodes in found.paths.items():
+        console.print(f"{name}: on the line {', '.join(map(str, nodes))}, the best one on the calibration rows.")
+    for reason in found.left_out:
+        console.print(f"left out {reason}.")
+    console.print(_closing(found))
+
+
+def print_costs(
+    console: Console, levels: Sequence[Level], full_cost: float, unit: str, *, are_rates: bool = True
+) -> None:
+    """A row a method, a column a level."""
+    heads = [f"{level.error:.2%} (+{points(level.margin)})" if are_rates else number(level.error) for level in levels]
+    digits = _digits(full_cost)
+    rows = table("", *heads)
+    for name in levels[0].costs:
+        costs = [level.costs[name] for level in levels]
+        rows.add_row(
+            name, *("not reached" if cost is None else f"{cost:.{digits}f} ({cost / full_cost:.0%})" for cost in costs)
+        )
+    name, what = next(iter(levels[0].costs)), "error" if are_rates else "loss"
+    the = "the " if name == FULL else ""
+    print_table(console, f"cost{unit and ' in ' + unit} (% of {the}{name}) at matched test {what}", rows)
+    console.print()
+
+
+def print_winners(
+    console: Console, levels: Sequence[Level], unit: str, full_cost: float, *, are_rates: bool = True
+) -> None:
+    """A row a level."""
+    rows = table(
+        "error" if are_rates else "loss", "cheapest baseline", "winner", in_unit("difference", unit), INTERVAL, text=3
+    )
+    for level in levels:
+        shown = f"{level.error:.2%}" if are_rates else number(level.error)
+        rows.add_row(shown, level.best_baseline, level.winner, *_difference(level.difference, _digits(full_cost) + 1))
+    print_table(console, f"{OURS} minus the cheapest baseline at each level (paired bootstrap)", rows)
+    console.print()
+
+
+def _print_means(console: Console, found: Comparison) -> None:
+    scale, what, digits = (1e4, "error, 1e-4", 0) if found.are_rates else (1.0, "loss", _digits(found.full_error))
+    rows = table("", f"mean {what}", "difference", INTERVAL, "winner")
+    for mean in found.means:
+        cells = ("", "")
+        if mean.difference is not None:
+            cells = _difference(mean.difference, digits, scale)
+        rows.add_row(mean.name, f"{scale * mean.error:.{digits}f}", *cells, mean.winner or "")
+    first, last = number(float(found.budgets[0])), number(float(found.budgets[-1]))
+    title = (
+        f"{OURS} minus the others, mean test {'error' if found.are_rates else 'loss'} over {len(found.budgets)} budgets"
+    )
+    print_table(console, f"{title}, {first} to {last}{found.unit and ' ' + found.unit}", rows)
+    console.print()
+
+
+def _closing(found: Comparison) -> str:
+    """One sentence: the tally of both tables."""
+    winners = [level.winner for level in found.levels]
+    won, tied = winners.count(OURS), winners.count(TIE)
+    by_mean = {mean.name: mean.winner for mean in found.means if mean.winner is not None}
+    parts = [
+        f"{verb} {', '.join(names)}"
+        for verb, wanted in (("beats", {OURS}), ("ties with", {TIE}), ("loses to", set(by_mean)))
+        if (names := [name for name, winner in by_mean.items() if winner in wanted])
+    ]
+    return (
+        f"{OURS} wins {won} of {len(winners)} levels, ties {tied} and loses {len(winners) - won - tied}; over the "
+        f"budgets it {' and '.join(parts)}."
+    )
+
+
+def points(margin: float) -> str:
+    """A margin of error in percentage points."""
+    return f"{100 * margin:.1f}"
+
+
+def _digits(scale: float) -> int:
+    """Digits after the point that leave four of a number of this size."""
+    return max(0, 3 - math.floor(math.log10(scale))) if scale > 0 else 3
+
+
+def _difference(gap: Difference, digits: int, scale: float = 1.0) -> tuple[str, str]:
+    if gap.value is None:
+        return "not reached", ""
+    low, high = ("unbounded" if np.isinf(end) else f"{scale * end:+.{digits}f}" for end in (gap.low, gap.high))
+    return f"{scale * gap.value:+.{digits}f}", f"{low} to {high}"
