@@ -1,4 +1,4 @@
-"""The command line: ``ttamer demo``, ``fit``, ``tune``, ``evaluate``, ``frontier``, ``compare``, ``show`` and ``bench``."""
+"""The command line: ``ttamer`` and its commands, from ``demo`` to ``bench``."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _tune(
     confidence: Annotated[float, typer.Option("--confidence", help="Probability that all limits are kept.")] = 0.95,
     policy: Annotated[Path, typer.Option("--policy", help="Where the policy goes.")] = Path("policy.safetensors"),
     max_loss: Annotated[float, typer.Option("--max-loss", help="The largest loss there can be.")] = 1.0,
-    bins: Bins = 16,
+    bins: Bins = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Of the split into fitting and testing rows.")] = 0,
     json: Json = False,
 ) -> None:
@@ -198,7 +198,7 @@ def _tune(
             max_cost_quantile=cost_quantile,
             relative_to=relative_to,
             confidence=confidence,
-            bins=bins,
+            bins=_bins(bins),
             max_loss=max_loss,
             seed=seed,
         )
