@@ -146,6 +146,7 @@ _LINES: dict[str, tuple[Callable[..., Sequence[Setting]], dict[str, int] | None]
     REFERENCE: (partial(baselines.threshold_curve, signal="max_prob"), None),
     "one threshold, margin": (partial(baselines.threshold_curve, signal="margin"), None),
     "one threshold, entropy": (partial(baselines.threshold_curve, signal="entropy"), None),
+    "one threshold, logit margin": (partial(baselines.threshold_curve, signal="logit_margin"), None),
     "temperature-scaled threshold": (baselines.temperature_curve, None),
     "tuned thresholds": (baselines.tune_thresholds, None),
     "searched thresholds": (baselines.search_thresholds, {"levels": 8}),

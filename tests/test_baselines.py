@@ -153,7 +153,7 @@ def test_nothing_beats_the_prophet(traces, tradeoff):
         (
             lambda t: baselines.threshold_curve(t, "logit"),
             ValueError,
-            "signal: expected max_prob, margin or entropy, got 'logit'",
+            "signal: expected max_prob, margin, entropy or logit_margin, got 'logit'",
         ),
         (
             lambda t: baselines.node_thresholds(t, [0.5, 0.5]),

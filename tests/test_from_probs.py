@@ -43,6 +43,7 @@ def test_signals_are_what_they_say(signal):
         "max_prob": ordered[..., -1],
         "margin": ordered[..., -1] - ordered[..., -2],
         "entropy": (probs * np.log(probs)).sum(axis=-1),
+        "logit_margin": np.log(ordered[..., -1] / ordered[..., -2]),
     }[signal]
     assert traces.signal == signal
     np.testing.assert_allclose(traces.signals, wanted, rtol=1e-6)
@@ -50,7 +51,13 @@ def test_signals_are_what_they_say(signal):
 
 def test_the_extremes_of_signals():
     probs = np.array([[[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]])
-    for signal, sure, unsure in [("max_prob", 1, 1 / 3), ("margin", 1, 0), ("entropy", 0, -math.log(3))]:
+    extremes = [
+        ("max_prob", 1, 1 / 3),
+        ("margin", 1, 0),
+        ("entropy", 0, -math.log(3)),
+        ("logit_margin", -math.log(1e-7), 0),
+    ]
+    for signal, sure, unsure in extremes:
         traces = Traces.from_probs(probs, [0], [1, 1], signal=signal)
         np.testing.assert_allclose(traces.signals, [[sure, unsure]], rtol=1e-6)
         again = signals_from_evidence(traces.evidence, signal)
@@ -159,7 +166,12 @@ def test_many_classes_are_read_in_pieces(monkeypatch):
             ValueError,
             "labels: expected classes 0..4, got 4294967296 at row 2",
         ),
-        ("signal", "confidence", ValueError, "signal: expected max_prob, margin or entropy, got 'confidence'"),
+        (
+            "signal",
+            "confidence",
+            ValueError,
+            "signal: expected max_prob, margin, entropy or logit_margin, got 'confidence'",
+        ),
         ("top", 0, ValueError, "top: expected at least 1, got 0"),
         ("top", 2.0, TypeError, "top: expected an int, got float"),
         ("unit", 1, TypeError, "unit: expected a str, got int"),
@@ -222,7 +234,7 @@ def test_with_signal():
     assert traces.with_signal("margin").signals is other.signals
     assert not other.signals.flags.writeable
     np.testing.assert_array_equal(other.losses, traces.losses)
-    with pytest.raises(ValueError, match="signal: expected max_prob, margin or entropy, got 'x'"):
+    with pytest.raises(ValueError, match="signal: expected max_prob, margin, entropy or logit_margin, got 'x'"):
         traces.with_signal("x")
     message = "signal: margin needs evidence, and these traces have none (Traces.from_probs does)"
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -68,3 +68,32 @@ def test_the_frozen_policy_is_still_the_solution() -> None:
             assert [[n for _, n in row] for row in solved.actions(node)] == [
                 [n for _, n in row] for row in policy.actions(node)
             ]
+
+
+def witnessed() -> ttamer.Traces:
+    """Twenty-four requests at two exits, probabilities and all."""
+    rows = np.arange(24)
+    weights = [np.stack([(rows * step + 5 * c) % 11 + 1.0 for c in range(3)], axis=1) for step in (3, 7)]
+    for weight, more in zip(weights, (2, 6), strict=True):
+        weight[rows, rows % 3] += more
+    probs = np.stack([weight / weight.sum(axis=1, keepdims=True) for weight in weights], axis=1)
+    return ttamer.Traces.from_probs(probs, rows % 3, [1.0, 0.5], unit="ms")
+
+
+STEPS_LAST = [1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]
+STEPS_ANSWER = [0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 1]
+
+
+def test_estimates_v1() -> None:
+    """What ttamer 0.1.0 saved of ``fit(witnessed(), 3, "posterior")`` and of its solution at 0.7."""
+    model = ttamer.CascadeModel.load(DATA / "model-posterior-v1.safetensors")
+    policy = ttamer.Policy.load(DATA / "policy-posterior-v1.safetensors")
+    assert (policy.estimate, policy.walk, policy.recall, policy.unit) == ("posterior", ((0,), (0, 1)), "none", "ms")
+    assert abs(ttamer.solve(model, 0.7).value - policy.value) <= 1e-12
+    result = policy.replay(witnessed())
+    assert result.last_node.tolist() == STEPS_LAST
+    assert result.answer_node.tolist() == STEPS_ANSWER
+    evidence = witnessed().evidence
+    logits = np.empty((24, 3), np.float32)
+    np.put_along_axis(logits, evidence.classes[:, 0], evidence.log_probs[:, 0], axis=1)
+    assert policy.start(24).decide_logits(0, logits).tolist() == [1 if last else -1 for last in STEPS_LAST]

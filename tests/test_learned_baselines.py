@@ -243,7 +243,9 @@ class TestCertified:
         same_replay(setting.replay(traces), baselines.last_node(traces))
 
     def test_bad_input(self):
-        with pytest.raises(ValueError, match=r"^signal: certified_curve needs max_prob, margin or entropy, got ''$"):
+        with pytest.raises(
+            ValueError, match=r"^signal: certified_curve needs one of max_prob, margin, entropy, logit_margin, got ''$"
+        ):
             baselines.certified_curve(Traces(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32), [1, 1]))
         with pytest.raises(ValueError, match=r"^confidence: expected a number in \(0, 1\), got 1.0$"):
             baselines.certified_curve(from_probs(), confidence=1.0)

@@ -44,6 +44,7 @@ def assert_close(logits: npt.NDArray[Any], kind: str, exact: npt.NDArray[Any] | 
         "max_prob": {"rtol": 1e-6, "atol": 1e-38},
         "margin": {"rtol": 2e-6, "atol": 1e-6},
         "entropy": {"rtol": 2e-6, "atol": 1e-12},
+        "logit_margin": {"rtol": 0, "atol": 0},
     }
     np.testing.assert_allclose(found, expected, **tolerance[kind])
 
@@ -82,6 +83,22 @@ def test_confident_rows_keep_their_last_digits(classes: int) -> None:
     near = expected > 0.95
     assert near.sum() > 50
     np.testing.assert_array_max_ulp(computed(logits, "max_prob")[near], expected[near], maxulp=2)
+
+
+def test_logit_margins_need_no_softmax() -> None:
+    """Differences of logits, whatever their level; infinite where every other class is impossible."""
+    logits = np.array([[1e8, 1e8 - 64, 0], [-7, -7, -7.5], [0, -np.inf, -np.inf], [3e38, -3e38, 0]], np.float32)
+    np.testing.assert_array_equal(computed(logits, "logit_margin"), np.float32([64, 0, np.inf, 3e38]))
+
+
+def test_recorded_and_served_logit_margins_share_their_state() -> None:
+    """Logits beyond the floor of recorded probabilities are in the state of the floor."""
+    logits = np.array([[20.0, 0, 0, 0], [16.5, 0, 0, 0], [40.0, 0, 0, 0]])
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    recorded = ttamer.Traces.from_probs(probs[:, None], [0, 0, 0], [1.0], signal="logit_margin").signals[:, 0]
+    served = computed(logits.astype(np.float32), "logit_margin")
+    np.testing.assert_allclose(recorded, -np.log(1e-7), rtol=1e-6)
+    assert (served > recorded).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +244,7 @@ def test_a_stated_model_names_its_signal() -> None:
     tables: tuple[Any, ...] = (ttamer.Topology.line(1), [[0.5, 0.1]], [[[0.5, 0.5]]], [1.0])
     model = ttamer.CascadeModel(*tables, bin_edges=[[0.7]], signal="max_prob")
     assert ttamer.solve(model).start().decide_logits(0, np.zeros((1, 2), np.float32)).tolist() == [ttamer.STOP]
-    with pytest.raises(ValueError, match="signal: expected max_prob, margin or entropy, got 'best'"):
+    with pytest.raises(ValueError, match="signal: expected max_prob, margin, entropy or logit_margin, got 'best'"):
         ttamer.CascadeModel(*tables, signal="best")
     with pytest.raises(TypeError, match="signal: expected a str, got int"):
         ttamer.CascadeModel(*tables, signal=3)  # type: ignore[arg-type]

@@ -8,20 +8,27 @@ from evidence_cases import independent, nested
 from helpers import random_traces
 
 import ttamer
-from ttamer import Topology, select
+from ttamer import Topology, Traces, select
 from ttamer.budgets import default_budgets
 from ttamer.hull import mixing_shares, spending
+from ttamer.select import Choice
+
+PLAIN = [
+    f"signal {kind} {smoothing}"
+    for smoothing in ("platt", "mean")
+    for kind in ("logit_margin", "max_prob", "margin", "entropy")
+]
 
 
 class TestChoose:
     def test_posterior_where_nodes_know_different_things(self) -> None:
-        assert select.choose(independent(600)) == ("posterior", None)
+        assert select.choose(independent(600)) == Choice("posterior")
 
     def test_signal_where_the_history_is_noise(self) -> None:
-        assert select.choose(nested(400)) == ("signal", None)
+        assert select.choose(nested(400)) == Choice("signal", None, "max_prob", "platt")
 
     def test_a_forest_prefers_the_posterior_along_an_order(self) -> None:
-        assert select.choose(independent(300, forest=True)) == ("posterior", "best")
+        assert select.choose(independent(300, forest=True)) == Choice("posterior", "best")
 
     def test_seeds_and_folds_are_deterministic(self) -> None:
         traces = independent(120)
@@ -32,8 +39,12 @@ class TestChoose:
     def test_progress_tells_every_part(self) -> None:
         told: list[str] = []
         select.choose(independent(60), 4, progress=told.append)
-        assert len(told) == 5 * 3
-        assert told[2] == "cross-validate posterior, fold 1 of 5"
+        assert len(told) == 5 * 10
+        assert told[:2] == [
+            "cross-validate signal logit_margin platt, fold 1 of 5",
+            "cross-validate signal max_prob platt, fold 1 of 5",
+        ]
+        assert told[9] == "cross-validate posterior, fold 1 of 5"
 
     @pytest.mark.parametrize(
         ("traces", "expected"),
@@ -42,18 +53,29 @@ class TestChoose:
             (random_traces(Topology.line(3), 100, 0), ["signal"]),
             (random_traces(Topology.forest([-1, 0]), 100, 0), ["signal"]),
             (random_traces(Topology.line(3), 100, 0, observed=True), ["signal"]),
-            (independent(50), ["signal", "history", "posterior"]),
-            (independent(50, topology=Topology.skip(3)), ["signal", "posterior"]),
-            (independent(50, 9, topology=Topology.skip(9)), ["signal"]),
-            (independent(50, 7, topology=Topology.skip(7)), ["signal", "posterior"]),
-            (independent(50, 8, topology=Topology.skip(8)), ["signal"]),
-            (independent(50, 32), ["signal", "history"]),
-            (independent(50, forest=True), ["posterior", "signal", "posterior"]),
-            (independent(50, 7, forest=True), ["posterior", "signal"]),
+            (independent(50), [*PLAIN, "history", "posterior"]),
+            (independent(50, topology=Topology.skip(3)), [*PLAIN, "posterior"]),
+            (independent(50, 9, topology=Topology.skip(9)), PLAIN),
+            (independent(50, 7, topology=Topology.skip(7)), [*PLAIN, "posterior"]),
+            (independent(50, 8, topology=Topology.skip(8)), PLAIN),
+            (independent(50, 32), [*PLAIN, "history"]),
+            (independent(50, forest=True), ["posterior best", "signal best", "posterior any"]),
+            (independent(50, 7, forest=True), ["posterior best", "signal best"]),
         ],
     )
     def test_candidates(self, traces: ttamer.Traces, expected: list[str]) -> None:
-        assert [estimate for estimate, _ in select.candidates(traces)] == expected
+        assert [str(choice) for choice in select.candidates(traces)] == expected
+
+    def test_the_recorded_signal_comes_second(self) -> None:
+        """Before it only the one without a softmax; signals that the user stated are kept as they are."""
+        traces = independent(60)
+        for kind in ("entropy", ""):
+            found = select.candidates(traces._with(signal=kind))
+            assert [choice.signal for choice in found[:2]] == ["logit_margin", kind]
+        assert [choice.signal for choice in select.candidates(traces.with_signal("logit_margin"))[:2]] == [
+            "logit_margin",
+            "max_prob",
+        ]
 
     def test_losses_are_those_of_rows_held_back(self) -> None:
         """Where every exit is right, or wrong, no estimate changes the loss."""
@@ -63,7 +85,7 @@ class TestChoose:
             losses = select.cross_validated(same, select.candidates(same), 4, 0)
             for loss in losses.values():
                 np.testing.assert_allclose(loss, value, atol=1e-12)
-            assert select.choose(same) == ("signal", None)
+            assert select.choose(same) == Choice("signal", None, "logit_margin", "platt")
 
 
 class TestFrontier:
@@ -74,6 +96,30 @@ class TestFrontier:
         assert front.model.estimator.kind == "posterior"
         assert repr(front).endswith("estimate='posterior')")
         assert front[-1].error == front[-1].policy.replay(traces).error
+
+    def test_decides_on_the_signal_that_was_chosen(self) -> None:
+        traces = nested(400).with_signal("margin")
+        kind = select.choose(traces).signal
+        assert kind == "max_prob"
+        front = ttamer.frontier(traces, [0.5, 0.9, 0.99])
+        policy = front[-1].policy
+        assert (front.estimate, policy.signal, traces.signal) == ("signal", kind, "margin")
+        assert policy == ttamer.frontier(traces.with_signal(kind), [0.5, 0.9, 0.99], model=front.model)[-1].policy
+        found, expected = policy.replay(traces), policy.replay(traces.with_signal(kind))
+        np.testing.assert_array_equal(found.last_node, expected.last_node)
+        assert front[-1].error == expected.error
+        stated = Traces(traces.with_signal(kind).signals, traces.losses, traces.costs)
+        np.testing.assert_array_equal(policy.replay(stated).last_node, expected.last_node)
+        bare = Traces(traces.signals, traces.losses, traces.costs, signal="margin")
+        with pytest.raises(ValueError, match=rf"^signal: {kind} needs evidence, and these traces have none"):
+            policy.replay(bare)
+
+    def test_a_shard_is_read_as_the_model_reads(self) -> None:
+        traces = nested(400)
+        model = ttamer.fit(traces[:200].with_signal("logit_margin"), 8)
+        shard = ttamer.fit(traces[200:], like=model)
+        same = ttamer.fit(traces[200:].with_signal("logit_margin"), like=model)
+        assert ttamer.solve(model + shard, 0.9) == ttamer.solve(model + same, 0.9)
 
     def test_without_evidence_it_is_the_signal(self) -> None:
         front = ttamer.frontier(random_traces(Topology.forest([-1, 0, 0]), 200, 0))

@@ -145,7 +145,7 @@ class TestErrors:
     def test_of_the_decider(self) -> None:
         with pytest.raises(TypeError, match="policy: expected a ttamer.Policy, got str"):
             Decider("policy.safetensors")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="signal: expected max_prob, margin or entropy, got 'best'"):
+        with pytest.raises(ValueError, match="signal: expected max_prob, margin, entropy or logit_margin, got 'best'"):
             Decider(self.policy, "best")
         with pytest.raises(ValueError, match="signal: expected max_prob, which the policy's traces .*, got entropy"):
             Decider(self.policy, "entropy")

@@ -110,6 +110,15 @@ def test_signals(signal: str) -> None:
     assert_served(model.attach(policy), x, replayed(policy, traces), [one.detach() for one in model.all_logits(x)])
 
 
+def test_the_policy_says_which_signal_is_served() -> None:
+    x = inputs()
+    traces = recorded(network("logit_margin"), x)
+    policy, model = some_policy(traces, "observed", 3), network("max_prob")
+    logits = [one.detach() for one in model.all_logits(x)]
+    assert_served(model.attach(policy), x, replayed(policy, traces), logits)
+    assert model.signal == "max_prob"
+
+
 class Counting(nn.Module):
     """Notes how many rows it gets."""
 

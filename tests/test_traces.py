@@ -148,7 +148,7 @@ def test_arrays_in_any_memory_order_are_taken():
         ("labels", [0, 1, 2], ValueError, "labels: expected (4,) integers, got (3,) int64"),
         ("observed", 1, TypeError, "observed: expected a bool, got int"),
         ("unit", None, TypeError, "unit: expected a str, got NoneType"),
-        ("signal", "logit", ValueError, "signal: expected max_prob, margin or entropy, got 'logit'"),
+        ("signal", "logit", ValueError, "signal: expected max_prob, margin, entropy or logit_margin, got 'logit'"),
         ("evidence", {}, TypeError, "evidence: expected Evidence, got dict"),
     ],
 )

@@ -115,7 +115,7 @@ CONTENTS = [
         ({"costs": np.ones(2)}, "costs: expected (3,) numbers"),
         ({"labels": np.full(12, 9)}, "labels: expected classes 0..4, got 9 at row 0"),
         ({"log_probs": np.zeros((12, 3, 5), np.float32)}, "log_probs: expected probabilities that sum to at most 1"),
-        ({"signal": np.array("other")}, "signal: expected max_prob, margin or entropy, got 'other'"),
+        ({"signal": np.array("other")}, "signal: expected max_prob, margin, entropy or logit_margin, got 'other'"),
     ],
 )
 def test_files_with_wrong_contents_are_refused(tmp_path, changes, message):

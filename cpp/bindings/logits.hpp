@@ -11,7 +11,8 @@ inline constexpr const char *kDecideLogitsDoc =
     R"(Compute the policy's signal from logits, then do what `decide` does.
 
 The signal is the one that the policy's traces were made with (`Policy.signal`): the largest probability of
-softmax(logits), the largest less the second largest, or the negative entropy, as in `ttamer.signals`.
+softmax(logits), the largest less the second largest, the negative entropy, or the largest logit less the second
+largest, as in `ttamer.signals`.
 
 Parameters
 ----------

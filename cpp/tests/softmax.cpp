@@ -33,6 +33,9 @@ double plainly(SignalKind kind, std::vector<double> row) {
     if (kind == SignalKind::margin) {
         return (1 - std::exp(row[1] - row[0])) / sum;
     }
+    if (kind == SignalKind::logit_margin) {
+        return row[0] - row[1];
+    }
     double entropy = 0;
     for (const double x : row) {
         const double p = std::exp(x - row[0]) / sum;
@@ -53,7 +56,7 @@ std::vector<float> random_logits(std::size_t count, double scale, std::uint32_t 
 void agrees(std::size_t classes, double scale) {
     constexpr std::size_t kRows = 35; // more than are taken side by side
     const auto logits = random_logits(kRows * classes, scale, static_cast<std::uint32_t>(classes));
-    for (const auto kind : {SignalKind::max_prob, SignalKind::margin, SignalKind::entropy}) {
+    for (const auto kind : {SignalKind::max_prob, SignalKind::margin, SignalKind::entropy, SignalKind::logit_margin}) {
         std::vector<float> signals(kRows);
         signals_from_logits(kind, {logits.data(), LogitType::float32, kRows, classes}, signals.data());
         for (std::size_t k = 0; k < kRows; ++k) {
@@ -84,7 +87,8 @@ void no_softmax() {
         logits[classes - 1] = kInfinity;
         logits[classes] = std::numeric_limits<float>::quiet_NaN();
         std::fill_n(logits.begin() + static_cast<std::ptrdiff_t>(2 * classes), classes, -kInfinity);
-        for (const auto kind : {SignalKind::max_prob, SignalKind::margin, SignalKind::entropy}) {
+        for (const auto kind :
+             {SignalKind::max_prob, SignalKind::margin, SignalKind::entropy, SignalKind::logit_margin}) {
             std::vector<float> signals(4);
             signals_from_logits(kind, {logits.data(), LogitType::float32, 4, classes}, signals.data());
             CHECK(std::isnan(signals[0]) && std::isnan(signals[1]) && std::isnan(signals[2]));

@@ -1,6 +1,7 @@
 #include "ttamer/softmax.hpp"
 
 #include "ttamer/dispatch.hpp"
+#include "ttamer/logit_margins.hpp"
 #include "ttamer/softmax_kernels.hpp"
 
 #include <algorithm>
@@ -16,7 +17,9 @@ namespace {
 
 using softmax::kNone;
 using softmax::Largest;
+using softmax::size_of;
 using softmax::Sums;
+using softmax::widened;
 
 // Values that stay in the first-level cache between finding their maximum and summing. Each lane adds up few of them
 // in float32; the blocks of a row are added in float64.
@@ -54,23 +57,6 @@ template <SignalKind Kind> TTAMER_INLINE float signal_of(const Row &row) {
     } else {
         return static_cast<float>(row.weighted / sum - std::log1p(row.at - 1 + row.powers));
     }
-}
-
-TTAMER_INLINE std::size_t size_of(LogitType type) {
-    return type == LogitType::float32 ? sizeof(float) : sizeof(std::uint16_t);
-}
-
-// `count` logits as float32: where they stand, or widened into `buffer`.
-TTAMER_INLINE const float *widened(const char *from, LogitType type, std::size_t count, float *buffer) {
-    if (type == LogitType::float32) {
-        return reinterpret_cast<const float *>(from);
-    }
-    if (type == LogitType::float16) {
-        softmax::widen_float16(reinterpret_cast<const std::uint16_t *>(from), count, buffer);
-    } else {
-        softmax::widen_bfloat16(reinterpret_cast<const std::uint16_t *>(from), count, buffer);
-    }
-    return buffer;
 }
 
 // The sum of e^d of a block without its maximum, which stands there once.
@@ -172,14 +158,7 @@ TTAMER_INLINE void side_by_side(const Logits &logits, float lowest, float *signa
         const std::size_t count = std::min(kSideBySide, logits.rows - begin);
         const std::size_t place = begin * classes * size_of(logits.type);
         const float *values = widened(data + place, logits.type, count * classes, buffer);
-        if (count < kSideBySide) {
-            std::fill_n(turned, classes * kSideBySide, kNone);
-        }
-        for (std::size_t lane = 0; lane < count; ++lane) {
-            for (std::size_t c = 0; c < classes; ++c) {
-                turned[c * kSideBySide + lane] = values[lane * classes + c];
-            }
-        }
+        softmax::turn<kSideBySide>(values, count, classes, turned);
         Largest<kSideBySide> largest;
         largest.clear();
         largest.take<kTwo>(turned, classes);
@@ -242,8 +221,11 @@ SignalKind signal_kind(std::string_view name) {
     if (name == "entropy") {
         return SignalKind::entropy;
     }
-    throw std::invalid_argument("signal: expected max_prob, margin, entropy or nothing, got '" + std::string(name) +
-                                "'");
+    if (name == "logit_margin") {
+        return SignalKind::logit_margin;
+    }
+    throw std::invalid_argument("signal: expected max_prob, margin, entropy, logit_margin or nothing, got '" +
+                                std::string(name) + "'");
 }
 
 void signals_from_logits(SignalKind kind, const Logits &logits, float *signals) {
@@ -251,8 +233,10 @@ void signals_from_logits(SignalKind kind, const Logits &logits, float *signals) 
         max_probs(logits, signals);
     } else if (kind == SignalKind::margin) {
         margins(logits, signals);
-    } else {
+    } else if (kind == SignalKind::entropy) {
         entropies(logits, signals);
+    } else {
+        logit_margins(logits, signals);
     }
 }
 

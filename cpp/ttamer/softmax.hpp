@@ -8,8 +8,8 @@
 namespace ttamer {
 
 // Where signals come from: stated by the caller, or the largest probability, the largest less the second largest, or
-// the negative entropy (nats) of softmax(logits).
-enum class SignalKind { stated, max_prob, margin, entropy };
+// the negative entropy (nats) of softmax(logits), or the largest logit less the second largest.
+enum class SignalKind { stated, max_prob, margin, entropy, logit_margin };
 
 // "" is stated; throws invalid_argument for a name that is none.
 SignalKind signal_kind(std::string_view name);
@@ -28,7 +28,7 @@ struct Logits {
 // +inf among its logits, or only -inf) has the signal NaN.
 //
 // Each row is read from memory once. The relative error of a largest probability is below 1e-6; the last bits depend on
-// whether the processor multiplies and adds in one operation.
+// whether the processor multiplies and adds in one operation. A logit margin is exact but for its one rounding.
 void signals_from_logits(SignalKind kind, const Logits &logits, float *signals);
 
 } // namespace ttamer

@@ -4,7 +4,9 @@
 #pragma once
 
 #include "ttamer/dispatch.hpp"
+#include "ttamer/softmax.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -163,6 +165,37 @@ TTAMER_INLINE void widen_float16(const std::uint16_t *TTAMER_RESTRICT from, std:
         const auto scaled = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * kRebias);
         const std::uint32_t special = magnitude >= 0x0F800000U ? 0x7F800000U : 0U; // inf and NaN
         to[k] = std::bit_cast<float>(scaled | special | ((half & 0x8000U) << 16));
+    }
+}
+
+TTAMER_INLINE std::size_t size_of(LogitType type) {
+    return type == LogitType::float32 ? sizeof(float) : sizeof(std::uint16_t);
+}
+
+// `count` logits as float32: where they stand, or widened into `buffer`.
+TTAMER_INLINE const float *widened(const char *from, LogitType type, std::size_t count, float *buffer) {
+    if (type == LogitType::float32) {
+        return reinterpret_cast<const float *>(from);
+    }
+    if (type == LogitType::float16) {
+        widen_float16(reinterpret_cast<const std::uint16_t *>(from), count, buffer);
+    } else {
+        widen_bfloat16(reinterpret_cast<const std::uint16_t *>(from), count, buffer);
+    }
+    return buffer;
+}
+
+// Short rows (rows, classes) to lanes (classes, Lanes); lanes without a row show nothing.
+template <std::size_t Lanes>
+TTAMER_INLINE void turn(const float *TTAMER_RESTRICT values, std::size_t rows, std::size_t classes,
+                        float *TTAMER_RESTRICT turned) {
+    if (rows < Lanes) {
+        std::fill_n(turned, classes * Lanes, kNone);
+    }
+    for (std::size_t lane = 0; lane < rows; ++lane) {
+        for (std::size_t c = 0; c < classes; ++c) {
+            turned[c * Lanes + lane] = values[lane * classes + c];
+        }
     }
 }
 

@@ -28,13 +28,14 @@ SERVE = f"""\
 import numpy as np
 import ttamer, ttamer.data
 
-requests = ttamer.data.load("{WORKLOAD}").test[:64]  # recorded signals stand in for a network
 policy = ttamer.Policy.load("{POLICY}")
+recorded = ttamer.data.load("{WORKLOAD}").test[:64]  # stands in for a network
+requests = recorded.with_signal(policy.signal)
 batch = policy.start(capacity=len(requests))
 rows = np.arange(len(requests))
 node = np.full(len(requests), policy.first_node, dtype=np.int32)
 while len(rows):
-    signals = requests.signals[rows, node]  # run the network up to `node`, take its confidence
+    signals = requests.signals[rows, node]  # run the network up to `node`, take its `policy.signal`
     node = batch.decide(node, signals, rows)
     rows, node = rows[node != ttamer.STOP], node[node != ttamer.STOP]
 wrong = requests.losses[np.arange(len(requests)), batch.answer_node]

@@ -16,6 +16,8 @@ from ttamer.select import choose
 from ttamer.traces import Traces
 
 ESTIMATES = ("auto", *KINDS)
+_SMOOTHINGS = (("auto", "mean"), ("auto",))
+"""Of estimates, which are the mean of their state; and of what is chosen, the smoothing with it."""
 
 
 def fit(
@@ -48,9 +50,10 @@ def fit(
         Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
         16. Solving with recall takes memory for about states x (states of all nodes) numbers.
     estimate : {"signal", "history", "posterior", "auto"}
-        What the state of a node is made of. "signal": the node's own signal. "history": how likely its answer is right
-        given everything consulted. "posterior": the same of every answer seen; the best one answers. "auto": what
-        does best on these traces in cross-validation, "signal" where nothing else can be fitted.
+        What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
+        is right given everything consulted. "posterior": the same of every answer seen; the best one answers. "auto":
+        what does best on these traces in cross-validation, signals of other kinds made from the evidence among it
+        (`Policy.signal` names the one to decide on); the recorded signal where nothing else can be fitted.
     order : sequence of int, "best" or "any", optional
         On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
         "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order
@@ -63,7 +66,7 @@ def fit(
         "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
         "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
         mean; always the mean where losses are observed or exceed 1. Only for plain signals: estimates are
-        probabilities already, and the loss of a state is their mean.
+        probabilities already, and the loss of a state is their mean. ``estimate="auto"`` chooses it too.
     loss_strength, transition_strength : float
         How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16, and 8 with
         ``bins="auto"`` and with estimates; a loss that is observed is not shrunk, nor is one that is estimated.
@@ -106,12 +109,13 @@ def fit(
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
         return fit_like(traces, like)
     estimated = estimate != "signal" or order is not None
-    if estimated and (smoothing not in ("auto", "mean") or loss_strength is not None):
+    if estimated and (smoothing not in _SMOOTHINGS[estimate == "auto"] or loss_strength is not None):
         raise ValueError("smoothing, loss_strength: expected none with estimates, which are probabilities already")
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
-        estimate, order = choose(traces, bins, seed, progress)
+        estimate, order, kind, smoothing = choose(traces, bins, seed, progress)
+        traces = traces._read_as(kind)
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
     if estimate == "signal" and order is None:

@@ -70,6 +70,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
     if like.topology != traces.topology:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
+    traces = traces._read_as(like.signal)
     smoothing = _choose_smoothing(traces, known.smoothing)
     statistics = Statistics.count(traces, like.bin_edges, smoothing, known.loss_strength, known.transition_strength)
     return _model(traces, statistics, like.bin_edges, like.cost_scale, None)

@@ -47,7 +47,7 @@ class CascadeModel:
         Whether the loss of a node is seen when it is consulted; its signal is then the loss itself.
     unit : str
         Unit of the costs, for tables and plots.
-    signal : {"", "max_prob", "margin", "entropy"}
+    signal : {"", "max_prob", "margin", "entropy", "logit_margin"}
         What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
 
     Attributes

@@ -126,7 +126,7 @@ class Policy:
 
     @property
     def signal(self) -> str:
-        """str : 'max_prob', 'margin' or 'entropy' if the signals are made of probabilities, or '' if they are not."""
+        """str : which of `ttamer.signals.SIGNALS` the policy decides on, or '' if signals were stated by the user."""
         return self._signal
 
     def index(self, node: int) -> Floats:
@@ -256,8 +256,9 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology; costs are taken from the traces, in their unit. If the policy estimates, with
-            evidence of as many classes, and at least as many of the largest log-probabilities as it was fitted on.
+            Of the same topology; costs are taken from the traces, in their unit. With signals of the policy's kind or
+            evidence to make them from; if the policy estimates, with evidence of as many classes, and at least as many
+            of the largest log-probabilities as it was fitted on.
 
         Returns
         -------
@@ -267,7 +268,7 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology is another one, or the evidence does not fit.
+            If the topology is another one, or the evidence is needed and missing or does not fit.
 
         Notes
         -----
@@ -280,7 +281,8 @@ class Policy:
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
         if self._estimator is None:
-            last_node, answer_node, cost = self._core.replay(traces.signals, traces.costs)
+            signals = traces._read_as(self._signal).signals
+            last_node, answer_node, cost = self._core.replay(signals, traces.costs)
         else:
             last_node, answer_node, cost = self._replay_steps(traces, self._estimator)
         places = np.arange(0, traces.losses.size, self.topology.nodes) + answer_node  # two indices cost twice as much

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +14,44 @@ from ttamer.fit_estimates import ANY, BEST, fit_estimates
 from ttamer.fit_signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.hull import spending
 from ttamer.model import CascadeModel
+from ttamer.signals import SIGNALS
 from ttamer.solve import solve
 from ttamer.traces import Traces
 from ttamer.walks import walk_of
 
 Floats = npt.NDArray[np.float64]
-Choice = tuple[str, str | None]
-"""An estimate and an order, as `ttamer.fit` takes them."""
+CHEAPEST_SIGNAL = "logit_margin"
+"""The signal that takes no softmax."""
+
+
+class Choice(NamedTuple):
+    """What states are made of: `estimate`, `order` and `smoothing` as `ttamer.fit` takes them, and a kind of signal.
+
+    `signal` is one of `ttamer.signals.SIGNALS`, or "" for the recorded signals and for estimates, which need none.
+    """
+
+    estimate: str
+    order: str | None = None
+    signal: str = ""
+    smoothing: str = "auto"
+
+    @property
+    def is_plain(self) -> bool:
+        """bool : whether states are bins of signals, and nothing has to be estimated."""
+        return self.estimate == "signal" and self.order is None
+
+    def __str__(self) -> str:
+        parts = (self.estimate, self.order, self.signal, self.smoothing if self.smoothing != "auto" else None)
+        return " ".join(part for part in parts if part)
+
 
 FEWEST_ROWS = 50
 """With fewer, folds are too small to tell estimates apart."""
 MOST_REGRESSIONS = 500
 """More than this, for each of six fits and six folds, and choosing takes minutes: a line of 32 nodes, a skip of 8."""
-PLAIN: Choice = ("signal", None)
-HISTORY: Choice = ("history", None)
-POSTERIOR: Choice = ("posterior", None)
+RECORDED = Choice("signal")
+HISTORY = Choice("history")
+POSTERIOR = Choice("posterior")
 
 
 def choose(
@@ -38,8 +62,10 @@ def choose(
     Five-fold cross-validation of the whole way from traces to policies: estimates, order, bins, solutions and their
     lower hull are made on four folds, and the fifth is served at every budget of `ttamer.budgets.default_budgets`. Of
     the candidates, in order of preference, the first whose mean loss is within one standard error (of the paired
-    differences) of the best one's is taken: "signal", "history", "posterior" on lines, the first and last on skips and
-    dags, and on forests "posterior" and then "signal" along the best order, and "posterior" with every order open.
+    differences) of the best one's is taken: on lines "signal" of every kind (the one without a softmax, the recorded
+    one, the others), losses smoothed by a curve and then by means, "history", "posterior"; the same but for "history"
+    on skips and dags; on forests "posterior" and then "signal" along the best order, and "posterior" with every order
+    open.
 
     Parameters
     ----------
@@ -52,9 +78,7 @@ def choose(
 
     Returns
     -------
-    estimate : str
-    order : None, "best" or "any"
-        As `ttamer.fit` takes them.
+    Choice
 
     Raises
     ------
@@ -79,14 +103,14 @@ def choose(
 def candidates(traces: Traces) -> list[Choice]:
     """What can be fitted and is worth comparing, in order of preference."""
     if len(traces) < FEWEST_ROWS or not can_estimate(traces):
-        return [PLAIN]
-    kind = traces.topology.kind
-    if kind == "line":
-        return [PLAIN, HISTORY, POSTERIOR] if _fits(traces) else [PLAIN, HISTORY]
-    if kind == "forest":
-        ordered: list[Choice] = [("posterior", BEST), ("signal", BEST)]
-        return [*ordered, ("posterior", ANY)] if _fits(traces) else ordered
-    return [PLAIN, POSTERIOR] if _fits(traces) else [PLAIN]
+        return [RECORDED]
+    posterior = [POSTERIOR] if _fits(traces) else []
+    if traces.topology.kind == "forest":
+        ordered = [Choice("posterior", BEST), Choice("signal", BEST)]
+        return [*ordered, Choice("posterior", ANY)] if posterior else ordered
+    kinds = dict.fromkeys((CHEAPEST_SIGNAL, traces.signal, *SIGNALS))
+    plain = [Choice("signal", None, kind, smoothing) for smoothing in ("platt", "mean") for kind in kinds]
+    return [*plain, HISTORY, *posterior] if traces.topology.kind == "line" else [*plain, *posterior]
 
 
 def cross_validated(
@@ -102,18 +126,20 @@ def cross_validated(
     folds = folds_of(len(traces), seed)
     for fold in range(FOLDS):
         held = folds == fold
-        fitting = CrossFit(traces[~held], seed)
-        for estimate, order in offered:
+        fitting_rows, judged = traces[~held], traces[held]
+        fitting = None if all(choice.is_plain for choice in offered) else CrossFit(fitting_rows, seed)
+        states = states_of(bins, len(fitting_rows))
+        for choice in offered:
             if progress is not None:
-                progress(f"cross-validate {estimate} {order or ''}".rstrip() + f", fold {fold + 1} of {FOLDS}")
-            states = states_of(bins, len(fitting.traces))
-            if (estimate, order) == PLAIN:
-                model = fit_signals(
-                    fitting.traces, states, transition_strength=AUTO_STRENGTH if bins == "auto" else None
-                )
+                progress(f"cross-validate {choice}, fold {fold + 1} of {FOLDS}")
+            known = fitting_rows._read_as(choice.signal)
+            if choice.is_plain:
+                strength = AUTO_STRENGTH if bins == "auto" else None
+                model = fit_signals(known, states, choice.smoothing, transition_strength=strength)
             else:
-                model = fit_estimates(fitting, estimate, order, states)
-            losses[estimate, order][held] = _loss_at_budgets(model, fitting.traces, traces[held], budgets)
+                assert fitting is not None
+                model = fit_estimates(fitting, choice.estimate, choice.order, states)
+            losses[choice][held] = _loss_at_budgets(model, known, judged, budgets)
     return losses
 
 

@@ -14,8 +14,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from ttamer.evidence import Evidence
 
-SIGNALS = ("max_prob", "margin", "entropy")
-"""The largest probability; the largest less the second largest; the negative entropy (nats)."""
+SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
+"""The largest probability; the largest less the second largest; the negative entropy (nats); the logarithm of the
+largest less that of the second largest, which is the difference of their logits and takes no softmax."""
 
 PROB_FLOOR = 1e-7
 """Logarithms of probabilities are floored at that of this one."""
@@ -30,6 +31,8 @@ def check_signal(kind: str) -> None:
 
 def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:
     """Signals of full distributions.
+
+    Logarithms are of probabilities not below 1e-7, as in evidence.
 
     Parameters
     ----------
@@ -50,10 +53,12 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
     check_signal(kind)
     if kind == "max_prob":
         return _to_float32(probs.max(axis=-1))
-    if kind == "margin":
-        largest = np.partition(probs, probs.shape[-1] - 2, axis=-1)
-        return _to_float32(largest[..., -1] - largest[..., -2])
-    return _to_float32(np.sum(_x_log_x(probs), axis=-1))
+    if kind == "entropy":
+        return _to_float32(np.sum(_x_log_x(probs), axis=-1))
+    largest = np.partition(probs, probs.shape[-1] - 2, axis=-1)[..., -2:]
+    if kind == "logit_margin":
+        largest = np.log(np.maximum(largest, PROB_FLOOR))
+    return _to_float32(largest[..., 1] - largest[..., 0])
 
 
 def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float32]:
@@ -91,9 +96,11 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
     # apart.
     missing = -np.expm1(logs[..., 0]) - probs[..., 1:].sum(axis=-1)
     share = np.where(spread > 0, np.maximum(missing, 0.0) / np.maximum(spread, 1), 0.0)
-    if kind == "margin":
+    if kind in ("margin", "logit_margin"):
         runner_up = np.maximum(probs[..., 1:2].sum(axis=-1), share)
-        return _to_float32(probs[..., 0] - runner_up)
+        if kind == "margin":
+            return _to_float32(probs[..., 0] - runner_up)
+        return _to_float32(logs[..., 0] - np.log(np.maximum(runner_up, PROB_FLOOR)))
     return _to_float32(np.sum(probs * logs, axis=-1) + spread * _x_log_x(share))
 
 

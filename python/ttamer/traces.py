@@ -44,7 +44,7 @@ class Traces:
     evidence : Evidence, optional
         Largest log-probabilities of every node; `from_probs` records them.
     signal : str
-        How the signals were made: ``"max_prob"``, ``"margin"``, ``"entropy"``, or ``""`` if by the user.
+        How the signals were made: one of `ttamer.signals.SIGNALS`, or ``""`` if by the user.
 
     Raises
     ------
@@ -150,8 +150,8 @@ class Traces:
         topology : Topology, optional
             Default: a line of n nodes.
         signal : str
-            ``"max_prob"``, ``"margin"`` (largest less second largest) or ``"entropy"`` (its negative, in
-            nats).
+            ``"max_prob"``, ``"margin"`` (largest less second largest), ``"entropy"`` (its negative, in nats)
+            or ``"logit_margin"`` (difference of the two largest logits).
         top : int
             How many of the largest log-probabilities to keep, at most C. Logarithms are floored at ln(1e-7).
         unit : str
@@ -281,9 +281,8 @@ class Traces:
         Parameters
         ----------
         kind : str
-            ``"max_prob"``, ``"margin"`` or ``"entropy"``; see `ttamer.signals.signals_from_evidence` for what
-            is assumed of classes that were not recorded. If the signals are of that kind already they are
-            kept.
+            One of `ttamer.signals.SIGNALS`; see `ttamer.signals.signals_from_evidence` for what is assumed of
+            classes that were not recorded. If the signals are of that kind already they are kept.
 
         Raises
         ------
@@ -299,6 +298,14 @@ class Traces:
         if kind not in made:
             made[kind] = frozen(signals_from_evidence(self.evidence, kind))
         return self._with(signals=made[kind], signal=kind)
+
+    def _read_as(self, kind: str) -> Traces:
+        """These traces with the signals that a model of a kind, or of none (""), reads.
+
+        Who stated signals without a kind, and kept no evidence, is believed that they are of this one.
+        """
+        stated = not self.signal and self.evidence is None
+        return self if not kind or stated else self.with_signal(kind)
 
     @property
     def _kept_estimates(self) -> Cache:

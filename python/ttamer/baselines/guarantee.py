@@ -19,6 +19,8 @@ LEVELS = 400
 """Risk levels that are tried."""
 LARGEST_ENTROPY = 20.0
 """Nats, above the entropy of any vocabulary."""
+LARGEST_LOGIT_MARGIN = 16.2
+"""Above the logarithm of 1 / 1e-7: recorded probabilities are not below 1e-7."""
 
 
 def certified_curve(
@@ -37,8 +39,8 @@ def certified_curve(
     traces : Traces
         Calibration rows on a line, with 0/1 losses. The guarantee is for each level by itself.
     signal : str, optional
-        ``"max_prob"``, ``"margin"`` or ``"entropy"``; default: the traces' own, which has to be one of these, because
-        the thresholds that are tested may not depend on the rows.
+        One of `ttamer.signals.SIGNALS`; default: the traces' own, which has to be one of these, because the thresholds
+        that are tested may not depend on the rows.
     confidence : float
         In (0, 1).
     points : int
@@ -95,9 +97,12 @@ def certified_curve(
 
 
 def _fixed_thresholds(kind: str) -> npt.NDArray[np.float32]:
-    """Descending, from infinity, and dense near the largest value a signal can have."""
+    """Descending, from infinity, and dense where confident rows crowd: near the largest probability, say."""
     if kind not in SIGNALS:
-        raise ValueError(f"signal: certified_curve needs max_prob, margin or entropy, got {kind!r}")
+        raise ValueError(f"signal: certified_curve needs one of {', '.join(SIGNALS)}, got {kind!r}")
+    if kind == "logit_margin":
+        even = np.linspace(LARGEST_LOGIT_MARGIN, 0.0, TESTED, dtype=np.float32)
+        return np.append(np.float32(np.inf), even)
     top, span = (0.0, LARGEST_ENTROPY) if kind == "entropy" else (1.0, 1.0)
     near = top - span * np.geomspace(1e-8, 1.0, TESTED)
     return np.append(np.float32(np.inf), np.unique(near.astype(np.float32))[::-1])

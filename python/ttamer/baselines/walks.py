@@ -80,8 +80,8 @@ def threshold(traces: Traces, value: float, signal: str | None = None) -> Replay
     value : float
         Compared in float32, as signals are recorded. Infinity never stops early.
     signal : str, optional
-        ``"max_prob"``, ``"margin"`` or ``"entropy"`` (its negative), from the evidence if the traces' own
-        signals are others. Default: the traces' own.
+        One of `ttamer.signals.SIGNALS`, from the evidence if the traces' own signals are others. Default: the traces'
+        own.
 
     Raises
     ------

@@ -137,6 +137,7 @@ def run(size: str) -> Report:
         "C": "C",
         "B": "B",
         "max_prob us": "us a call",
+        "logit_margin us": "logit us",
         "numpy/ours": "numpy/ours",
         "lean numpy/ours": "lean/ours",
         "torch/ours": "torch/ours",
@@ -144,7 +145,7 @@ def run(size: str) -> Report:
     }
     table = Table("rows", "Batch.decide_logits from float32 logits, one thread; medians", rows, shown)
     notes = (
-        "numpy: softmax, its maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and "
+        "us a call: the largest probability; logit: the logit margin, which takes no softmax. numpy: softmax, its maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and "
         "maximum in eager mode. read: NumPy's sum of the same bytes.",
     )
     return Report((table,), notes)

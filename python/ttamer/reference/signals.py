@@ -11,11 +11,15 @@ from ttamer.signals import signals_from_probs
 def signals_from_logits(logits: npt.ArrayLike, kind: str) -> npt.NDArray[np.float32]:
     """Signals of softmax(logits), computed in float64 and rounded to float32 once.
 
+    The difference of two logits is not floored, as logarithms of recorded probabilities are at that of 1e-7. That moves
+    no state: where the second probability is below 1e-7 the first is within 1e-7 C of 1, and the recorded signal within
+    as much of the largest that can be recorded.
+
     Parameters
     ----------
     logits : (..., C) float
         C >= 2; -inf is a probability of 0.
-    kind : {"max_prob", "margin", "entropy"}
+    kind : {"max_prob", "margin", "entropy", "logit_margin"}
         See `ttamer.signals.SIGNALS`.
 
     Returns
@@ -31,6 +35,15 @@ def signals_from_logits(logits: npt.ArrayLike, kind: str) -> npt.NDArray[np.floa
     given = np.asarray(logits, np.float64)
     largest = given.max(axis=-1, keepdims=True)
     valid = np.isfinite(largest)  # the largest of values with a NaN is NaN
+    if kind == "logit_margin":
+        return _logit_margins(np.where(valid, given, 0.0), valid[..., 0])
     powers = np.exp(np.where(valid, given, 0.0) - np.where(valid, largest, 0.0))
     signals = signals_from_probs(powers / powers.sum(axis=-1, keepdims=True), kind)
     return np.where(valid[..., 0], signals, np.float32(np.nan))
+
+
+def _logit_margins(logits: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    largest = np.partition(logits, logits.shape[-1] - 2, axis=-1)[..., -2:]
+    with np.errstate(over="ignore"):  # two logits may be further apart than float32 reaches
+        margins = (largest[..., 1] - largest[..., 0]).astype(np.float32)
+    return np.where(valid, margins, np.float32(np.nan))

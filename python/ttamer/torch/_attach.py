@@ -11,15 +11,10 @@ from ttamer.policy import Policy
 COMPACTIONS = {"always": 1.0, "never": 0.0}
 
 
-def check_policy(policy: Policy, exits: int, signal: str) -> None:
-    """Raise unless a model with so many exits and this signal can serve the policy."""
+def check_policy(policy: Policy, exits: int) -> None:
+    """Raise unless a model with so many exits can serve the policy."""
     if not isinstance(policy, Policy):
         raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
-    if policy.signal not in ("", signal):
-        raise ValueError(
-            f"policy: expected one made from {signal} like this model's signal, got {policy.signal}; "
-            f"solve on traces.with_signal({signal!r}), or build EarlyExit(..., signal={policy.signal!r})"
-        )
     check_shape("policy", policy.topology, exits)
 
 

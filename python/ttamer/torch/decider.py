@@ -29,7 +29,7 @@ class Decider(nn.Module):
     Parameters
     ----------
     policy : ttamer.Policy
-    signal : {"max_prob", "margin", "entropy"}, optional
+    signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
         What is computed from logits. Default: the signal that the policy's traces were made with, or "max_prob" where
         they do not say.
 

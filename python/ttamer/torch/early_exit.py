@@ -37,8 +37,9 @@ class EarlyExit(nn.Module):
     ----------
     stages, exits : sequence of nn.Module
         As many of one as of the other. They may share modules.
-    signal : {"max_prob", "margin", "entropy"}
-        How confident an exit is, computed from its logits.
+    signal : {"max_prob", "margin", "entropy", "logit_margin"}
+        How confident an exit is, computed from its logits: what `record` writes down. A policy that was made from
+        another one is served by its own.
 
     Raises
     ------
@@ -188,13 +189,12 @@ class EarlyExit(nn.Module):
         TypeError
             If the policy is none, or `bucket` holds anything but ints.
         ValueError
-            If the policy does not fit the exits or the signal, or an option is out of range. The model then keeps what
-            it had.
+            If the policy does not fit the exits, or an option is out of range. The model then keeps what it had.
         """
-        check_policy(policy, len(self.exits), self.signal)
+        check_policy(policy, len(self.exits))
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         policy.start(0, nan)  # raises where `nan` is no such option
-        decider = Decider(policy, self.signal).to(self._device())
+        decider = Decider(policy, policy.signal or self.signal).to(self._device())
         self._serving = Serving(decider, compaction, nan)
         return self
 

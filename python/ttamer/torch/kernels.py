@@ -21,7 +21,8 @@ from ttamer.torch.tables import FIELDS
 MAX_PROB: tl.constexpr = tl.constexpr(0)
 MARGIN: tl.constexpr = tl.constexpr(1)
 ENTROPY: tl.constexpr = tl.constexpr(2)
-GIVEN: tl.constexpr = tl.constexpr(3)
+LOGIT_MARGIN: tl.constexpr = tl.constexpr(3)
+GIVEN: tl.constexpr = tl.constexpr(4)
 
 # What `consult` writes in place of a next node; -1 is STOP.
 IS_NAN: tl.constexpr = tl.constexpr(-2)
@@ -86,17 +87,27 @@ def _take(value, most, rest, weighted, second, SIGNAL: tl.constexpr):
     # One more value joins its lane: the largest so far, the sum of e^-d over the others (d the distance to the
     # largest), of -d e^-d, and the second largest. One e^-d each, whichever of the two is the larger.
     larger = value > most
-    d = tl.where(value == most, 0.0, tl.abs(value - most))
-    if SIGNAL == ENTROPY:
-        d = tl.where(d > 126.0, 126.0, d)
-    power = tl.exp(-d)
-    if SIGNAL == ENTROPY:
-        weighted = tl.where(larger, power * (weighted - d * (rest + 1)), weighted - d * power)
-    if SIGNAL == MARGIN:
+    if SIGNAL == MARGIN or SIGNAL == LOGIT_MARGIN:  # noqa: SIM109 - Triton compares no constants with a tuple
         second = tl.where(larger, most, tl.where(value > second, value, second))
-    rest = tl.where(larger, (rest + 1) * power, rest + power)
+    if SIGNAL == LOGIT_MARGIN:
+        rest = tl.where(value == value, rest, value)  # there is nothing to sum, but a NaN is kept
+    else:
+        d = tl.where(value == most, 0.0, tl.abs(value - most))
+        if SIGNAL == ENTROPY:
+            d = tl.where(d > 126.0, 126.0, d)
+        power = tl.exp(-d)
+        if SIGNAL == ENTROPY:
+            weighted = tl.where(larger, power * (weighted - d * (rest + 1)), weighted - d * power)
+        rest = tl.where(larger, (rest + 1) * power, rest + power)
     most = tl.where(larger, value, most)
     return most, rest, weighted, second
+
+
+@triton.jit
+def _runner_up(most, second, largest, top, ties):
+    # The second largest of a row, equal to the largest where that stands twice.
+    found = tl.maximum(tl.max(second, axis=1), tl.max(tl.where(top, float("-inf"), most), axis=1))
+    return tl.where(ties > 0, largest, found)
 
 
 @triton.jit
@@ -105,23 +116,26 @@ def _signal_of(most, rest, weighted, second, SIGNAL: tl.constexpr):
     # lets become the largest and every sum keeps.
     largest = tl.max(most, axis=1)
     top = most == largest[:, None]
-    d = _distance(largest[:, None], most)
-    power = tl.exp(-d)
     ties = tl.sum(top.to(tl.float32), axis=1) - 1
-    others = tl.sum(tl.where(top, rest, (rest + 1) * power), axis=1) + ties
-    total = 1 + others
-    if SIGNAL == MAX_PROB:
-        # Near 1, where all confident rows crowd, what is missing from 1 has more digits than the quotient.
-        signal = tl.where(others < 1, 1 - tl.math.div_rn(others, total), tl.math.div_rn(others * 0 + 1, total))
-    elif SIGNAL == MARGIN:
-        runner_up = tl.maximum(tl.max(second, axis=1), tl.max(tl.where(top, float("-inf"), most), axis=1))
-        runner_up = tl.where(ties > 0, largest, runner_up)
-        gap = _distance(largest, runner_up)
-        missing = others + tl.exp(-gap)
-        signal = tl.where(missing < 0.5, 1 - tl.math.div_rn(missing, total), tl.math.div_rn(_one_less_exp(gap), total))
+    if SIGNAL == LOGIT_MARGIN:
+        total = tl.sum(tl.where(most == most, rest, most), axis=1)
+        signal = largest - _runner_up(most, second, largest, top, ties)
     else:
-        sums = tl.sum(tl.where(top, weighted, power * (weighted - d * (rest + 1))), axis=1)
-        signal = tl.math.div_rn(sums, total) - _log1p(others)
+        d = _distance(largest[:, None], most)
+        power = tl.exp(-d)
+        others = tl.sum(tl.where(top, rest, (rest + 1) * power), axis=1) + ties
+        total = 1 + others
+        if SIGNAL == MAX_PROB:
+            # Near 1, where all confident rows crowd, what is missing from 1 has more digits than the quotient.
+            signal = tl.where(others < 1, 1 - tl.math.div_rn(others, total), tl.math.div_rn(others * 0 + 1, total))
+        elif SIGNAL == MARGIN:
+            gap = _distance(largest, _runner_up(most, second, largest, top, ties))
+            missing = others + tl.exp(-gap)
+            less = tl.math.div_rn(_one_less_exp(gap), total)
+            signal = tl.where(missing < 0.5, 1 - tl.math.div_rn(missing, total), less)
+        else:
+            sums = tl.sum(tl.where(top, weighted, power * (weighted - d * (rest + 1))), axis=1)
+            signal = tl.math.div_rn(sums, total) - _log1p(others)
     finite = (largest > float("-inf")) & (largest < float("inf"))
     return tl.where(finite & (total == total), signal, float("nan"))
 
