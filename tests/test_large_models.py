@@ -37,12 +37,29 @@ def assert_solved(model: ttamer.CascadeModel, tradeoff: float) -> None:
         assert sum(float(row.sum()) for row in policy.expected_stops) == pytest.approx(1, rel=0, abs=1e-12)
 
 
-@pytest.mark.parametrize("states", [31, 32, 33, 70])
+@pytest.mark.parametrize("states", [15, 16, 17, 33, 70])
 @pytest.mark.parametrize("levels", [40, 10**6])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_stated_models(shape: str, levels: int, states: int) -> None:
     for tradeoff in (0.6, 0.95):
         assert_solved(random_model(SHAPES[shape], states, seed=states, levels=levels), tradeoff)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_losses_in_order(shape: str) -> None:
+    """States by rising loss, by falling loss, or neither: the solver keeps the first two in place."""
+    rng = np.random.default_rng(66)
+    topology = SHAPES[shape]
+    for rising in (True, False, None):
+        losses = [rng.integers(0, 120, size) / 120 for size in rng.integers(30, 60, topology.nodes)]
+        if rising is not None:
+            losses = [np.sort(row) if rising else np.sort(row)[::-1] for row in losses]
+        transitions = [
+            rng.dirichlet(np.full(len(losses[j]), 0.2), size=1 if i < 0 else len(losses[i]))
+            for i, j in topology.edges.tolist()
+        ]
+        costs = rng.uniform(0, 0.1, len(transitions))
+        assert_solved(ttamer.CascadeModel(topology, losses, transitions, costs), 0.9)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -77,6 +94,18 @@ def test_a_state_for_every_request() -> None:
     model = ttamer.fit(traces, bins=400)
     assert min(len(row) for row in model.losses) > 390  # a few signals are equal
     assert_solved(model, 0.9)
+
+
+def test_few_states_before_many() -> None:
+    """Where one node has few states its transitions are dense, and the counted ones follow their blocks."""
+    rng = np.random.default_rng(67)
+    losses = rng.random((400, 4)).astype(np.float32)
+    losses[:, 0] = np.round(losses[:, 0] * 4) / 4
+    traces = ttamer.Traces(losses, losses, [0.05, 0.02, 0.03, 0.04], observed=True)
+    model = ttamer.fit(traces, bins=70)
+    assert [len(row) for row in model.losses] == [5, 70, 70, 70]
+    for tradeoff in (0.6, 0.95):
+        assert_solved(model, tradeoff)
 
 
 def test_free_nodes_without_loss() -> None:

@@ -1,6 +1,7 @@
 // What consulting the next node is worth: one transition applied to the values of a solved node.
 #pragma once
 
+#include "ttamer/rank_blocks.hpp"
 #include "ttamer/transition.hpp"
 
 #include <cstddef>
@@ -10,47 +11,58 @@
 
 namespace ttamer {
 
-// Values by state (row) and rank of X (column). Not initialised: most of it is never touched, and clearing it would
-// cost as much as the work.
-class Table {
+// Numbers, not initialised: most of them are never touched, and clearing them would cost as much as the work.
+class Buffer {
   public:
-    Table() = default;
-    Table(std::size_t rows, std::size_t columns)
-        : rows_(rows), columns_(columns), values_(std::make_unique_for_overwrite<double[]>(rows * columns)) {}
+    Buffer() = default;
+    explicit Buffer(std::size_t size) : size_(size), values_(std::make_unique_for_overwrite<double[]>(size)) {}
 
-    std::size_t size() const { return rows_ * columns_; }
-    // One that was moved from fits nothing.
-    bool fits(std::size_t rows, std::size_t columns) const {
-        return values_ != nullptr && rows_ >= rows && columns_ == columns;
-    }
-    double *row(std::size_t s) { return values_.get() + s * columns_; }
-    const double *row(std::size_t s) const { return values_.get() + s * columns_; }
+    std::size_t size() const { return values_ == nullptr ? 0 : size_; } // one that was moved from has none
+    double *data() const { return values_.get(); }
 
   private:
-    std::size_t rows_ = 0;
-    std::size_t columns_ = 0;
+    std::size_t size_ = 0;
     std::unique_ptr<double[]> values_;
 };
 
-// A solved node: the value Phi(X) of going on optimally from each of its states, X the best loss before it. With
-// ranks of X: X itself before `first` (the request stops), values up to `own`, the rank of the state's own loss, and
-// value_at_own from there on, since what came before then no longer matters.
-struct Solved {
-    std::vector<std::int32_t> own;
-    std::vector<std::int32_t> first;
-    std::vector<double> value_at_own;
-    Table values; // for ranks [first, own)
+// What going on from each state of a node is worth, by rank of X, the best loss before it: the gain X - Phi(X) over
+// stopping with X, Phi the value of going on. It never falls as X grows. From the rank of the state's own loss on, Phi
+// stays what it is there, since what came before then no longer matters.
+struct Gains {
+    const RankBlocks *blocks = nullptr;
+    std::vector<std::int32_t> from; // the lowest rank worked out; own + 1 before any is
+    std::vector<double> at_own;     // Phi at the own rank
+    Buffer table;                   // gains at the ranks [from, own)
 
-    std::size_t states() const { return own.size(); }
+    double *row(std::size_t block, std::size_t state) const {
+        return table.data() + blocks->at(block, blocks->column(state));
+    }
 };
 
-// cost + P times the values of `next`, for X up to each state's own rank: sets values for ranks [from[s], own[s]].
-// Below `from` the request is better off stopping: X - Phi(X) never falls as X grows, so the first rank at which it
-// is 0 ends the work on a row.
+// A solved node: Phi that of going on optimally, which may be to stop. The gain is 0 before the rank `first`. The table
+// holds each state's gains in full in the blocks from that of `first` to that of its own rank. Where a dense product
+// reads it, also those of all columns active in a block: the ones that gain there, and what lies between them.
+struct Solved {
+    const RankBlocks *blocks = nullptr;
+    std::vector<std::int32_t> first;
+    std::vector<double> value_at_own;
+    std::vector<Columns> active; // of each block, where a dense product asks
+    Buffer table;
+};
+
+// Ranks in a block: as many as a panel of the dense product has columns; more where all transitions are counted, since
+// their entries are walked once a block.
+inline constexpr std::int32_t kDenseWidth = 16;
+inline constexpr std::int32_t kCountedWidth = 128;
+
+// cost + P times the values of `next`, into `out`, whose blocks and table are set: for X up to each state's own rank,
+// and down to `from`. Below that the request is better off stopping: the gain never falls as X grows, so the first
+// block that begins with a gain of 0 ends the work on a row. `levels` are the losses by rank, filled up to whole
+// blocks.
 void consult_by_rank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels,
-                     const std::vector<std::int32_t> &own, std::vector<std::int32_t> &from, Table &values);
+                     Gains &out);
 
 // The same where X does not matter (before the first node, or without recall): cost + P value_at_own, one a state.
-std::vector<double> consult_afresh(const Transition &transition, double cost, const Solved &next);
+std::vector<double> consult_afresh(const Transition &transition, double cost, const std::vector<double> &value_at_own);
 
 } // namespace ttamer

@@ -12,6 +12,13 @@
 #define TTAMER_CLONES
 #endif
 
+// Compiled with whatever target the function has that they stand in; a function of its own would be the plain one.
+#if defined(_MSC_VER)
+#define TTAMER_INLINE __forceinline
+#else
+#define TTAMER_INLINE __attribute__((always_inline)) inline
+#endif
+
 // For a loop that would spill its registers inside the function that calls it.
 #if defined(_MSC_VER)
 #define TTAMER_NOINLINE __declspec(noinline)

@@ -8,43 +8,6 @@
 
 namespace ttamer {
 
-namespace {
-
-// kRows x kPanelWidth sums stay in registers while the panel streams by.
-constexpr std::size_t kRows = 4;
-
-TTAMER_CLONES void multiply_rows(const double *const *rows, std::size_t inner, const double *panel, double *out) {
-    double sums[kRows][kPanelWidth] = {};
-    for (std::size_t k = 0; k < inner; ++k) {
-        const double *values = panel + k * kPanelWidth;
-        for (std::size_t i = 0; i < kRows; ++i) {
-            const double scale = rows[i][k];
-            for (std::size_t w = 0; w < kPanelWidth; ++w) {
-                sums[i][w] += scale * values[w];
-            }
-        }
-    }
-    std::memcpy(out, sums, sizeof(sums));
-}
-
-} // namespace
-
-void multiply_panel(const double *const *rows, std::size_t count, std::size_t inner, const double *panel, double *out) {
-    std::size_t row = 0;
-    for (; row + kRows <= count; row += kRows) {
-        multiply_rows(rows + row, inner, panel, out + row * kPanelWidth);
-    }
-    if (row < count) { // a last group of less: the missing rows repeat the last one
-        const double *group[kRows];
-        double sums[kRows * kPanelWidth];
-        for (std::size_t i = 0; i < kRows; ++i) {
-            group[i] = rows[std::min(row + i, count - 1)];
-        }
-        multiply_rows(group, inner, panel, sums);
-        std::memcpy(out + row * kPanelWidth, sums, (count - row) * kPanelWidth * sizeof(double));
-    }
-}
-
 void multiply(const double *left, std::size_t rows, std::size_t inner, const double *right, std::size_t width,
               double *out) {
     std::vector<const double *> starts(rows);
@@ -59,7 +22,7 @@ void multiply(const double *left, std::size_t rows, std::size_t inner, const dou
             double *row = panel.data() + k * kPanelWidth;
             std::fill(std::copy_n(right + k * width + begin, count, row), row + kPanelWidth, 0.0);
         }
-        multiply_panel(starts.data(), rows, inner, panel.data(), sums.data());
+        product_kernels().multiply_panel(starts.data(), rows, inner, panel.data(), sums.data());
         for (std::size_t i = 0; i < rows; ++i) {
             std::memcpy(out + i * width + begin, sums.data() + i * kPanelWidth, count * sizeof(double));
         }

@@ -12,13 +12,6 @@
 #include <cstdint>
 #include <limits>
 
-// Compiled with whatever target the function has that they stand in; a function of its own would be the plain one.
-#if defined(_MSC_VER)
-#define TTAMER_INLINE __forceinline
-#else
-#define TTAMER_INLINE __attribute__((always_inline)) inline
-#endif
-
 namespace ttamer::softmax {
 
 inline constexpr float kNone = -std::numeric_limits<float>::infinity();
