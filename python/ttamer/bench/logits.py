@@ -145,7 +145,8 @@ def run(size: str) -> Report:
     }
     table = Table("rows", "Batch.decide_logits from float32 logits, one thread; medians", rows, shown)
     notes = (
-        "us a call: the largest probability; logit: the logit margin, which takes no softmax. numpy: softmax, its maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and "
-        "maximum in eager mode. read: NumPy's sum of the same bytes.",
+        "us a call: the largest probability; logit: the logit margin, which takes no softmax. numpy: softmax, its "
+        "maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and maximum in eager mode. "
+        "read: NumPy's sum of the same bytes.",
     )
     return Report((table,), notes)
