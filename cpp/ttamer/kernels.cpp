@@ -3,6 +3,8 @@
 #include "ttamer/dispatch.hpp"
 #include "ttamer/topology.hpp"
 
+#include <algorithm>
+
 namespace ttamer {
 
 TTAMER_CLONES bool any_nan(const float *signals, std::size_t count) {
@@ -19,6 +21,38 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
         difference |= values[k] ^ expected;
     }
     return difference == 0;
+}
+
+TTAMER_CLONES bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected) {
+    std::uint16_t difference = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        difference |= values[k] ^ expected;
+    }
+    return difference == 0;
+}
+
+// A negative value is a large unsigned one.
+TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end) {
+    std::uint32_t largest = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        largest = std::max(largest, static_cast<std::uint32_t>(values[k]));
+    }
+    return count == 0 || largest < end;
+}
+
+TTAMER_CLONES bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end) {
+    std::uint64_t largest = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        largest = std::max(largest, static_cast<std::uint64_t>(values[k]));
+    }
+    return count == 0 || largest < end;
+}
+
+TTAMER_CLONES void narrow(const std::int64_t *TTAMER_RESTRICT values, std::size_t count,
+                          std::int32_t *TTAMER_RESTRICT narrowed) {
+    for (std::size_t k = 0; k < count; ++k) {
+        narrowed[k] = static_cast<std::int32_t>(values[k]);
+    }
 }
 
 TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t position) {

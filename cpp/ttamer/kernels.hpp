@@ -13,6 +13,14 @@ namespace ttamer {
 bool any_nan(const float *signals, std::size_t count);
 
 bool all_equal(const std::int32_t *values, std::size_t count, std::int32_t expected);
+bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected);
+
+// Whether all values lie in [0, end).
+bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end);
+bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
+
+// Keeps the lower half of each value.
+void narrow(const std::int64_t *values, std::size_t count, std::int32_t *narrowed);
 
 // Whether all rows are at one position.
 bool all_at(const RowState *rows, std::size_t count, std::int64_t position);
