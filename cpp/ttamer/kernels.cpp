@@ -75,6 +75,14 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
         keys[k] = static_cast<std::uint32_t>((nan & static_cast<std::int32_t>(worst)) | (~nan & key));
         offsets[k] = lookup.offset(keys[k]);
     }
+    if (lookup.steps == 1 && lookup.has_one_cell()) { // what few edges mostly need
+        const std::uint32_t shift = lookup.cells[0];
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::uint32_t base = lookup.bases[offsets[k] >> shift];
+            found[k] = entries[base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base])];
+        }
+        return;
+    }
     if (lookup.steps == 1) { // what quantile edges mostly need
         for (std::size_t k = 0; k < count; ++k) {
             const std::uint32_t base = lookup.edges_before(offsets[k]);
