@@ -249,7 +249,7 @@ void Batch::consult_taken(const Call &call, std::size_t begin, std::size_t count
 void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals) {
     const auto signals = call.signals.subspan(begin, count);
     if (call.nodes.each.empty()) {
-        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, next_.data() + begin);
+        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, 0, next_.data() + begin);
     } else {
         consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next_.data() + begin);
     }

@@ -139,25 +139,25 @@ std::int32_t element(const std::int32_t *each, std::size_t k) {
 // Inlined into the functions below, each of which is compiled for several processors.
 template <typename Node>
 inline void update_each(RowState *rows, const StateEntry *found, std::size_t count, Node nodes, bool recall,
-                        Node onward, std::int32_t *next) {
+                        Node onward, RowState kept, std::int32_t *next) {
     const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
-        rows[k] = step.row;
+        rows[k] = choose(kept, rows[k], step.row);
         next[k] = step.next;
     }
 }
 
 template <typename Node>
 inline void update_each_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                 std::size_t count, Node nodes, Node onward, std::int32_t *next) {
+                                 std::size_t count, Node nodes, Node onward, RowState kept, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = compared(signals[k]);
         const std::int64_t also = smaller_signal(rows[k], found[k].rank, signal, best_signals[k]);
         const bool take = found[k].rank < rank_of(rows[k]) || also != 0;
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
         best_signals[k] = take ? signal : best_signals[k];
-        rows[k] = step.row;
+        rows[k] = choose(kept, rows[k], step.row);
         next[k] = step.next;
     }
 }
@@ -165,24 +165,25 @@ inline void update_each_observed(RowState *rows, float *best_signals, const Stat
 } // namespace
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-                          std::int32_t onward, std::int32_t *next) {
-    update_each(rows, found, count, node, recall, onward, next);
+                          std::int32_t onward, RowState kept, std::int32_t *next) {
+    update_each(rows, found, count, node, recall, onward, kept, next);
 }
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes,
-                          bool recall, const std::int32_t *onward, std::int32_t *next) {
-    update_each(rows, found, count, nodes, recall, onward, next);
+                          bool recall, const std::int32_t *onward, RowState kept, std::int32_t *next) {
+    update_each(rows, found, count, nodes, recall, onward, kept, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, node, onward, next);
+                                   std::size_t count, std::int32_t node, std::int32_t onward, RowState kept,
+                                   std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, node, onward, kept, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
                                    std::size_t count, const std::int32_t *nodes, const std::int32_t *onward,
-                                   std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, next);
+                                   RowState kept, std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, kept, next);
 }
 
 } // namespace ttamer
