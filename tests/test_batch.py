@@ -67,6 +67,19 @@ def test_every_shape_replays_alike(topology: ttamer.Topology, recall: str, obser
         np.testing.assert_array_equal(slow[name], getattr(replayed, name))
 
 
+@pytest.mark.parametrize("recall", RECALL)
+@pytest.mark.parametrize("topology", [LINE, SKIP, DAG])
+@pytest.mark.parametrize("observed", [True, False])
+def test_many_requests_replay_as_few(topology: ttamer.Topology, recall: str, observed: bool) -> None:
+    """Replay moves some thousand requests at a time; which ones must not matter."""
+    traces = random_traces(topology, 9000, seed=12, observed=observed)
+    policy = ttamer.solve(ttamer.fit(traces, bins=6), 0.7, recall)
+    whole = policy.replay(traces)
+    parts = [policy.replay(traces[start : start + 700]) for start in range(0, 9000, 700)]
+    for name in ("last_node", "answer_node", "cost"):
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
+
+
 @functools.cache
 def contested_policy(kind: str, recall: str) -> ttamer.Policy:
     """Few distinct losses, so that answers tie all the time."""

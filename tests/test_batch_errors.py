@@ -266,25 +266,31 @@ def test_answers_as_arguments(use: str) -> None:
 
 
 RESULT_AS_ROWS = """
+import itertools
 import numpy as np
 import ttamer
 
 losses = [[0.9, 0.6, 0.3], [0.5]]
-model = ttamer.CascadeModel(ttamer.Topology.line(2), losses, [[[0.25, 0.25, 0.5]], [[1.0]]], [0, 0.1])
-policy = ttamer.solve(model, 0.8)
-signals = (np.arange(200) % 3).astype(np.float32)
-batch, twin = policy.start(200), policy.start(200)
-view = batch.decide(0, signals)
-batch.reset()
-view[:] = np.arange(200)[::-1]
-batch.decide(0, signals, view)
-twin.decide(0, signals[::-1].copy())
-assert len(set(twin.answer_loss.tolist())) == 3
-assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
+transitions = [[[0.25, 0.25, 0.5]], [[1.0]]]
+shapes = (ttamer.Topology.line(2), ttamer.Topology.forest([-1, 0]))
+models = [ttamer.CascadeModel(shape, losses, transitions, [0, 0.1]) for shape in shapes]
+parts = (lambda view: view, lambda view: view[len(view) // 2:], lambda view: view.view(np.int64))
+for model, count, part in itertools.product(models, (200, 400, 20), parts):
+    policy = ttamer.solve(model, 0.8, "observed")
+    signals = (np.arange(count) % 3).astype(np.float32)
+    batch, twin = policy.start(count), policy.start(count)
+    rows = part(batch.decide(0, signals))
+    batch.reset()
+    kept = np.arange(count)[::-1][:len(rows)].copy()
+    rows[:] = kept
+    found = batch.decide(0, signals[:len(rows)], rows).copy()
+    assert found.tolist() == twin.decide(0, signals[:len(kept)], kept).tolist()
+    assert len(set(twin.answer_loss[kept].tolist())) == 3
+    assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
 """
 
 
 def test_the_result_as_rows() -> None:
-    """The batch's own result may come back as `rows`, also where whole blocks are decided together."""
+    """The batch's own result, or a part of it, may come back as `rows`: one by one, in a block or in several."""
     done = subprocess.run([sys.executable, "-c", RESULT_AS_ROWS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -97,8 +97,7 @@ inline Logits logits_of(py::handle value) {
     if (py::isinstance<py::array>(value)) {
         return logits_in(argument, py::reinterpret_borrow<py::array>(value));
     }
-    check_not_negated(argument);
-    return logits_in(argument, tensor_of(argument));
+    return logits_in(argument, values_of(argument));
 }
 
 } // namespace ttamer::bindings

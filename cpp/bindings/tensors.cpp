@@ -97,29 +97,25 @@ std::size_t size_of(const dlpack::Tensor &tensor) {
     return size;
 }
 
-// As in NumPy the stride of an axis of one element does not matter, nor does any where there are no elements.
-bool is_contiguous(const dlpack::Tensor &tensor) {
-    if (tensor.strides == nullptr || size_of(tensor) == 0) {
-        return true;
-    }
-    std::int64_t stride = 1;
-    for (int axis = tensor.rank - 1; axis >= 0; --axis) {
-        if (tensor.shape[axis] != 1 && tensor.strides[axis] != stride) {
+// Whether the strides of the axes longer than `shortest` are those of a contiguous tensor.
+bool has_packed_strides(const dlpack::Tensor &tensor, std::int64_t shortest) {
+    std::uint64_t stride = 1; // unsigned: beside an axis of no elements the others may be of any size
+    for (int axis = tensor.rank - 1; tensor.strides != nullptr && axis >= 0; --axis) {
+        if (tensor.shape[axis] > shortest && static_cast<std::uint64_t>(tensor.strides[axis]) != stride) {
             return false;
         }
-        stride *= tensor.shape[axis];
+        stride *= static_cast<std::uint64_t>(tensor.shape[axis]);
     }
     return true;
 }
 
-bool is_readable(const dlpack::Device &device) {
-    return device.type == dlpack::kCpu || device.type == dlpack::kPinnedByCuda || device.type == dlpack::kPinnedByRocm;
+// As in NumPy the stride of an axis of one element does not matter, nor does any where there are no elements.
+bool is_contiguous(const dlpack::Tensor &tensor) {
+    return has_packed_strides(tensor, 1) || size_of(tensor) == 0;
 }
 
-} // namespace
-
-bool is_tensor(py::handle value) {
-    return type_of(value).view_of != nullptr;
+bool is_readable(const dlpack::Device &device) {
+    return device.type == dlpack::kCpu || device.type == dlpack::kPinnedByCuda || device.type == dlpack::kPinnedByRocm;
 }
 
 void check_not_negated(const Argument &argument) {
@@ -142,6 +138,12 @@ void check_not_negated(const Argument &argument) {
     }
 }
 
+} // namespace
+
+bool is_tensor(py::handle value) {
+    return type_of(value).view_of != nullptr;
+}
+
 dlpack::Tensor tensor_of(const Argument &argument) {
     const TensorType type = type_of(argument.value);
     if (type.view_of == nullptr) {
@@ -155,6 +157,18 @@ dlpack::Tensor tensor_of(const Argument &argument) {
         raise_refused(argument);
     }
     return tensor;
+}
+
+// Asking takes longer than all else here, so only those are asked that could be the imaginary part of a complex tensor:
+// it has a stride of two or more, which PyTorch keeps for an axis of one element too. That lets through what was given
+// other strides on purpose: by `as_strided`, or by reshaping a negated scalar to one axis.
+dlpack::Tensor values_of(const Argument &argument) {
+    const dlpack::Tensor tensor = tensor_of(argument);
+    if (has_packed_strides(tensor, 0)) {
+        return tensor;
+    }
+    check_not_negated(argument);
+    return tensor_of(argument); // anew: asking may let other threads run
 }
 
 std::string complaint(const Argument &argument, const dlpack::Tensor &tensor) {

@@ -22,14 +22,13 @@ struct Argument {
     const char *expected;
 };
 
-// Throws if a tensor's values are the negatives of what lies in memory: PyTorch negates `x.conj().imag` only when it is
-// read, and DLPack has no word for that. Integers are not asked, as no part of a complex number is one. Comes before
-// `tensor_of`: asking PyTorch may let other threads run.
-void check_not_negated(const Argument &argument);
-
 // What a tensor shows of itself; throws if the argument is none or cannot be read. Valid for the call: the caller holds
 // the tensor, and only code that changes it from another thread could move its memory.
 dlpack::Tensor tensor_of(const Argument &argument);
+
+// The same for floating-point values: throws if they are the negatives of what lies in memory. PyTorch negates
+// `x.conj().imag` only when it is read, and DLPack has no word for that. Integers are no part of a complex number.
+dlpack::Tensor values_of(const Argument &argument);
 
 // "signals: expected (B,) float32, got (3,) float64"
 std::string complaint(const Argument &argument, const dlpack::Tensor &tensor);
@@ -59,10 +58,7 @@ template <typename T> std::span<const T> span_of(const Argument &argument) {
         check_array<T>(array, argument.name, argument.expected, 1);
         return as_span<T>(array);
     }
-    if constexpr (std::is_floating_point_v<T>) {
-        check_not_negated(argument);
-    }
-    return span_of<T>(argument, tensor_of(argument));
+    return span_of<T>(argument, std::is_floating_point_v<T> ? values_of(argument) : tensor_of(argument));
 }
 
 } // namespace ttamer::bindings

@@ -1,5 +1,6 @@
 #include "ttamer/batch.hpp"
 
+#include "ttamer/dispatch.hpp"
 #include "ttamer/kernels.hpp"
 #include "ttamer/open_nodes.hpp"
 #include "ttamer/row_block.hpp"
@@ -9,7 +10,6 @@
 #include <array>
 #include <limits>
 #include <stdexcept>
-#include <type_traits>
 #include <utility>
 
 namespace ttamer {
@@ -22,6 +22,21 @@ constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
 // Below this many rows the loops over columns cost more than they save.
 constexpr std::size_t kFewRows = 32;
 
+using Places = std::array<std::int32_t, kBlock>;
+
+// Copies the rows from `begin` on, at most kBlock, and returns their number: of one width, and out of the result's way.
+// Rows may lie in the result, which the last call gave. A call writes position k of it after having read row k, and no
+// row lies further in front.
+std::size_t copy_places(const Rows &rows, std::size_t begin, Places &places) {
+    const std::size_t count = std::min(kBlock, rows.size() - begin);
+    if (rows.narrow.empty()) {
+        narrow(rows.wide.data() + begin, count, places.data());
+    } else {
+        std::copy_n(rows.narrow.data() + begin, count, places.data());
+    }
+    return count;
+}
+
 } // namespace
 
 Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan)
@@ -33,8 +48,7 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     rows_.assign(rows, kFreshRow);
     signal_.assign(policy_->tables().observed ? rows : 0, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
-    places_.assign(rows, 0);
-    taken_.assign(rows, kFreshRow);
+    positions_.assign(rows, 0);
     if (policy_->is_forest()) {
         open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
         for (std::size_t row = 0; row < rows; ++row) {
@@ -72,12 +86,12 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
 
 std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
     check_sizes(signals.size(), rows);
+    const Call call{nodes, signals, rows};
     const bool distinct = !rows.given || take(rows);
-    const Call call{nodes, signals, rows.given ? taken_.data() : rows_.data(), rows.given};
     if (!distinct || !is_legal(call)) {
-        give_back(rows.size());
+        give_back(rows);
         if (!distinct) {
-            complain_repeated();
+            complain_repeated(rows);
         }
         complain(call);
     }
@@ -96,9 +110,9 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
     }
 }
 
-// Brings the states of rows that lie anywhere together, and marks the rows, so that a row named twice is found: false.
-// Every row is visited twice this way, here and when its state is put back; keeping marks apart from the states made
-// it five times, on two arrays.
+// Marks the rows that are named, so that one named twice is found: false. Each is visited twice, wherever it lies:
+// here, which brings together what the checks need, and when it is consulted, which takes the mark away. Most of what
+// `rows` adds to a call is these visits, not their misses: prefetching made them slower.
 bool Batch::take(const Rows &rows) {
     check_rows(rows);
     if (rows.size() > capacity()) {
@@ -108,49 +122,33 @@ bool Batch::take(const Rows &rows) {
     return take_each(rows.narrow) && take_each(rows.wide);
 }
 
+template <typename Row> bool Batch::take_each(std::span<const Row> rows) {
+    const Row *places = rows.data();
+    const std::size_t count = rows.size();
+    RowState *states = rows_.data();
+    std::uint16_t *positions = positions_.data();
+    RowState taken = 0;
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        const RowState row = states[places[k]];
+        states[places[k]] = row | kTaken;
+        taken |= row;
+        positions[k] = static_cast<std::uint16_t>(position_of(row));
+    }
+    return (taken & kTaken) == 0;
+}
+
 void Batch::check_rows(const Rows &rows) const {
-    if (!are_inside(rows.narrow) || !are_inside(rows.wide)) {
+    if (!all_inside(rows.narrow.data(), rows.narrow.size(), capacity()) ||
+        !all_inside(rows.wide.data(), rows.wide.size(), capacity())) {
         complain_range(rows);
     }
 }
 
-template <typename Row> bool Batch::are_inside(std::span<const Row> rows) const {
-    using Unsigned = std::make_unsigned_t<Row>;
-    const auto end = static_cast<Unsigned>(capacity());
-    bool inside = true;
-    for (const Row row : rows) { // a negative row is a large unsigned one
-        inside &= static_cast<Unsigned>(row) < end;
-    }
-    return inside;
-}
-
-template <typename Row> bool Batch::take_each(std::span<const Row> rows) {
-    RowState *states = rows_.data();
-    RowState *taken = taken_.data();
-    std::int32_t *places = places_.data();
-    bool distinct = true;
+// Takes the marks away where nothing was consulted.
+void Batch::give_back(const Rows &rows) {
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        const auto at = static_cast<std::int32_t>(rows[k]);
-        const RowState row = states[at];
-        distinct &= position_of(row) != kTakenPosition;
-        states[at] = with_position(row, kTakenPosition);
-        taken[k] = row;
-        places[k] = at;
-    }
-    return distinct;
-}
-
-// Rows as they were before they were taken; backwards, since a row named twice was taken unmarked the first time.
-void Batch::give_back(std::size_t count) {
-    for (std::size_t k = count; k-- > 0;) {
-        rows_[static_cast<std::size_t>(places_[k])] = taken_[k];
-    }
-}
-
-void Batch::put_back(std::size_t count) {
-    RowState *states = rows_.data();
-    for (std::size_t k = 0; k < count; ++k) {
-        states[places_[k]] = taken_[k];
+        rows_[rows.at(k)] &= ~kTaken;
     }
 }
 
@@ -165,13 +163,14 @@ bool Batch::all_open(const Call &call) const {
     if (!policy_->is_forest() && call.nodes.each.empty()) {
         const std::int32_t previous = policy_->only_previous(call.nodes.one);
         if (previous != Policy::kSeveral) {
-            return all_at(call.rows, count, previous + 1);
+            return call.rows.given ? all_equal(positions_.data(), count, static_cast<std::uint16_t>(previous + 1))
+                                   : all_at(rows_.data(), count, previous + 1);
         }
     }
     if (!policy_->is_forest() && policy_->is_tree()) {
         std::int64_t closed = 0;
         for (std::size_t k = 0; k < count; ++k) {
-            closed |= position_of(call.rows[k]) ^ (policy_->only_previous(call.nodes.at(k)) + 1);
+            closed |= position(call, k) ^ (policy_->only_previous(call.nodes.at(k)) + 1);
         }
         return closed == 0;
     }
@@ -183,29 +182,31 @@ bool Batch::all_open(const Call &call) const {
 }
 
 bool Batch::is_open(const Call &call, std::size_t k, std::int32_t node) const {
-    const std::int64_t position = position_of(call.rows[k]);
+    const std::int64_t before = position(call, k);
     if (policy_->is_forest()) {
-        return position != kStoppedPosition && open_of(place(call, k))[node] != kClosed;
+        return before != kStoppedPosition && open_of(call.rows.at(k))[node] != kClosed;
     }
     // A stopped row is looked up as a fresh one, to stay within the table without a branch.
-    const std::int64_t stopped = mask(position == kStoppedPosition);
-    const auto last = static_cast<std::int32_t>(choose(stopped, 0, position) - 1);
+    const std::int64_t stopped = mask(before == kStoppedPosition);
+    const auto last = static_cast<std::int32_t>(choose(stopped, 0, before) - 1);
     return (stopped | mask(policy_->edge_between(last, node) < 0)) == 0;
 }
 
 void Batch::consult(const Call &call) {
     const std::size_t count = call.signals.size();
-    if (!policy_->is_forest() && count >= kFewRows) {
-        for (std::size_t begin = 0; begin < count; begin += kBlock) {
-            consult_some(call, begin, std::min(kBlock, count - begin));
-        }
-    } else {
+    if (policy_->is_forest() || count < kFewRows) {
         for (std::size_t k = 0; k < count; ++k) {
             consult_single(call, k);
         }
+        return;
     }
-    if (call.taken) {
-        put_back(count);
+    for (std::size_t begin = 0; begin < count; begin += kBlock) {
+        const std::size_t some = std::min(kBlock, count - begin);
+        if (call.rows.given) {
+            consult_taken(call, begin, some);
+        } else {
+            consult_rows(call, begin, some, rows_.data() + begin, signal_.empty() ? nullptr : signal_.data() + begin);
+        }
     }
 }
 
@@ -213,30 +214,44 @@ void Batch::consult_single(const Call &call, std::size_t k) {
     const std::int32_t node = call.nodes.at(k);
     const float signal = call.signals[k];
     const std::int32_t state = state_of(*policy_, node, signal);
-    const std::size_t at = place(call, k);
+    const std::size_t at = call.rows.at(k);
     float unused = 0;
     float &best_signal = signal_.empty() ? unused : signal_[at];
-    RowState &row = call.rows[k];
+    RowState &row = rows_[at];
     next_[k] = policy_->is_forest() ? consult_branch(*policy_, node, state, signal, row, best_signal, open_of(at))
                                     : consult_one(*policy_, node, state, signal, row, best_signal);
 }
 
-// At most kBlock rows of a walk.
-void Batch::consult_some(const Call &call, std::size_t begin, std::size_t count) {
-    std::array<float, kBlock> gathered;
-    const bool scattered = call.taken && !signal_.empty();
-    float *best = scattered ? gathered.data() : signal_.empty() ? nullptr : signal_.data() + begin;
-    for (std::size_t k = 0; k < count && scattered; ++k) {
-        best[k] = signal_[place(call, begin + k)];
+// At most kBlock rows of a walk that lie anywhere: brought together, consulted, and put back.
+void Batch::consult_taken(const Call &call, std::size_t begin, std::size_t count) {
+    Places places;
+    std::array<RowState, kBlock> rows;
+    std::array<float, kBlock> best_signals;
+    copy_places(call.rows, begin, places);
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        rows[k] = rows_.data()[places[k]];
     }
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        best_signals[k] = signal_.data()[places[k]];
+    }
+    consult_rows(call, begin, count, rows.data(), best_signals.data());
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        signal_.data()[places[k]] = best_signals[k];
+    }
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        rows_.data()[places[k]] = rows[k];
+    }
+}
+
+// At most kBlock rows of a walk.
+void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals) {
     const auto signals = call.signals.subspan(begin, count);
     if (call.nodes.each.empty()) {
-        consult_block(*policy_, call.nodes.one, call.rows + begin, best, signals, next_.data() + begin);
+        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, 0, next_.data() + begin);
     } else {
-        consult_block(*policy_, call.nodes.each.data() + begin, call.rows + begin, best, signals, next_.data() + begin);
-    }
-    for (std::size_t k = 0; k < count && scattered; ++k) {
-        signal_[place(call, begin + k)] = best[k];
+        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next_.data() + begin);
     }
 }
 
@@ -263,11 +278,11 @@ void Batch::reset(const Rows &rows) {
         return;
     }
     if (!take(rows)) {
-        give_back(rows.size());
-        complain_repeated();
+        give_back(rows);
+        complain_repeated(rows);
     }
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        clear(static_cast<std::size_t>(places_[k]));
+        clear(rows.at(k));
     }
 }
 

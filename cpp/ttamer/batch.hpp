@@ -21,6 +21,10 @@ struct Rows {
     bool given = false;
 
     std::size_t size() const { return narrow.size() + wide.size(); }
+    // The row that position k of a call is about.
+    std::size_t at(std::size_t k) const {
+        return !given ? k : static_cast<std::size_t>(narrow.empty() ? wide[k] : narrow[k]);
+    }
 };
 
 // Belongs to one loop: not safe to share between threads without a lock.
@@ -57,12 +61,10 @@ class Batch {
 
         std::int32_t at(std::size_t k) const { return each.empty() ? one : each[k]; }
     };
-    // What a call is about: `rows` are the states of the rows, one a signal, whether they lie there or were taken.
     struct Call {
         Nodes nodes;
         std::span<const float> signals;
-        RowState *rows;
-        bool taken;
+        const Rows &rows;
     };
 
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
@@ -70,19 +72,19 @@ class Batch {
     bool is_legal(const Call &call) const;
     bool all_open(const Call &call) const;
     bool is_open(const Call &call, std::size_t k, std::int32_t node) const;
+    // Of the row at position k of a call.
+    std::int64_t position(const Call &call, std::size_t k) const {
+        return call.rows.given ? positions_[k] : position_of(rows_[k]);
+    }
 
     bool take(const Rows &rows);
     template <typename Row> bool take_each(std::span<const Row> rows);
-    template <typename Row> bool are_inside(std::span<const Row> rows) const;
-    void give_back(std::size_t count);
-    void put_back(std::size_t count);
+    void give_back(const Rows &rows);
 
     void consult(const Call &call);
-    void consult_some(const Call &call, std::size_t begin, std::size_t count);
+    void consult_taken(const Call &call, std::size_t begin, std::size_t count);
+    void consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals);
     void consult_single(const Call &call, std::size_t k);
-    std::size_t place(const Call &call, std::size_t k) const {
-        return call.taken ? static_cast<std::size_t>(places_[k]) : k;
-    }
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
         return open_.data() + row * static_cast<std::size_t>(policy_->nodes());
@@ -91,7 +93,7 @@ class Batch {
 
     // Defined in batch_complain.cpp.
     [[noreturn]] void complain_range(const Rows &rows) const;
-    [[noreturn]] void complain_repeated() const;
+    [[noreturn]] void complain_repeated(const Rows &rows) const;
     [[noreturn]] void complain(const Call &call) const;
     [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
 
@@ -101,9 +103,7 @@ class Batch {
     std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
-    // Of a call: the rows it names and their states.
-    std::vector<std::int32_t> places_;
-    std::vector<RowState> taken_;
+    std::vector<std::uint16_t> positions_; // of the rows that a call names
 };
 
 } // namespace ttamer

@@ -20,11 +20,11 @@ void Batch::complain_range(const Rows &rows) const {
     }
 }
 
-void Batch::complain_repeated() const {
-    std::set<std::int32_t> before;
+void Batch::complain_repeated(const Rows &rows) const {
+    std::set<std::size_t> before;
     for (std::size_t k = 0;; ++k) {
-        if (!before.insert(places_[k]).second) {
-            throw std::invalid_argument("rows: row " + text(places_[k]) + " is repeated at position " + text(k));
+        if (!before.insert(rows.at(k)).second) {
+            throw std::invalid_argument("rows: row " + text(rows.at(k)) + " is repeated at position " + text(k));
         }
     }
 }
@@ -36,16 +36,16 @@ void Batch::complain(const Call &call) const {
             complain_closed(call, k);
         }
         if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
-            throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(place(call, k)) +
+            throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(call.rows.at(k)) +
                                         "); start the batch with nan=\"worst\" to count it as the worst state");
         }
     }
 }
 
 void Batch::complain_closed(const Call &call, std::size_t k) const {
-    const auto which = "row " + text(place(call, k));
-    const std::int64_t position = position_of(call.rows[k]);
-    if (position == kStoppedPosition) {
+    const auto which = "row " + text(call.rows.at(k));
+    const std::int64_t before = position(call, k);
+    if (before == kStoppedPosition) {
         throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
     }
     std::string open;
@@ -55,7 +55,7 @@ void Batch::complain_closed(const Call &call, std::size_t k) const {
         }
     }
     throw std::invalid_argument("node: " + text(call.nodes.at(k)) + " is not open to " + which + ", which consulted " +
-                                (position == 0 ? "nothing" : "node " + text(position - 1)) +
+                                (before == 0 ? "nothing" : "node " + text(before - 1)) +
                                 " last; open: " + (open.empty() ? "none" : open));
 }
 

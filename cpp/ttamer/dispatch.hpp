@@ -32,3 +32,10 @@
 #else
 #define TTAMER_RESTRICT __restrict__
 #endif
+
+// For a loop of a load and a store, which the compiler cannot vectorise where rows lie anywhere.
+#if defined(_MSC_VER)
+#define TTAMER_UNROLL
+#else
+#define TTAMER_UNROLL _Pragma("GCC unroll 8")
+#endif

@@ -3,6 +3,8 @@
 #include "ttamer/dispatch.hpp"
 #include "ttamer/topology.hpp"
 
+#include <algorithm>
+
 namespace ttamer {
 
 TTAMER_CLONES bool any_nan(const float *signals, std::size_t count) {
@@ -19,6 +21,38 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
         difference |= values[k] ^ expected;
     }
     return difference == 0;
+}
+
+TTAMER_CLONES bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected) {
+    std::uint16_t difference = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        difference |= values[k] ^ expected;
+    }
+    return difference == 0;
+}
+
+// A negative value is a large unsigned one.
+TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end) {
+    std::uint32_t largest = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        largest = std::max(largest, static_cast<std::uint32_t>(values[k]));
+    }
+    return count == 0 || largest < end;
+}
+
+TTAMER_CLONES bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end) {
+    std::uint64_t largest = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        largest = std::max(largest, static_cast<std::uint64_t>(values[k]));
+    }
+    return count == 0 || largest < end;
+}
+
+TTAMER_CLONES void narrow(const std::int64_t *TTAMER_RESTRICT values, std::size_t count,
+                          std::int32_t *TTAMER_RESTRICT narrowed) {
+    for (std::size_t k = 0; k < count; ++k) {
+        narrowed[k] = static_cast<std::int32_t>(values[k]);
+    }
 }
 
 TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t position) {
@@ -40,6 +74,14 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
         const auto key = static_cast<std::int32_t>(order_key(signals[k]));
         keys[k] = static_cast<std::uint32_t>((nan & static_cast<std::int32_t>(worst)) | (~nan & key));
         offsets[k] = lookup.offset(keys[k]);
+    }
+    if (lookup.steps == 1 && lookup.has_one_cell()) { // what few edges mostly need
+        const std::uint32_t shift = lookup.cells[0];
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::uint32_t base = lookup.bases[offsets[k] >> shift];
+            found[k] = entries[base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base])];
+        }
+        return;
     }
     if (lookup.steps == 1) { // what quantile edges mostly need
         for (std::size_t k = 0; k < count; ++k) {
@@ -97,25 +139,25 @@ std::int32_t element(const std::int32_t *each, std::size_t k) {
 // Inlined into the functions below, each of which is compiled for several processors.
 template <typename Node>
 inline void update_each(RowState *rows, const StateEntry *found, std::size_t count, Node nodes, bool recall,
-                        Node onward, std::int32_t *next) {
+                        Node onward, RowState kept, std::int32_t *next) {
     const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
-        rows[k] = step.row;
+        rows[k] = choose(kept, rows[k], step.row);
         next[k] = step.next;
     }
 }
 
 template <typename Node>
 inline void update_each_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                 std::size_t count, Node nodes, Node onward, std::int32_t *next) {
+                                 std::size_t count, Node nodes, Node onward, RowState kept, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = compared(signals[k]);
         const std::int64_t also = smaller_signal(rows[k], found[k].rank, signal, best_signals[k]);
         const bool take = found[k].rank < rank_of(rows[k]) || also != 0;
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
         best_signals[k] = take ? signal : best_signals[k];
-        rows[k] = step.row;
+        rows[k] = choose(kept, rows[k], step.row);
         next[k] = step.next;
     }
 }
@@ -123,24 +165,25 @@ inline void update_each_observed(RowState *rows, float *best_signals, const Stat
 } // namespace
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-                          std::int32_t onward, std::int32_t *next) {
-    update_each(rows, found, count, node, recall, onward, next);
+                          std::int32_t onward, RowState kept, std::int32_t *next) {
+    update_each(rows, found, count, node, recall, onward, kept, next);
 }
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes,
-                          bool recall, const std::int32_t *onward, std::int32_t *next) {
-    update_each(rows, found, count, nodes, recall, onward, next);
+                          bool recall, const std::int32_t *onward, RowState kept, std::int32_t *next) {
+    update_each(rows, found, count, nodes, recall, onward, kept, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, node, onward, next);
+                                   std::size_t count, std::int32_t node, std::int32_t onward, RowState kept,
+                                   std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, node, onward, kept, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
                                    std::size_t count, const std::int32_t *nodes, const std::int32_t *onward,
-                                   std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, next);
+                                   RowState kept, std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, kept, next);
 }
 
 } // namespace ttamer

@@ -13,6 +13,14 @@ namespace ttamer {
 bool any_nan(const float *signals, std::size_t count);
 
 bool all_equal(const std::int32_t *values, std::size_t count, std::int32_t expected);
+bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected);
+
+// Whether all values lie in [0, end).
+bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end);
+bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
+
+// Keeps the lower half of each value.
+void narrow(const std::int64_t *values, std::size_t count, std::int32_t *narrowed);
 
 // Whether all rows are at one position.
 bool all_at(const RowState *rows, std::size_t count, std::int64_t position);
@@ -29,18 +37,20 @@ void find_entries(const StateLookup &lookup, const StateEntry *entries, const fl
 bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries, const float *signals,
                   std::size_t count, bool one_step, StateEntry *found, std::int32_t *onward);
 
-// consult_row for `count` consecutive rows that consulted `node` and go on to `onward`.
+// consult_row for `count` consecutive rows that consulted `node` and go on to `onward`; the bits `kept` of each row
+// stay as they are.
 void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-            std::int32_t onward, std::int32_t *next);
+            std::int32_t onward, RowState kept, std::int32_t *next);
 
 // The same where losses are observed: of equal ranks the smaller signal answers. NaN counts as infinite.
 void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                     std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next);
+                     std::size_t count, std::int32_t node, std::int32_t onward, RowState kept, std::int32_t *next);
 
 // The two with a node and an onward node for each row.
 void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes, bool recall,
-            const std::int32_t *onward, std::int32_t *next);
+            const std::int32_t *onward, RowState kept, std::int32_t *next);
 void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                     std::size_t count, const std::int32_t *nodes, const std::int32_t *onward, std::int32_t *next);
+                     std::size_t count, const std::int32_t *nodes, const std::int32_t *onward, RowState kept,
+                     std::int32_t *next);
 
 } // namespace ttamer

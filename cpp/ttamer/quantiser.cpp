@@ -38,21 +38,35 @@ Quantiser::Quantiser(std::span<const float> edges) : count_(edges.size()) {
     if (!keys.empty()) {
         lowest_ = keys.front();
         range_ = keys.back() - keys.front();
-        const auto wanted = std::min(kMaxCells, std::bit_ceil(2 * static_cast<std::uint32_t>(count_)));
-        while ((range_ >> cell_shift_) >= wanted) {
-            ++cell_shift_;
-        }
     }
-    cell_mask_ = (std::uint32_t{1} << cell_shift_) - 1;
-    // Terminates: with as many steps as edges, one part a cell is enough.
-    for (std::uint32_t steps = 1; !build(keys, steps); steps *= 2) {
+    if (!build_one_cell(keys)) {
+        build_cells(keys);
     }
     keys_ = std::move(keys);
     keys_.resize(count_ + steps_, kBeyond);
 }
 
+bool Quantiser::build_one_cell(std::span<const std::uint32_t> keys) {
+    cell_shift_ = static_cast<std::uint32_t>(std::bit_width(range_));
+    return cell_shift_ < 32 && build(keys, 1);
+}
+
+void Quantiser::build_cells(std::span<const std::uint32_t> keys) {
+    cell_shift_ = 0;
+    if (!keys.empty()) {
+        const auto wanted = std::min(kMaxCells, std::bit_ceil(2 * static_cast<std::uint32_t>(count_)));
+        while ((range_ >> cell_shift_) >= wanted) {
+            ++cell_shift_;
+        }
+    }
+    // Terminates: with as many steps as edges, one part a cell is enough.
+    for (std::uint32_t steps = 1; !build(keys, steps); steps *= 2) {
+    }
+}
+
 bool Quantiser::build(std::span<const std::uint32_t> keys, std::uint32_t steps) {
     steps_ = steps;
+    cell_mask_ = (std::uint32_t{1} << cell_shift_) - 1;
     cells_.clear();
     bases_.clear();
     std::size_t first = 0;

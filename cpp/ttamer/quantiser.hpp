@@ -38,6 +38,9 @@ struct StateLookup {
         return bases[(cell >> kShiftBits) + ((offset_of_key & cell_mask) >> (cell & ((1U << kShiftBits) - 1)))];
     }
 
+    // Whether all parts are of one width, which the first cell then says.
+    bool has_one_cell() const { return range >> cell_shift == 0; }
+
     // The state of a signal that is not NaN, from its order_key.
     std::int32_t state(std::uint32_t key) const {
         return static_cast<std::int32_t>(climb(edges_before(offset(key)), key));
@@ -56,7 +59,8 @@ struct StateLookup {
 // binary search mispredicts half of its branches, which costs more than everything else that deciding does.
 //
 // Quantile edges crowd (near 1, for probabilities), so cells of equal width would hold from none to hundreds. The
-// first table cuts the range of the edges into cells; each cell is cut again as finely as its own edges need.
+// first table cuts the range of the edges into cells; each cell is cut again as finely as its own edges need. Some
+// dozen edges mostly lie far enough apart for one cell, whose parts then need no other table.
 class Quantiser {
   public:
     // Finite, strictly increasing edges, at most kMaxEdges.
@@ -71,6 +75,8 @@ class Quantiser {
     std::int32_t state(std::uint32_t key) const { return lookup().state(key); }
 
   private:
+    bool build_one_cell(std::span<const std::uint32_t> keys);
+    void build_cells(std::span<const std::uint32_t> keys);
     bool build(std::span<const std::uint32_t> keys, std::uint32_t steps);
 
     std::size_t count_;

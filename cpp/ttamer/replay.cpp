@@ -9,7 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <limits>
-#include <numeric>
 
 namespace ttamer {
 
@@ -40,20 +39,31 @@ class ForestRunner {
     std::vector<std::int32_t> open_;
 };
 
-// Appends the requests whose next node is `onward`, with their rows, to its queue and returns their number. All of them
-// leave in `last_rows` what they have seen. A function of its own, so that everything stays in registers.
-TTAMER_NOINLINE std::size_t hand_on(const std::int32_t *TTAMER_RESTRICT requests, const RowState *TTAMER_RESTRICT rows,
-                                    const std::int32_t *TTAMER_RESTRICT next, std::size_t count, std::int32_t node,
-                                    std::int32_t onward, RowState *TTAMER_RESTRICT last_rows,
-                                    std::int32_t *TTAMER_RESTRICT queue, RowState *TTAMER_RESTRICT queue_rows) {
+// How many requests move together, by the signals they have. The more there are, the fewer times the tables of all
+// nodes come into the first-level cache; the signals should stay in the second.
+constexpr std::size_t kSignals = std::size_t{1} << 15;
+constexpr std::size_t kFewestRequests = 1024;
+constexpr std::size_t kMostRequests = 4096;
+
+// Bits of a row that say which request it is, in place of where it stands: all rows that wait for a node stand there.
+constexpr RowState kRequest = 0xFFFF;
+static_assert(kMostRequests <= kRequest + 1);
+
+std::size_t request_of(RowState row) {
+    return static_cast<std::size_t>(row & kRequest);
+}
+
+// Parts rows that go on from rows that stop and returns the number of the first, without a branch on what each does:
+// data would mispredict it. A function of its own, so that everything stays in registers.
+TTAMER_NOINLINE std::size_t part(const RowState *TTAMER_RESTRICT rows, const std::int32_t *TTAMER_RESTRICT next,
+                                 std::size_t count, RowState *TTAMER_RESTRICT going,
+                                 RowState *TTAMER_RESTRICT stopped) {
     std::size_t end = 0;
+    TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        const std::int32_t request = requests[k];
-        const RowState row = rows[k];
-        last_rows[request] = with_position(row, node + 1);
-        queue[end] = request;
-        queue_rows[end] = row;
-        end += next[k] == onward ? 1 : 0;
+        going[end] = rows[k];
+        stopped[k - end] = rows[k];
+        end += next[k] == kStop ? 0 : 1;
     }
     return end;
 }
@@ -73,91 +83,103 @@ std::vector<double> costs_of_paths(const Policy &policy, std::span<const double>
     return paid;
 }
 
-// Walks: some hundred requests move through the nodes together, so that those at one node are consulted together. Each
-// node has a queue of the requests that wait for it, with their rows, so that rows lie side by side when they are
-// consulted.
+// Walks: some thousand requests move through the nodes together, so that those at one node are consulted together. Each
+// node has a queue of the rows that wait for it, which lie side by side when they are consulted.
 class WalkRunner {
   public:
-    static constexpr std::size_t kRequests = 1024;
-
     WalkRunner(const Policy &policy, std::span<const float> signals, std::span<const double> costs,
                const Replayed &result)
         : policy_(policy), signals_(signals), costs_(costs), result_(result),
-          nodes_(static_cast<std::size_t>(policy.nodes())), requests_(nodes_ * kRequests), rows_(nodes_ * kRequests),
-          counts_(nodes_), last_rows_(kRequests), path_costs_(costs_of_paths(policy, costs)),
-          cost_(path_costs_.empty() ? kRequests : 0), observed_(policy.tables().recall && policy.tables().observed),
-          best_signals_(observed_ ? kRequests : 0) {}
+          nodes_(static_cast<std::size_t>(policy.nodes())), rows_(nodes_ * requests()), counts_(nodes_),
+          path_costs_(costs_of_paths(policy, costs)), cost_(path_costs_.empty() ? requests() : 0),
+          observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {}
+
+    // Of one run, at most.
+    std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
 
     void run(std::size_t begin, std::size_t count) {
+        const std::int32_t first = policy_.tables().first_node;
         std::fill(counts_.begin(), counts_.end(), std::size_t{0});
         std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
         std::fill(cost_.begin(), cost_.end(), 0.0);
-        const auto first = static_cast<std::size_t>(policy_.tables().first_node);
-        std::iota(requests_at(first), requests_at(first) + count, 0);
-        std::fill_n(rows_at(first), count, kFreshRow);
-        counts_[first] = count;
-        for (const auto node : policy_.topology().order()) {
-            const auto at = static_cast<std::size_t>(node);
-            for (std::size_t k = 0; k < counts_[at]; k += kBlock) {
-                consult(node, begin, requests_at(at) + k, rows_at(at) + k, std::min(kBlock, counts_[at] - k));
-            }
-        }
         for (std::size_t k = 0; k < count; ++k) {
-            const auto last = static_cast<std::int32_t>(position_of(last_rows_[k])) - 1;
-            result_.last_node[begin + k] = last;
-            result_.answer_node[begin + k] = answer_of(last_rows_[k]);
-            result_.cost[begin + k] = path_costs_.empty() ? cost_[k] : path_costs_[static_cast<std::size_t>(last)];
+            queue_of(first)[k] = with_position(kFreshRow, static_cast<RowState>(k));
+        }
+        count_of(first) = count;
+        pay({queue_of(first), count}, kRoot, first);
+        for (const auto node : policy_.topology().order()) {
+            for (std::size_t k = 0; k < count_of(node); k += kBlock) {
+                consult(node, begin, queue_of(node) + k, std::min(kBlock, count_of(node) - k));
+            }
         }
     }
 
   private:
-    std::int32_t *requests_at(std::size_t node) { return requests_.data() + node * kRequests; }
-    RowState *rows_at(std::size_t node) { return rows_.data() + node * kRequests; }
+    RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * requests(); }
+    std::size_t &count_of(std::int32_t node) { return counts_[static_cast<std::size_t>(node)]; }
 
-    void consult(std::int32_t node, std::size_t begin, const std::int32_t *requests, RowState *rows,
-                 std::size_t count) {
+    // Where each has costs of its own.
+    void pay(std::span<const RowState> rows, std::int32_t node, std::int32_t next) {
+        if (cost_.empty() || rows.empty()) {
+            return;
+        }
+        const double cost = costs_[static_cast<std::size_t>(policy_.edge_between(node, next))];
+        for (const RowState row : rows) {
+            cost_[request_of(row)] += cost;
+        }
+    }
+
+    void consult(std::int32_t node, std::size_t begin, RowState *rows, std::size_t count) {
         std::array<float, kBlock> signals;
         std::array<float, kBlock> best;
         std::array<std::int32_t, kBlock> next;
         const float *column = signals_.data() + begin * nodes_ + static_cast<std::size_t>(node);
         for (std::size_t k = 0; k < count; ++k) {
-            signals[k] = column[static_cast<std::size_t>(requests[k]) * nodes_];
+            signals[k] = column[request_of(rows[k]) * nodes_];
         }
         for (std::size_t k = 0; k < count && observed_; ++k) {
-            best[k] = best_signals_[static_cast<std::size_t>(requests[k])];
+            best[k] = best_signals_[request_of(rows[k])];
         }
-        for (std::size_t k = 0; k < count && !cost_.empty(); ++k) {
-            const auto last = static_cast<std::int32_t>(position_of(rows[k])) - 1;
-            cost_[static_cast<std::size_t>(requests[k])] +=
-                costs_[static_cast<std::size_t>(policy_.edge_between(last, node))];
-        }
-        consult_block(policy_, node, rows, best.data(), {signals.data(), count}, next.data());
+        consult_block(policy_, node, rows, best.data(), {signals.data(), count}, kRequest, next.data());
         for (std::size_t k = 0; k < count && observed_; ++k) {
-            best_signals_[static_cast<std::size_t>(requests[k])] = best[k];
+            best_signals_[request_of(rows[k])] = best[k];
         }
-        pass_on(node, requests, rows, next.data(), count);
+        pass_on(node, begin, rows, next.data(), count);
     }
 
-    // Requests that go on wait at their next node. What each has seen is kept as if it stopped here, and overwritten
-    // if it does not: without a branch on where it goes, which data would mispredict.
-    void pass_on(std::int32_t node, const std::int32_t *requests, const RowState *rows, const std::int32_t *next,
+    // Requests that go on wait at their next node.
+    void pass_on(std::int32_t node, std::size_t begin, const RowState *rows, const std::int32_t *next,
                  std::size_t count) {
-        RowState *last_rows = last_rows_.data();
-        const std::int32_t onward = policy_.only_next(node);
-        if (onward < 0) {
+        std::array<RowState, kBlock> stopped;
+        std::size_t stops = 0;
+        if (const std::int32_t onward = policy_.only_next(node); onward >= 0) {
+            RowState *queue = queue_of(onward) + count_of(onward);
+            const std::size_t going = part(rows, next, count, queue, stopped.data());
+            pay({queue, going}, node, onward);
+            count_of(onward) += going;
+            stops = count - going;
+        } else {
             for (std::size_t k = 0; k < count; ++k) {
-                last_rows[requests[k]] = with_position(rows[k], node + 1);
-                if (next[k] != kStop) {
-                    const auto to = static_cast<std::size_t>(next[k]);
-                    requests_at(to)[counts_[to]] = requests[k];
-                    rows_at(to)[counts_[to]++] = rows[k];
+                if (next[k] == kStop) {
+                    stopped[stops++] = rows[k];
+                } else {
+                    queue_of(next[k])[count_of(next[k])++] = rows[k];
+                    pay({rows + k, 1}, node, next[k]);
                 }
             }
-            return;
         }
-        const auto to = static_cast<std::size_t>(onward);
-        counts_[to] += hand_on(requests, rows, next, count, node, onward, last_rows, requests_at(to) + counts_[to],
-                               rows_at(to) + counts_[to]);
+        finish(node, begin, {stopped.data(), stops});
+    }
+
+    void finish(std::int32_t node, std::size_t begin, std::span<const RowState> rows) {
+        const bool paths = !path_costs_.empty();
+        const double path_cost = paths ? path_costs_[static_cast<std::size_t>(node)] : 0.0;
+        for (const RowState row : rows) {
+            const std::size_t request = request_of(row);
+            result_.last_node[begin + request] = node;
+            result_.answer_node[begin + request] = answer_of(row);
+            result_.cost[begin + request] = paths ? path_cost : cost_[request];
+        }
     }
 
     const Policy &policy_;
@@ -165,12 +187,10 @@ class WalkRunner {
     std::span<const double> costs_;
     const Replayed &result_;
     std::size_t nodes_;
-    std::vector<std::int32_t> requests_; // (nodes, kRequests): who waits at each node
-    std::vector<RowState> rows_;         // their rows
+    std::vector<RowState> rows_; // (nodes, requests): who waits at each node
     std::vector<std::size_t> counts_;
-    std::vector<RowState> last_rows_; // of each request, its position the node consulted last
-    std::vector<double> path_costs_;  // by the node consulted last, where only one path leads to each; else empty
-    std::vector<double> cost_;        // of each request; empty where paths have costs
+    std::vector<double> path_costs_; // by the node consulted last, where only one path leads to each; else empty
+    std::vector<double> cost_;       // of each request; empty where paths have costs
     bool observed_;
     std::vector<float> best_signals_; // empty unless losses are observed
 };
@@ -190,8 +210,8 @@ void replay(const Policy &policy, std::span<const float> signals, std::span<cons
         return;
     }
     WalkRunner runner(policy, signals, costs, result);
-    for (std::size_t begin = 0; begin < rows; begin += WalkRunner::kRequests) {
-        runner.run(begin, std::min(WalkRunner::kRequests, rows - begin));
+    for (std::size_t begin = 0; begin < rows; begin += runner.requests()) {
+        runner.run(begin, std::min(runner.requests(), rows - begin));
     }
 }
 

@@ -17,11 +17,11 @@ inline std::int64_t choose(std::int64_t which, std::int64_t yes, std::int64_t no
 }
 
 // Rank of the best loss so far in the upper half, then the node that answers and the position, 16 bits each. Both
-// count from 1, so that 0 is none; nodes are few enough (Topology).
+// count from 1, so that 0 is none; nodes are few enough (Topology), also to leave a bit of the position free.
 using RowState = std::int64_t;
 
-inline constexpr std::int64_t kStoppedPosition = 0xFFFF;
-inline constexpr std::int64_t kTakenPosition = 0xFFFE; // while a call works on a copy of the row
+inline constexpr std::int64_t kStoppedPosition = 0x7FFF;
+inline constexpr std::int64_t kTaken = 0x8000; // beside the position: the call at work names the row
 inline constexpr RowState kFreshRow = static_cast<std::int64_t>(kNoRank) << 32;
 
 inline std::int32_t rank_of(RowState row) {
@@ -33,7 +33,7 @@ inline std::int32_t answer_of(RowState row) {
 }
 // The node consulted last plus 1, 0 for a fresh row, or kStoppedPosition.
 inline std::int64_t position_of(RowState row) {
-    return row & 0xFFFF;
+    return row & 0x7FFF;
 }
 inline RowState with_position(RowState row, std::int64_t position) {
     return (row & ~std::int64_t{0xFFFF}) | position;

@@ -124,7 +124,9 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
     batch = policy.start(capacity=size)
     reference = NumpyReference(policy, size)
     nodes = np.zeros(size, np.int32)
-    rows = np.random.default_rng(1).permutation(size)
+    shuffled = np.random.default_rng(1).permutation(size)
+    larger = policy.start(capacity=2 * size)
+    ascending = np.sort(np.random.default_rng(2).permutation(2 * size)[:size])
     threshold = float(np.median(pool))
 
     def plain(signals: Signals) -> None:
@@ -135,9 +137,13 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
         batch.reset()
         batch.decide(nodes, signals)
 
-    def with_rows(signals: Signals) -> None:
+    def rows_ascending(signals: Signals) -> None:
+        larger.reset()
+        larger.decide(0, signals, ascending)
+
+    def rows_shuffled(signals: Signals) -> None:
         batch.reset()
-        batch.decide(0, signals, rows)
+        batch.decide(0, signals, shuffled)
 
     def in_numpy(signals: Signals) -> None:
         reference.reset(size)
@@ -163,11 +169,13 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
     arms = {
         "decide": loop(plain),
         "node per row": loop(node_per_row),
-        "with rows": loop(with_rows),
+        "rows ascending": loop(rows_ascending),
+        "rows shuffled": loop(rows_shuffled),
         "numpy reference": loop(in_numpy),
         "numpy threshold": loop(lambda signals: np.flatnonzero(signals >= threshold)),
         "empty method": loop(lambda signals: batch._nothing(0, signals)),
         "reset": loop(lambda signals: batch.reset()),
+        "larger reset": loop(lambda signals: larger.reset()),
         "numpy reset": loop(lambda signals: reference.reset(size)),
         "mixed nodes": loop(mixed_nodes),
         "prepare": loop(prepare),
@@ -187,14 +195,16 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: 
     with on_one_thread(torch), contextlib.nullcontext() if torch is None else torch.inference_mode():
         seconds = median_times(arms_for(policy, pool, size, calls, torch), plan.repeats)
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
-    net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "with rows")}
+    net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "rows shuffled")}
+    net["rows ascending"] = per_call["rows ascending"] - per_call["larger reset"]
     reference = per_call["numpy reference"] - per_call["numpy reset"]
     return {
         "B": size,
         "decide ns": net["decide"],
         "ns/request": net["decide"] / size,
         "node per row": net["node per row"] / net["decide"],
-        "with rows": net["with rows"] / net["decide"],
+        "rows ascending": net["rows ascending"] / net["decide"],
+        "rows shuffled": net["rows shuffled"] / net["decide"],
         "mixed nodes": (per_call["mixed nodes"] - per_call["prepare"]) / net["decide"],
         "empty method ns": per_call["empty method"],
         "vs empty": net["decide"] / per_call["empty method"],
@@ -222,20 +232,22 @@ def run(size: str) -> Report:
         {
             "B": "B",
             "decide ns": "ns",
-            "ns/request": "a request",
+            "ns/request": "each",
             "ref/decide": "ref/ns",
             "decide/thr": "ns/thr",
-            "vs empty": "vs empty",
+            "vs empty": "empty",
             "node per row": "nodes",
-            "with rows": "rows",
+            "rows ascending": "rows",
+            "rows shuffled": "random",
             "mixed nodes": "mixed",
             "tensor adds ns": "tensor",
         },
     )
     notes = (
-        "ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's conf >= t and "
-        "flatnonzero, which keeps no state. vs empty: ns / a bound method that does nothing. nodes, rows: with a "
-        "node for each row, and with rows in random order / without. mixed: rows before nodes drawn at random / before "
-        "one. tensor: the ns that a PyTorch tensor in place of an array adds.",
+        "each: ns a request. ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's "
+        "conf >= t and flatnonzero, which keeps no state. empty: ns / a bound method that does nothing. nodes: with a "
+        "node for each row / with one. rows: with half of a batch's rows, ascending as those that go on are found, / "
+        "without; random: with all rows in random order. mixed: rows before nodes drawn at random / before one. "
+        "tensor: the ns that a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)
