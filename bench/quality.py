@@ -244,11 +244,9 @@ def shown_levels(rows: Sequence[Row]) -> list[Row]:
 # ---------------------------------------------------------------- all of it
 
 
-def run(folder: Path | None, only: Sequence[str], plan: Plan, figures: Path | None, learning: bool) -> dict[str, Any]:
+def run(folder: Path | None, only: Sequence[str], plan: Plan, figures: Path | None) -> dict[str, Any]:
     """Compare on every workload and print the tables."""
     tables: dict[str, list[Row]] = {"mean error": [], "levels": [], "budgets": [], "refused": []}
-    if learning:
-        tables["learning"] = []
     with one_thread():
         for name in only:
             workload = load(folder, name, plan.rows)
@@ -265,11 +263,18 @@ def run(folder: Path | None, only: Sequence[str], plan: Plan, figures: Path | No
             tables["refused"] += [{"workload": name, "method": m, "why": why} for m, why in found.refused.items()]
             if figures is not None:
                 print(f"\nwritten: {draw(found, figures)}")
-            if learning:
-                rows = quality_learning.rows(workload, plan, test_error)
-                print(f"\n{name}: {TITLES['learning']}\n")
-                print_rows(rows)
-                tables["learning"] += rows
+    return tables
+
+
+def learn(folder: Path | None, only: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """Draw learning curves on every workload and print them."""
+    tables: dict[str, list[Row]] = {"learning": []}
+    with one_thread():
+        for name in only:
+            rows = quality_learning.rows(load(folder, name, plan.rows), plan, test_error)
+            print(f"\n{name}: {TITLES['learning']}\n")
+            print_rows(rows)
+            tables["learning"] += rows
     return tables
 
 
@@ -284,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser(__doc__ or "", RESULTS)
     made.add_argument("folder", type=Path, nargs="?", help="where the recorded workloads are (default: the package's)")
     made.add_argument("--only", action="append", metavar="NAME", help="only this workload; may be repeated")
-    made.add_argument("--learning", action="store_true", help="learning curves over calibration rows too")
+    made.add_argument("--learning", action="store_true", help="learning curves over calibration rows instead")
     made.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
     options = made.parse_args(arguments)
     known = names_in(options.folder)
@@ -297,10 +302,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}")
     plan = quality_arms.QUICK if options.quick else quality_arms.FULL
     kept = not options.quick or options.figures != FIGURES
-    tables = run(options.folder, chosen, plan, options.figures if kept else None, options.learning)
+    if options.learning:
+        tables = learn(options.folder, chosen, plan)
+    else:
+        tables = run(options.folder, chosen, plan, options.figures if kept else None)
     if is_kept(options):
         content = {"title": title, "machine": described, "quick": options.quick, "tables": tables}
-        write("quality", content, options.output)
+        write("learning" if options.learning else "quality", content, options.output)
     return 0
 
 

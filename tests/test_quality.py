@@ -163,7 +163,7 @@ class TestRun:
     def test_learning(self, quality, recorded, tmp_path):
         arguments = ["--quick", "--learning", "--only", "exits", "--output", str(tmp_path)]
         assert quality.main([str(recorded), *arguments]) == 0
-        rows = json.loads((tmp_path / "quality.json").read_text())["tables"]["learning"]
+        rows = json.loads((tmp_path / "learning.json").read_text())["tables"]["learning"]
         assert [(row["rows"], row["draws"]) for row in rows] == [(100, 2), (500, 1)]
         assert [len(row["ttamer"]) for row in rows] == [2, 1]
 

@@ -207,6 +207,24 @@ class TestPolicy:
         with pytest.raises(ValueError, match=r"^traces: expected Topology.line\(3\), got Topology.skip\(3\)"):
             self.line.replay(random_traces(SKIP, 3, seed=46))
 
+    @pytest.mark.parametrize("topology", [LINE, SKIP, ttamer.Topology.forest([-1, 0, 0])])
+    def test_replay_loses_what_the_answer_lost(self, topology: ttamer.Topology) -> None:
+        traces = random_traces(topology, 5000, seed=48)
+        result = ttamer.solve(ttamer.fit(traces, bins=6), 0.8, "observed").replay(traces)
+        assert len(np.unique(result.answer_node)) > 1
+        np.testing.assert_array_equal(result.loss, traces.losses[np.arange(5000), result.answer_node])
+
+    def test_replay_in_the_core(self) -> None:
+        """Losses may be left out, and are as many as the signals."""
+        core, traces = self.line._core, random_traces(LINE, 10, seed=49)
+        *found, loss = core.replay(traces.signals, traces.costs)
+        *expected, _ = core.replay(traces.signals, traces.costs, traces.losses)
+        assert all(map(np.array_equal, found, expected))
+        assert loss.shape == (0,)
+        for losses in (traces.losses[:9], traces.losses[:, :2].copy()):
+            with pytest.raises(ValueError, match=r"^losses: expected \(N, n\) float32 like signals, got \("):
+                core.replay(traces.signals, traces.costs, losses)
+
     def test_replay_costs_are_the_traces(self) -> None:
         traces = ttamer.Traces(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), [10, 100, 1000])
         result = self.line.replay(traces)

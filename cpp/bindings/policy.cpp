@@ -69,7 +69,7 @@ py::dict derived_of(const Policy &policy) {
     return arrays;
 }
 
-py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs) {
+py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs, py::handle losses) {
     const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
     const auto edge_costs = span_of<double>(costs, "costs", "(E,) float64");
     if (array.shape(1) != policy.nodes()) {
@@ -80,19 +80,30 @@ py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle cos
         throw std::invalid_argument("costs: expected " + std::to_string(policy.topology().edges().size()) +
                                     " (one an edge), got " + describe(costs));
     }
-    const auto values = as_span<float>(array);
     const py::ssize_t rows = array.shape(0);
+    Recorded recorded{as_span<float>(array), edge_costs, {}};
+    py::array recorded_losses;
+    if (!losses.is_none()) {
+        recorded_losses = checked_array<float>(losses, "losses", "(N, n) float32 like signals", 2);
+        if (recorded_losses.shape(0) != rows || recorded_losses.shape(1) != policy.nodes()) {
+            throw std::invalid_argument("losses: expected (N, n) float32 like signals, got " + describe(losses));
+        }
+        recorded.losses = as_span<float>(recorded_losses);
+    }
     py::array_t<std::int32_t> last_node(rows);
     py::array_t<std::int32_t> answer_node(rows);
     py::array_t<double> cost(rows);
+    py::array_t<double> loss(losses.is_none() ? 0 : rows);
     const auto count = static_cast<std::size_t>(rows);
-    const Replayed result{
-        {last_node.mutable_data(), count}, {answer_node.mutable_data(), count}, {cost.mutable_data(), count}};
+    const Replayed result{{last_node.mutable_data(), count},
+                          {answer_node.mutable_data(), count},
+                          {cost.mutable_data(), count},
+                          {loss.mutable_data(), static_cast<std::size_t>(loss.size())}};
     {
         py::gil_scoped_release release;
-        replay(policy, values, edge_costs, result);
+        replay(policy, recorded, result);
     }
-    return py::make_tuple(last_node, answer_node, cost);
+    return py::make_tuple(last_node, answer_node, cost, loss);
 }
 
 } // namespace
@@ -113,8 +124,8 @@ void bind_policy(py::module_ &m) {
         .def_property_readonly("value", [](const Policy &p) { return p.tables().value; })
         .def_property_readonly("cost_scale", [](const Policy &p) { return p.tables().cost_scale; })
         .def_property_readonly("first_node", [](const Policy &p) { return p.tables().first_node; })
-        .def("replay", &replay_arrays, py::arg("signals"), py::arg("costs"),
-             "(last_node, answer_node, cost) over (N, n) float32 signals.");
+        .def("replay", &replay_arrays, py::arg("signals"), py::arg("costs"), py::arg("losses") = py::none(),
+             "(last_node, answer_node, cost, loss) over (N, n) float32 signals; loss is empty without (N, n) losses.");
     m.def(
         "solve",
         [](const std::shared_ptr<Model> &model, double tradeoff, bool recall, std::size_t states) {

@@ -102,7 +102,7 @@ struct Replay {
 inline Replay replay_all(const Policy &policy, std::span<const float> signals, std::span<const double> costs) {
     const std::size_t rows = signals.size() / static_cast<std::size_t>(policy.nodes());
     Replay result{std::vector<std::int32_t>(rows), std::vector<std::int32_t>(rows), std::vector<double>(rows)};
-    replay(policy, signals, costs, {result.last_node, result.answer_node, result.cost});
+    replay(policy, {signals, costs, {}}, {result.last_node, result.answer_node, result.cost, {}});
     return result;
 }
 

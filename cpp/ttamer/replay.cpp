@@ -87,12 +87,11 @@ std::vector<double> costs_of_paths(const Policy &policy, std::span<const double>
 // node has a queue of the rows that wait for it, which lie side by side when they are consulted.
 class WalkRunner {
   public:
-    WalkRunner(const Policy &policy, std::span<const float> signals, std::span<const double> costs,
-               const Replayed &result)
-        : policy_(policy), signals_(signals), costs_(costs), result_(result),
-          nodes_(static_cast<std::size_t>(policy.nodes())), rows_(nodes_ * requests()), counts_(nodes_),
-          path_costs_(costs_of_paths(policy, costs)), cost_(path_costs_.empty() ? requests() : 0),
-          observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {}
+    WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
+        : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
+          rows_(nodes_ * requests()), counts_(nodes_), path_costs_(costs_of_paths(policy, recorded.costs)),
+          cost_(path_costs_.empty() ? requests() : 0), observed_(policy.tables().recall && policy.tables().observed),
+          best_signals_(observed_ ? requests() : 0) {}
 
     // Of one run, at most.
     std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
@@ -123,7 +122,7 @@ class WalkRunner {
         if (cost_.empty() || rows.empty()) {
             return;
         }
-        const double cost = costs_[static_cast<std::size_t>(policy_.edge_between(node, next))];
+        const double cost = recorded_.costs[static_cast<std::size_t>(policy_.edge_between(node, next))];
         for (const RowState row : rows) {
             cost_[request_of(row)] += cost;
         }
@@ -133,7 +132,7 @@ class WalkRunner {
         std::array<float, kBlock> signals;
         std::array<float, kBlock> best;
         std::array<std::int32_t, kBlock> next;
-        const float *column = signals_.data() + begin * nodes_ + static_cast<std::size_t>(node);
+        const float *column = recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node);
         for (std::size_t k = 0; k < count; ++k) {
             signals[k] = column[request_of(rows[k]) * nodes_];
         }
@@ -183,8 +182,7 @@ class WalkRunner {
     }
 
     const Policy &policy_;
-    std::span<const float> signals_;
-    std::span<const double> costs_;
+    const Recorded &recorded_;
     const Replayed &result_;
     std::size_t nodes_;
     std::vector<RowState> rows_; // (nodes, requests): who waits at each node
@@ -197,21 +195,27 @@ class WalkRunner {
 
 } // namespace
 
-void replay(const Policy &policy, std::span<const float> signals, std::span<const double> costs,
-            const Replayed &result) {
+void replay(const Policy &policy, const Recorded &recorded, const Replayed &result) {
     const auto nodes = static_cast<std::size_t>(policy.nodes());
-    const std::size_t rows = signals.size() / nodes;
+    const std::size_t rows = recorded.signals.size() / nodes;
     if (policy.is_forest()) {
-        ForestRunner runner(policy, costs);
+        ForestRunner runner(policy, recorded.costs);
         for (std::size_t row = 0; row < rows; ++row) {
             result.cost[row] = 0;
-            runner.run(signals.data() + row * nodes, result.last_node[row], result.answer_node[row], result.cost[row]);
+            runner.run(recorded.signals.data() + row * nodes, result.last_node[row], result.answer_node[row],
+                       result.cost[row]);
         }
-        return;
+    } else {
+        WalkRunner runner(policy, recorded, result);
+        for (std::size_t begin = 0; begin < rows; begin += runner.requests()) {
+            runner.run(begin, std::min(runner.requests(), rows - begin));
+        }
     }
-    WalkRunner runner(policy, signals, costs, result);
-    for (std::size_t begin = 0; begin < rows; begin += runner.requests()) {
-        runner.run(begin, std::min(runner.requests(), rows - begin));
+    // Requests stop out of order. In order, losses stream from memory: looked up as requests stop, each would be waited
+    // for.
+    for (std::size_t row = 0; row < result.loss.size(); ++row) {
+        const auto answer = static_cast<std::size_t>(result.answer_node[row]);
+        result.loss[row] = static_cast<double>(recorded.losses[row * nodes + answer]);
     }
 }
 

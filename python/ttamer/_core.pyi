@@ -112,8 +112,11 @@ class Policy:
     @property
     def first_node(self) -> int: ...
     def replay(
-        self, signals: npt.NDArray[np.float32], costs: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+        self,
+        signals: npt.NDArray[np.float32],
+        costs: npt.NDArray[np.float64],
+        losses: npt.NDArray[np.float32] | None = None,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 
 class Estimator:
     def __init__(

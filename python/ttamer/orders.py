@@ -111,7 +111,7 @@ class _Trial:
         rows = np.arange(len(signals))
         means = [(float(traces.reach_costs[self._cheapest]), float(traces.losses[:, self._cheapest].mean()))]
         for tradeoff in self._tradeoffs:
-            last, _, cost = _core.solve(model, tradeoff, False).replay(signals, costs)
+            last, _, cost, _ = _core.solve(model, tradeoff, False).replay(signals, costs)
             means.append((float(cost.mean()), float(wrong[rows, last].mean())))
         cost, error = np.array(means).T
         return float(spending(cost, error, self._budgets) @ error)

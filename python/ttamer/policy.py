@@ -280,24 +280,20 @@ class Policy:
             raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
-        if self._estimator is None:
-            signals = traces._read_as(self._signal).signals
-            last_node, answer_node, cost = self._core.replay(signals, traces.costs)
-        else:
-            last_node, answer_node, cost = self._replay_steps(traces, self._estimator)
-        places = np.arange(0, traces.losses.size, self.topology.nodes) + answer_node  # two indices cost twice as much
-        loss = traces.losses.ravel().take(places).astype(np.float64)
-        return Replay(last_node, answer_node, cost, loss)
+        if self._estimator is not None:
+            return self._replay_steps(traces, self._estimator)
+        return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.costs, traces.losses))
 
-    def _replay_steps(
-        self, traces: Traces, estimator: Estimator
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Floats]:
+    def _replay_steps(self, traces: Traces, estimator: Estimator) -> Replay:
         found = traces._kept_estimates.get(estimator)
         if found is None:
             found = estimator.estimate(traces.evidence)
             traces._kept_estimates[estimator] = found
-        last, _, cost = self._core.replay(found.signals, traces.costs[estimator.walk.outer])
-        return estimator.walk.last[last], np.take_along_axis(found.answers, last[:, None], axis=1)[:, 0], cost
+        last, _, cost, _ = self._core.replay(found.signals, traces.costs[estimator.walk.outer])
+        # One index into all values: two, a row's and a node's, cost twice as much.
+        answer = found.answers.ravel().take(np.arange(0, found.answers.size, self.steps.nodes) + last)
+        loss = traces.losses.ravel().take(np.arange(0, traces.losses.size, self.topology.nodes) + answer)
+        return Replay(estimator.walk.last[last], answer, cost, loss.astype(np.float64))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file with a format version and a digest."""
