@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_cases import independent, posterior
+from evidence_cases import independent, nested, posterior
 from rich.console import Console
 
 import ttamer
@@ -84,6 +84,25 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert json.loads(out)["estimate"] == "history"
     assert "front of t.npz, estimate history" in call("frontier", "t.npz", "--estimate", "history")[1]
     assert call("frontier", "t.npz", "--bins", "x") == (2, "", "ttamer: --bins: expected a number or 'auto', got 'x'\n")
+
+
+def test_command_line_names_the_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A policy of a front may decide on another signal than the one recorded."""
+    monkeypatch.chdir(tmp_path)
+    nested(400).with_signal("margin").save("t.npz")
+
+    def call(*arguments: str) -> str:
+        assert main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    assert "front of t.npz, signal max_prob" in call("frontier", "t.npz", "--save", "front")
+    assert "signal" in call("show", "front/policy-000.safetensors")
+    assert json.loads(call("show", "front/policy-000.safetensors", "--json"))["signal"] == "max_prob"
+    assert call("evaluate", "front/policy-000.safetensors", "t.npz")
+    assert "signal margin" in call("fit", "t.npz", "--bins", "4")
+    assert json.loads(call("fit", "t.npz", "--bins", "4", "--json"))["signal"] == "margin"
 
 
 def test_plain_batches_and_deciders_refuse_them() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 import ttamer
 from ttamer import bench, compare, comparison, demo, plots, tuning
+from ttamer.cli.arguments import Bins, Estimate, Every, Json, PolicyFile, TracesFile, bins_of, check_folders
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
@@ -33,20 +33,6 @@ app = typer.Typer(
 _UsageError: type[Exception] = next(
     kind for kind in reversed(typer.BadParameter.__mro__) if hasattr(kind, "format_message")
 )
-
-TracesFile = Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, as Traces.save writes them (.npz).")]
-PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy, as Policy.save writes it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
-Every = Annotated[bool, typer.Option("--all", help="Print every line of long tables.")]
-Bins = Annotated[str, typer.Option("--bins", metavar="N|auto", help="Most states a node may have.")]
-Estimate = Annotated[
-    str,
-    typer.Option(
-        "--estimate",
-        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence and the extra "
-        "fit), or 'auto', what does best in cross-validation.",
-    ),
-]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -98,7 +84,7 @@ def _demo(json: Json = False) -> None:
     Writes front.png and policy.safetensors into the current folder, over those of an earlier run, and prints the lines
     of Python that serve the policy. Needs no other input, and a few seconds.
     """
-    _check_folders(Path(demo.PICTURE), Path(demo.POLICY))
+    check_folders(Path(demo.PICTURE), Path(demo.POLICY))
     with steps(len(demo.STEPS)) as begin:
         result = demo.run(progress=begin)
     if json:
@@ -130,12 +116,12 @@ def _fit(
     """Estimate a model from recorded traces; with --policy also solve it for a trade-off."""
     if policy is None and (tradeoff is not None or recall is not None):
         raise ValueError(f"{'--recall' if tradeoff is None else '--tradeoff'}: expected together with --policy FILE")
-    _check_folders(output, policy)
+    check_folders(output, policy)
     with steps(3) as begin:
         begin("read")
         recorded = ttamer.Traces.load(traces)
         begin("fit")
-        model = ttamer.fit(recorded, _bins(bins), estimate)
+        model = ttamer.fit(recorded, bins_of(bins), estimate)
         begin("solve and write")
         solved = None
         if policy is not None:
@@ -186,7 +172,7 @@ def _tune(
     Policies are fitted on half of the rows and tested on the other half. With a limit on the error the cheapest one
     that could be certified is written, with limits on the cost only the most accurate one.
     """
-    _check_folders(policy)
+    check_folders(policy)
     with steps(3) as begin:
         begin("read")
         recorded = ttamer.Traces.load(traces)
@@ -198,7 +184,7 @@ def _tune(
             max_cost_quantile=cost_quantile,
             relative_to=relative_to,
             confidence=confidence,
-            bins=_bins(bins),
+            bins=bins_of(bins),
             max_loss=max_loss,
             seed=seed,
         )
@@ -246,7 +232,7 @@ def _frontier(
 
     The front is that of TRACES, on which the model is fitted; figures to quote are those of --test.
     """
-    _check_folders(plot, save)
+    check_folders(plot, save)
     if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise ValueError(f"--save: expected a new or empty folder, got {save}")
     with steps(4) as begin:
@@ -254,7 +240,7 @@ def _frontier(
         recorded = ttamer.Traces.load(traces)
         held_out = None if test is None else ttamer.Traces.load(test)
         begin("sweep")
-        front = ttamer.frontier(recorded, estimate=estimate, bins=_bins(bins))
+        front = ttamer.frontier(recorded, estimate=estimate, bins=bins_of(bins))
         points = [
             {"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points
         ]
@@ -299,7 +285,7 @@ def _compare(
     the full model and a little above, and the mean error over budgets. A winner is named only where the paired
     bootstrap interval of the difference excludes 0; else it is a tie.
     """
-    _check_folders(plot)
+    check_folders(plot)
     with steps(len(comparison.STEPS) + 2) as begin:
         begin("read")
         recorded = ttamer.Traces.load(traces)
@@ -351,7 +337,7 @@ def _bench(
     """
     names = list(dict.fromkeys(only or bench.NAMES))
     bench.check(names, "--only")
-    _check_folders(json)
+    check_folders(json)
     size = "full" if full else "tiny" if tiny else "short"
     with steps(len(names)) as begin:
         reports = {}
@@ -365,23 +351,6 @@ def _bench(
         console().print(f"wrote {json}", soft_wrap=True)
 
 
-def _bins(given: str) -> int | str:
-    """A number, or "auto"."""
-    if given == "auto":
-        return given
-    try:
-        return int(given)
-    except ValueError:
-        raise ValueError(f"--bins: expected a number or 'auto', got {given!r}") from None
-
-
-def _check_folders(*paths: Path | None) -> None:
-    """Find out before any work that a file cannot be written."""
-    for path in paths:
-        if path is not None and not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-            raise ValueError(f"{path}: expected a path in an existing folder that can be written to")
-
-
 def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
     files = []
@@ -393,10 +362,12 @@ def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
 
 
 def _front_title(front: ttamer.Front, traces: Path) -> str:
-    chosen = "" if front.estimate == "signal" else f", estimate {front.estimate}"
-    return f"front of {traces.name}{chosen}"
+    title, signal = f"front of {traces.name}", front[0].policy.signal
+    if front.estimate != "signal":
+        return f"{title}, estimate {front.estimate}"
+    return f"{title}, signal {signal}" if signal else title
 
 
 def _summary(policy: ttamer.Policy) -> dict[str, Any]:
-    names = ("tradeoff", "recall", "estimate", "value", "first_node", "expected_cost")
+    names = ("tradeoff", "recall", "estimate", "signal", "value", "first_node", "expected_cost")
     return {name: getattr(policy, name) for name in names}

@@ -94,6 +94,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
     return {
         "topology": policy.topology.kind,
         "estimate": policy.estimate,
+        "signal": policy.signal,
         "walk": None if policy.estimator is None else [list(nodes) for nodes in policy.estimator.walk.sets],
         "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
         "tradeoff": policy.tradeoff,
@@ -115,6 +116,8 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     kind = policy.topology.kind
     facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
     facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
+    if policy.signal:
+        facts.add_row("signal", policy.signal)
     facts.add_row(*_answer(policy))
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))

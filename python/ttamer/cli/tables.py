@@ -23,6 +23,7 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
         "topology": model.topology.kind,
         "nodes": model.topology.nodes,
         "estimate": "signal" if model.estimator is None else model.estimator.kind,
+        "signal": model.signal,
         "walk": None if model.estimator is None else [list(nodes) for nodes in model.estimator.walk.sets],
         "requests": model.requests,
         "states": [len(losses) for losses in model.losses],
@@ -37,6 +38,8 @@ def print_model(console: Console, model: CascadeModel) -> None:
     kind = f"{model.topology.kind} of {model.topology.nodes} nodes, {model.requests} requests"
     if model.estimator is not None:
         kind += f", estimate {model.estimator.kind}"
+    elif model.signal:
+        kind += f", signal {model.signal}"
     nodes = table("node", "states", "expected loss")
     names = None if model.estimator is None else model.estimator.walk.names
     for node, losses in enumerate(model.losses):
