@@ -14,7 +14,8 @@ namespace {
 template <typename... Parts> void require(bool holds, const Parts &...parts) {
     if (!holds) {
         std::ostringstream message;
-        (message << "policy: " << ... << parts);
+        message << "policy: ";
+        (message << ... << parts);
         throw std::invalid_argument(message.str());
     }
 }
