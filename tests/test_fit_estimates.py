@@ -228,6 +228,7 @@ class TestErrors:
         [
             ({"smoothing": "platt"}, "smoothing, loss_strength: expected none with estimates"),
             ({"loss_strength": 1.0}, "smoothing, loss_strength: expected none with estimates"),
+            ({"estimate": "auto", "smoothing": "mean"}, "smoothing, loss_strength: expected none with estimates"),
             ({"order": (0, 1)}, r"order: expected None on a line, where the edges say it, got \(0, 1\)"),
             ({"order": "best"}, "order: expected nodes, 'best' or 'any', of a forest, got 'best' on a line"),
             ({"bins": "many"}, "bins: expected an int or 'auto', got 'many'"),

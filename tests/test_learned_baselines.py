@@ -210,9 +210,10 @@ class TestSearch:
 
 
 class TestCertified:
-    def test_every_level_is_rejected_by_its_binomial_probability(self):
+    @pytest.mark.parametrize("signal", ["margin", "entropy", "logit_margin"])
+    def test_every_level_is_rejected_by_its_binomial_probability(self, signal):
         traces = from_probs(rows=2000)
-        curve = baselines.certified_curve(traces, "margin", confidence=0.95)
+        curve = baselines.certified_curve(traces, signal, confidence=0.95)
         assert len(curve) > 10
         for setting in curve:
             level = float(setting.name.rpartition("<= ")[2])

@@ -87,16 +87,11 @@ TTAMER_INLINE void one_by_one(const Logits &logits, float *signals) {
 TTAMER_INLINE void side_by_side(const Logits &logits, float *signals) {
     float buffer[kNarrow * kLanes];
     float turned[kNarrow * kLanes];
-    const auto *data = static_cast<const char *>(logits.data);
-    const std::size_t classes = logits.classes;
     for (std::size_t begin = 0; begin < logits.rows; begin += kLanes) {
-        const std::size_t count = std::min(kLanes, logits.rows - begin);
-        const std::size_t place = begin * classes * size_of(logits.type);
-        const float *values = widened(data + place, logits.type, count * classes, buffer);
-        softmax::turn<kLanes>(values, count, classes, turned);
+        const std::size_t count = softmax::turn<kLanes>(logits, begin, buffer, turned);
         TwoLargest rows;
         rows.clear();
-        rows.take(turned, classes);
+        rows.take(turned, logits.classes);
         for (std::size_t lane = 0; lane < count; ++lane) {
             signals[begin + lane] = rows.margin(lane);
         }

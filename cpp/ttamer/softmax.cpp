@@ -152,23 +152,18 @@ TTAMER_INLINE void side_by_side(const Logits &logits, float lowest, float *signa
     constexpr bool kWeighted = Kind == SignalKind::entropy;
     float buffer[kNarrow * kSideBySide];
     float turned[kNarrow * kSideBySide];
-    const auto *data = static_cast<const char *>(logits.data);
-    const std::size_t classes = logits.classes;
     for (std::size_t begin = 0; begin < logits.rows; begin += kSideBySide) {
-        const std::size_t count = std::min(kSideBySide, logits.rows - begin);
-        const std::size_t place = begin * classes * size_of(logits.type);
-        const float *values = widened(data + place, logits.type, count * classes, buffer);
-        softmax::turn<kSideBySide>(values, count, classes, turned);
+        const std::size_t count = softmax::turn<kSideBySide>(logits, begin, buffer, turned);
         Largest<kSideBySide> largest;
         largest.clear();
-        largest.take<kTwo>(turned, classes);
+        largest.take<kTwo>(turned, logits.classes);
         float references[kSideBySide];
         for (std::size_t lane = 0; lane < kSideBySide; ++lane) {
             references[lane] = softmax::larger(largest.first[lane], std::numeric_limits<float>::lowest());
         }
         Sums<kSideBySide> sums;
         sums.clear();
-        sums.take<kWeighted, true, Fused>(turned, classes, references, lowest);
+        sums.take<kWeighted, true, Fused>(turned, logits.classes, references, lowest);
         for (std::size_t lane = 0; lane < count; ++lane) {
             signals[begin + lane] =
                 signal_of<Kind>({largest.first[lane], largest.second[lane], static_cast<double>(sums.at[lane]),

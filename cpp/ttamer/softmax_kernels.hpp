@@ -178,10 +178,14 @@ TTAMER_INLINE const float *widened(const char *from, LogitType type, std::size_t
     return buffer;
 }
 
-// Short rows (rows, classes) to lanes (classes, Lanes); lanes without a row show nothing.
+// Short rows from `begin` on, at most Lanes of them, to lanes (classes, Lanes); lanes without a row show nothing.
+// Returns the number of rows. `buffer` has room for as many numbers as `turned`.
 template <std::size_t Lanes>
-TTAMER_INLINE void turn(const float *TTAMER_RESTRICT values, std::size_t rows, std::size_t classes,
-                        float *TTAMER_RESTRICT turned) {
+TTAMER_INLINE std::size_t turn(const Logits &logits, std::size_t begin, float *buffer, float *TTAMER_RESTRICT turned) {
+    const std::size_t classes = logits.classes;
+    const std::size_t rows = std::min(Lanes, logits.rows - begin);
+    const char *from = static_cast<const char *>(logits.data) + begin * classes * size_of(logits.type);
+    const float *values = widened(from, logits.type, rows * classes, buffer);
     if (rows < Lanes) {
         std::fill_n(turned, classes * Lanes, kNone);
     }
@@ -190,6 +194,7 @@ TTAMER_INLINE void turn(const float *TTAMER_RESTRICT values, std::size_t rows, s
             turned[c * Lanes + lane] = values[lane * classes + c];
         }
     }
+    return rows;
 }
 
 } // namespace ttamer::softmax

@@ -16,8 +16,6 @@ from ttamer.select import choose
 from ttamer.traces import Traces
 
 ESTIMATES = ("auto", *KINDS)
-_SMOOTHINGS = (("auto", "mean"), ("auto",))
-"""Of estimates, which are the mean of their state; and of what is chosen, the smoothing with it."""
 
 
 def fit(
@@ -61,7 +59,8 @@ def fit(
         of its own answer; without one the forest's branches stay open.
     like : CascadeModel, optional
         Use the bin edges, smoothing and strengths of this model, so that the two can be added:
-        ``fit(shard, like=model) + model``. Only of models of plain signals.
+        ``fit(shard, like=model) + model``. Only of models of plain signals, whose kind is made from the shard's
+        evidence if it recorded another one.
     smoothing : {"auto", "platt", "mean"}
         "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
         "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
@@ -109,7 +108,9 @@ def fit(
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
         return fit_like(traces, like)
     estimated = estimate != "signal" or order is not None
-    if estimated and (smoothing not in _SMOOTHINGS[estimate == "auto"] or loss_strength is not None):
+    # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
+    smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
+    if estimated and (smoothing not in smoothings or loss_strength is not None):
         raise ValueError("smoothing, loss_strength: expected none with estimates, which are probabilities already")
     if estimate == "auto":
         if order is not None:
