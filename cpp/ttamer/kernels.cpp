@@ -4,6 +4,8 @@
 #include "ttamer/topology.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 namespace ttamer {
 
@@ -63,48 +65,90 @@ TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t 
     return difference == 0;
 }
 
-TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *entries, const float *signals,
-                                std::size_t count, std::uint32_t worst, StateEntry *found) {
-    // A copy: stores to `found` could otherwise change what `shared` refers to, and every step would load it anew.
-    const StateLookup lookup = shared;
-    std::uint32_t keys[kBlock];
-    std::uint32_t offsets[kBlock];
-    for (std::size_t k = 0; k < count; ++k) {
-        const auto nan = static_cast<std::int32_t>(mask(signals[k] != signals[k]));
-        const auto key = static_cast<std::int32_t>(order_key(signals[k]));
-        keys[k] = static_cast<std::uint32_t>((nan & static_cast<std::int32_t>(worst)) | (~nan & key));
-        offsets[k] = lookup.offset(keys[k]);
+namespace {
+
+// out[k] = table[at[k]]. Processors store once a cycle and load two or three times: two positions come with one load.
+template <typename T>
+TTAMER_INLINE void pick(const T *table, const std::uint32_t *at, std::size_t count, T *TTAMER_RESTRICT out) {
+    constexpr std::size_t kLow = std::endian::native == std::endian::little ? 0 : 1;
+    std::size_t k = 0;
+    TTAMER_UNROLL
+    for (; k + 2 <= count; k += 2) {
+        std::uint64_t both;
+        std::memcpy(&both, at + k, sizeof both);
+        out[k + kLow] = table[static_cast<std::uint32_t>(both)];
+        out[k + 1 - kLow] = table[both >> 32];
     }
-    if (lookup.steps == 1 && lookup.has_one_cell()) { // what few edges mostly need
-        const std::uint32_t shift = lookup.cells[0];
-        for (std::size_t k = 0; k < count; ++k) {
-            const std::uint32_t base = lookup.bases[offsets[k] >> shift];
-            found[k] = entries[base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base])];
-        }
-        return;
-    }
-    if (lookup.steps == 1) { // what quantile edges mostly need
-        for (std::size_t k = 0; k < count; ++k) {
-            const std::uint32_t base = lookup.edges_before(offsets[k]);
-            found[k] = entries[base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base])];
-        }
-        return;
-    }
-    for (std::size_t k = 0; k < count; ++k) {
-        found[k] = entries[lookup.state(keys[k])];
+    if (k < count) {
+        out[k] = table[at[k]];
     }
 }
 
+} // namespace
+
+TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *entries, const float *signals,
+                                std::size_t count, std::uint32_t worst, StateEntry *TTAMER_RESTRICT found) {
+    // A copy: stores could otherwise change what `shared` refers to, and every step would load it anew.
+    const StateLookup lookup = shared;
+    alignas(64) std::uint32_t offsets[kBlock];
+    alignas(64) std::uint32_t at[kBlock];
+    alignas(64) std::uint32_t words[kBlock];
+    alignas(64) std::uint32_t rests[kBlock];
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto nan = static_cast<std::uint32_t>(mask(signals[k] != signals[k]));
+        offsets[k] = lookup.offset((nan & worst) | (~nan & order_key(signals[k])));
+    }
+    // Loops of loads that go anywhere between loops that are vectorised: together they would be neither.
+    const std::uint32_t one_cell = lookup.cells[0];
+    if (lookup.has_one_cell()) {
+        for (std::size_t k = 0; k < count; ++k) {
+            const StateLookup::Place place = lookup.place(offsets[k], one_cell);
+            at[k] = place.part;
+            rests[k] = place.rest;
+        }
+    } else {
+        for (std::size_t k = 0; k < count; ++k) {
+            at[k] = offsets[k] >> lookup.cell_shift;
+        }
+        pick(lookup.cells, at, count, words);
+        for (std::size_t k = 0; k < count; ++k) {
+            const StateLookup::Place place = lookup.place(offsets[k], words[k]);
+            at[k] = place.part;
+            rests[k] = place.rest;
+        }
+    }
+    pick(lookup.parts, at, count, words);
+    for (std::size_t k = 0; k < count; ++k) {
+        at[k] = StateLookup::resolved(words[k], rests[k]);
+    }
+    for (std::uint32_t step = 0; step < lookup.steps; ++step) {
+        pick(lookup.edges, at, count, words);
+        for (std::size_t k = 0; k < count; ++k) {
+            at[k] += static_cast<std::uint32_t>(offsets[k] >= words[k]);
+        }
+    }
+    pick(entries, at, count, found);
+}
+
+TTAMER_CLONES void take_column(const float *column, std::size_t columns, const RowState *rows, RowState which,
+                               std::size_t count, float *TTAMER_RESTRICT taken) {
+    alignas(64) std::uint32_t at[kBlock];
+    for (std::size_t k = 0; k < count; ++k) {
+        at[k] = static_cast<std::uint32_t>(rows[k] & which) * static_cast<std::uint32_t>(columns);
+    }
+    pick(column, at, count, taken);
+}
+
 TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries,
-                                const float *TTAMER_RESTRICT signals, std::size_t count, bool one_step,
+                                const float *TTAMER_RESTRICT signals, std::size_t count,
                                 StateEntry *TTAMER_RESTRICT found, std::int32_t *TTAMER_RESTRICT onward) {
-    std::uint32_t keys[kBlock];
     std::uint32_t offsets[kBlock];
+    std::uint32_t worst[kBlock];
     std::uint32_t ranges[kBlock];
     bool several = false;
     for (std::size_t k = 0; k < count; ++k) {
         const NodeTables &node = tables[nodes[k]];
-        keys[k] = node.worst_key;
+        worst[k] = node.worst_key;
         offsets[k] = node.lookup.lowest;
         ranges[k] = node.lookup.range;
         onward[k] = node.only_next;
@@ -112,17 +156,12 @@ TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *no
     }
     for (std::size_t k = 0; k < count; ++k) { // vectorised: as a loop of its own, without branches that data decide
         const auto nan = static_cast<std::uint32_t>(mask(signals[k] != signals[k]));
-        const std::uint32_t key = (nan & keys[k]) | (~nan & order_key(signals[k]));
-        keys[k] = key;
+        const std::uint32_t key = (nan & worst[k]) | (~nan & order_key(signals[k]));
         offsets[k] = std::min(std::max(key, offsets[k]) - offsets[k], ranges[k]);
     }
     for (std::size_t k = 0; k < count; ++k) {
         const NodeTables &node = tables[nodes[k]];
-        const StateLookup &lookup = node.lookup;
-        const std::uint32_t base = lookup.edges_before(offsets[k]);
-        const std::uint32_t state =
-            one_step ? base + static_cast<std::uint32_t>(keys[k] >= lookup.keys[base]) : lookup.climb(base, keys[k]);
-        found[k] = entries[node.first_entry + state];
+        found[k] = entries[node.first_entry + node.lookup.state_at(offsets[k])];
     }
     return several;
 }

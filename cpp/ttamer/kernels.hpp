@@ -28,14 +28,19 @@ bool all_at(const RowState *rows, std::size_t count, std::int64_t position);
 // Rows decided together: their keys and entries stay in the first-level cache between the loops.
 inline constexpr std::size_t kBlock = 128;
 
+// taken[k]: the number in `column` of a row-major array of so many columns, in the row that the bits `which` of rows[k]
+// say. count <= kBlock.
+void take_column(const float *column, std::size_t columns, const RowState *rows, RowState which, std::size_t count,
+                 float *taken);
+
 // The entry of each signal's state; NaN is looked up by the key `worst`. count <= kBlock.
 void find_entries(const StateLookup &lookup, const StateEntry *entries, const float *signals, std::size_t count,
                   std::uint32_t worst, StateEntry *found);
 
 // The same where each row consults a node of its own; also where the states of that go on to. Whether that is several
-// for any of them. one_step: no node's look-up takes more.
+// for any of them.
 bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries, const float *signals,
-                  std::size_t count, bool one_step, StateEntry *found, std::int32_t *onward);
+                  std::size_t count, StateEntry *found, std::int32_t *onward);
 
 // consult_row for `count` consecutive rows that consulted `node` and go on to `onward`; the bits `kept` of each row
 // stay as they are.

@@ -135,7 +135,6 @@ void Policy::build() {
     for (std::size_t j = 0; j < quantisers_->size(); ++j) {
         const auto first = static_cast<std::uint32_t>(tables_.state_offsets[j]);
         node_tables_.push_back({(*quantisers_)[j].lookup(), first, 0, kStop, kSeveral});
-        one_step_ = one_step_ && node_tables_[j].lookup.steps == 1;
         build_node(j);
     }
     build_edges();

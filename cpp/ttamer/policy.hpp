@@ -76,8 +76,6 @@ class Policy {
 
     const NodeTables &at(std::int32_t node) const { return node_tables_[static_cast<std::size_t>(node)]; }
     std::span<const NodeTables> node_tables() const { return node_tables_; }
-    // Whether every look-up of a state takes one step, which quantile edges mostly need.
-    bool one_step() const { return one_step_; }
     std::span<const StateEntry> all_entries() const { return entries_; }
 
     // Of the node's worst state: largest loss, the lowest state among equals.
@@ -136,7 +134,6 @@ class Policy {
     std::shared_ptr<const std::vector<Quantiser>> quantisers_;
     std::vector<NodeTables> node_tables_;
     bool is_tree_ = true;
-    bool one_step_ = true;
     std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes
 };
 

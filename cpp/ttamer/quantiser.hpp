@@ -17,50 +17,67 @@ inline std::uint32_t order_key(float signal) {
     return bits ^ (sign | 0x80000000U);
 }
 
-// The tables of a Quantiser as plain pointers and numbers, so that a loop can keep them in registers.
+// The tables of a Quantiser as plain pointers and numbers, so that a loop can keep them in registers. A signal's
+// *offset* is its order_key counted from `lowest`, the key just below the first edge's, and at most `range`, the last
+// edge's offset: what lies further out is in the same state.
 struct StateLookup {
-    // A cell says where its parts begin and how wide they are; packed, so that one load brings both.
-    static constexpr std::uint32_t kShiftBits = 5;
+    // A cell says where its parts begin and, in its lowest bits, the binary logarithm of their number.
+    static constexpr std::uint32_t kCountBits = 6;
+    // Of an offset within its part: as many as a part that resolves an edge has at most.
+    static constexpr std::uint32_t kRestBits = 16;
 
     const std::uint32_t *cells;
-    const std::uint16_t *bases; // number of edges before each part
-    const std::uint32_t *keys;  // of the edges, padded with `steps` that no signal reaches
+    const std::uint32_t *parts;
+    const std::uint32_t *edges; // offsets, and one more that no signal reaches
     std::uint32_t lowest;
     std::uint32_t range;
-    std::uint32_t cell_shift;
-    std::uint32_t cell_mask;
+    std::uint32_t cell_shift; // 1 to 31
     std::uint32_t steps;
 
     std::uint32_t offset(std::uint32_t key) const { return std::min(std::max(key, lowest) - lowest, range); }
 
-    std::uint32_t edges_before(std::uint32_t offset_of_key) const {
-        const std::uint32_t cell = cells[offset_of_key >> cell_shift];
-        return bases[(cell >> kShiftBits) + ((offset_of_key & cell_mask) >> (cell & ((1U << kShiftBits) - 1)))];
+    // Where a part stands, and what its offset has left within it: the first bits of that, in kRestBits.
+    struct Place {
+        std::uint32_t part;
+        std::uint32_t rest;
+    };
+
+    Place place(std::uint32_t offset, std::uint32_t cell) const {
+        const std::uint32_t inside = offset << (32 - cell_shift); // the first bits: which cell, are shifted out
+        const std::uint32_t bits = cell & ((1U << kCountBits) - 1);
+        return {(cell >> kCountBits) + (inside >> 1 >> (31 - bits)), inside << bits >> (32 - kRestBits)};
     }
 
-    // Whether all parts are of one width, which the first cell then says.
+    // The number of edges before a part stands in its upper half. From its first edge on, the sum carries one more.
+    static std::uint32_t resolved(std::uint32_t part, std::uint32_t rest) { return (part + rest) >> kRestBits; }
+
+    std::uint32_t climbed(std::uint32_t state, std::uint32_t offset) const {
+        return state + static_cast<std::uint32_t>(offset >= edges[state]);
+    }
+
     bool has_one_cell() const { return range >> cell_shift == 0; }
 
     // The state of a signal that is not NaN, from its order_key.
-    std::int32_t state(std::uint32_t key) const {
-        return static_cast<std::int32_t>(climb(edges_before(offset(key)), key));
-    }
+    std::int32_t state(std::uint32_t key) const { return static_cast<std::int32_t>(state_at(offset(key))); }
 
-    std::uint32_t climb(std::uint32_t base, std::uint32_t key) const {
-        std::uint32_t state = base;
+    std::uint32_t state_at(std::uint32_t offset) const {
+        const Place found = place(offset, cells[offset >> cell_shift]);
+        std::uint32_t at = resolved(parts[found.part], found.rest);
         for (std::uint32_t step = 0; step < steps; ++step) {
-            state += key >= keys[base + step] ? 1U : 0U;
+            at = climbed(at, offset);
         }
-        return state;
+        return at;
     }
 };
 
-// Looks a state up through two tables keyed on the float's bits, then takes a bounded number of further steps. A
-// binary search mispredicts half of its branches, which costs more than everything else that deciding does.
+// Looks a state up through two tables keyed on the float's bits; where edges crowd, a bounded number of steps follows.
+// A binary search mispredicts half of its branches, which costs more than everything else that deciding does.
 //
 // Quantile edges crowd (near 1, for probabilities), so cells of equal width would hold from none to hundreds. The
-// first table cuts the range of the edges into cells; each cell is cut again as finely as its own edges need. Some
-// dozen edges mostly lie far enough apart for one cell, whose parts then need no other table.
+// first table cuts the range of the edges into cells; each cell is cut again into parts, as finely as its own edges
+// need. A part mostly holds one edge at most and knows where: adding the offset within it to its word carries into the
+// number of edges before it, without a comparison and without looking the edge up. Some dozen edges mostly lie far
+// enough apart for one cell, whose parts then need no other table.
 class Quantiser {
   public:
     // Finite, strictly increasing edges, at most kMaxEdges.
@@ -69,25 +86,24 @@ class Quantiser {
     static constexpr std::size_t kMaxEdges = 0xFFFE;
 
     StateLookup lookup() const {
-        return {cells_.data(), bases_.data(), keys_.data(), lowest_, range_, cell_shift_, cell_mask_, steps_};
+        return {cells_.data(), parts_.data(), edges_.data(), lowest_, range_, cell_shift_, steps_};
     }
 
     std::int32_t state(std::uint32_t key) const { return lookup().state(key); }
 
   private:
-    bool build_one_cell(std::span<const std::uint32_t> keys);
-    void build_cells(std::span<const std::uint32_t> keys);
-    bool build(std::span<const std::uint32_t> keys, std::uint32_t steps);
+    void choose_cells();
+    std::size_t words(std::uint32_t cell_shift, std::uint32_t steps) const;
+    void build();
+    void add_cell(std::span<const std::uint32_t> edges, std::size_t before);
 
-    std::size_t count_;
     std::uint32_t lowest_ = 0;
     std::uint32_t range_ = 0;
-    std::uint32_t cell_shift_ = 0;
-    std::uint32_t cell_mask_ = 0;
-    std::uint32_t steps_ = 1;
+    std::uint32_t cell_shift_ = 1;
+    std::uint32_t steps_ = 0;
     std::vector<std::uint32_t> cells_;
-    std::vector<std::uint16_t> bases_;
-    std::vector<std::uint32_t> keys_;
+    std::vector<std::uint32_t> parts_;
+    std::vector<std::uint32_t> edges_;
 };
 
 // States of column `node` of a row-major (rows, nodes) array of signals.

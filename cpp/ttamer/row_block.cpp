@@ -53,7 +53,7 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *ro
     const std::size_t count = signals.size();
     std::copy_n(nodes, count, at.begin());
     const bool several = find_entries(policy.node_tables().data(), at.data(), policy.all_entries().data(),
-                                      signals.data(), count, policy.one_step(), found.data(), onward.data());
+                                      signals.data(), count, found.data(), onward.data());
     consult_found<const std::int32_t *>(policy, at.data(), onward.data(), found.data(), rows, best_signals, signals, 0,
                                         next);
     for (std::size_t k = 0; k < count && several; ++k) {
