@@ -1,8 +1,8 @@
 #include "ttamer/replay.hpp"
 
-#include "ttamer/dispatch.hpp"
 #include "ttamer/kernels.hpp"
 #include "ttamer/open_nodes.hpp"
+#include "ttamer/parting.hpp"
 #include "ttamer/row_block.hpp"
 
 #include <algorithm>
@@ -53,21 +53,6 @@ std::size_t request_of(RowState row) {
     return static_cast<std::size_t>(row & kRequest);
 }
 
-// Parts rows that go on from rows that stop and returns the number of the first, without a branch on what each does:
-// data would mispredict it. A function of its own, so that everything stays in registers.
-TTAMER_NOINLINE std::size_t part(const RowState *TTAMER_RESTRICT rows, const std::int32_t *TTAMER_RESTRICT next,
-                                 std::size_t count, RowState *TTAMER_RESTRICT going,
-                                 RowState *TTAMER_RESTRICT stopped) {
-    std::size_t end = 0;
-    TTAMER_UNROLL
-    for (std::size_t k = 0; k < count; ++k) {
-        going[end] = rows[k];
-        stopped[k - end] = rows[k];
-        end += next[k] == kStop ? 0 : 1;
-    }
-    return end;
-}
-
 // The cost of the path to each node, where no node can be reached by two; else nothing. Nodes no policy reaches cost 0.
 std::vector<double> costs_of_paths(const Policy &policy, std::span<const double> costs) {
     std::vector<double> paid(static_cast<std::size_t>(policy.nodes()));
@@ -89,12 +74,13 @@ class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          rows_(nodes_ * requests()), counts_(nodes_), path_costs_(costs_of_paths(policy, recorded.costs)),
+          rows_(nodes_ * queue_size()), counts_(nodes_), path_costs_(costs_of_paths(policy, recorded.costs)),
           cost_(path_costs_.empty() ? requests() : 0), observed_(policy.tables().recall && policy.tables().observed),
           best_signals_(observed_ ? requests() : 0) {}
 
     // Of one run, at most.
     std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
+    std::size_t queue_size() const { return requests() + kPartSlack; }
 
     void run(std::size_t begin, std::size_t count) {
         const std::int32_t first = policy_.tables().first_node;
@@ -114,7 +100,7 @@ class WalkRunner {
     }
 
   private:
-    RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * requests(); }
+    RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * queue_size(); }
     std::size_t &count_of(std::int32_t node) { return counts_[static_cast<std::size_t>(node)]; }
 
     // Where each has costs of its own.
@@ -133,9 +119,7 @@ class WalkRunner {
         std::array<float, kBlock> best;
         std::array<std::int32_t, kBlock> next;
         const float *column = recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node);
-        for (std::size_t k = 0; k < count; ++k) {
-            signals[k] = column[request_of(rows[k]) * nodes_];
-        }
+        take_column(column, nodes_, rows, kRequest, count, signals.data());
         for (std::size_t k = 0; k < count && observed_; ++k) {
             best[k] = best_signals_[request_of(rows[k])];
         }
@@ -149,25 +133,25 @@ class WalkRunner {
     // Requests that go on wait at their next node.
     void pass_on(std::int32_t node, std::size_t begin, const RowState *rows, const std::int32_t *next,
                  std::size_t count) {
-        std::array<RowState, kBlock> stopped;
+        std::array<RowState, kBlock + kPartSlack> stopped;
         std::size_t stops = 0;
         if (const std::int32_t onward = policy_.only_next(node); onward >= 0) {
             RowState *queue = queue_of(onward) + count_of(onward);
-            const std::size_t going = part(rows, next, count, queue, stopped.data());
+            const std::size_t going = part_(rows, next, count, queue, stopped.data() + stopped.size());
             pay({queue, going}, node, onward);
             count_of(onward) += going;
             stops = count - going;
         } else {
             for (std::size_t k = 0; k < count; ++k) {
                 if (next[k] == kStop) {
-                    stopped[stops++] = rows[k];
+                    stopped[stopped.size() - ++stops] = rows[k];
                 } else {
                     queue_of(next[k])[count_of(next[k])++] = rows[k];
                     pay({rows + k, 1}, node, next[k]);
                 }
             }
         }
-        finish(node, begin, {stopped.data(), stops});
+        finish(node, begin, std::span<const RowState>(stopped).last(stops));
     }
 
     void finish(std::int32_t node, std::size_t begin, std::span<const RowState> rows) {
@@ -184,6 +168,7 @@ class WalkRunner {
     const Policy &policy_;
     const Recorded &recorded_;
     const Replayed &result_;
+    const Part part_ = all_parts().front();
     std::size_t nodes_;
     std::vector<RowState> rows_; // (nodes, requests): who waits at each node
     std::vector<std::size_t> counts_;
