@@ -3,6 +3,7 @@
 #include "models.hpp"
 
 #include "ttamer/batch.hpp"
+#include "ttamer/dispatch.hpp"
 #include "ttamer/logit_signals.hpp"
 
 #include <algorithm>
@@ -22,7 +23,8 @@ std::size_t allocations = 0;
 std::size_t live_bytes = 0;
 constexpr std::size_t kHeader = alignof(std::max_align_t); // before each piece of memory: its size
 
-void *allocate(std::size_t size) {
+// Neither is inlined: GCC would warn that what `new` gave is given to `free`.
+TTAMER_NOINLINE void *allocate(std::size_t size) {
     ++allocations;
     live_bytes += size;
     auto *memory = static_cast<std::byte *>(std::malloc(size + kHeader));
@@ -33,7 +35,7 @@ void *allocate(std::size_t size) {
     return memory + kHeader;
 }
 
-void release(void *given) {
+TTAMER_NOINLINE void release(void *given) {
     if (given == nullptr) {
         return;
     }

@@ -132,7 +132,7 @@ void shortcuts() {
                             ++k;
                         }
                         const auto entry = policy.entries(node)[state];
-                        CHECK(entry.rank == t.ranks[at]);
+                        CHECK(rank_of(entry) == t.ranks[at]);
                         CHECK(policy.next(node, state, entry, rank) == t.interval_next[k]);
                     }
                 }

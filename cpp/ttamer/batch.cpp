@@ -22,21 +22,6 @@ constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
 // Below this many rows the loops over columns cost more than they save.
 constexpr std::size_t kFewRows = 32;
 
-using Places = std::array<std::int32_t, kBlock>;
-
-// Copies the rows from `begin` on, at most kBlock, and returns their number: of one width, and out of the result's way.
-// Rows may lie in the result, which the last call gave. A call writes position k of it after having read row k, and no
-// row lies further in front.
-std::size_t copy_places(const Rows &rows, std::size_t begin, Places &places) {
-    const std::size_t count = std::min(kBlock, rows.size() - begin);
-    if (rows.narrow.empty()) {
-        narrow(rows.wide.data() + begin, count, places.data());
-    } else {
-        std::copy_n(rows.narrow.data() + begin, count, places.data());
-    }
-    return count;
-}
-
 } // namespace
 
 Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan)
@@ -45,10 +30,13 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
         throw std::invalid_argument("capacity: expected 0 to " + text(kMaxCapacity) + ", got " + text(capacity));
     }
     const auto rows = static_cast<std::size_t>(capacity);
+    const std::size_t observed = policy_->tables().observed ? rows : 0;
     rows_.assign(rows, kFreshRow);
-    signal_.assign(policy_->tables().observed ? rows : 0, std::numeric_limits<float>::infinity());
+    signal_.assign(observed, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
-    positions_.assign(rows, 0);
+    before_.assign(rows, kFreshRow);
+    signal_before_.assign(observed, 0.0F);
+    pending_.assign(rows, kStop);
     if (policy_->is_forest()) {
         open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
         for (std::size_t row = 0; row < rows; ++row) {
@@ -87,15 +75,12 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
 std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
     check_sizes(signals.size(), rows);
     const Call call{nodes, signals, rows};
-    const bool distinct = !rows.given || take(rows);
-    if (!distinct || !is_legal(call)) {
-        give_back(rows);
-        if (!distinct) {
-            complain_repeated(rows);
-        }
-        complain(call);
+    if (!(policy_->is_forest()  ? consult_branches(call)
+          : !rows.given         ? consult_first(call)
+          : rows.narrow.empty() ? consult_named(call, rows.wide)
+                                : consult_named(call, rows.narrow))) {
+        refuse(call);
     }
-    consult(call);
     return {next_.data(), signals.size()};
 }
 
@@ -110,34 +95,6 @@ void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
     }
 }
 
-// Marks the rows that are named, so that one named twice is found: false. Each is visited twice, wherever it lies:
-// here, which brings together what the checks need, and when it is consulted, which takes the mark away. Most of what
-// `rows` adds to a call is these visits, not their misses: prefetching made them slower.
-bool Batch::take(const Rows &rows) {
-    check_rows(rows);
-    if (rows.size() > capacity()) {
-        throw std::invalid_argument("rows: " + text(rows.size()) + " exceed the batch's capacity of " +
-                                    text(capacity()));
-    }
-    return take_each(rows.narrow) && take_each(rows.wide);
-}
-
-template <typename Row> bool Batch::take_each(std::span<const Row> rows) {
-    const Row *places = rows.data();
-    const std::size_t count = rows.size();
-    RowState *states = rows_.data();
-    std::uint16_t *positions = positions_.data();
-    RowState taken = 0;
-    TTAMER_UNROLL
-    for (std::size_t k = 0; k < count; ++k) {
-        const RowState row = states[places[k]];
-        states[places[k]] = row | kTaken;
-        taken |= row;
-        positions[k] = static_cast<std::uint16_t>(position_of(row));
-    }
-    return (taken & kTaken) == 0;
-}
-
 void Batch::check_rows(const Rows &rows) const {
     if (!all_inside(rows.narrow.data(), rows.narrow.size(), capacity()) ||
         !all_inside(rows.wide.data(), rows.wide.size(), capacity())) {
@@ -145,113 +102,185 @@ void Batch::check_rows(const Rows &rows) const {
     }
 }
 
-// Takes the marks away where nothing was consulted.
+bool Batch::has_nan(std::span<const float> signals) const {
+    return nan_ == NanSignal::error && any_nan(signals.data(), signals.size());
+}
+
+// Marks the rows that are named, so that one named twice is found: false.
+bool Batch::take(const Rows &rows) {
+    RowState taken = 0;
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        RowState &row = rows_[rows.at(k)];
+        taken |= row;
+        row |= kTaken;
+    }
+    return (taken & kTaken) == 0;
+}
+
 void Batch::give_back(const Rows &rows) {
     for (std::size_t k = 0; k < rows.size(); ++k) {
         rows_[rows.at(k)] &= ~kTaken;
     }
 }
 
-bool Batch::is_legal(const Call &call) const {
-    return all_open(call) && (nan_ == NanSignal::worst || !any_nan(call.signals.data(), call.signals.size()));
-}
-
-// Whether each row may consult its node. All rows are looked at: nearly always the answer is yes, and a loop that
-// never leaves early is faster.
-bool Batch::all_open(const Call &call) const {
-    const std::size_t count = call.signals.size();
-    if (!policy_->is_forest() && call.nodes.each.empty()) {
+// Whether each of the rows, which stand at a call's positions from `begin` on, may consult its node. All are looked at:
+// nearly always the answer is yes, and a loop that never leaves early is faster. No row that is taken may.
+bool Batch::all_open(const Call &call, std::size_t begin, std::span<const RowState> rows) const {
+    if (call.nodes.each.empty()) {
         const std::int32_t previous = policy_->only_previous(call.nodes.one);
         if (previous != Policy::kSeveral) {
-            return call.rows.given ? all_equal(positions_.data(), count, static_cast<std::uint16_t>(previous + 1))
-                                   : all_at(rows_.data(), count, previous + 1);
+            return all_at(rows.data(), rows.size(), previous + 1);
         }
     }
-    if (!policy_->is_forest() && policy_->is_tree()) {
-        std::int64_t closed = 0;
-        for (std::size_t k = 0; k < count; ++k) {
-            closed |= position(call, k) ^ (policy_->only_previous(call.nodes.at(k)) + 1);
+    if (policy_->is_tree()) {
+        RowState closed = 0;
+        for (std::size_t k = 0; k < rows.size(); ++k) {
+            closed |= rows[k] ^ (policy_->only_previous(call.nodes.at(begin + k)) + 1);
         }
-        return closed == 0;
+        return (closed & kPositionBits) == 0;
     }
     bool open = true;
-    for (std::size_t k = 0; k < count; ++k) {
-        open &= is_open(call, k, call.nodes.at(k));
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        open &= (rows[k] & kTaken) == 0 && may_follow(rows[k], call.nodes.at(begin + k));
     }
     return open;
 }
 
-bool Batch::is_open(const Call &call, std::size_t k, std::int32_t node) const {
-    const std::int64_t before = position(call, k);
-    if (policy_->is_forest()) {
-        return before != kStoppedPosition && open_of(call.rows.at(k))[node] != kClosed;
-    }
+bool Batch::may_follow(RowState row, std::int32_t node) const {
     // A stopped row is looked up as a fresh one, to stay within the table without a branch.
+    const std::int64_t before = position_of(row);
     const std::int64_t stopped = mask(before == kStoppedPosition);
     const auto last = static_cast<std::int32_t>(choose(stopped, 0, before) - 1);
     return (stopped | mask(policy_->edge_between(last, node) < 0)) == 0;
 }
 
-void Batch::consult(const Call &call) {
+bool Batch::is_open(std::size_t row, std::int32_t node) const {
+    return policy_->is_forest() ? !has_stopped(row) && open_of(row)[node] != kClosed : may_follow(rows_[row], node);
+}
+
+// On a forest, one row after the other.
+bool Batch::consult_branches(const Call &call) {
+    check_rows(call.rows);
+    bool legal = take(call.rows) && !has_nan(call.signals);
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        legal = legal && is_open(call.rows.at(k), call.nodes.at(k));
+    }
+    if (!legal) {
+        give_back(call.rows);
+        return false;
+    }
+    float unused = 0;
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        const std::int32_t node = call.nodes.at(k);
+        const float signal = call.signals[k];
+        const std::size_t at = call.rows.at(k);
+        next_[k] = consult_branch(*policy_, node, state_of(*policy_, node, signal), signal, rows_[at],
+                                  signal_.empty() ? unused : signal_[at], open_of(at));
+    }
+    return true;
+}
+
+// On a walk, rows 0, 1, and so on.
+bool Batch::consult_first(const Call &call) {
     const std::size_t count = call.signals.size();
-    if (policy_->is_forest() || count < kFewRows) {
-        for (std::size_t k = 0; k < count; ++k) {
-            consult_single(call, k);
-        }
-        return;
+    if (has_nan(call.signals) || !all_open(call, 0, {rows_.data(), count})) {
+        return false;
     }
     for (std::size_t begin = 0; begin < count; begin += kBlock) {
-        const std::size_t some = std::min(kBlock, count - begin);
-        if (call.rows.given) {
-            consult_taken(call, begin, some);
-        } else {
-            consult_rows(call, begin, some, rows_.data() + begin, signal_.empty() ? nullptr : signal_.data() + begin);
-        }
+        consult_rows(call, begin, std::min(kBlock, count - begin), rows_.data() + begin,
+                     signal_.empty() ? nullptr : signal_.data() + begin, next_.data() + begin);
     }
+    return true;
 }
 
-void Batch::consult_single(const Call &call, std::size_t k) {
-    const std::int32_t node = call.nodes.at(k);
-    const float signal = call.signals[k];
-    const std::int32_t state = state_of(*policy_, node, signal);
-    const std::size_t at = call.rows.at(k);
-    float unused = 0;
-    float &best_signal = signal_.empty() ? unused : signal_[at];
-    RowState &row = rows_[at];
-    next_[k] = policy_->is_forest() ? consult_branch(*policy_, node, state, signal, row, best_signal, open_of(at))
-                                    : consult_one(*policy_, node, state, signal, row, best_signal);
+// On a walk, rows that lie anywhere, each of which is waited for: so all that is done with one is done at once, and
+// undone if a later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the
+// result of the last call, which the caller keeps if this one is refused.
+template <typename Row> bool Batch::consult_named(const Call &call, std::span<const Row> rows) {
+    for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {
+        const auto some = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
+        if (!all_inside(some.data(), some.size(), capacity()) || has_nan(call.signals.subspan(begin, some.size()))) {
+            undo(call, begin);
+            return false;
+        }
+        take(begin, some);
+        if (!all_open(call, begin, {before_.data() + begin, some.size()})) {
+            undo(call, begin + some.size());
+            return false;
+        }
+        consult_taken(call, begin, some);
+    }
+    if (!call.nodes.each.empty()) {
+        give_back(call.rows);
+    }
+    std::copy_n(pending_.begin(), rows.size(), next_.begin());
+    return true;
 }
 
-// At most kBlock rows of a walk that lie anywhere: brought together, consulted, and put back.
-void Batch::consult_taken(const Call &call, std::size_t begin, std::size_t count) {
-    Places places;
-    std::array<RowState, kBlock> rows;
-    std::array<float, kBlock> best_signals;
-    copy_places(call.rows, begin, places);
+// Brings at most kBlock of them together and marks them. A row that is named twice is found by its mark or, once it has
+// been put back without one, by where it stands: no node follows itself. Where rows consult different nodes, one may
+// follow the other, and marks stay until the end of the call.
+template <typename Row> void Batch::take(std::size_t begin, std::span<const Row> rows) {
+    const Row *places = rows.data();
+    const std::size_t count = rows.size();
+    RowState *states = rows_.data();
+    RowState *before = before_.data() + begin;
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        rows[k] = rows_.data()[places[k]];
+        before[k] = states[places[k]];
+        states[places[k]] = before[k] | kTaken;
     }
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        best_signals[k] = signal_.data()[places[k]];
+        signal_before_[begin + k] = signal_.data()[places[k]];
     }
-    consult_rows(call, begin, count, rows.data(), best_signals.data());
+}
+
+// Consults them and puts them back.
+template <typename Row> void Batch::consult_taken(const Call &call, std::size_t begin, std::span<const Row> rows) {
+    const Row *places = rows.data();
+    const std::size_t count = rows.size();
+    RowState *states = rows_.data();
+    std::array<RowState, kBlock> taken;
+    std::array<float, kBlock> best_signals;
+    std::copy_n(before_.data() + begin, count, taken.begin());
+    std::copy_n(signal_before_.data() + begin, signal_.empty() ? 0 : count, best_signals.begin());
+    consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signal_.data()[places[k]] = best_signals[k];
     }
+    const RowState marked = call.nodes.each.empty() ? 0 : kTaken;
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        rows_.data()[places[k]] = rows[k];
+        states[places[k]] = taken[k] | marked;
     }
 }
 
-// At most kBlock rows of a walk.
-void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals) {
+// The last first: of a row that is named twice, the first has what it was.
+void Batch::undo(const Call &call, std::size_t end) {
+    while (end-- > 0) {
+        const std::size_t row = call.rows.at(end);
+        rows_[row] = before_[end] & ~kTaken;
+        if (!signal_.empty()) {
+            signal_[row] = signal_before_[end];
+        }
+    }
+}
+
+// At most kBlock rows of a walk, side by side.
+void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals,
+                         std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
-    if (call.nodes.each.empty()) {
-        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, 0, next_.data() + begin);
+    if (count < kFewRows) {
+        float unused = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::int32_t node = call.nodes.at(begin + k);
+            next[k] = consult_one(*policy_, node, state_of(*policy_, node, signals[k]), signals[k], rows[k],
+                                  signal_.empty() ? unused : best_signals[k]);
+        }
+    } else if (call.nodes.each.empty()) {
+        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, next);
     } else {
-        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next_.data() + begin);
+        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next);
     }
 }
 
@@ -276,6 +305,11 @@ void Batch::reset(const Rows &rows) {
         std::fill(rows_.begin(), rows_.end(), kFreshRow);
         std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
         return;
+    }
+    check_rows(rows);
+    if (rows.size() > capacity()) {
+        throw std::invalid_argument("rows: " + text(rows.size()) + " exceed the batch's capacity of " +
+                                    text(capacity()));
     }
     if (!take(rows)) {
         give_back(rows);

@@ -69,22 +69,23 @@ class Batch {
 
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
     void check_sizes(std::size_t signals, const Rows &rows) const;
-    bool is_legal(const Call &call) const;
-    bool all_open(const Call &call) const;
-    bool is_open(const Call &call, std::size_t k, std::int32_t node) const;
-    // Of the row at position k of a call.
-    std::int64_t position(const Call &call, std::size_t k) const {
-        return call.rows.given ? positions_[k] : position_of(rows_[k]);
-    }
-
+    bool has_nan(std::span<const float> signals) const;
+    bool all_open(const Call &call, std::size_t begin, std::span<const RowState> rows) const;
+    bool may_follow(RowState row, std::int32_t node) const;
+    bool is_open(std::size_t row, std::int32_t node) const;
     bool take(const Rows &rows);
-    template <typename Row> bool take_each(std::span<const Row> rows);
     void give_back(const Rows &rows);
 
-    void consult(const Call &call);
-    void consult_taken(const Call &call, std::size_t begin, std::size_t count);
-    void consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals);
-    void consult_single(const Call &call, std::size_t k);
+    // Each consults all of a call's rows, or none and says false.
+    bool consult_branches(const Call &call);
+    bool consult_first(const Call &call);
+    template <typename Row> bool consult_named(const Call &call, std::span<const Row> rows);
+
+    template <typename Row> void take(std::size_t begin, std::span<const Row> rows);
+    template <typename Row> void consult_taken(const Call &call, std::size_t begin, std::span<const Row> rows);
+    void undo(const Call &call, std::size_t end);
+    void consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals,
+                      std::int32_t *next);
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
         return open_.data() + row * static_cast<std::size_t>(policy_->nodes());
@@ -92,9 +93,9 @@ class Batch {
     void clear(std::size_t row);
 
     // Defined in batch_complain.cpp.
+    [[noreturn]] void refuse(const Call &call) const;
     [[noreturn]] void complain_range(const Rows &rows) const;
-    [[noreturn]] void complain_repeated(const Rows &rows) const;
-    [[noreturn]] void complain(const Call &call) const;
+    void complain_repeated(const Rows &rows) const;
     [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
 
     std::shared_ptr<const Policy> policy_;
@@ -103,7 +104,10 @@ class Batch {
     std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
-    std::vector<std::uint16_t> positions_; // of the rows that a call names
+    // Of a call that names rows, by its positions: what they were, and what comes next.
+    std::vector<RowState> before_;
+    std::vector<float> signal_before_; // empty unless losses are observed
+    std::vector<std::int32_t> pending_;
 };
 
 } // namespace ttamer

@@ -20,19 +20,22 @@ void Batch::complain_range(const Rows &rows) const {
     }
 }
 
+// Throws if a row is named twice.
 void Batch::complain_repeated(const Rows &rows) const {
     std::set<std::size_t> before;
-    for (std::size_t k = 0;; ++k) {
+    for (std::size_t k = 0; k < rows.size(); ++k) {
         if (!before.insert(rows.at(k)).second) {
             throw std::invalid_argument("rows: row " + text(rows.at(k)) + " is repeated at position " + text(k));
         }
     }
 }
 
-// The first row that may not consult its node, or the first NaN.
-void Batch::complain(const Call &call) const {
+// A row that is not there, or named twice, or the first that may not consult its node, or the first NaN.
+void Batch::refuse(const Call &call) const {
+    check_rows(call.rows);
+    complain_repeated(call.rows);
     for (std::size_t k = 0;; ++k) {
-        if (!is_open(call, k, call.nodes.at(k))) {
+        if (!is_open(call.rows.at(k), call.nodes.at(k))) {
             complain_closed(call, k);
         }
         if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
@@ -43,19 +46,20 @@ void Batch::complain(const Call &call) const {
 }
 
 void Batch::complain_closed(const Call &call, std::size_t k) const {
-    const auto which = "row " + text(call.rows.at(k));
-    const std::int64_t before = position(call, k);
-    if (before == kStoppedPosition) {
+    const std::size_t row = call.rows.at(k);
+    const auto which = "row " + text(row);
+    if (has_stopped(row)) {
         throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
     }
     std::string open;
     for (std::int32_t node = 0; node < policy_->nodes(); ++node) {
-        if (is_open(call, k, node)) {
+        if (is_open(row, node)) {
             open += (open.empty() ? "" : ", ") + text(node);
         }
     }
+    const std::int32_t last = last_node(row);
     throw std::invalid_argument("node: " + text(call.nodes.at(k)) + " is not open to " + which + ", which consulted " +
-                                (before == 0 ? "nothing" : "node " + text(before - 1)) +
+                                (last == kRoot ? "nothing" : "node " + text(last)) +
                                 " last; open: " + (open.empty() ? "none" : open));
 }
 

@@ -19,7 +19,7 @@
 #define TTAMER_INLINE __attribute__((always_inline)) inline
 #endif
 
-// For a loop that would spill its registers inside the function that calls it.
+// For a function whose callers must not see into it.
 #if defined(_MSC_VER)
 #define TTAMER_NOINLINE __declspec(noinline)
 #else

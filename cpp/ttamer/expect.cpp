@@ -87,7 +87,7 @@ class Forward {
                 continue;
             }
             result_.visits[number] += mass[x];
-            const std::int32_t rank = tables_.recall ? static_cast<std::int32_t>(x) : entry.rank;
+            const std::int32_t rank = tables_.recall ? static_cast<std::int32_t>(x) : rank_of(entry);
             const std::int32_t next = policy_.next(node, state, entry, rank);
             if (next == kStop) {
                 result_.stops[number] += mass[x];

@@ -60,9 +60,9 @@ TTAMER_CLONES void narrow(const std::int64_t *TTAMER_RESTRICT values, std::size_
 TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t position) {
     RowState difference = 0;
     for (std::size_t k = 0; k < count; ++k) {
-        difference |= position_of(rows[k] ^ position);
+        difference |= rows[k] ^ position;
     }
-    return difference == 0;
+    return (difference & kPositionBits) == 0;
 }
 
 namespace {
@@ -130,15 +130,6 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     pick(entries, at, count, found);
 }
 
-TTAMER_CLONES void take_column(const float *column, std::size_t columns, const RowState *rows, RowState which,
-                               std::size_t count, float *TTAMER_RESTRICT taken) {
-    alignas(64) std::uint32_t at[kBlock];
-    for (std::size_t k = 0; k < count; ++k) {
-        at[k] = static_cast<std::uint32_t>(rows[k] & which) * static_cast<std::uint32_t>(columns);
-    }
-    pick(column, at, count, taken);
-}
-
 TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries,
                                 const float *TTAMER_RESTRICT signals, std::size_t count,
                                 StateEntry *TTAMER_RESTRICT found, std::int32_t *TTAMER_RESTRICT onward) {
@@ -178,25 +169,25 @@ std::int32_t element(const std::int32_t *each, std::size_t k) {
 // Inlined into the functions below, each of which is compiled for several processors.
 template <typename Node>
 inline void update_each(RowState *rows, const StateEntry *found, std::size_t count, Node nodes, bool recall,
-                        Node onward, RowState kept, std::int32_t *next) {
+                        Node onward, std::int32_t *next) {
     const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
-        rows[k] = choose(kept, rows[k], step.row);
+        rows[k] = step.row;
         next[k] = step.next;
     }
 }
 
 template <typename Node>
 inline void update_each_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                 std::size_t count, Node nodes, Node onward, RowState kept, std::int32_t *next) {
+                                 std::size_t count, Node nodes, Node onward, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = compared(signals[k]);
-        const std::int64_t also = smaller_signal(rows[k], found[k].rank, signal, best_signals[k]);
-        const bool take = found[k].rank < rank_of(rows[k]) || also != 0;
+        const std::int64_t also = smaller_signal(rows[k], rank_of(found[k]), signal, best_signals[k]);
+        const bool take = rank_of(found[k]) < rank_of(rows[k]) || also != 0;
         const Step step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
         best_signals[k] = take ? signal : best_signals[k];
-        rows[k] = choose(kept, rows[k], step.row);
+        rows[k] = step.row;
         next[k] = step.next;
     }
 }
@@ -204,25 +195,24 @@ inline void update_each_observed(RowState *rows, float *best_signals, const Stat
 } // namespace
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-                          std::int32_t onward, RowState kept, std::int32_t *next) {
-    update_each(rows, found, count, node, recall, onward, kept, next);
+                          std::int32_t onward, std::int32_t *next) {
+    update_each(rows, found, count, node, recall, onward, next);
 }
 
 TTAMER_CLONES void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes,
-                          bool recall, const std::int32_t *onward, RowState kept, std::int32_t *next) {
-    update_each(rows, found, count, nodes, recall, onward, kept, next);
+                          bool recall, const std::int32_t *onward, std::int32_t *next) {
+    update_each(rows, found, count, nodes, recall, onward, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                                   std::size_t count, std::int32_t node, std::int32_t onward, RowState kept,
-                                   std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, node, onward, kept, next);
+                                   std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, node, onward, next);
 }
 
 TTAMER_CLONES void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
                                    std::size_t count, const std::int32_t *nodes, const std::int32_t *onward,
-                                   RowState kept, std::int32_t *next) {
-    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, kept, next);
+                                   std::int32_t *next) {
+    update_each_observed(rows, best_signals, found, signals, count, nodes, onward, next);
 }
 
 } // namespace ttamer

@@ -22,16 +22,11 @@ bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
 // Keeps the lower half of each value.
 void narrow(const std::int64_t *values, std::size_t count, std::int32_t *narrowed);
 
-// Whether all rows are at one position.
+// Whether all rows are at one position, and none is taken.
 bool all_at(const RowState *rows, std::size_t count, std::int64_t position);
 
 // Rows decided together: their keys and entries stay in the first-level cache between the loops.
 inline constexpr std::size_t kBlock = 128;
-
-// taken[k]: the number in `column` of a row-major array of so many columns, in the row that the bits `which` of rows[k]
-// say. count <= kBlock.
-void take_column(const float *column, std::size_t columns, const RowState *rows, RowState which, std::size_t count,
-                 float *taken);
 
 // The entry of each signal's state; NaN is looked up by the key `worst`. count <= kBlock.
 void find_entries(const StateLookup &lookup, const StateEntry *entries, const float *signals, std::size_t count,
@@ -42,20 +37,18 @@ void find_entries(const StateLookup &lookup, const StateEntry *entries, const fl
 bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries, const float *signals,
                   std::size_t count, StateEntry *found, std::int32_t *onward);
 
-// consult_row for `count` consecutive rows that consulted `node` and go on to `onward`; the bits `kept` of each row
-// stay as they are.
+// consult_row for `count` consecutive rows that consulted `node` and go on to `onward`.
 void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,
-            std::int32_t onward, RowState kept, std::int32_t *next);
+            std::int32_t onward, std::int32_t *next);
 
 // The same where losses are observed: of equal ranks the smaller signal answers. NaN counts as infinite.
 void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                     std::size_t count, std::int32_t node, std::int32_t onward, RowState kept, std::int32_t *next);
+                     std::size_t count, std::int32_t node, std::int32_t onward, std::int32_t *next);
 
 // The two with a node and an onward node for each row.
 void update(RowState *rows, const StateEntry *found, std::size_t count, const std::int32_t *nodes, bool recall,
-            const std::int32_t *onward, RowState kept, std::int32_t *next);
+            const std::int32_t *onward, std::int32_t *next);
 void update_observed(RowState *rows, float *best_signals, const StateEntry *found, const float *signals,
-                     std::size_t count, const std::int32_t *nodes, const std::int32_t *onward, RowState kept,
-                     std::int32_t *next);
+                     std::size_t count, const std::int32_t *nodes, const std::int32_t *onward, std::int32_t *next);
 
 } // namespace ttamer

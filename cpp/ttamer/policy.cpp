@@ -147,16 +147,18 @@ void Policy::build_node(std::size_t node) {
     std::size_t worst = begin;
     for (auto s = begin; s < end; ++s) {
         worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
-        entries_[s] = {tables_.ranks[s], -1};
+        std::int32_t stop_upper = -1;
         if (is_forest()) {
+            entries_[s] = state_entry(tables_.ranks[s], stop_upper);
             continue;
         }
         auto k = static_cast<std::size_t>(tables_.interval_offsets[s]);
         const auto last = static_cast<std::size_t>(tables_.interval_offsets[s + 1]) - 1;
         if (tables_.interval_next[k] == kStop) {
-            entries_[s].stop_upper = k == last ? kNoRank : tables_.interval_upper[k];
+            stop_upper = k == last ? kNoRank : tables_.interval_upper[k];
             ++k;
         }
+        entries_[s] = state_entry(tables_.ranks[s], stop_upper);
         for (; k <= last; ++k) {
             const auto next = tables_.interval_next[k];
             // After the first interval a stop is not told by stop_upper: only the look-up knows.

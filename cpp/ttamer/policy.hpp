@@ -40,11 +40,20 @@ struct PolicyTables {
     std::vector<std::int32_t> index_ranks;
 };
 
-// What deciding reads of a state: 8 bytes, loaded together.
-struct StateEntry {
-    std::int32_t rank;
-    std::int32_t stop_upper; // stop while the best rank is at most this; -1: never
-};
+// What deciding reads of a state, in 8 bytes that are loaded together: its rank in the upper half and, in the lower,
+// its *stop upper*: stop while the best rank is at most this; -1: never. One number, as a row is: ranks are then
+// compared where they stand, and a loop over many need not take them apart.
+using StateEntry = std::int64_t;
+
+inline StateEntry state_entry(std::int32_t rank, std::int32_t stop_upper) {
+    return static_cast<std::int64_t>(rank) << 32 | static_cast<std::uint32_t>(stop_upper);
+}
+inline std::int32_t rank_of(std::int64_t entry_or_row) {
+    return static_cast<std::int32_t>(entry_or_row >> 32);
+}
+inline std::int32_t stop_upper_of(StateEntry entry) {
+    return static_cast<std::int32_t>(entry);
+}
 
 // What deciding reads of a node, together: rows of one call may consult different nodes.
 struct NodeTables {
@@ -85,7 +94,7 @@ class Policy {
 
     // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
     std::int32_t next(std::int32_t node, std::int32_t state, StateEntry entry, std::int32_t rank) const {
-        if (rank <= entry.stop_upper) {
+        if (rank <= stop_upper_of(entry)) {
             return kStop;
         }
         const std::int32_t only = only_next(node);

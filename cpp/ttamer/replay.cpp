@@ -1,13 +1,15 @@
 #include "ttamer/replay.hpp"
 
+#include "ttamer/dispatch.hpp"
 #include "ttamer/kernels.hpp"
 #include "ttamer/open_nodes.hpp"
-#include "ttamer/parting.hpp"
+#include "ttamer/passing.hpp"
 #include "ttamer/row_block.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <limits>
 
 namespace ttamer {
@@ -45,12 +47,20 @@ constexpr std::size_t kSignals = std::size_t{1} << 15;
 constexpr std::size_t kFewestRequests = 1024;
 constexpr std::size_t kMostRequests = 4096;
 
-// Bits of a row that say which request it is, in place of where it stands: all rows that wait for a node stand there.
-constexpr RowState kRequest = 0xFFFF;
-static_assert(kMostRequests <= kRequest + 1);
+// Rows say which request they are in place of where they stand: all rows that wait for a node stand there.
+static_assert(kMostRequests <= kPositionBits + 1);
 
 std::size_t request_of(RowState row) {
-    return static_cast<std::size_t>(row & kRequest);
+    return static_cast<std::size_t>(row & kPositionBits);
+}
+
+// The requests' signals in a column of a row-major array. As bits: in a float register, they took a quarter longer.
+void take_column(const float *column, std::size_t columns, const RowState *TTAMER_RESTRICT rows, std::size_t count,
+                 float *TTAMER_RESTRICT taken) {
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        std::memcpy(taken + k, column + request_of(rows[k]) * columns, sizeof(float));
+    }
 }
 
 // The cost of the path to each node, where no node can be reached by two; else nothing. Nodes no policy reaches cost 0.
@@ -74,13 +84,12 @@ class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          rows_(nodes_ * queue_size()), counts_(nodes_), path_costs_(costs_of_paths(policy, recorded.costs)),
-          cost_(path_costs_.empty() ? requests() : 0), observed_(policy.tables().recall && policy.tables().observed),
-          best_signals_(observed_ ? requests() : 0) {}
+          rows_(nodes_ * queue_size()), counts_(nodes_), stopped_(requests()),
+          path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? requests() : 0),
+          observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {}
 
     // Of one run, at most.
     std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
-    std::size_t queue_size() const { return requests() + kPartSlack; }
 
     void run(std::size_t begin, std::size_t count) {
         const std::int32_t first = policy_.tables().first_node;
@@ -97,9 +106,11 @@ class WalkRunner {
                 consult(node, begin, queue_of(node) + k, std::min(kBlock, count_of(node) - k));
             }
         }
+        write(begin, count);
     }
 
   private:
+    std::size_t queue_size() const { return requests() + kPassSlack; }
     RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * queue_size(); }
     std::size_t &count_of(std::int32_t node) { return counts_[static_cast<std::size_t>(node)]; }
 
@@ -115,65 +126,83 @@ class WalkRunner {
     }
 
     void consult(std::int32_t node, std::size_t begin, RowState *rows, std::size_t count) {
-        std::array<float, kBlock> signals;
-        std::array<float, kBlock> best;
-        std::array<std::int32_t, kBlock> next;
-        const float *column = recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node);
-        take_column(column, nodes_, rows, kRequest, count, signals.data());
-        for (std::size_t k = 0; k < count && observed_; ++k) {
-            best[k] = best_signals_[request_of(rows[k])];
-        }
-        consult_block(policy_, node, rows, best.data(), {signals.data(), count}, kRequest, next.data());
-        for (std::size_t k = 0; k < count && observed_; ++k) {
-            best_signals_[request_of(rows[k])] = best[k];
-        }
-        pass_on(node, begin, rows, next.data(), count);
+        std::array<float, kBlock> taken;
+        take_column(recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node), nodes_, rows, count,
+                    taken.data());
+        const std::span<const float> signals(taken.data(), count);
+        observed_ || policy_.only_next(node) == Policy::kSeveral ? consult_each(node, rows, signals)
+                                                                 : consult_and_part(node, rows, signals);
     }
 
-    // Requests that go on wait at their next node.
-    void pass_on(std::int32_t node, std::size_t begin, const RowState *rows, const std::int32_t *next,
-                 std::size_t count) {
-        std::array<RowState, kBlock + kPartSlack> stopped;
-        std::size_t stops = 0;
-        if (const std::int32_t onward = policy_.only_next(node); onward >= 0) {
-            RowState *queue = queue_of(onward) + count_of(onward);
-            const std::size_t going = part_(rows, next, count, queue, stopped.data() + stopped.size());
+    // All that go on go to one node.
+    void consult_and_part(std::int32_t node, const RowState *rows, std::span<const float> signals) {
+        std::array<StateEntry, kBlock> found;
+        std::array<RowState, kBlock + kPassSlack> stopped;
+        std::array<RowState, kPassSlack> unused;
+        find_entries(policy_.at(node).lookup, policy_.entries(node), signals.data(), signals.size(),
+                     policy_.worst_key(node), found.data());
+        const std::int32_t onward = policy_.only_next(node);
+        RowState *queue = onward == kStop ? unused.data() : queue_of(onward) + count_of(onward);
+        const std::size_t going = pass_(rows, found.data(), signals.size(), node, policy_.tables().recall, queue,
+                                        stopped.data() + stopped.size());
+        finish(node, std::span<const RowState>(stopped).last(signals.size() - going));
+        if (going > 0) {
             pay({queue, going}, node, onward);
             count_of(onward) += going;
-            stops = count - going;
-        } else {
-            for (std::size_t k = 0; k < count; ++k) {
-                if (next[k] == kStop) {
-                    stopped[stopped.size() - ++stops] = rows[k];
-                } else {
-                    queue_of(next[k])[count_of(next[k])++] = rows[k];
-                    pay({rows + k, 1}, node, next[k]);
-                }
-            }
         }
-        finish(node, begin, std::span<const RowState>(stopped).last(stops));
     }
 
-    void finish(std::int32_t node, std::size_t begin, std::span<const RowState> rows) {
-        const bool paths = !path_costs_.empty();
-        const double path_cost = paths ? path_costs_[static_cast<std::size_t>(node)] : 0.0;
+    void consult_each(std::int32_t node, RowState *rows, std::span<const float> signals) {
+        std::array<RowState, kBlock> before;
+        std::array<float, kBlock> best;
+        std::array<std::int32_t, kBlock> next;
+        std::copy_n(rows, signals.size(), before.begin());
+        for (std::size_t k = 0; k < signals.size() && observed_; ++k) {
+            best[k] = best_signals_[request_of(rows[k])];
+        }
+        consult_block(policy_, node, rows, best.data(), signals, next.data());
+        for (std::size_t k = 0; k < signals.size(); ++k) {
+            rows[k] = choose(kPositionBits, before[k], rows[k]);
+            if (observed_) {
+                best_signals_[request_of(rows[k])] = best[k];
+            }
+            if (next[k] == kStop) {
+                finish(node, {rows + k, 1});
+            } else {
+                queue_of(next[k])[count_of(next[k])++] = rows[k];
+                pay({rows + k, 1}, node, next[k]);
+            }
+        }
+    }
+
+    // A stopped row in 4 bytes: the node that answers plus 1, as in a row, and the node consulted last.
+    void finish(std::int32_t node, std::span<const RowState> rows) {
         for (const RowState row : rows) {
-            const std::size_t request = request_of(row);
-            result_.last_node[begin + request] = node;
-            result_.answer_node[begin + request] = answer_of(row);
-            result_.cost[begin + request] = paths ? path_cost : cost_[request];
+            stopped_[request_of(row)] = static_cast<std::uint32_t>(with_position(row, node));
+        }
+    }
+
+    // Requests stop out of order. In order, results and losses stream to and from memory.
+    void write(std::size_t begin, std::size_t count) {
+        for (std::size_t k = 0; k < count; ++k) {
+            result_.last_node[begin + k] = static_cast<std::int32_t>(stopped_[k] & kPositionBits);
+            result_.answer_node[begin + k] = static_cast<std::int32_t>(stopped_[k] >> 16) - 1;
+        }
+        for (std::size_t k = 0; k < count; ++k) {
+            result_.cost[begin + k] = path_costs_.empty() ? cost_[k] : path_costs_[stopped_[k] & kPositionBits];
         }
     }
 
     const Policy &policy_;
     const Recorded &recorded_;
     const Replayed &result_;
-    const Part part_ = all_parts().front();
+    const Pass pass_ = all_passes().front();
     std::size_t nodes_;
     std::vector<RowState> rows_; // (nodes, requests): who waits at each node
     std::vector<std::size_t> counts_;
-    std::vector<double> path_costs_; // by the node consulted last, where only one path leads to each; else empty
-    std::vector<double> cost_;       // of each request; empty where paths have costs
+    std::vector<std::uint32_t> stopped_; // of each request
+    std::vector<double> path_costs_;     // by the node consulted last, where only one path leads to each; else empty
+    std::vector<double> cost_;           // of each request; empty where paths have costs
     bool observed_;
     std::vector<float> best_signals_; // empty unless losses are observed
 };
@@ -196,8 +225,6 @@ void replay(const Policy &policy, const Recorded &recorded, const Replayed &resu
             runner.run(begin, std::min(runner.requests(), rows - begin));
         }
     }
-    // Requests stop out of order. In order, losses stream from memory: looked up as requests stop, each would be waited
-    // for.
     for (std::size_t row = 0; row < result.loss.size(); ++row) {
         const auto answer = static_cast<std::size_t>(result.answer_node[row]);
         result.loss[row] = static_cast<double>(recorded.losses[row * nodes + answer]);

@@ -18,29 +18,27 @@ namespace {
 // `nodes` and `onward` are one number for all rows or a pointer to one each.
 template <typename Node>
 void consult_found(const Policy &policy, Node nodes, Node onward, const StateEntry *found, RowState *rows,
-                   float *best_signals, std::span<const float> signals, RowState kept, std::int32_t *next) {
+                   float *best_signals, std::span<const float> signals, std::int32_t *next) {
     if (policy.tables().recall && policy.tables().observed) {
-        update_observed(rows, best_signals, found, signals.data(), signals.size(), nodes, onward, kept, next);
+        update_observed(rows, best_signals, found, signals.data(), signals.size(), nodes, onward, next);
     } else {
-        update(rows, found, signals.size(), nodes, policy.tables().recall, onward, kept, next);
+        update(rows, found, signals.size(), nodes, policy.tables().recall, onward, next);
     }
 }
 
 } // namespace
 
 void consult_block(const Policy &policy, std::int32_t node, RowState *rows, float *best_signals,
-                   std::span<const float> signals, RowState kept, std::int32_t *next) {
+                   std::span<const float> signals, std::int32_t *next) {
     std::array<StateEntry, kBlock> found;
     const std::size_t count = signals.size();
     find_entries(policy.at(node).lookup, policy.entries(node), signals.data(), count, policy.worst_key(node),
                  found.data());
     const std::int32_t onward = policy.only_next(node);
-    consult_found(policy, node, onward, found.data(), rows, best_signals, signals, kept, next);
+    consult_found(policy, node, onward, found.data(), rows, best_signals, signals, next);
     for (std::size_t k = 0; k < count && onward == Policy::kSeveral; ++k) {
         if (next[k] == Policy::kSeveral) {
-            const RowState before = rows[k];
             next[k] = settle(policy, node, state_of(policy, node, signals[k]), rows[k]);
-            rows[k] = choose(kept, before, rows[k]);
         }
     }
 }
@@ -54,7 +52,7 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *ro
     std::copy_n(nodes, count, at.begin());
     const bool several = find_entries(policy.node_tables().data(), at.data(), policy.all_entries().data(),
                                       signals.data(), count, found.data(), onward.data());
-    consult_found<const std::int32_t *>(policy, at.data(), onward.data(), found.data(), rows, best_signals, signals, 0,
+    consult_found<const std::int32_t *>(policy, at.data(), onward.data(), found.data(), rows, best_signals, signals,
                                         next);
     for (std::size_t k = 0; k < count && several; ++k) {
         if (next[k] == Policy::kSeveral) {

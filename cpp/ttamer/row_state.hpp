@@ -22,21 +22,20 @@ using RowState = std::int64_t;
 
 inline constexpr std::int64_t kStoppedPosition = 0x7FFF;
 inline constexpr std::int64_t kTaken = 0x8000; // beside the position: the call at work names the row
+inline constexpr std::int64_t kPositionBits = kTaken | 0x7FFF;
+inline constexpr std::int64_t kLowerHalf = 0xFFFFFFFF;
 inline constexpr RowState kFreshRow = static_cast<std::int64_t>(kNoRank) << 32;
 
-inline std::int32_t rank_of(RowState row) {
-    return static_cast<std::int32_t>(row >> 32);
-}
 // The node that answers, -1 for none.
 inline std::int32_t answer_of(RowState row) {
     return static_cast<std::int32_t>(row >> 16 & 0xFFFF) - 1;
 }
 // The node consulted last plus 1, 0 for a fresh row, or kStoppedPosition.
 inline std::int64_t position_of(RowState row) {
-    return row & 0x7FFF;
+    return row & (kPositionBits ^ kTaken);
 }
 inline RowState with_position(RowState row, std::int64_t position) {
-    return (row & ~std::int64_t{0xFFFF}) | position;
+    return (row & ~kPositionBits) | position;
 }
 
 struct Step {
@@ -57,15 +56,14 @@ inline std::int64_t smaller_signal(RowState row, std::int32_t rank, float signal
     return mask(rank == rank_of(row)) & mask(signal < best_signal);
 }
 
-// next is `onward`, or stop.
+// next is `onward`, or stop. Ranks are compared as upper halves, without taking rows and entries apart: of two numbers
+// one of which has its lower half full, the smaller one has the smaller rank if ranks differ, and else is the other.
 inline Step consult_row(RowState row, StateEntry entry, std::int64_t also, std::int64_t node, std::int64_t onward) {
-    const std::int64_t before = row >> 32;
-    const std::int64_t take = mask(entry.rank < before) | also;
-    const std::int64_t best = choose(take, entry.rank, before);
-    const std::int64_t answer = choose(take, (node + 1) << 16, row & 0xFFFF0000);
-    const std::int64_t stop = mask(best <= entry.stop_upper);
-    const std::int64_t position = choose(stop, kStoppedPosition, node + 1);
-    return {best << 32 | answer | position, static_cast<std::int32_t>(choose(stop, kStop, onward))};
+    const std::int64_t take = mask((entry | kLowerHalf) < row) | also;
+    const RowState best = choose(take, (entry & ~kLowerHalf) | (node + 1) << 16, row);
+    const std::int64_t go = mask(best > (entry << 32 | kLowerHalf));
+    return {with_position(best, choose(go, node + 1, kStoppedPosition)),
+            static_cast<std::int32_t>(choose(go, onward, kStop))};
 }
 
 // The next node where the states of `node` go on to several, which the row's position then depends on.
@@ -83,8 +81,8 @@ inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::in
     const StateEntry entry = policy.entries(node)[state];
     std::int64_t also = tables.recall ? 0 : -1;
     if (tables.recall && tables.observed) {
-        also = smaller_signal(row, entry.rank, compared(signal), best_signal);
-        best_signal = entry.rank < rank_of(row) || also != 0 ? compared(signal) : best_signal;
+        also = smaller_signal(row, rank_of(entry), compared(signal), best_signal);
+        best_signal = rank_of(entry) < rank_of(row) || also != 0 ? compared(signal) : best_signal;
     }
     const Step step = consult_row(row, entry, also, node, policy.only_next(node));
     row = step.row;
