@@ -72,6 +72,10 @@ void weighted_rows(const ProductKernels &kernels) {
     }
 }
 
+double total(const double *lanes) {
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
 // What each piece adds goes to eight sums in turn, what is left of it to the first of them.
 void sums_by_piece(const ProductKernels &kernels) {
     std::mt19937 random(5);
@@ -82,9 +86,6 @@ void sums_by_piece(const ProductKernels &kernels) {
     kernels.running_sums(p.data(), values.data(), pieces, out.data());
     double masses[8] = {};
     double sums[8] = {};
-    const auto total = [](const double *lanes) {
-        return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-    };
     for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
         const auto &[begin, end] = pieces[piece];
         for (std::size_t k = begin; k < end; ++k) {
@@ -97,6 +98,32 @@ void sums_by_piece(const ProductKernels &kernels) {
     }
 }
 
+// Rows around the number of those that are taken together, of lengths around that of the lanes.
+void rows_by_vector(const ProductKernels &kernels) {
+    std::mt19937 random(6);
+    for (const std::size_t inner : {0, 1, 7, 8, 9, 64, 67}) {
+        for (std::size_t count = 0; count < 10; ++count) {
+            const auto matrix = random_numbers(random, count * inner);
+            const auto values = random_numbers(random, inner);
+            std::vector<double> out(count + 1, -1.0);
+            kernels.multiply_vector(matrix.data(), count, inner, values.data(), out.data());
+            for (std::size_t i = 0; i < count; ++i) {
+                const double *row = matrix.data() + i * inner;
+                double lanes[8] = {};
+                for (std::size_t k = 0; k < inner - inner % 8; ++k) {
+                    lanes[k % 8] = std::fma(row[k], values[k], lanes[k % 8]);
+                }
+                double sum = total(lanes);
+                for (std::size_t k = inner - inner % 8; k < inner; ++k) {
+                    sum = std::fma(row[k], values[k], sum);
+                }
+                CHECK(out[i] == sum);
+            }
+            CHECK(out.back() == -1.0);
+        }
+    }
+}
+
 } // namespace
 
 int main() {
@@ -106,6 +133,7 @@ int main() {
         panels(kernels);
         weighted_rows(kernels);
         sums_by_piece(kernels);
+        rows_by_vector(kernels);
     }
     return test::result();
 }

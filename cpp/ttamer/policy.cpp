@@ -37,17 +37,32 @@ bool are_offsets(const std::vector<std::int32_t> &offsets, std::size_t count, st
 
 } // namespace
 
-Policy::Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers)
-    : tables_(std::move(tables)), quantisers_(std::move(quantisers)) {
+Policy::Policy(PolicyTables tables) : tables_(std::move(tables)) {
     check();
+    std::vector<Quantiser> quantisers;
+    for (std::int32_t j = 0; j < nodes(); ++j) {
+        quantisers.emplace_back(edges_of(j));
+    }
+    quantisers_ = std::make_shared<const std::vector<Quantiser>>(std::move(quantisers));
     build();
 }
 
-void Policy::check() const {
+Policy::Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers)
+    : tables_(std::move(tables)), quantisers_(std::move(quantisers)) {
+    check_numbers();
+    build();
+}
+
+void Policy::check_numbers() const {
     const auto &t = tables_;
     require(t.tradeoff > 0 && t.tradeoff <= 1, "tradeoff: expected a number in (0, 1]");
     require(std::isfinite(t.value) && t.value >= 0, "value: expected a finite number >= 0");
     require(std::isfinite(t.cost_scale) && t.cost_scale > 0, "cost_scale: expected a finite number > 0");
+}
+
+void Policy::check() const {
+    const auto &t = tables_;
+    check_numbers();
     require(t.costs.size() == t.topology.edges().size(), "costs: expected one for each edge");
     require(all_finite(t.costs) && std::all_of(t.costs.begin(), t.costs.end(), [](double c) { return c >= 0; }),
             "costs: expected finite values >= 0");
@@ -124,14 +139,8 @@ void Policy::check_index() const {
 }
 
 void Policy::build() {
-    if (!quantisers_) {
-        std::vector<Quantiser> built;
-        for (std::int32_t j = 0; j < nodes(); ++j) {
-            built.emplace_back(edges_of(j));
-        }
-        quantisers_ = std::make_shared<const std::vector<Quantiser>>(std::move(built));
-    }
     entries_.resize(tables_.ranks.size());
+    node_tables_.reserve(quantisers_->size());
     for (std::size_t j = 0; j < quantisers_->size(); ++j) {
         const auto first = static_cast<std::uint32_t>(tables_.state_offsets[j]);
         node_tables_.push_back({(*quantisers_)[j].lookup(), first, 0, kStop, kSeveral});

@@ -66,9 +66,11 @@ struct NodeTables {
 
 class Policy {
   public:
-    // Throws std::invalid_argument that names the table if anything does not fit together.
-    // Policies of one model share their quantisers; without them, they are built.
-    explicit Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers = nullptr);
+    // Of tables from anywhere: throws std::invalid_argument that names the table if anything does not fit together.
+    explicit Policy(PolicyTables tables);
+    // Of tables that a solver has made for a model, whose quantisers its policies share: only numbers that may
+    // overflow are checked.
+    Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers);
 
     const PolicyTables &tables() const { return tables_; }
     const Topology &topology() const { return tables_.topology; }
@@ -130,6 +132,7 @@ class Policy {
     }
 
   private:
+    void check_numbers() const;
     void check() const;
     void check_states() const;
     void check_intervals() const;

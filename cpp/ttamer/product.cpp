@@ -29,32 +29,6 @@ void multiply(const double *left, std::size_t rows, std::size_t inner, const dou
     }
 }
 
-TTAMER_CLONES double dot(const double *a, const double *b, std::size_t count) {
-    // Separate sums: the compiler may not reorder one, and would add number by number.
-    constexpr std::size_t kSums = 32;
-    double total = 0;
-    std::size_t k = 0;
-    if (count < kSums) {
-        for (; k < count; ++k) {
-            total += a[k] * b[k];
-        }
-        return total;
-    }
-    double sums[kSums] = {};
-    for (; k + kSums <= count; k += kSums) {
-        for (std::size_t w = 0; w < kSums; ++w) {
-            sums[w] += a[k + w] * b[k + w];
-        }
-    }
-    for (; k < count; ++k) {
-        total += a[k] * b[k];
-    }
-    for (const double sum : sums) {
-        total += sum;
-    }
-    return total;
-}
-
 TTAMER_CLONES void add_scaled(double scale, const double *values, std::size_t width, double *out) {
     for (std::size_t k = 0; k < width; ++k) {
         out[k] += scale * values[k];

@@ -40,6 +40,10 @@ struct ProductKernels {
     // out[k]: the sums of p, and of p times values, over the first k + 1 pieces. Eight sums run side by side, over
     // every eighth number of a piece; those that a piece has left over go to the first.
     void (*running_sums)(const double *p, const double *values, std::span<const Columns> pieces, Sums *out);
+    // out[i], of `count`: row i of a row-major matrix of `inner` columns times `values`, in eight sums side by side
+    // like the last but for the numbers left over, which are added to the total in turn.
+    void (*multiply_vector)(const double *matrix, std::size_t count, std::size_t inner, const double *values,
+                            double *out);
 };
 
 // Those that this processor can run, the fastest first: which is what solvers take.
@@ -49,8 +53,6 @@ const ProductKernels &product_kernels();
 // out (rows x width) = left (rows x inner) times right (inner x width), row-major. out does not overlap the inputs.
 void multiply(const double *left, std::size_t rows, std::size_t inner, const double *right, std::size_t width,
               double *out);
-
-double dot(const double *a, const double *b, std::size_t count);
 
 // out += scale * values
 void add_scaled(double scale, const double *values, std::size_t width, double *out);

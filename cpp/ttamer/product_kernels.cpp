@@ -101,6 +101,24 @@ void plain_running_sums(const double *p, const double *values, std::span<const C
     }
 }
 
+void plain_multiply_vector(const double *matrix, std::size_t count, std::size_t inner, const double *values,
+                           double *out) {
+    const std::size_t whole = inner - inner % kLanes;
+    for (std::size_t i = 0; i < count; ++i) {
+        const double *row = matrix + i * inner;
+        double sums[kLanes] = {};
+        for (std::size_t k = 0; k < whole; k += kLanes) {
+            for (std::size_t w = 0; w < kLanes; ++w) {
+                sums[w] = std::fma(row[k + w], values[k + w], sums[w]);
+            }
+        }
+        out[i] = total(sums);
+        for (std::size_t k = whole; k < inner; ++k) {
+            out[i] = std::fma(row[k], values[k], out[i]);
+        }
+    }
+}
+
 #ifdef TTAMER_X86_KERNELS
 
 // By hand: of the plain loops a compiler makes good code for one shape and spills every register for the next.
@@ -213,6 +231,44 @@ __attribute__((target("avx2,fma"))) void half_running_sums(const double *p, cons
     }
 }
 
+template <std::size_t kRows>
+__attribute__((target("avx2,fma"))) void half_multiply_rows(const double *matrix, std::size_t inner,
+                                                            const double *values, double *out) {
+    const std::size_t whole = inner - inner % kLanes;
+    __m256d sums[kRows][2];
+    for (auto &sum : sums) {
+        sum[0] = sum[1] = _mm256_setzero_pd();
+    }
+    for (std::size_t k = 0; k < whole; k += kLanes) {
+        const __m256d left = _mm256_loadu_pd(values + k);
+        const __m256d right = _mm256_loadu_pd(values + k + 4);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            const double *row = matrix + i * inner + k;
+            sums[i][0] = _mm256_fmadd_pd(_mm256_loadu_pd(row), left, sums[i][0]);
+            sums[i][1] = _mm256_fmadd_pd(_mm256_loadu_pd(row + 4), right, sums[i][1]);
+        }
+    }
+    for (std::size_t i = 0; i < kRows; ++i) {
+        out[i] = total(sums[i]);
+        for (std::size_t k = whole; k < inner; ++k) {
+            out[i] = std::fma(matrix[i * inner + k], values[k], out[i]);
+        }
+    }
+}
+
+// Sums of several rows do not wait for each other.
+void half_multiply_vector(const double *matrix, std::size_t count, std::size_t inner, const double *values,
+                          double *out) {
+    constexpr std::size_t kTogether = 4;
+    std::size_t i = 0;
+    for (; i + kTogether <= count; i += kTogether) {
+        half_multiply_rows<kTogether>(matrix + i * inner, inner, values, out + i);
+    }
+    for (; i < count; ++i) {
+        half_multiply_rows<1>(matrix + i * inner, inner, values, out + i);
+    }
+}
+
 #endif
 
 std::vector<ProductKernels> of_this_processor() {
@@ -220,13 +276,16 @@ std::vector<ProductKernels> of_this_processor() {
 #ifdef TTAMER_X86_KERNELS
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         if (__builtin_cpu_supports("avx512f")) {
-            // The other two wait for memory, not for vectors.
-            found.push_back({"avx512", run<kWideRows, kWideColumns, wide_tile>, half_add_rows, half_running_sums});
+            // The others wait for memory, not for vectors.
+            found.push_back({"avx512", run<kWideRows, kWideColumns, wide_tile>, half_add_rows, half_running_sums,
+                             half_multiply_vector});
         }
-        found.push_back({"avx2", run<kHalfRows, kHalfColumns, half_tile>, half_add_rows, half_running_sums});
+        found.push_back(
+            {"avx2", run<kHalfRows, kHalfColumns, half_tile>, half_add_rows, half_running_sums, half_multiply_vector});
     }
 #endif
-    found.push_back({"plain", run<kPlainRows, kPlainColumns, plain_tile>, plain_add_rows, plain_running_sums});
+    found.push_back({"plain", run<kPlainRows, kPlainColumns, plain_tile>, plain_add_rows, plain_running_sums,
+                     plain_multiply_vector});
     return found;
 }
 

@@ -52,6 +52,13 @@ PolicyTables start_tables(const Model &model, double tradeoff, bool recall) {
                         .interval_next = {},
                         .index_offsets = {},
                         .index_ranks = {}};
+    std::size_t states = 0;
+    for (const auto &ranks : model.ranks) {
+        states += ranks.size();
+    }
+    tables.ranks.reserve(states);
+    tables.bin_edges.reserve(states);
+    tables.state_offsets.reserve(model.losses.size() + 1);
     for (std::size_t j = 0; j < model.losses.size(); ++j) {
         tables.bin_edges.insert(tables.bin_edges.end(), model.bin_edges[j].begin(), model.bin_edges[j].end());
         tables.ranks.insert(tables.ranks.end(), model.ranks[j].begin(), model.ranks[j].end());
@@ -63,16 +70,24 @@ PolicyTables start_tables(const Model &model, double tradeoff, bool recall) {
 void fill_from_walk(const Induction &solved, PolicyTables &tables) {
     tables.value = tables.tradeoff * solved.value;
     tables.first_node = solved.first_node;
-    tables.interval_offsets.push_back(0);
+    std::size_t intervals = 0;
     for (const auto &node : solved.intervals) {
-        const auto before = static_cast<std::int32_t>(tables.interval_upper.size());
-        for (const auto &interval : node.intervals) {
-            tables.interval_upper.push_back(interval.upper);
-            tables.interval_next.push_back(interval.next);
+        intervals += node.intervals.size();
+    }
+    tables.interval_upper.resize(intervals);
+    tables.interval_next.resize(intervals);
+    tables.interval_offsets.resize(tables.ranks.size() + 1);
+    std::size_t state = 0;
+    std::size_t before = 0;
+    for (const auto &node : solved.intervals) {
+        for (std::size_t k = 0; k < node.intervals.size(); ++k) {
+            tables.interval_upper[before + k] = node.intervals[k].upper;
+            tables.interval_next[before + k] = node.intervals[k].next;
         }
         for (const auto end : node.ends) {
-            tables.interval_offsets.push_back(before + static_cast<std::int32_t>(end));
+            tables.interval_offsets[++state] = static_cast<std::int32_t>(before + end);
         }
+        before += node.intervals.size();
     }
 }
 

@@ -95,16 +95,15 @@ class Walk {
                 best[s] = std::min(value, best[s]);
             }
         }
-        auto &solved = solved_[at];
-        solved.value_at_own.reserve(losses.size());
-        result_.intervals[at].intervals.reserve(losses.size());
-        result_.intervals[at].ends.reserve(losses.size());
+        auto &[ends, intervals] = result_.intervals[at];
+        ends.resize(losses.size());
+        intervals.resize(losses.size());
         for (std::size_t s = 0; s < losses.size(); ++s) {
-            const bool stop = losses[s] <= best[s] + tolerance_;
-            solved.value_at_own.push_back(std::min(losses[s], best[s]));
-            result_.intervals[at].intervals.push_back({model_.ranks[at][s], stop ? kStop : choice[s]});
-            result_.intervals[at].ends.push_back(s + 1);
+            intervals[s] = {model_.ranks[at][s], losses[s] <= best[s] + tolerance_ ? kStop : choice[s]};
+            ends[s] = s + 1;
+            best[s] = std::min(losses[s], best[s]);
         }
+        solved_[at].value_at_own = std::move(best);
     }
 
     void with_recall(std::int32_t node) {

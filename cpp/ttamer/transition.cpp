@@ -81,12 +81,13 @@ std::vector<double> Transition::times(const std::vector<double> &ahead) const {
         return spread(column).values;
     }
     std::vector<double> out(rows_);
-    const double shared = dot(marginal_.data(), ahead.data(), marginal_.size());
+    if (is_dense()) {
+        product_kernels().multiply_vector(dense_.data(), rows_, columns_, ahead.data(), out.data());
+        return out;
+    }
+    double shared = 0;
+    product_kernels().multiply_vector(marginal_.data(), 1, columns_, ahead.data(), &shared);
     for (std::size_t row = 0; row < rows_; ++row) {
-        if (is_dense()) {
-            out[row] = dot(dense_row(row), ahead.data(), columns_);
-            continue;
-        }
         const auto entries = counted_row(row);
         double sum = entries.rest * shared;
         for (std::size_t k = 0; k < entries.indices.size(); ++k) {
