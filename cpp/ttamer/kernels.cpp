@@ -130,6 +130,26 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     pick(entries, at, count, found);
 }
 
+TTAMER_CLONES void find_turns(std::span<const std::uint32_t> turns, StateEntry lowest, const float *signals,
+                              std::size_t count, std::uint32_t worst, StateEntry *TTAMER_RESTRICT found) {
+    static_assert((kStops ^ kGoesOn) == StateEntry{1} << 31);
+    alignas(64) std::uint32_t keys[kBlock];
+    alignas(64) std::uint32_t entries[kBlock];
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto nan = static_cast<std::uint32_t>(mask(signals[k] != signals[k]));
+        keys[k] = (nan & worst) | (~nan & order_key(signals[k]));
+        entries[k] = static_cast<std::uint32_t>(lowest);
+    }
+    for (const std::uint32_t turn : turns) {
+        for (std::size_t k = 0; k < count; ++k) {
+            entries[k] ^= static_cast<std::uint32_t>(keys[k] >= turn) << 31;
+        }
+    }
+    for (std::size_t k = 0; k < count; ++k) {
+        found[k] = static_cast<StateEntry>(entries[k]);
+    }
+}
+
 TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries,
                                 const float *TTAMER_RESTRICT signals, std::size_t count,
                                 StateEntry *TTAMER_RESTRICT found, std::int32_t *TTAMER_RESTRICT onward) {

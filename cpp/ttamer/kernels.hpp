@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace ttamer {
 
@@ -32,8 +33,17 @@ inline constexpr std::size_t kBlock = 128;
 void find_entries(const StateLookup &lookup, const StateEntry *entries, const float *signals, std::size_t count,
                   std::uint32_t worst, StateEntry *found);
 
-// The same where each row consults a node of its own; also where the states of that go on to. Whether that is several
-// for any of them.
+// What of an entry counts where the last node answers, as it does without recall: whether the state stops.
+inline constexpr StateEntry kStops = kNoRank;
+inline constexpr StateEntry kGoesOn = 0xFFFFFFFF;
+
+// kStops or kGoesOn for each signal: the lowest signals do `lowest`, and from each of the keys `turns` on signals do
+// the other. NaN is looked up by the key `worst`. count <= kBlock.
+void find_turns(std::span<const std::uint32_t> turns, StateEntry lowest, const float *signals, std::size_t count,
+                std::uint32_t worst, StateEntry *found);
+
+// The same as find_entries where each row consults a node of its own; also where the states of that go on to. Whether
+// that is several for any of them.
 bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries, const float *signals,
                   std::size_t count, StateEntry *found, std::int32_t *onward);
 

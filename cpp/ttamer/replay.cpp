@@ -63,6 +63,31 @@ void take_column(const float *column, std::size_t columns, const RowState *TTAME
     }
 }
 
+// A node of a policy without recall: signals below the first of `turns`, as keys, stop or go on, as `lowest` says,
+// those from there to the second do the other, and so on.
+struct Turns {
+    std::vector<std::uint32_t> keys;
+    StateEntry lowest;
+};
+
+// As many comparisons as cost less than looking a state up; mostly there is one.
+constexpr std::size_t kMostTurns = 16;
+
+Turns turns_of(const Policy &policy, std::int32_t node) {
+    const StateEntry *entries = policy.entries(node);
+    const auto edges = policy.edges_of(node);
+    const auto action = [&](std::size_t state) {
+        return rank_of(entries[state]) <= stop_upper_of(entries[state]) ? kStops : kGoesOn;
+    };
+    Turns turns{{}, action(0)};
+    for (std::size_t state = 1; state <= edges.size() && turns.keys.size() <= kMostTurns; ++state) {
+        if (action(state) != action(state - 1)) {
+            turns.keys.push_back(order_key(edges[state - 1]));
+        }
+    }
+    return turns;
+}
+
 // The cost of the path to each node, where no node can be reached by two; else nothing. Nodes no policy reaches cost 0.
 std::vector<double> costs_of_paths(const Policy &policy, std::span<const double> costs) {
     std::vector<double> paid(static_cast<std::size_t>(policy.nodes()));
@@ -86,7 +111,11 @@ class WalkRunner {
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
           rows_(nodes_ * queue_size()), counts_(nodes_), stopped_(requests()),
           path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? requests() : 0),
-          observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {}
+          observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {
+        for (std::int32_t node = 0; node < policy.nodes() && !policy.tables().recall; ++node) {
+            turns_.push_back(turns_of(policy, node));
+        }
+    }
 
     // Of one run, at most.
     std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
@@ -139,8 +168,7 @@ class WalkRunner {
         std::array<StateEntry, kBlock> found;
         std::array<RowState, kBlock + kPassSlack> stopped;
         std::array<RowState, kPassSlack> unused;
-        find_entries(policy_.at(node).lookup, policy_.entries(node), signals.data(), signals.size(),
-                     policy_.worst_key(node), found.data());
+        find(node, signals, found.data());
         const std::int32_t onward = policy_.only_next(node);
         RowState *queue = onward == kStop ? unused.data() : queue_of(onward) + count_of(onward);
         const std::size_t going = pass_(rows, found.data(), signals.size(), node, policy_.tables().recall, queue,
@@ -150,6 +178,18 @@ class WalkRunner {
             pay({queue, going}, node, onward);
             count_of(onward) += going;
         }
+    }
+
+    void find(std::int32_t node, std::span<const float> signals, StateEntry *found) const {
+        if (!turns_.empty()) {
+            const auto &[keys, lowest] = turns_[static_cast<std::size_t>(node)];
+            if (keys.size() <= kMostTurns) {
+                find_turns(keys, lowest, signals.data(), signals.size(), policy_.worst_key(node), found);
+                return;
+            }
+        }
+        find_entries(policy_.at(node).lookup, policy_.entries(node), signals.data(), signals.size(),
+                     policy_.worst_key(node), found);
     }
 
     void consult_each(std::int32_t node, RowState *rows, std::span<const float> signals) {
@@ -205,6 +245,7 @@ class WalkRunner {
     std::vector<double> cost_;           // of each request; empty where paths have costs
     bool observed_;
     std::vector<float> best_signals_; // empty unless losses are observed
+    std::vector<Turns> turns_;        // of each node; empty with recall
 };
 
 } // namespace

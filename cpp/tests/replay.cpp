@@ -1,0 +1,72 @@
+// Replays against a batch that takes one request at a time: states that turn between stopping and going on never, a few
+// and many times, signals between, below and above all edges, and NaN.
+#include "ttamer/replay.hpp"
+
+#include "check.hpp"
+#include "models.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+using namespace ttamer;
+
+namespace {
+
+constexpr std::size_t kRequests = 300;
+
+std::vector<float> some_signals(std::size_t nodes, std::int32_t states, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::vector<float> signals(kRequests * nodes);
+    for (auto &signal : signals) {
+        signal = static_cast<float>(test::below(random, 2 * states + 4)) / 2 - 1;
+        signal = test::below(random, 10) == 0 ? std::nanf("") : signal;
+    }
+    return signals;
+}
+
+// What a batch makes of each request, in the words of a replay. Losses are those recorded: the request's number.
+void agrees(const std::shared_ptr<const Policy> &policy, std::uint32_t seed) {
+    const auto nodes = static_cast<std::size_t>(policy->nodes());
+    const auto signals = some_signals(nodes, policy->states(0), seed);
+    const auto &costs = policy->tables().costs;
+    std::vector<float> losses(signals.size());
+    for (std::size_t k = 0; k < losses.size(); ++k) {
+        losses[k] = static_cast<float>(k);
+    }
+    std::vector<std::int32_t> last(kRequests);
+    std::vector<std::int32_t> answer(kRequests);
+    std::vector<double> cost(kRequests);
+    std::vector<double> loss(kRequests);
+    replay(*policy, {signals, costs, losses}, {last, answer, cost, loss});
+    bool same = true;
+    for (std::size_t row = 0; row < kRequests; ++row) {
+        Batch batch(policy, 1, NanSignal::worst);
+        std::int32_t before = kRoot;
+        double paid = 0;
+        for (std::int32_t node = policy->tables().first_node; node != kStop;) {
+            paid += costs[static_cast<std::size_t>(policy->edge_between(before, node))];
+            before = node;
+            node = batch.decide(node, {&signals[row * nodes + static_cast<std::size_t>(node)], 1}, {})[0];
+        }
+        const std::int32_t answers = test::answers(batch)[0];
+        same = same && last[row] == before && answer[row] == answers && std::abs(cost[row] - paid) < 1e-12 &&
+               loss[row] == static_cast<double>(row * nodes + static_cast<std::size_t>(answers));
+    }
+    CHECK(same);
+}
+
+} // namespace
+
+int main() {
+    for (const auto &topology : {Topology::line(1), Topology::line(5), Topology::skip(4), test::some_dag()}) {
+        for (const std::size_t states : {std::size_t{1}, std::size_t{2}, std::size_t{9}, std::size_t{70}}) {
+            for (std::uint32_t seed = 0; seed < 8; ++seed) {
+                const auto model = test::random_model(topology, states, seed, seed % 2 == 0);
+                agrees(std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2)), seed);
+            }
+        }
+    }
+    return test::result();
+}
