@@ -32,8 +32,8 @@ void agrees(Pass pass, std::size_t count, bool recall, std::mt19937 &random) {
     std::vector<StateEntry> found(count);
     std::generate(rows.begin(), rows.end(), [&] { return random_row(random); });
     std::generate(found.begin(), found.end(), [&] { return random_entry(random); });
-    Rows going(count + kPassSlack + 1, untouched);
-    Rows stopped(count + kPassSlack + 1, untouched);
+    Rows going(count + 1, untouched);
+    Rows stopped(count + 1, untouched);
     const std::size_t end =
         pass(rows.data(), found.data(), count, node, recall, going.data(), stopped.data() + stopped.size());
     Rows expected_going;

@@ -73,10 +73,14 @@ template <typename Error, typename Nodes>
 void refuses(const Nodes &nodes, const Ints &rows, const Floats &signals, const char *part) {
     for (const bool observed : {false, true}) {
         const auto policy = going_on(observed);
-        Flight flight(policy);
-        Flight twin(policy);
-        CHECK_THROWS(flight.batch.decide(nodes, signals, {.narrow = rows, .wide = {}, .given = true}), Error, part);
-        CHECK(flight.rest() == twin.rest());
+        const std::vector<std::int64_t> wide(rows.begin(), rows.end());
+        for (const Rows &named :
+             {Rows{.narrow = rows, .wide = {}, .given = true}, Rows{.narrow = {}, .wide = wide, .given = true}}) {
+            Flight flight(policy);
+            Flight twin(policy);
+            CHECK_THROWS(flight.batch.decide(nodes, signals, named), Error, part);
+            CHECK(flight.rest() == twin.rest());
+        }
     }
 }
 
@@ -113,6 +117,27 @@ void a_node_each() {
     refuses<Bad>(nodes, rows, signals, "rows: row 394 is repeated at position 399");
 }
 
+// Where a node may follow several others, and on a forest: fresh rows, one of them named twice, in blocks far apart.
+void other_shapes() {
+    const std::vector<std::int64_t> parents{-1, 0, 0};
+    const Floats signals(kRequests, 0.0F);
+    Ints rows(kRequests);
+    std::iota(rows.begin(), rows.end(), 0);
+    rows[399] = 5;
+    const Rows named{.narrow = rows, .wide = {}, .given = true};
+    for (const auto &topology : {Topology::skip(3), Topology::forest(parents)}) {
+        const auto policy = std::make_shared<const Policy>(solve(test::random_model(topology, 3, 4), 0.99, true));
+        Ints nodes(kRequests, 0);
+        nodes[399] = 1; // which may follow node 0
+        Batch batch(policy, kRequests, NanSignal::error);
+        const char *part = "rows: row 5 is repeated at position 399";
+        CHECK_THROWS(batch.decide(nodes, signals, named), std::invalid_argument, part);
+        CHECK_THROWS(batch.decide(0, signals, named), std::invalid_argument, part);
+        CHECK(test::answers(batch) == Ints(kRequests, -1));
+        CHECK(batch.decide(0, signals, {}).size() == signals.size()); // all of them are as fresh as before
+    }
+}
+
 // Without rows, all are looked at before any is consulted.
 void no_rows() {
     const auto policy = going_on(false);
@@ -145,6 +170,7 @@ void result_as_argument() {
 int main() {
     one_node();
     a_node_each();
+    other_shapes();
     no_rows();
     result_as_argument();
     return test::result();

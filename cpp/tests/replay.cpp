@@ -8,17 +8,16 @@
 #include <cmath>
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
 using namespace ttamer;
 
 namespace {
 
-constexpr std::size_t kRequests = 300;
-
-std::vector<float> some_signals(std::size_t nodes, std::int32_t states, std::uint32_t seed) {
+std::vector<float> some_signals(std::size_t count, std::int32_t states, std::uint32_t seed) {
     std::mt19937 random(seed);
-    std::vector<float> signals(kRequests * nodes);
+    std::vector<float> signals(count);
     for (auto &signal : signals) {
         signal = static_cast<float>(test::below(random, 2 * states + 4)) / 2 - 1;
         signal = test::below(random, 10) == 0 ? std::nanf("") : signal;
@@ -27,21 +26,21 @@ std::vector<float> some_signals(std::size_t nodes, std::int32_t states, std::uin
 }
 
 // What a batch makes of each request, in the words of a replay. Losses are those recorded: the request's number.
-void agrees(const std::shared_ptr<const Policy> &policy, std::uint32_t seed) {
+void agrees(const std::shared_ptr<const Policy> &policy, std::size_t requests, std::uint32_t seed) {
     const auto nodes = static_cast<std::size_t>(policy->nodes());
-    const auto signals = some_signals(nodes, policy->states(0), seed);
+    const auto signals = some_signals(requests * nodes, policy->states(0), seed);
     const auto &costs = policy->tables().costs;
     std::vector<float> losses(signals.size());
     for (std::size_t k = 0; k < losses.size(); ++k) {
         losses[k] = static_cast<float>(k);
     }
-    std::vector<std::int32_t> last(kRequests);
-    std::vector<std::int32_t> answer(kRequests);
-    std::vector<double> cost(kRequests);
-    std::vector<double> loss(kRequests);
+    std::vector<std::int32_t> last(requests);
+    std::vector<std::int32_t> answer(requests);
+    std::vector<double> cost(requests);
+    std::vector<double> loss(requests);
     replay(*policy, {signals, costs, losses}, {last, answer, cost, loss});
     bool same = true;
-    for (std::size_t row = 0; row < kRequests; ++row) {
+    for (std::size_t row = 0; row < requests; ++row) {
         Batch batch(policy, 1, NanSignal::worst);
         std::int32_t before = kRoot;
         double paid = 0;
@@ -64,8 +63,17 @@ int main() {
         for (const std::size_t states : {std::size_t{1}, std::size_t{2}, std::size_t{9}, std::size_t{70}}) {
             for (std::uint32_t seed = 0; seed < 8; ++seed) {
                 const auto model = test::random_model(topology, states, seed, seed % 2 == 0);
-                agrees(std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2)), seed);
+                agrees(std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2)), 300, seed);
             }
+        }
+    }
+    // More requests than move together: 4,096 or, where there are many nodes, 1,024.
+    for (std::uint32_t seed = 0; seed < 4; ++seed) {
+        for (const auto &[topology, requests] :
+             {std::pair(Topology::line(5), std::size_t{8193}), std::pair(Topology::line(40), std::size_t{2100}),
+              std::pair(test::some_dag(), std::size_t{8193})}) {
+            const auto model = test::random_model(topology, 6, seed, seed % 2 == 0);
+            agrees(std::make_shared<const Policy>(solve(model, 0.99, seed < 2)), requests, seed);
         }
     }
     return test::result();

@@ -16,7 +16,7 @@ namespace ttamer {
 
 namespace {
 
-// Rows are int32 on accelerators; this also keeps the columns of one batch within a few gigabytes.
+// Rows are int32 on accelerators; this also keeps the columns of one batch below ten gigabytes.
 constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
 
 // Below this many rows the loops over columns cost more than they save.
@@ -34,10 +34,11 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     rows_.assign(rows, kFreshRow);
     signal_.assign(observed, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
-    before_.assign(rows, kFreshRow);
-    signal_before_.assign(observed, 0.0F);
-    pending_.assign(rows, kStop);
-    if (policy_->is_forest()) {
+    if (!policy_->is_forest()) {
+        before_.assign(rows, kFreshRow);
+        signal_before_.assign(observed, 0.0F);
+        pending_.assign(rows, kStop);
+    } else {
         open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
         for (std::size_t row = 0; row < rows; ++row) {
             open_roots(*policy_, open_of(row));
@@ -63,11 +64,8 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
         all_equal(nodes.data(), nodes.size(), nodes[0])) {
         return decide(Nodes{{}, nodes[0]}, signals, rows);
     }
-    for (std::size_t k = 0; k < nodes.size(); ++k) {
-        if (nodes[k] < 0 || nodes[k] >= policy_->nodes()) {
-            throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(nodes[k]) +
-                                    " at position " + text(k));
-        }
+    if (!all_inside(nodes.data(), nodes.size(), static_cast<std::size_t>(policy_->nodes()))) {
+        complain_nodes(nodes);
     }
     return decide(Nodes{nodes, 0}, signals, rows);
 }
@@ -132,10 +130,13 @@ bool Batch::all_open(const Call &call, std::size_t begin, std::span<const RowSta
             return all_at(rows.data(), rows.size(), previous + 1);
         }
     }
-    if (policy_->is_tree()) {
+    if (policy_->is_tree() && !call.nodes.each.empty()) {
+        const NodeTables *tables = policy_->joint_tables().nodes;
+        const std::int32_t *nodes = call.nodes.each.data() + begin;
         RowState closed = 0;
+        TTAMER_UNROLL
         for (std::size_t k = 0; k < rows.size(); ++k) {
-            closed |= rows[k] ^ (policy_->only_previous(call.nodes.at(begin + k)) + 1);
+            closed |= rows[k] ^ (tables[nodes[k]].only_previous + 1);
         }
         return (closed & kPositionBits) == 0;
     }
@@ -203,15 +204,15 @@ template <typename Row> bool Batch::consult_named(const Call &call, std::span<co
             undo(call, begin);
             return false;
         }
-        take(begin, some);
+        bring(begin, some);
         if (!all_open(call, begin, {before_.data() + begin, some.size()})) {
             undo(call, begin + some.size());
             return false;
         }
         consult_taken(call, begin, some);
     }
-    if (!call.nodes.each.empty()) {
-        give_back(call.rows);
+    for (std::size_t k = 0; k < rows.size() && !call.nodes.each.empty(); ++k) {
+        rows_[static_cast<std::size_t>(rows[k])] &= ~kTaken;
     }
     std::copy_n(pending_.begin(), rows.size(), next_.begin());
     return true;
@@ -220,7 +221,7 @@ template <typename Row> bool Batch::consult_named(const Call &call, std::span<co
 // Brings at most kBlock of them together and marks them. A row that is named twice is found by its mark or, once it has
 // been put back without one, by where it stands: no node follows itself. Where rows consult different nodes, one may
 // follow the other, and marks stay until the end of the call.
-template <typename Row> void Batch::take(std::size_t begin, std::span<const Row> rows) {
+template <typename Row> void Batch::bring(std::size_t begin, std::span<const Row> rows) {
     const Row *places = rows.data();
     const std::size_t count = rows.size();
     RowState *states = rows_.data();
@@ -243,7 +244,9 @@ template <typename Row> void Batch::consult_taken(const Call &call, std::size_t 
     std::array<RowState, kBlock> taken;
     std::array<float, kBlock> best_signals;
     std::copy_n(before_.data() + begin, count, taken.begin());
-    std::copy_n(signal_before_.data() + begin, signal_.empty() ? 0 : count, best_signals.begin());
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        best_signals[k] = signal_before_[begin + k];
+    }
     consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signal_.data()[places[k]] = best_signals[k];
@@ -307,10 +310,6 @@ void Batch::reset(const Rows &rows) {
         return;
     }
     check_rows(rows);
-    if (rows.size() > capacity()) {
-        throw std::invalid_argument("rows: " + text(rows.size()) + " exceed the batch's capacity of " +
-                                    text(capacity()));
-    }
     if (!take(rows)) {
         give_back(rows);
         complain_repeated(rows);

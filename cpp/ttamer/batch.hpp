@@ -81,7 +81,7 @@ class Batch {
     bool consult_first(const Call &call);
     template <typename Row> bool consult_named(const Call &call, std::span<const Row> rows);
 
-    template <typename Row> void take(std::size_t begin, std::span<const Row> rows);
+    template <typename Row> void bring(std::size_t begin, std::span<const Row> rows);
     template <typename Row> void consult_taken(const Call &call, std::size_t begin, std::span<const Row> rows);
     void undo(const Call &call, std::size_t end);
     void consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals,
@@ -93,9 +93,10 @@ class Batch {
     void clear(std::size_t row);
 
     // Defined in batch_complain.cpp.
-    [[noreturn]] void refuse(const Call &call) const;
+    [[noreturn]] void refuse(const Call &call);
+    [[noreturn]] void complain_nodes(std::span<const std::int32_t> nodes) const;
     [[noreturn]] void complain_range(const Rows &rows) const;
-    void complain_repeated(const Rows &rows) const;
+    [[noreturn]] void complain_repeated(const Rows &rows) const;
     [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
 
     std::shared_ptr<const Policy> policy_;
@@ -104,7 +105,7 @@ class Batch {
     std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
-    // Of a call that names rows, by its positions: what they were, and what comes next.
+    // Of a call that names rows of a walk, by its positions: what they were, and what comes next.
     std::vector<RowState> before_;
     std::vector<float> signal_before_; // empty unless losses are observed
     std::vector<std::int32_t> pending_;

@@ -10,6 +10,15 @@
 
 namespace ttamer {
 
+void Batch::complain_nodes(std::span<const std::int32_t> nodes) const {
+    for (std::size_t k = 0;; ++k) {
+        if (nodes[k] < 0 || nodes[k] >= policy_->nodes()) {
+            throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(nodes[k]) +
+                                    " at position " + text(k));
+        }
+    }
+}
+
 void Batch::complain_range(const Rows &rows) const {
     for (std::size_t k = 0;; ++k) {
         const std::int64_t row = rows.narrow.empty() ? rows.wide[k] : rows.narrow[k];
@@ -20,10 +29,9 @@ void Batch::complain_range(const Rows &rows) const {
     }
 }
 
-// Throws if a row is named twice.
 void Batch::complain_repeated(const Rows &rows) const {
     std::set<std::size_t> before;
-    for (std::size_t k = 0; k < rows.size(); ++k) {
+    for (std::size_t k = 0;; ++k) {
         if (!before.insert(rows.at(k)).second) {
             throw std::invalid_argument("rows: row " + text(rows.at(k)) + " is repeated at position " + text(k));
         }
@@ -31,9 +39,13 @@ void Batch::complain_repeated(const Rows &rows) const {
 }
 
 // A row that is not there, or named twice, or the first that may not consult its node, or the first NaN.
-void Batch::refuse(const Call &call) const {
+void Batch::refuse(const Call &call) {
     check_rows(call.rows);
-    complain_repeated(call.rows);
+    const bool distinct = take(call.rows);
+    give_back(call.rows);
+    if (!distinct) {
+        complain_repeated(call.rows);
+    }
     for (std::size_t k = 0;; ++k) {
         if (!is_open(call.rows.at(k), call.nodes.at(k))) {
             complain_closed(call, k);

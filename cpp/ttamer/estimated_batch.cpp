@@ -11,17 +11,6 @@
 
 namespace ttamer {
 
-namespace {
-
-std::size_t row_of(const Rows &rows, std::size_t k) {
-    if (!rows.given) {
-        return k;
-    }
-    return static_cast<std::size_t>(rows.narrow.empty() ? rows.wide[k] : rows.narrow[k]);
-}
-
-} // namespace
-
 EstimatedBatch::EstimatedBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy,
                                std::int64_t capacity, NanSignal nan)
     : estimator_(std::move(estimator)), policy_(std::move(policy)), batch_(policy_, capacity, nan),
@@ -103,7 +92,7 @@ void EstimatedBatch::check_logits(const Logits &logits) const {
 void EstimatedBatch::estimate(std::span<const std::int32_t> nodes, const Logits &logits, const Rows &rows) {
     batch_.check_rows(rows);
     for (std::size_t k = 0; k < logits.rows; ++k) {
-        const std::size_t row = row_of(rows, k);
+        const std::size_t row = rows.at(k);
         steps_[k] = batch_.has_stopped(row) ? -1 : step_after(batch_.last_node(row), nodes[k]);
         if (steps_[k] < 0) {
             complain_closed(row, nodes[k]);
@@ -112,7 +101,7 @@ void EstimatedBatch::estimate(std::span<const std::int32_t> nodes, const Logits 
     max_probs_.compute(logits);
     const auto found = max_probs_.finish(logits, rows);
     for (std::size_t k = 0; k < logits.rows; ++k) {
-        estimate_one(k, row_of(rows, k), nodes[k], logits, found[k]);
+        estimate_one(k, rows.at(k), nodes[k], logits, found[k]);
     }
 }
 
@@ -144,7 +133,7 @@ std::span<const std::int32_t> EstimatedBatch::commit(std::size_t count, const Ro
         batch_.decide(std::span<const std::int32_t>(steps_.data(), count), {signals_.data(), count}, rows);
     const EvidenceForm &form = estimator_->form();
     for (std::size_t k = 0; k < count; ++k) {
-        const std::size_t row = row_of(rows, k);
+        const std::size_t row = rows.at(k);
         const std::size_t at = place(row, nodes_[k]);
         std::copy_n(new_log_probs_.data() + k * form.top, form.top, log_probs_.data() + at * form.top);
         std::copy_n(new_classes_.data() + k * form.top, form.top, classes_.data() + at * form.top);
@@ -166,7 +155,7 @@ void EstimatedBatch::reset(const Rows &rows) {
         return;
     }
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        answers_[row_of(rows, k)] = -1;
+        answers_[rows.at(k)] = -1;
     }
 }
 

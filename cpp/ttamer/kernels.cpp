@@ -25,14 +25,6 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
     return difference == 0;
 }
 
-TTAMER_CLONES bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected) {
-    std::uint16_t difference = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-        difference |= values[k] ^ expected;
-    }
-    return difference == 0;
-}
-
 // A negative value is a large unsigned one.
 TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end) {
     std::uint32_t largest = 0;
@@ -48,13 +40,6 @@ TTAMER_CLONES bool all_inside(const std::int64_t *values, std::size_t count, std
         largest = std::max(largest, static_cast<std::uint64_t>(values[k]));
     }
     return count == 0 || largest < end;
-}
-
-TTAMER_CLONES void narrow(const std::int64_t *TTAMER_RESTRICT values, std::size_t count,
-                          std::int32_t *TTAMER_RESTRICT narrowed) {
-    for (std::size_t k = 0; k < count; ++k) {
-        narrowed[k] = static_cast<std::int32_t>(values[k]);
-    }
 }
 
 TTAMER_CLONES bool all_at(const RowState *rows, std::size_t count, std::int64_t position) {
@@ -102,7 +87,7 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
     const std::uint32_t one_cell = lookup.cells[0];
     if (lookup.has_one_cell()) {
         for (std::size_t k = 0; k < count; ++k) {
-            const StateLookup::Place place = lookup.place(offsets[k], one_cell);
+            const StateLookup::Place place = StateLookup::place(offsets[k], one_cell, lookup.cell_shift);
             at[k] = place.part;
             rests[k] = place.rest;
         }
@@ -112,7 +97,7 @@ TTAMER_CLONES void find_entries(const StateLookup &shared, const StateEntry *ent
         }
         pick(lookup.cells, at, count, words);
         for (std::size_t k = 0; k < count; ++k) {
-            const StateLookup::Place place = lookup.place(offsets[k], words[k]);
+            const StateLookup::Place place = StateLookup::place(offsets[k], words[k], lookup.cell_shift);
             at[k] = place.part;
             rests[k] = place.rest;
         }
@@ -150,30 +135,51 @@ TTAMER_CLONES void find_turns(std::span<const std::uint32_t> turns, StateEntry l
     }
 }
 
-TTAMER_CLONES bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries,
+TTAMER_CLONES bool find_entries(const JointTables &tables, const std::int32_t *nodes,
                                 const float *TTAMER_RESTRICT signals, std::size_t count,
                                 StateEntry *TTAMER_RESTRICT found, std::int32_t *TTAMER_RESTRICT onward) {
-    std::uint32_t offsets[kBlock];
-    std::uint32_t worst[kBlock];
-    std::uint32_t ranges[kBlock];
+    alignas(64) std::uint32_t worst[kBlock];
+    alignas(64) std::uint32_t offsets[kBlock];
+    alignas(64) std::uint32_t ranges[kBlock];
+    alignas(64) std::uint32_t shifts[kBlock];
+    alignas(64) std::uint32_t at[kBlock];
+    alignas(64) std::uint32_t firsts[kBlock];
+    alignas(64) std::uint32_t words[kBlock];
     bool several = false;
     for (std::size_t k = 0; k < count; ++k) {
-        const NodeTables &node = tables[nodes[k]];
+        const NodeTables &node = tables.nodes[nodes[k]];
         worst[k] = node.worst_key;
         offsets[k] = node.lookup.lowest;
         ranges[k] = node.lookup.range;
+        shifts[k] = node.lookup.cell_shift;
+        at[k] = node.first_cell;
+        firsts[k] = node.first_entry;
         onward[k] = node.only_next;
         several |= node.only_next == Policy::kSeveral;
     }
-    for (std::size_t k = 0; k < count; ++k) { // vectorised: as a loop of its own, without branches that data decide
+    for (std::size_t k = 0; k < count; ++k) {
         const auto nan = static_cast<std::uint32_t>(mask(signals[k] != signals[k]));
         const std::uint32_t key = (nan & worst[k]) | (~nan & order_key(signals[k]));
         offsets[k] = std::min(std::max(key, offsets[k]) - offsets[k], ranges[k]);
+        at[k] += offsets[k] >> shifts[k];
     }
+    if (!tables.without_steps) {
+        for (std::size_t k = 0; k < count; ++k) {
+            found[k] = tables.entries[firsts[k] + tables.nodes[nodes[k]].lookup.state_at(offsets[k])];
+        }
+        return several;
+    }
+    pick(tables.cells, at, count, words);
     for (std::size_t k = 0; k < count; ++k) {
-        const NodeTables &node = tables[nodes[k]];
-        found[k] = entries[node.first_entry + node.lookup.state_at(offsets[k])];
+        const StateLookup::Place place = StateLookup::place(offsets[k], words[k], shifts[k]);
+        at[k] = place.part;
+        offsets[k] = place.rest;
     }
+    pick(tables.parts, at, count, words);
+    for (std::size_t k = 0; k < count; ++k) {
+        at[k] = firsts[k] + StateLookup::resolved(words[k], offsets[k]);
+    }
+    pick(tables.entries, at, count, found);
     return several;
 }
 

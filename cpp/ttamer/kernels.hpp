@@ -14,14 +14,10 @@ namespace ttamer {
 bool any_nan(const float *signals, std::size_t count);
 
 bool all_equal(const std::int32_t *values, std::size_t count, std::int32_t expected);
-bool all_equal(const std::uint16_t *values, std::size_t count, std::uint16_t expected);
 
 // Whether all values lie in [0, end).
 bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end);
 bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
-
-// Keeps the lower half of each value.
-void narrow(const std::int64_t *values, std::size_t count, std::int32_t *narrowed);
 
 // Whether all rows are at one position, and none is taken.
 bool all_at(const RowState *rows, std::size_t count, std::int64_t position);
@@ -44,8 +40,8 @@ void find_turns(std::span<const std::uint32_t> turns, StateEntry lowest, const f
 
 // The same as find_entries where each row consults a node of its own; also where the states of that go on to. Whether
 // that is several for any of them.
-bool find_entries(const NodeTables *tables, const std::int32_t *nodes, const StateEntry *entries, const float *signals,
-                  std::size_t count, StateEntry *found, std::int32_t *onward);
+bool find_entries(const JointTables &tables, const std::int32_t *nodes, const float *signals, std::size_t count,
+                  StateEntry *found, std::int32_t *onward);
 
 // consult_row for `count` consecutive rows that consulted `node` and go on to `onward`.
 void update(RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node, bool recall,

@@ -90,11 +90,8 @@ void prepare(Model &model) {
             model.ranks.back().push_back(rank_of(model.levels, loss));
         }
     }
-    std::vector<Quantiser> quantisers;
-    for (const auto &edges : model.bin_edges) {
-        quantisers.emplace_back(edges);
-    }
-    model.quantisers = std::make_shared<const std::vector<Quantiser>>(std::move(quantisers));
+    const std::vector<std::span<const float>> edges(model.bin_edges.begin(), model.bin_edges.end());
+    model.quantisers = std::make_shared<const Quantisers>(edges);
 }
 
 } // namespace ttamer

@@ -22,9 +22,9 @@ struct Model {
     bool observed; // a consulted node's loss is seen: its signal is the loss itself
 
     // What does not depend on the trade-off, worked out once by prepare.
-    std::vector<double> levels = {};                               // losses that can be attained, increasing
-    std::vector<std::vector<std::int32_t>> ranks = {};             // position of each state's loss among them
-    std::shared_ptr<const std::vector<Quantiser>> quantisers = {}; // one a node
+    std::vector<double> levels = {};                   // losses that can be attained, increasing
+    std::vector<std::vector<std::int32_t>> ranks = {}; // position of each state's loss among them
+    std::shared_ptr<const Quantisers> quantisers = {};
 
     std::size_t states(std::int32_t node) const { return losses[static_cast<std::size_t>(node)].size(); }
 };

@@ -35,7 +35,6 @@ std::size_t plain_pass(const RowState *TTAMER_RESTRICT rows, const StateEntry *T
 #ifdef TTAMER_X86_PASSING
 
 constexpr std::size_t kLanes = 4;
-static_assert(kLanes <= kPassSlack);
 
 // By which of four rows go on: the halves of a row, in the order that brings these to the front.
 struct Order {

@@ -9,12 +9,11 @@
 
 namespace ttamer {
 
-// Numbers that Pass may write beyond the end of what goes on, and before the beginning of what stops.
-inline constexpr std::size_t kPassSlack = 4;
-
 // Consults `node` for rows whose states have the entries `found`, as consult_row does, but leaves their kPositionBits
 // as they are. The rows that go on are written to `going`, in order; those that stop to the places that end at
-// `stopped_end`, in some order. Returns how many go on. No branch depends on what a row does: data would mispredict it.
+// `stopped_end`, in some order. Returns how many go on. Of the `count`
+// places from `going` on, and of as many before `stopped_end`, those left over may be written too. No branch depends on
+// what a row does: data would mispredict it.
 using Pass = std::size_t (*)(const RowState *rows, const StateEntry *found, std::size_t count, std::int32_t node,
                              bool recall, RowState *going, RowState *stopped_end);
 

@@ -10,7 +10,7 @@ namespace ttamer {
 
 namespace {
 
-// The message is put together only where it is needed: every solve checks its policy, state by state.
+// The message is put together only where it is needed: a file's policy is checked state by state.
 template <typename... Parts> void require(bool holds, const Parts &...parts) {
     if (!holds) {
         std::ostringstream message;
@@ -39,15 +39,15 @@ bool are_offsets(const std::vector<std::int32_t> &offsets, std::size_t count, st
 
 Policy::Policy(PolicyTables tables) : tables_(std::move(tables)) {
     check();
-    std::vector<Quantiser> quantisers;
+    std::vector<std::span<const float>> edges;
     for (std::int32_t j = 0; j < nodes(); ++j) {
-        quantisers.emplace_back(edges_of(j));
+        edges.push_back(edges_of(j));
     }
-    quantisers_ = std::make_shared<const std::vector<Quantiser>>(std::move(quantisers));
+    quantisers_ = std::make_shared<const Quantisers>(edges);
     build();
 }
 
-Policy::Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers)
+Policy::Policy(PolicyTables tables, std::shared_ptr<const Quantisers> quantisers)
     : tables_(std::move(tables)), quantisers_(std::move(quantisers)) {
     check_numbers();
     build();
@@ -143,7 +143,7 @@ void Policy::build() {
     node_tables_.reserve(quantisers_->size());
     for (std::size_t j = 0; j < quantisers_->size(); ++j) {
         const auto first = static_cast<std::uint32_t>(tables_.state_offsets[j]);
-        node_tables_.push_back({(*quantisers_)[j].lookup(), first, 0, kStop, kSeveral});
+        node_tables_.push_back({quantisers_->lookup(j), quantisers_->first_cell(j), first, 0, kStop, kSeveral});
         build_node(j);
     }
     build_edges();

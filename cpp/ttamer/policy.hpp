@@ -56,21 +56,31 @@ inline std::int32_t stop_upper_of(StateEntry entry) {
 }
 
 // What deciding reads of a node, together: rows of one call may consult different nodes.
-struct NodeTables {
+struct alignas(64) NodeTables {
     StateLookup lookup;
+    std::uint32_t first_cell;   // of the node, in JointTables
     std::uint32_t first_entry;  // of the node's states
     std::uint32_t worst_key;    // falls into the state that NaN counts as
     std::int32_t only_next;     // where every state that goes on goes to, or Policy::kSeveral
     std::int32_t only_previous; // the one node (kRoot included) that this one may follow, or Policy::kSeveral
 };
 
+// The same for rows that consult different nodes: tables of all nodes, behind each other.
+struct JointTables {
+    const NodeTables *nodes;
+    const std::uint32_t *cells;
+    const std::uint32_t *parts;
+    const StateEntry *entries;
+    bool without_steps;
+};
+
 class Policy {
   public:
     // Of tables from anywhere: throws std::invalid_argument that names the table if anything does not fit together.
     explicit Policy(PolicyTables tables);
-    // Of tables that a solver has made for a model, whose quantisers its policies share: only numbers that may
-    // overflow are checked.
-    Policy(PolicyTables tables, std::shared_ptr<const std::vector<Quantiser>> quantisers);
+    // Of tables that a solver has made for a model, whose quantisers (not null) its policies share: only its
+    // numbers are checked, which may overflow.
+    Policy(PolicyTables tables, std::shared_ptr<const Quantisers> quantisers);
 
     const PolicyTables &tables() const { return tables_; }
     const Topology &topology() const { return tables_.topology; }
@@ -86,7 +96,10 @@ class Policy {
     }
 
     const NodeTables &at(std::int32_t node) const { return node_tables_[static_cast<std::size_t>(node)]; }
-    std::span<const NodeTables> node_tables() const { return node_tables_; }
+    JointTables joint_tables() const {
+        return {node_tables_.data(), quantisers_->cells(), quantisers_->parts(), entries_.data(),
+                quantisers_->without_steps()};
+    }
     std::span<const StateEntry> all_entries() const { return entries_; }
 
     // Of the node's worst state: largest loss, the lowest state among equals.
@@ -143,7 +156,7 @@ class Policy {
 
     PolicyTables tables_;
     std::vector<StateEntry> entries_;
-    std::shared_ptr<const std::vector<Quantiser>> quantisers_;
+    std::shared_ptr<const Quantisers> quantisers_;
     std::vector<NodeTables> node_tables_;
     bool is_tree_ = true;
     std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes

@@ -134,6 +134,34 @@ void Quantiser::add_cell(std::span<const std::uint32_t> edges, std::size_t befor
     }
 }
 
+Quantisers::Quantisers(std::span<const std::span<const float>> edges) {
+    for (const auto &of_node : edges) {
+        append(Quantiser(of_node));
+    }
+}
+
+void Quantisers::append(const Quantiser &one) {
+    constexpr std::size_t kMostParts = std::size_t{1} << (32 - StateLookup::kCountBits);
+    if (parts_.size() + one.parts_.size() > kMostParts) {
+        throw std::invalid_argument("bin_edges: too many, the look-up tables of all nodes exceed " +
+                                    std::to_string(kMostParts) + " entries");
+    }
+    nodes_.push_back({static_cast<std::uint32_t>(cells_.size()), edges_.size(), one.lowest_, one.range_,
+                      one.cell_shift_, one.steps_});
+    const auto before = static_cast<std::uint32_t>(parts_.size()) << StateLookup::kCountBits;
+    for (const std::uint32_t cell : one.cells_) {
+        cells_.push_back(cell + before);
+    }
+    parts_.insert(parts_.end(), one.parts_.begin(), one.parts_.end());
+    edges_.insert(edges_.end(), one.edges_.begin(), one.edges_.end());
+    without_steps_ = without_steps_ && one.steps_ == 0;
+}
+
+StateLookup Quantisers::lookup(std::size_t node) const {
+    const auto &[first_cell, first_edge, lowest, range, cell_shift, steps] = nodes_[node];
+    return {cells_.data() + first_cell, parts_.data(), edges_.data() + first_edge, lowest, range, cell_shift, steps};
+}
+
 std::vector<std::int32_t> states_of(std::span<const float> edges, std::span<const float> signals, std::size_t nodes,
                                     std::size_t node) {
     const Quantiser quantiser(edges);

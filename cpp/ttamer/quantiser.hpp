@@ -42,7 +42,7 @@ struct StateLookup {
         std::uint32_t rest;
     };
 
-    Place place(std::uint32_t offset, std::uint32_t cell) const {
+    static Place place(std::uint32_t offset, std::uint32_t cell, std::uint32_t cell_shift) {
         const std::uint32_t inside = offset << (32 - cell_shift); // the first bits: which cell, are shifted out
         const std::uint32_t bits = cell & ((1U << kCountBits) - 1);
         return {(cell >> kCountBits) + (inside >> 1 >> (31 - bits)), inside << bits >> (32 - kRestBits)};
@@ -61,7 +61,7 @@ struct StateLookup {
     std::int32_t state(std::uint32_t key) const { return static_cast<std::int32_t>(state_at(offset(key))); }
 
     std::uint32_t state_at(std::uint32_t offset) const {
-        const Place found = place(offset, cells[offset >> cell_shift]);
+        const Place found = place(offset, cells[offset >> cell_shift], cell_shift);
         std::uint32_t at = resolved(parts[found.part], found.rest);
         for (std::uint32_t step = 0; step < steps; ++step) {
             at = climbed(at, offset);
@@ -92,6 +92,8 @@ class Quantiser {
     std::int32_t state(std::uint32_t key) const { return lookup().state(key); }
 
   private:
+    friend class Quantisers;
+
     void choose_cells();
     std::size_t words(std::uint32_t cell_shift, std::uint32_t steps) const;
     void build();
@@ -104,6 +106,41 @@ class Quantiser {
     std::vector<std::uint32_t> cells_;
     std::vector<std::uint32_t> parts_;
     std::vector<std::uint32_t> edges_;
+};
+
+// Those of all nodes, which a model's policies share. Their tables lie behind each other, so that rows which consult
+// different nodes can be looked up together; a cell says where in all of them its parts begin.
+class Quantisers {
+  public:
+    // One list of edges a node, each as for a Quantiser.
+    explicit Quantisers(std::span<const std::span<const float>> edges);
+
+    std::size_t size() const { return nodes_.size(); }
+    StateLookup lookup(std::size_t node) const;
+    // Where the node's cells begin.
+    std::uint32_t first_cell(std::size_t node) const { return nodes_[node].first_cell; }
+
+    const std::uint32_t *cells() const { return cells_.data(); }
+    const std::uint32_t *parts() const { return parts_.data(); }
+    // Whether a part's word tells the state of every signal, at every node.
+    bool without_steps() const { return without_steps_; }
+
+  private:
+    void append(const Quantiser &quantiser);
+
+    struct Node {
+        std::uint32_t first_cell;
+        std::size_t first_edge;
+        std::uint32_t lowest;
+        std::uint32_t range;
+        std::uint32_t cell_shift;
+        std::uint32_t steps;
+    };
+    std::vector<Node> nodes_;
+    std::vector<std::uint32_t> cells_;
+    std::vector<std::uint32_t> parts_;
+    std::vector<std::uint32_t> edges_;
+    bool without_steps_ = true;
 };
 
 // States of column `node` of a row-major (rows, nodes) array of signals.

@@ -63,7 +63,7 @@ void take_column(const float *column, std::size_t columns, const RowState *TTAME
     }
 }
 
-// A node of a policy without recall: signals below the first of `turns`, as keys, stop or go on, as `lowest` says,
+// A node of a policy without recall: signals whose keys are below the first of `keys` stop or go on, as `lowest` says,
 // those from there to the second do the other, and so on.
 struct Turns {
     std::vector<std::uint32_t> keys;
@@ -109,7 +109,7 @@ class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          rows_(nodes_ * queue_size()), counts_(nodes_), stopped_(requests()),
+          rows_(nodes_ * requests()), counts_(nodes_), stopped_(requests()),
           path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? requests() : 0),
           observed_(policy.tables().recall && policy.tables().observed), best_signals_(observed_ ? requests() : 0) {
         for (std::int32_t node = 0; node < policy.nodes() && !policy.tables().recall; ++node) {
@@ -139,8 +139,7 @@ class WalkRunner {
     }
 
   private:
-    std::size_t queue_size() const { return requests() + kPassSlack; }
-    RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * queue_size(); }
+    RowState *queue_of(std::int32_t node) { return rows_.data() + static_cast<std::size_t>(node) * requests(); }
     std::size_t &count_of(std::int32_t node) { return counts_[static_cast<std::size_t>(node)]; }
 
     // Where each has costs of its own.
@@ -166,8 +165,8 @@ class WalkRunner {
     // All that go on go to one node.
     void consult_and_part(std::int32_t node, const RowState *rows, std::span<const float> signals) {
         std::array<StateEntry, kBlock> found;
-        std::array<RowState, kBlock + kPassSlack> stopped;
-        std::array<RowState, kPassSlack> unused;
+        std::array<RowState, kBlock> stopped;
+        std::array<RowState, kBlock> unused;
         find(node, signals, found.data());
         const std::int32_t onward = policy_.only_next(node);
         RowState *queue = onward == kStop ? unused.data() : queue_of(onward) + count_of(onward);

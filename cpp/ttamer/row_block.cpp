@@ -50,8 +50,8 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *ro
     std::array<std::int32_t, kBlock> onward;
     const std::size_t count = signals.size();
     std::copy_n(nodes, count, at.begin());
-    const bool several = find_entries(policy.node_tables().data(), at.data(), policy.all_entries().data(),
-                                      signals.data(), count, found.data(), onward.data());
+    const bool several =
+        find_entries(policy.joint_tables(), at.data(), signals.data(), count, found.data(), onward.data());
     consult_found<const std::int32_t *>(policy, at.data(), onward.data(), found.data(), rows, best_signals, signals,
                                         next);
     for (std::size_t k = 0; k < count && several; ++k) {

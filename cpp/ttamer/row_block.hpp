@@ -18,7 +18,7 @@ std::int32_t state_of(const Policy &policy, std::int32_t node, float signal);
 void consult_block(const Policy &policy, std::int32_t node, RowState *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next);
 
-// The same where each row consults a node of its own, and no bits stay.
+// The same where each row consults a node of its own.
 void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next);
 
