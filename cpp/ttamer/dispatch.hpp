@@ -33,7 +33,8 @@
 #define TTAMER_RESTRICT __restrict__
 #endif
 
-// For a loop of a load and a store, which the compiler cannot vectorise where rows lie anywhere.
+// For a loop of a load and a store, which the compiler cannot vectorise where rows lie anywhere. And for a loop over an
+// array of vectors: unrolled this early, they stay in registers; unrolled later, GCC also stores each in every step.
 #if defined(_MSC_VER)
 #define TTAMER_UNROLL
 #else

@@ -4,6 +4,8 @@
 // calls std::fma, which is many times slower and rounds alike.
 #include "ttamer/product.hpp"
 
+#include "ttamer/dispatch.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -128,19 +130,22 @@ constexpr std::size_t kWideColumns = 16;
 __attribute__((target("avx512f"))) void wide_tile(const double *const *rows, std::size_t inner, const double *panel,
                                                   double *out) {
     __m512d sums[kWideRows][2];
-    for (auto &sum : sums) {
-        sum[0] = sum[1] = _mm512_setzero_pd();
+    TTAMER_UNROLL
+    for (std::size_t i = 0; i < kWideRows; ++i) {
+        sums[i][0] = sums[i][1] = _mm512_setzero_pd();
     }
     for (std::size_t k = 0; k < inner; ++k) {
         const double *values = panel + k * kPanelWidth;
         const __m512d left = _mm512_loadu_pd(values);
         const __m512d right = _mm512_loadu_pd(values + 8);
+        TTAMER_UNROLL
         for (std::size_t i = 0; i < kWideRows; ++i) {
             const __m512d scale = _mm512_set1_pd(rows[i][k]);
             sums[i][0] = _mm512_fmadd_pd(scale, left, sums[i][0]);
             sums[i][1] = _mm512_fmadd_pd(scale, right, sums[i][1]);
         }
     }
+    TTAMER_UNROLL
     for (std::size_t i = 0; i < kWideRows; ++i) {
         _mm512_storeu_pd(out + i * kPanelWidth, sums[i][0]);
         _mm512_storeu_pd(out + i * kPanelWidth + 8, sums[i][1]);
@@ -160,19 +165,22 @@ constexpr std::size_t kHalfColumns = 8;
 __attribute__((target("avx2,fma"))) void half_tile(const double *const *rows, std::size_t inner, const double *panel,
                                                    double *out) {
     __m256d sums[kHalfRows][2];
-    for (auto &sum : sums) {
-        sum[0] = sum[1] = _mm256_setzero_pd();
+    TTAMER_UNROLL
+    for (std::size_t i = 0; i < kHalfRows; ++i) {
+        sums[i][0] = sums[i][1] = _mm256_setzero_pd();
     }
     for (std::size_t k = 0; k < inner; ++k) {
         const double *values = panel + k * kPanelWidth;
         const __m256d left = _mm256_loadu_pd(values);
         const __m256d right = _mm256_loadu_pd(values + 4);
+        TTAMER_UNROLL
         for (std::size_t i = 0; i < kHalfRows; ++i) {
             const __m256d scale = _mm256_broadcast_sd(rows[i] + k);
             sums[i][0] = _mm256_fmadd_pd(scale, left, sums[i][0]);
             sums[i][1] = _mm256_fmadd_pd(scale, right, sums[i][1]);
         }
     }
+    TTAMER_UNROLL
     for (std::size_t i = 0; i < kHalfRows; ++i) {
         _mm256_storeu_pd(out + i * kPanelWidth, sums[i][0]);
         _mm256_storeu_pd(out + i * kPanelWidth + 4, sums[i][1]);
@@ -183,16 +191,19 @@ template <std::size_t kVectors>
 __attribute__((target("avx2,fma"))) void half_add_step(std::span<const double *const> rows, const double *weights,
                                                        std::size_t begin, double *out) {
     __m256d sums[kVectors];
-    for (auto &sum : sums) {
-        sum = _mm256_setzero_pd();
+    TTAMER_UNROLL
+    for (std::size_t v = 0; v < kVectors; ++v) {
+        sums[v] = _mm256_setzero_pd();
     }
     for (std::size_t k = 0; k < rows.size(); ++k) {
         const __m256d weight = _mm256_broadcast_sd(weights + k);
         const double *values = rows[k] + begin;
+        TTAMER_UNROLL
         for (std::size_t v = 0; v < kVectors; ++v) {
             sums[v] = _mm256_fmadd_pd(weight, _mm256_loadu_pd(values + 4 * v), sums[v]);
         }
     }
+    TTAMER_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) {
         _mm256_storeu_pd(out + begin + 4 * v, sums[v]);
     }
@@ -216,6 +227,7 @@ __attribute__((target("avx2,fma"))) void half_running_sums(const double *p, cons
     for (const auto &piece : pieces) {
         std::size_t k = piece.begin;
         for (; k + kLanes <= piece.end; k += kLanes) {
+            TTAMER_UNROLL
             for (std::size_t half = 0; half < 2; ++half) {
                 const __m256d weights = _mm256_loadu_pd(p + k + 4 * half);
                 masses[half] = _mm256_add_pd(masses[half], weights);
@@ -236,18 +248,21 @@ __attribute__((target("avx2,fma"))) void half_multiply_rows(const double *matrix
                                                             const double *values, double *out) {
     const std::size_t whole = inner - inner % kLanes;
     __m256d sums[kRows][2];
-    for (auto &sum : sums) {
-        sum[0] = sum[1] = _mm256_setzero_pd();
+    TTAMER_UNROLL
+    for (std::size_t i = 0; i < kRows; ++i) {
+        sums[i][0] = sums[i][1] = _mm256_setzero_pd();
     }
     for (std::size_t k = 0; k < whole; k += kLanes) {
         const __m256d left = _mm256_loadu_pd(values + k);
         const __m256d right = _mm256_loadu_pd(values + k + 4);
+        TTAMER_UNROLL
         for (std::size_t i = 0; i < kRows; ++i) {
             const double *row = matrix + i * inner + k;
             sums[i][0] = _mm256_fmadd_pd(_mm256_loadu_pd(row), left, sums[i][0]);
             sums[i][1] = _mm256_fmadd_pd(_mm256_loadu_pd(row + 4), right, sums[i][1]);
         }
     }
+    TTAMER_UNROLL
     for (std::size_t i = 0; i < kRows; ++i) {
         out[i] = total(sums[i]);
         for (std::size_t k = whole; k < inner; ++k) {
