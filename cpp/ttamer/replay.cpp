@@ -144,7 +144,7 @@ class WalkRunner {
 
     // Where each has costs of its own.
     void pay(std::span<const RowState> rows, std::int32_t node, std::int32_t next) {
-        if (cost_.empty() || rows.empty()) {
+        if (cost_.empty()) {
             return;
         }
         const double cost = recorded_.costs[static_cast<std::size_t>(policy_.edge_between(node, next))];
@@ -168,15 +168,11 @@ class WalkRunner {
         std::array<RowState, kBlock> stopped;
         std::array<RowState, kBlock> unused;
         find(node, signals, found.data());
-        const std::int32_t onward = policy_.only_next(node);
-        RowState *queue = onward == kStop ? unused.data() : queue_of(onward) + count_of(onward);
+        RowState *queue = policy_.only_next(node) == kStop ? unused.data() : end_of_queue(policy_.only_next(node));
         const std::size_t going = pass_(rows, found.data(), signals.size(), node, policy_.tables().recall, queue,
                                         stopped.data() + stopped.size());
         finish(node, std::span<const RowState>(stopped).last(signals.size() - going));
-        if (going > 0) {
-            pay({queue, going}, node, onward);
-            count_of(onward) += going;
-        }
+        wait(node, policy_.only_next(node), going);
     }
 
     void find(std::int32_t node, std::span<const float> signals, StateEntry *found) const {
@@ -195,22 +191,53 @@ class WalkRunner {
         std::array<RowState, kBlock> before;
         std::array<float, kBlock> best;
         std::array<std::int32_t, kBlock> next;
-        std::copy_n(rows, signals.size(), before.begin());
-        for (std::size_t k = 0; k < signals.size() && observed_; ++k) {
-            best[k] = best_signals_[request_of(rows[k])];
+        const std::size_t count = signals.size();
+        std::copy_n(rows, count, before.begin());
+        if (observed_) {
+            take_column(best_signals_.data(), 1, rows, count, best.data());
         }
         consult_block(policy_, node, rows, best.data(), signals, next.data());
-        for (std::size_t k = 0; k < signals.size(); ++k) {
+        for (std::size_t k = 0; k < count; ++k) {
             rows[k] = choose(kPositionBits, before[k], rows[k]);
-            if (observed_) {
-                best_signals_[request_of(rows[k])] = best[k];
-            }
+        }
+        for (std::size_t k = 0; k < count && observed_; ++k) {
+            best_signals_[request_of(rows[k])] = best[k];
+        }
+        policy_.only_next(node) >= 0 ? part(node, rows, next.data(), count) : send_each(node, rows, next.data(), count);
+    }
+
+    // Where those that go on go to one node: without a branch on what a row does, which data would mispredict.
+    void part(std::int32_t node, const RowState *rows, const std::int32_t *next, std::size_t count) {
+        std::array<RowState, kBlock> stopped;
+        RowState *queue = end_of_queue(policy_.only_next(node));
+        std::size_t going = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+            queue[going] = rows[k];
+            stopped[k - going] = rows[k];
+            going += next[k] == kStop ? 0 : 1;
+        }
+        finish(node, {stopped.data(), count - going});
+        wait(node, policy_.only_next(node), going);
+    }
+
+    void send_each(std::int32_t node, const RowState *rows, const std::int32_t *next, std::size_t count) {
+        for (std::size_t k = 0; k < count; ++k) {
             if (next[k] == kStop) {
                 finish(node, {rows + k, 1});
             } else {
-                queue_of(next[k])[count_of(next[k])++] = rows[k];
-                pay({rows + k, 1}, node, next[k]);
+                *end_of_queue(next[k]) = rows[k];
+                wait(node, next[k], 1);
             }
+        }
+    }
+
+    RowState *end_of_queue(std::int32_t node) { return queue_of(node) + count_of(node); }
+
+    // So many more rows, which stand at the end of the queue of `next`, wait there after `node`.
+    void wait(std::int32_t node, std::int32_t next, std::size_t count) {
+        if (count > 0) {
+            pay({end_of_queue(next), count}, node, next);
+            count_of(next) += count;
         }
     }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -61,12 +62,12 @@ template <SignalKind Kind> TTAMER_INLINE float signal_of(const Row &row) {
 
 // The sum of e^d of a block without its maximum, which stands there once.
 template <bool Fused>
-TTAMER_INLINE double powers_below(const Sums<kLanes> &sums, const float *values, std::size_t steps, const float *rest,
+TTAMER_INLINE double powers_below(const float *powers, const float *values, std::size_t steps, const float *rest,
                                   float reference) {
     double total = 0;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        if (sums.powers[lane] < 1) {
-            total += sums.powers[lane];
+        if (powers[lane] < 1) {
+            total += powers[lane];
             continue;
         }
         for (std::size_t step = 0; step < steps + (rest != nullptr ? 1 : 0); ++step) {
@@ -79,7 +80,8 @@ TTAMER_INLINE double powers_below(const Sums<kLanes> &sums, const float *values,
 
 // A block of one row joins what is known of it. `rest` holds the last values, fewer than kLanes, padded with -inf.
 template <SignalKind Kind, bool Fused>
-TTAMER_INLINE void take_block(Row &row, const float *values, std::size_t steps, const float *rest, float lowest) {
+TTAMER_INLINE void take_block(Row &row, const float *values, std::size_t steps, const float *rest, float lowest,
+                              softmax::Ahead ahead) {
     constexpr bool kTwo = Kind == SignalKind::margin;
     constexpr bool kWeighted = Kind == SignalKind::entropy;
     Largest<kLanes> largest;
@@ -108,11 +110,14 @@ TTAMER_INLINE void take_block(Row &row, const float *values, std::size_t steps, 
     std::fill_n(references, kLanes, reference);
     Sums<kLanes> sums;
     sums.clear();
-    sums.take<kWeighted, false, Fused>(values, steps, references, lowest);
+    sums.take<kWeighted, false, Fused>(values, steps, references, lowest, ahead);
     if (rest != nullptr) {
         sums.take<kWeighted, false, Fused>(rest, 1, references, lowest);
     }
-    const Sums<kLanes> apart = sums;
+    float apart[kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        apart[lane] = sums.powers[lane];
+    }
     sums.gather<kWeighted>();
     row.weighted += static_cast<double>(sums.weighted[0]);
     if (largest.first[0] == reference && row.powers + sums.powers[0] < kConfident) {
@@ -140,7 +145,9 @@ TTAMER_INLINE void one_by_one(const Logits &logits, float lowest, float *signals
                 std::fill_n(padded, kLanes, kNone);
                 std::memcpy(padded, values + whole, (count - whole) * sizeof(float));
             }
-            take_block<Kind, Fused>(row, values, whole / kLanes, count > whole ? padded : nullptr, lowest);
+            const auto next = reinterpret_cast<std::uintptr_t>(data + begin * size) + count * size;
+            take_block<Kind, Fused>(row, values, whole / kLanes, count > whole ? padded : nullptr, lowest,
+                                    {next, kLanes * size});
         }
         signals[k] = signal_of<Kind>(row);
     }

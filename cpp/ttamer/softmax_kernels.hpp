@@ -93,6 +93,22 @@ template <std::size_t Lanes> struct Largest {
     }
 };
 
+// What follows in memory, so many bytes for each step of the work: fetched meanwhile, which by itself a processor does
+// too late where work and memory take about as long. It may lie beyond the end of everything; nothing is read.
+struct Ahead {
+    std::uintptr_t begin = 0;
+    std::size_t stride = 0;
+
+    TTAMER_INLINE void fetch([[maybe_unused]] std::size_t step) const {
+#if defined(__GNUC__)
+        constexpr std::size_t kLine = 64;
+        for (std::size_t byte = 0; byte < stride; byte += kLine) {
+            __builtin_prefetch(reinterpret_cast<const void *>(begin + step * stride + byte));
+        }
+#endif
+    }
+};
+
 // Sums of e^d and of d e^d, d being the distance to the lane's reference.
 template <std::size_t Lanes> struct Sums {
     float powers[Lanes];
@@ -110,8 +126,9 @@ template <std::size_t Lanes> struct Sums {
     // `lowest` is kLowest, unknown to the compiler: else it makes a case of its own of what is below.
     template <bool Weighted, bool Apart, bool Fused>
     TTAMER_INLINE void take(const float *TTAMER_RESTRICT values, std::size_t steps,
-                            const float *TTAMER_RESTRICT reference, float lowest) {
+                            const float *TTAMER_RESTRICT reference, float lowest, Ahead ahead = {}) {
         for (std::size_t step = 0; step < steps; ++step) {
+            ahead.fetch(step);
             for (std::size_t lane = 0; lane < Lanes; ++lane) {
                 const float d = larger(lowest, values[step * Lanes + lane] - reference[lane]);
                 const float power = exp_of<Fused>(d);
