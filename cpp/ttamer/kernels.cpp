@@ -59,7 +59,7 @@ TTAMER_INLINE void pick(const T *table, const std::uint32_t *at, std::size_t cou
     std::size_t k = 0;
     TTAMER_UNROLL
     for (; k + 2 <= count; k += 2) {
-        std::uint64_t both;
+        std::uint64_t both = 0;
         std::memcpy(&both, at + k, sizeof both);
         out[k + kLow] = table[static_cast<std::uint32_t>(both)];
         out[k + 1 - kLow] = table[both >> 32];

@@ -103,6 +103,8 @@ struct Ahead {
 #if defined(__GNUC__)
         constexpr std::size_t kLine = 64;
         for (std::size_t byte = 0; byte < stride; byte += kLine) {
+            // From a number: a pointer into an array must not point that far.
+            // NOLINTNEXTLINE(performance-no-int-to-ptr)
             __builtin_prefetch(reinterpret_cast<const void *>(begin + step * stride + byte));
         }
 #endif

@@ -127,7 +127,7 @@ Policy solve(const Model &model, double tradeoff, bool recall) {
     } else {
         fill_from_walk(solve_walk(model, weighted, recall), tables);
     }
-    return Policy(std::move(tables), model.quantisers);
+    return {std::move(tables), model.quantisers};
 }
 
 Model aggregate(const Model &model, std::size_t states) {
