@@ -194,7 +194,7 @@ bool Batch::consult_first(const Call &call) {
     return true;
 }
 
-// On a walk, rows that lie anywhere, each of which is waited for: so all that is done with one is done at once, and
+// On a walk, rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and
 // undone if a later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the
 // result of the last call, which the caller keeps if this one is refused.
 template <typename Row> bool Batch::consult_named(const Call &call, std::span<const Row> rows) {
