@@ -9,6 +9,7 @@ turns batch by batch.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -212,20 +213,24 @@ def aims(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    options = parser(__doc__ or "", Path(__file__).parent / "results").parse_args()
-    torch.set_num_threads(1)
-    rows = cpu_rows(options.quick)
-    if torch.cuda.is_available():
-        rows += cuda_rows(options.quick)
+def report(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print rows of one device and what became of the aims, and write them."""
     print_rows(rows)
     print("\n" + "\n".join(aims(rows)))
     described = machine() | {"torch": torch.__version__}
-    if torch.cuda.is_available():
+    if rows[0]["device"] == "cuda":
         described["gpu"] = torch.cuda.get_device_name()
     if is_kept(options):
         content = {"title": "Early exit end to end", "machine": described, "aims": aims(rows), "rows": rows}
-        write("torch_serve", content, options.output)
+        write(name, content, options.output)
+
+
+def main() -> None:
+    options = parser(__doc__ or "", Path(__file__).parent / "results").parse_args()
+    torch.set_num_threads(1)
+    report("torch_serve", cpu_rows(options.quick), options)
+    if torch.cuda.is_available():
+        report("torch_serve_cuda", cuda_rows(options.quick), options)
 
 
 if __name__ == "__main__":

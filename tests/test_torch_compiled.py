@@ -149,7 +149,7 @@ for kind, classes, few, edges, nodes, dtype, flags, steps in [
     (2, 10, False, 1000, 30, "fp32", RECALL | OBSERVED | FOREST, 0),
     (3, 1, False, 63, 0, "fp32", RECALL, 0),
 ]:
-    cut = ops._launch_for(kind, classes, classes, few, edges, nodes)
+    cut = ops._cut_for(kind, classes, classes, few, edges, nodes)
     consult = dict(SIGNAL=kind, WORST=bool(flags & WORST), HAS_ROWS=True, FOREST=bool(flags & FOREST),
                    RECALL=bool(flags & RECALL), OBSERVED=bool(flags & OBSERVED), ALIGN=cut.align, ROWS=cut.rows,
                    LANES=cut.lanes, ONE_TILE=cut.one_tile, EDGE_BLOCK=cut.edge_block, EDGE_STEPS=cut.edge_steps,

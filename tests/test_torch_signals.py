@@ -36,7 +36,7 @@ def _signals_alone(
 def computed(logits: Any, kind: str, *, few: bool = True) -> Floats32:
     size, classes = logits.shape
     out = torch.empty(size, device=logits.device)
-    cut = ops._launch_for(KINDS.index(kind), classes, logits.stride(0), few, 0, 0)
+    cut = ops._cut_for(KINDS.index(kind), classes, logits.stride(0), few, 0, 0)
     _signals_alone[(-(-size // cut.rows),)](
         logits, out, size, classes // cut.align, logits.stride(0) // cut.align, SIGNAL=KINDS.index(kind),
         ALIGN=cut.align, ROWS=cut.rows, LANES=cut.lanes, ONE_TILE=cut.one_tile, num_warps=cut.warps,

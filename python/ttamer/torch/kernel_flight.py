@@ -48,12 +48,12 @@ class KernelFlight(Flight):
         )
 
         def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=self.device)
+            return torch.empty(shape, dtype=dtype, device=self.device)
 
         self._state = empty(5, capacity)
         self._open = empty(capacity if known.forest else 0, known.nodes)
         self._plan = empty(4, capacity)
-        self._faults = empty(capacity + 1)
+        self._faults = torch.zeros(capacity + 1, dtype=torch.int32, device=self.device)
         self._next, self._kept, self._count = empty(capacity), empty(capacity, dtype=torch.int64), empty(1)
         self._decisions: dict[int, Decision] = {}
         self.reset()

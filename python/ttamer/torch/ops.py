@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ttamer.signals import SIGNALS
+from ttamer.torch.launch import Launcher, on_device
 
 GIVEN = len(SIGNALS)
 """The kind of a call that brings its signals; other kinds are positions in `SIGNALS`."""
@@ -29,9 +30,10 @@ _LOOPED_LANES = 2048
 _FEW_ROWS = 264
 _WIDE_LANES = 8192
 _COMMIT_BLOCK = 2048
+_RESET_BLOCK = 256
 
 
-class _Launch(NamedTuple):
+class _Cut(NamedTuple):
     """How `consult` is cut into programs."""
 
     align: int
@@ -44,8 +46,17 @@ class _Launch(NamedTuple):
     warps: int
 
 
-@functools.lru_cache(maxsize=1024)
-def _launch_for(kind: int, classes: int, stride: int, few: bool, edges: int, forest_nodes: int) -> _Launch:
+class _Call(NamedTuple):
+    """The two kernels of calls that are all alike but for their size and node, and what they take beside these."""
+
+    consult: Launcher
+    commit: Launcher
+    rows: int
+    units: int
+    stride: int
+
+
+def _cut_for(kind: int, classes: int, stride: int, few: bool, edges: int, forest_nodes: int) -> _Cut:
     align = math.gcd(classes, stride, 16)
     lanes = max(2, _power(classes)) if kind != GIVEN else 1
     one_tile = lanes <= _MOST_LANES
@@ -55,7 +66,7 @@ def _launch_for(kind: int, classes: int, stride: int, few: bool, edges: int, for
     rows = max(1, min(64, _TILE // lanes, _MOST_LANES // node_block))
     # All edges of a node are compared with a signal at once, unless that takes more registers than there are.
     at_once = rows * _power(edges) <= _MOST_LANES
-    return _Launch(
+    return _Cut(
         align=align,
         rows=rows,
         lanes=lanes,
@@ -65,6 +76,40 @@ def _launch_for(kind: int, classes: int, stride: int, few: bool, edges: int, for
         node_block=node_block,
         warps=max(1, min(16 if lanes == _WIDE_LANES else 8, rows * lanes // 256)),
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _call_for(
+    device: torch.device, dtypes: tuple[torch.dtype, ...], has_rows: bool, kind: int, classes: int, stride: int,
+    few: bool, block: int, capacity: int, nodes: int, edges: int, steps: int, flags: int,
+) -> _Call:  # fmt: skip
+    # Device, dtypes and capacity are not looked at here: they are what a launcher's calls have in common.
+    from ttamer.torch import kernels
+
+    forest, recall, observed = bool(flags & FOREST), bool(flags & RECALL), bool(flags & OBSERVED)
+    cut = _cut_for(kind, classes, stride, few, edges, nodes if forest else 0)
+    consult = {
+        "SIGNAL": kind, "WORST": bool(flags & WORST), "HAS_ROWS": has_rows, "FOREST": forest, "RECALL": recall,
+        "OBSERVED": observed, "ALIGN": cut.align, "ROWS": cut.rows, "LANES": cut.lanes, "ONE_TILE": cut.one_tile,
+        "EDGE_BLOCK": cut.edge_block, "EDGE_STEPS": cut.edge_steps, "STEPS": steps, "NODE_BLOCK": cut.node_block,
+    }  # fmt: skip
+    commit = {"HAS_ROWS": has_rows, "FOREST": forest, "KEYS": recall and observed, "BLOCK": block}
+    return _Call(
+        consult=Launcher(kernels.consult, consult, cut.warps),
+        commit=Launcher(kernels.commit, commit, max(1, block // 256)),
+        rows=cut.rows,
+        units=classes // cut.align,
+        stride=stride // cut.align,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _reset_for(
+    device: torch.device, dtype: torch.dtype, has_rows: bool, capacity: int, nodes: int, forest: bool
+) -> Launcher:
+    from ttamer.torch import kernels
+
+    return Launcher(kernels.reset, {"HAS_ROWS": has_rows, "FOREST": forest, "BLOCK": _RESET_BLOCK}, 1)
 
 
 def _power(count: int) -> int:
@@ -91,53 +136,42 @@ def launch_decide(
     flags: int,
 ) -> None:
     """Consult a node; see `ttamer.torch.kernels`."""
-    from ttamer.torch import kernels
-
     size, capacity = values.shape[0], state.shape[1]
     if size == 0:
         count.zero_()
         return
-    forest = bool(flags & FOREST)
     classes, stride = (1, 1) if kind == GIVEN else (values.shape[1], values.stride(0))
-    cut = _launch_for(kind, classes, stride, size <= _FEW_ROWS, edges, nodes if forest else 0)
     block = min(max(_power(size), 128), _COMMIT_BLOCK)
     places = next_node if rows is None else rows
-    with _on(values.device):
-        kernels.consult[(-(-size // cut.rows),)](
-            values, places, tables, state, open_ranks, plan, next_node,
-            size, classes // cut.align, stride // cut.align, capacity, node, nodes,
-            SIGNAL=kind, WORST=bool(flags & WORST), HAS_ROWS=rows is not None, FOREST=forest,
-            RECALL=bool(flags & RECALL), OBSERVED=bool(flags & OBSERVED), ALIGN=cut.align, ROWS=cut.rows,
-            LANES=cut.lanes, ONE_TILE=cut.one_tile, EDGE_BLOCK=cut.edge_block, EDGE_STEPS=cut.edge_steps, STEPS=steps,
-            NODE_BLOCK=cut.node_block, num_warps=cut.warps,
-        )  # fmt: skip
-        kernels.commit[(-(-size // block),)](
-            places, tables, state, open_ranks, plan, next_node, kept, count, faults, size, capacity, node, nodes,
-            HAS_ROWS=rows is not None, FOREST=forest, KEYS=flags & (RECALL | OBSERVED) == RECALL | OBSERVED,
-            BLOCK=block, num_warps=max(1, block // 256),
-        )  # fmt: skip
+    call = _call_for(
+        values.device, (values.dtype, places.dtype), rows is not None, kind, classes, stride, size <= _FEW_ROWS, block,
+        capacity, nodes, edges, steps, flags,
+    )  # fmt: skip
+    with on_device(values.device):
+        call.consult(
+            -(-size // call.rows),
+            (values, places, tables, state, open_ranks, plan, next_node),
+            (size, call.units, call.stride, capacity, node, nodes),
+        )
+        call.commit(
+            -(-size // block),
+            (places, tables, state, open_ranks, plan, next_node, kept, count, faults),
+            (size, capacity, node, nodes),
+        )
 
 
 def launch_reset(
     state: Tensor, open_ranks: Tensor, faults: Tensor, fresh: Tensor, rows: Tensor | None, nodes: int, flags: int
 ) -> None:
     """Hand rows over to new requests."""
-    from ttamer.torch import kernels
-
     capacity = state.shape[1]
     size = capacity if rows is None else rows.shape[0]
     if size == 0:
         return
-    with _on(state.device):
-        kernels.reset[(-(-size // 256),)](
-            state if rows is None else rows, state, open_ranks, fresh, faults, size, capacity, nodes,
-            HAS_ROWS=rows is not None, FOREST=bool(flags & FOREST), BLOCK=256, num_warps=1,
-        )  # fmt: skip
-
-
-def _on(device: torch.device) -> Any:
-    """Triton launches on the current device, whatever the tensors' own."""
-    return torch.cuda.device(device if device.type == "cuda" else -1)
+    places = state if rows is None else rows
+    run = _reset_for(state.device, places.dtype, rows is not None, capacity, nodes, bool(flags & FOREST))
+    with on_device(state.device):
+        run(-(-size // _RESET_BLOCK), (places, state, open_ranks, fresh, faults), (size, capacity, nodes))
 
 
 # Schemas are written out: they are inferred from annotations only where these are no strings.
