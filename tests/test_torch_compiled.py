@@ -102,6 +102,7 @@ def test_in_a_cuda_graph() -> None:
 
 @pytest.mark.cuda
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_for_the_device() -> None:
     decider, flight, plain = pair("cuda", 600)
     logits = 4 * torch.randn(600, 100, device="cuda")

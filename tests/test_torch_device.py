@@ -72,7 +72,7 @@ class TestCuda:
                     found = model(x)
                 finally:
                     torch.cuda.set_sync_debug_mode("default")
-            waits = sum("synchronizing" in str(warning.message) for warning in seen)
+            waits = sum("called a synchronizing" in str(warning.message) for warning in seen)
             assert 1 <= waits <= int(found.last_node.max()) + 1
 
     def test_costs_are_measured_with_events(self) -> None:

@@ -278,6 +278,8 @@ class TestAttach:
             (r"bucket: expected at least one number of rows, got \[\]; None", {"bucket": []}),
             ("bucket: expected at least 1, got 0", {"bucket": [0, 8]}),
             ("nan: expected 'error' or 'worst', got 'best'", {"nan": "best"}),
+            (r"capture: expected numbers of rows to capture for, such as bucket=\[8, 16, 32, 64\]", {"capture": True}),
+            ("capture: expected compact='always'", {"capture": True, "bucket": [8], "compact": "never"}),
         ],
     )
     def test_options(self, model: EarlyExit, policy: ttamer.Policy, message: str, options: dict[str, Any]) -> None:
@@ -292,6 +294,14 @@ class TestAttach:
     def test_buckets_that_are_no_numbers_of_rows(self, model: EarlyExit, policy: ttamer.Policy, bucket: Any) -> None:
         with pytest.raises(TypeError, match="bucket: expected a(n int| sequence of numbers of rows, such as)"):
             model.attach(policy, bucket=bucket)
+        assert model.policy is None
+
+    def test_what_cannot_be_captured(self, model: EarlyExit, policy: ttamer.Policy) -> None:
+        with pytest.raises(TypeError, match="capture: expected True or False, got 1"):
+            model.attach(policy, bucket=[8], capture=1)  # type: ignore[arg-type]
+        skip = some_policy(recorded(model, inputs(), SHAPES["skip"]), "none", 2)
+        with pytest.raises(ValueError, match=r"capture: expected a policy over a line, got Topology.skip\(5\)"):
+            model.attach(skip, bucket=[8], capture=True)
         assert model.policy is None
 
     def test_stated_signals_are_this_model_s(self, model: EarlyExit) -> None:

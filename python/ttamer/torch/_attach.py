@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ttamer import _checks
 from ttamer._core import Topology
 from ttamer.policy import Policy
+from ttamer.torch._held import Compaction
 
 COMPACTIONS = {"always": 1.0, "never": 0.0}
 
@@ -55,3 +56,17 @@ def sizes_of(bucket: Sequence[int] | None) -> tuple[int, ...]:
     if not sizes:
         raise ValueError("bucket: expected at least one number of rows, got []; None lets stages get any number")
     return tuple(sizes)
+
+
+def check_capture(capture: bool, policy: Policy, compaction: Compaction) -> None:
+    """Raise unless ramps can be captured in graphs, or need not be."""
+    if not isinstance(capture, bool):
+        raise TypeError(f"capture: expected True or False, got {capture!r}")
+    if not capture:
+        return
+    if policy.topology.kind != "line":
+        raise ValueError(f"capture: expected a policy over a line, got {policy.topology!r}")
+    if not compaction.sizes:
+        raise ValueError("capture: expected numbers of rows to capture for, such as bucket=[8, 16, 32, 64], got none")
+    if compaction.share != 1:
+        raise ValueError("capture: expected compact='always': graphs bring rows together at every exit")

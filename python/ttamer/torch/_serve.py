@@ -7,7 +7,7 @@ synchronises with the device.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ttamer.policy import Policy
 from ttamer.torch._held import Answers, Compaction, Held
+from ttamer.torch._parts import refused, signalling
+from ttamer.torch.captured import CapturedLine, kind_of
 from ttamer.torch.decider import Decider
 from ttamer.torch.flight import Flight
 from ttamer.torch.output import ExitOutput
@@ -50,7 +52,17 @@ class Serving:
     decider: Decider
     compaction: Compaction
     nan: str
+    capture: bool = False
     _costs: dict[torch.device, Tensor] = field(default_factory=dict)
+    _lines: dict[Hashable, CapturedLine] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: graphs stay with the model that they were captured from."""
+        return {**self.__dict__, "_lines": {}}
+
+    def forget_graphs(self) -> None:
+        """Capture anew: the model's parameters are elsewhere."""
+        self._lines.clear()
 
     def serve(
         self,
@@ -70,6 +82,8 @@ class Serving:
         if device not in self._costs:
             # No buffer of a module, which `half` and `to(dtype)` would round.
             self._costs[device] = _cost_table(policy).to(device)
+        if self.capture and device.type == "cuda" and rows > 0:
+            return self._from_graphs(parts, x, keywords, rows, device)
         network = Network(parts, policy.recall == "observed", self._costs[device])
         # Started anew, not kept: calls on several threads or streams may overlap.
         flight = self.decider.start(rows, self.nan)
@@ -77,6 +91,21 @@ class Serving:
         if policy.topology.kind == "line":
             return serve_line(network, self.decider, flight, held)
         return serve_walk(network, self.decider, flight, held, policy.first_node)
+
+    def _from_graphs(
+        self,
+        parts: list[tuple[nn.Module, nn.Module]],
+        x: Any,
+        keywords: dict[str, Any],
+        rows: int,
+        device: torch.device,
+    ) -> ExitOutput:
+        autocast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        kind = (device, kind_of(x), kind_of(keywords), autocast)
+        if kind not in self._lines:
+            self._lines[kind] = CapturedLine(parts, self.decider, self.compaction, self.nan, x, keywords)
+        logits, answer, last = self._lines[kind].serve(x, keywords, rows)
+        return ExitOutput(logits, answer, last, self._costs[device].index_select(0, last))
 
 
 def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:
@@ -87,9 +116,9 @@ def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -
         held.advance(stage, node)
         like = logits = held.consult(leave, node, like)
         try:
-            kept = flight.survivors(decider(flight, node, _signalling(logits), held.rows))  # the one read of this ramp
+            kept = flight.survivors(decider(flight, node, signalling(logits), held.rows))  # the one read of this ramp
         except ValueError as error:
-            raise _refused(node, error) from error
+            raise refused(node, error) from error
         left = kept.shape[0]
         # Without recall, logits of rows that all go on are nobody's answer.
         if network.recall or left < held.count or left == 0:
@@ -119,9 +148,9 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
         rows = held.rows if at is None else held.rows_at(at)
         like = logits = held.consult(leave, node, like, at)
         try:
-            decision = decider(flight, node, _signalling(logits), rows)
+            decision = decider(flight, node, signalling(logits), rows)
         except ValueError as error:
-            raise _refused(node, error) from error
+            raise refused(node, error) from error
         answers.consulted(node, logits, rows, flight)
         spent.consulted(node, rows)
         ahead = decision.next_node
@@ -132,7 +161,7 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
             try:
                 flight.check()
             except ValueError as error:
-                raise _refused(node, error) from error
+                raise refused(node, error) from error
         left = sum(waiting_for)
         if left == 0:
             break
@@ -141,16 +170,6 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, f
             waiting = waiting.index_select(0, kept)
             held.keep(kept)
     return ExitOutput(answers.logits, *answers.nodes(flight), spent.cost)
-
-
-def _signalling(logits: Tensor) -> Tensor:
-    """Logits as signals are computed from them: recording does not tell float64 from float32 either."""
-    return logits.float() if logits.dtype == torch.float64 else logits
-
-
-def _refused(node: int, error: ValueError) -> ValueError:
-    """What to raise in place of what a flight says, whose caller has a model and no flight."""
-    return ValueError(f"exit {node}: {re.sub('start the (batch|flight) with', 'attach the policy with', str(error))}")
 
 
 class _Spent:

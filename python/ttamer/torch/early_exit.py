@@ -15,7 +15,7 @@ from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.signals import check_signal
 from ttamer.torch import _rows
-from ttamer.torch._attach import check_policy, share_of, sizes_of
+from ttamer.torch._attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch._held import Compaction
 from ttamer.torch._parts import run, takes
 from ttamer.torch._serve import Serving
@@ -161,6 +161,7 @@ class EarlyExit(nn.Module):
         compact: str | float = "always",
         bucket: Sequence[int] | None = None,
         nan: str = "error",
+        capture: bool = False,
     ) -> EarlyExit:
         """Serve with a policy: in evaluation mode, rows leave where it says so.
 
@@ -178,6 +179,9 @@ class EarlyExit(nn.Module):
             except for rows that jump over an exit beside others that do not.
         nan : {"error", "worst"}
             What NaN logits do: raise naming the rows, or count as the exit's worst state.
+        capture : bool
+            On CUDA, run every ramp of a line as one CUDA graph, captured for each size of `bucket` in the first call
+            with inputs of a kind. Stages must then be such as can be captured. On the CPU nothing changes.
 
         Returns
         -------
@@ -187,15 +191,17 @@ class EarlyExit(nn.Module):
         Raises
         ------
         TypeError
-            If the policy is none, or `bucket` holds anything but ints.
+            If the policy is none, `bucket` holds anything but ints, or `capture` is no bool.
         ValueError
-            If the policy does not fit the exits, or an option is out of range. The model then keeps what it had.
+            If the policy does not fit the exits, an option is out of range, or there is nothing to capture for. The
+            model then keeps what it had.
         """
         check_policy(policy, len(self.exits))
         compaction = Compaction(share_of(compact), sizes_of(bucket))
+        check_capture(capture, policy, compaction)
         policy.start(0, nan)  # raises where `nan` is no such option
         decider = Decider(policy, policy.signal or self.signal).to(self._device())
-        self._serving = Serving(decider, compaction, nan)
+        self._serving = Serving(decider, compaction, nan, capture)
         return self
 
     def detach(self) -> EarlyExit:
@@ -326,6 +332,7 @@ class EarlyExit(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EarlyExit:
         # The policy's tables move along, but are no part of the module's state: a policy has a file of its own.
         if self._serving is not None:
+            self._serving.forget_graphs()
             self._serving.decider._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self

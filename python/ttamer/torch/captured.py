@@ -1,0 +1,240 @@
+"""A line of exits in CUDA graphs, one for each exit and number of rows.
+
+Launched one by one, the kernels of a ramp cost the host more time than the device as soon as stages are short, and
+every ramp begins with the device waiting. Captured, a ramp is one launch: stage, exit, decision, answers, and the rows
+that go on brought together for the next stage. The host reads how many these are, and by that picks the next graph.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ttamer.torch import _rows
+from ttamer.torch._held import Compaction
+from ttamer.torch._parts import refused, run, signalling
+from ttamer.torch.decider import Decider
+from ttamer.torch.flight import Decision
+from ttamer.torch.launch import on_device
+
+_WARM_UPS = 2
+"""Runs before the captures: libraries choose and load their kernels in the first."""
+
+
+def kind_of(value: Any) -> Hashable:
+    """What graphs depend on of an input: shapes but for the rows, dtypes, and whatever is no tensor.
+
+    Raises
+    ------
+    TypeError
+        For a tensor without dimensions: no row's, it would stay what it was when the graphs were captured.
+    """
+    if isinstance(value, Tensor):
+        if value.ndim == 0:
+            raise TypeError(
+                "capture: expected tensors with rows from the caller and from stages, got one without dimensions; "
+                "graphs would not see it change"
+            )
+        return value.shape[1:], value.dtype
+    if isinstance(value, (tuple, list)):
+        return type(value), tuple(kind_of(part) for part in value)
+    if isinstance(value, Mapping):
+        return type(value), tuple((name, kind_of(part)) for name, part in value.items())
+    return value if isinstance(value, Hashable) else id(value)
+
+
+class CapturedLine:
+    """The ramps of a line for inputs of one kind.
+
+    What the graphs read and write stays where it is, so calls come one after the other, whichever thread or stream they
+    are from. Off CUDA the same ramps run without graphs.
+
+    Parameters
+    ----------
+    parts : list of (nn.Module, nn.Module)
+        Stage and exit of each node.
+    decider : Decider
+    sizes : Compaction
+        The numbers of rows to capture for.
+    nan : {"error", "worst"}
+    x, keywords
+        Such an input, of at least one row, on the decider's device.
+    """
+
+    def __init__(
+        self,
+        parts: list[tuple[nn.Module, nn.Module]],
+        decider: Decider,
+        sizes: Compaction,
+        nan: str,
+        x: Any,
+        keywords: dict[str, Any],
+    ) -> None:
+        self._parts, self._decider, self._sizes = parts, decider, sizes
+        self._recall = decider.policy.recall == "observed"
+        self._largest = sizes.sizes[-1]
+        self._device = decider.tables.device
+        self._lock = threading.Lock()
+        self._buffers: dict[Hashable, Tensor] = {}
+        self._decisions: dict[int, Decision] = {}
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        with self._as_captured():
+            self._flight = decider.start(self._largest, nan)
+            self._places = torch.arange(self._largest, device=self._device)
+            self._rows = torch.full_like(self._places, -1)
+            # One row more, which padding writes.
+            self._last = torch.zeros(self._largest + 1, dtype=torch.int32, device=self._device)
+            self._answers: Tensor | None = None  # made when the first exit has shown how wide logits are
+            self._hidden = [self._buffers_like(x, 0)]  # what each stage reads; made when the stage before has run
+            self._keywords = self._buffers_like(keywords, -1)
+            if self._device.type == "cuda":
+                self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._capture(x, keywords)
+
+    def serve(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Serve an input of so many rows, at most the largest size.
+
+        Returns
+        -------
+        logits : (rows, C) Tensor
+            Of the exits that answer.
+        answer_node, last_node : (rows,) int32 Tensor
+
+        Raises
+        ------
+        ValueError
+            If logits are NaN, naming the exit and the rows.
+        """
+        with self._lock, self._as_captured():
+            if self._graphs:
+                self._done.wait()  # the device may not be done with the call before, on another stream
+            self._walk(x, keywords, rows)
+            assert self._answers is not None
+            logits, answer = self._answers[:rows].clone(), self._flight.answer_node[:rows]
+            last = self._last[:rows].clone() if self._recall else answer.clone()
+            if self._graphs:
+                self._done.record()
+            return logits, answer, last
+
+    def _walk(self, x: Any, keywords: dict[str, Any], rows: int) -> None:
+        size = self._sizes.fitting(rows)
+        self._begin(x, keywords, rows, size)
+        for node in range(len(self._parts)):
+            if self._graphs:
+                self._graphs[node, size].replay()
+            else:
+                self._ramp(node, size)
+            try:
+                left = self._flight.survivors(self._decisions[size]).shape[0]  # the one read of this ramp
+            except ValueError as error:
+                raise refused(node, error) from error
+            if left == 0:
+                break
+            size = self._sizes.fitting(left)
+
+    def _begin(self, x: Any, keywords: dict[str, Any], rows: int, size: int) -> None:
+        for buffers, value in ((self._hidden[0], x), (self._keywords, keywords)):
+            for buffer, tensor in zip(_rows.tensors_of(buffers), _rows.tensors_of(value), strict=True):
+                buffer[:rows].copy_(tensor)
+                buffer[rows:size].copy_(tensor[:1])  # padding computes like any row
+        self._rows[:rows].copy_(self._places[:rows])
+        self._rows[rows:size].fill_(-1)
+        self._flight.reset()
+
+    def _ramp(self, node: int, size: int) -> None:
+        """What a graph holds: nothing here depends on values, or reads them."""
+        (stage, leave), rows = self._parts[node], self._rows[:size]
+        keywords = {name: _first(value, size) for name, value in self._keywords.items()}
+        hidden = run(stage, _first(self._hidden[node], size), keywords)
+        _rows.check_hidden(hidden, size, node)
+        logits = _rows.check_logits(run(leave, hidden, keywords), size, node, self._answers)
+        decision = self._decisions[size] = self._decider(self._flight, node, signalling(logits), rows)
+        self._answer(node, logits, rows)
+        if node + 1 < len(self._parts):
+            if node + 1 == len(self._hidden):
+                kind_of(hidden)
+                self._hidden.append(self._buffers_like(hidden, (node + 1) % 2))
+            self._bring(node + 1, hidden, decision, size)
+
+    def _answer(self, node: int, logits: Tensor, rows: Tensor) -> None:
+        if self._answers is None:
+            self._answers = logits.new_empty(self._largest + 1, logits.shape[1])
+        index = torch.where(rows < 0, self._largest, rows)
+        if self._recall:
+            stands = self._flight.answer_node.index_select(0, rows.clamp(min=0)) == node
+            logits = torch.where(stands[:, None], logits, self._answers.index_select(0, index))
+            self._last.index_fill_(0, index, node)
+        self._answers.index_copy_(0, index, logits)
+
+    def _bring(self, node: int, hidden: Any, decision: Decision, size: int) -> None:
+        """Rows that go on to the front of what the next node reads; behind them come copies of the first row."""
+        live = self._places[:size] < decision.count
+        order = torch.where(live, decision.kept[:size], 0)
+        for buffer, tensor in zip(_rows.tensors_of(self._hidden[node]), _rows.tensors_of(hidden), strict=True):
+            torch.index_select(tensor, 0, order, out=buffer[:size])
+        for buffer in _rows.tensors_of(self._keywords):
+            buffer[:size].copy_(buffer[:size].index_select(0, order))
+        rows = self._rows[:size]
+        rows.copy_(torch.where(live, rows.index_select(0, order), -1))
+
+    def _buffers_like(self, value: Any, place: int) -> Any:
+        """The same structure with room for the largest number of rows.
+
+        Nodes of the same place share room: a stage reads one place, and what it gives is brought to another.
+        """
+        seen: Counter[Hashable] = Counter()
+
+        def buffer(tensor: Tensor) -> Tensor:
+            kind = (place, tensor.shape[1:], tensor.dtype)
+            seen[kind] += 1
+            name = (kind, seen[kind])
+            if name not in self._buffers:
+                self._buffers[name] = tensor.new_empty(self._largest, *tensor.shape[1:])
+            return self._buffers[name]
+
+        return _rows.map_tensors(value, buffer)
+
+    def _as_captured(self) -> ExitStack:
+        """The state of PyTorch in which graphs are captured and buffers written."""
+        kind, stack = self._device.type, ExitStack()
+        stack.enter_context(on_device(self._device))
+        # Buffers made in inference mode could not be written outside it.
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        # Weights that autocast keeps are freed when its context ends, and graphs would still read them.
+        stack.enter_context(
+            torch.autocast(
+                kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind), cache_enabled=False
+            )
+        )
+        return stack
+
+    def _capture(self, x: Any, keywords: dict[str, Any]) -> None:
+        sizes, nodes = self._sizes.sizes[::-1], range(len(self._parts))  # graphs share memory: the largest come first
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            for size in sizes * _WARM_UPS:
+                some = min(size, next(_rows.tensors_of(x)).shape[0])
+                self._begin(_first(x, some), _first(keywords, some), some, size)
+                for node in nodes:
+                    self._ramp(node, size)
+        pool = None
+        for size in sizes:
+            for node in nodes:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    self._ramp(node, size)
+                pool = graph.pool() if pool is None else pool
+                self._graphs[node, size] = graph
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+
+
+def _first(value: Any, size: int) -> Any:
+    return _rows.map_tensors(value, lambda tensor: tensor[:size])
