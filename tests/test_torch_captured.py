@@ -6,6 +6,7 @@ import copy
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
@@ -25,7 +26,7 @@ from torch_models import (  # noqa: E402
 
 from ttamer.torch import Decider, EarlyExit  # noqa: E402
 from ttamer.torch._held import Compaction  # noqa: E402
-from ttamer.torch.captured import CapturedLine, kind_of  # noqa: E402
+from ttamer.torch.captured import CapturedLine, Places, kind_of  # noqa: E402
 
 SIZES = [1, 16, 64, 200]
 
@@ -58,9 +59,31 @@ def test_as_without_graphs(recall: str, device: str) -> None:
     policy = some_policy(recorded(model, x), recall, 2)
     line = line_of(model, policy, x[:3])
     model.attach(policy, bucket=SIZES)
+    first = line.serve(x, {}, 200)
+    before = [one.clone() for one in first]
     for begin, rows in ((0, 200), (0, 1), (5, 16), (30, 37), (100, 64), (0, 65)):
         assert_same(line, model, x[begin : begin + rows], rows)
+    assert all(map(torch.equal, first, before))  # the caller's own
     assert len(set(model(x).last_node.tolist())) > 2
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_padding_is_a_row_like_others(device: str) -> None:
+    """An embedding could not take what is left in a buffer."""
+
+    class Embedded(nn.Embedding):
+        def forward(self, x: Any) -> Any:
+            assert ((x >= 0) & (x < 7)).all() if device == "cpu" else True
+            return super().forward(x)
+
+    model = network().to(device)
+    policy = some_policy(recorded(model, inputs().to(device)), "observed", 2)
+    words = EarlyExit([Embedded(7, WIDTH), *list(model.stages)[1:]], list(model.exits)).eval().to(device)
+    x = torch.arange(20, device=device) % 7
+    line = line_of(words, policy, x)
+    for buffer in line._buffers.values():
+        buffer.fill_(9)
+    assert_same(line, words.attach(policy, bucket=SIZES), x, 20)
 
 
 class Twice(nn.Module):
@@ -126,7 +149,7 @@ def test_numbers_in_tensors_are_refused(device: str) -> None:
     policy = some_policy(recorded(model, inputs().to(device)), "none", 2)
     counted = EarlyExit([Counted() for _ in range(EXITS)], [nn.Linear(WIDTH, CLASSES) for _ in range(EXITS)])
     counted.exits = nn.ModuleList(nn.Sequential(First(), head) for head in counted.exits)
-    message = "capture: expected tensors with rows from the caller and from stages, got one without dimensions"
+    message = "capture: expected tensors with rows, .* from stages, got a tensor without dimensions"
     with pytest.raises(TypeError, match=message):
         line_of(counted.eval().to(device), policy, inputs(3).to(device)).serve(inputs(3).to(device), {}, 3)
 
@@ -140,10 +163,64 @@ def test_kinds_of_inputs() -> None:
     x = torch.zeros(3, 4)
     assert kind_of(x) == kind_of(torch.ones(5, 4))
     assert kind_of({"a": [x, 1]}) == kind_of({"a": [torch.zeros(1, 4), 1]})
-    others = [x[:, :3], x.half(), (x,), [x], {"a": x}, {"b": x}, {"a": [x, 2]}, {"a": [x, None]}, 1.0, None]
-    assert len({kind_of(other) for other in [x, *others]}) == len(others) + 1
-    with pytest.raises(TypeError, match="capture: expected tensors with rows .* got one without dimensions"):
-        kind_of({"a": torch.tensor(1.0)})
+    others = [x[:, :3], x.half(), (x,), [x], {"a": x}, {"b": x}, {"a": [x, 2]}, {"a": [x, None]}]
+    plain = [None, 1, 1.0, True, "1", torch.half]
+    assert len({kind_of(other) for other in [x, *others, *plain]}) == 1 + len(others) + len(plain)
+    for value, got in (
+        (torch.tensor(1.0), "a tensor without dimensions"),
+        (np.zeros(3), "ndarray"),
+        ({1}, "set"),
+        (object(), "object"),
+    ):
+        with pytest.raises(TypeError, match=f"capture: expected tensors with rows, plain values, .* got {got}"):
+            kind_of({"a": [x, value]})
+
+
+def test_what_graphs_read_is_looked_at() -> None:
+    """Parameters that change in place are the same; whatever comes in place of another is not."""
+    model = network()
+    model.stages[1].register_buffer("scale", torch.ones(1))
+
+    def parts() -> Any:
+        return list(zip(model.stages, model.exits, strict=True))
+
+    places = Places(parts())
+    with torch.no_grad():
+        model.stages[0][0].weight.mul_(2)
+    model.load_state_dict(model.state_dict())
+    assert not places.are_left(parts())
+
+    def replaced_parameter() -> None:
+        model.stages[2][0].weight = nn.Parameter(torch.zeros(WIDTH, WIDTH))
+
+    def replaced_data() -> None:
+        model.exits[0].weight.data = torch.zeros(CLASSES, WIDTH)
+
+    def replaced_buffer() -> None:
+        model.stages[1].scale = torch.zeros(1)
+
+    def replaced_stage() -> None:
+        model.stages[3] = nn.Sequential(model.stages[3])
+
+    def removed() -> None:
+        del model.stages[1].scale
+
+    for change in (replaced_parameter, replaced_data, replaced_buffer, replaced_stage, removed):
+        places = Places(parts())
+        change()
+        assert places.are_left(parts()), change.__name__
+        assert not Places(parts()).are_left(parts())
+
+
+def test_graphs_stay_with_their_model() -> None:
+    model = network()
+    policy = some_policy(recorded(model, inputs()), "none", 2)
+    lines = model.attach(policy, bucket=SIZES, capture=True)._serving._lines
+    lines["kind"] = "graphs"
+    assert not copy.deepcopy(model)._serving._lines
+    assert lines
+    model.double()
+    assert not lines
 
 
 def test_on_the_cpu_nothing_changes() -> None:
@@ -179,6 +256,8 @@ class TestCuda:
                 stage[0].weight.mul_(0.9)  # in place: the graphs read it
         plain = EarlyExit(list(model.stages), list(model.exits)).eval().attach(policy, bucket=SIZES)
         assert torch.equal(model(x).last_node, plain(x).last_node)
+        model.exits[0].weight.data = model.exits[0].weight.data * 0.5  # elsewhere: captured anew
+        assert torch.equal(model(x).last_node, plain(x).last_node)
         assert model.to("cpu")(x.cpu()).logits.device.type == "cpu"
         assert torch.equal(model.to("cuda")(x).last_node, plain.to("cuda")(x).last_node)
 
@@ -202,7 +281,7 @@ class TestCuda:
         policy = some_policy(recorded(model, inputs().to("cuda")), "observed", 2)
         batches = [inputs(200, seed).to("cuda") for seed in range(4)]
         expected = [model.attach(policy, bucket=SIZES)(x) for x in batches]
-        model.attach(policy, bucket=SIZES, capture=True)(batches[0])
+        model.attach(policy, bucket=SIZES, capture=True)
         wrong = []
 
         def serve(k: int) -> None:
@@ -220,3 +299,30 @@ class TestCuda:
         for thread in threads:
             thread.join()
         assert not wrong
+        assert len(model._serving._lines) == 1
+
+    def test_stages_that_read_values_are_named(self) -> None:
+        class Reads(nn.Module):
+            def forward(self, x: Any) -> Any:
+                return x * float(x.sum().item() > 0)
+
+        model, x = network().to("cuda"), inputs().to("cuda")
+        policy = some_policy(recorded(model, x), "none", 2)
+        model.stages[1] = Reads()
+        with pytest.raises(RuntimeError, match="capture: stage or exit 1 cannot be captured .* attach with capture=F"):
+            model.attach(policy, bucket=SIZES, capture=True)(x)
+        assert len(model.attach(policy, bucket=SIZES)(x).logits) == len(x)
+
+    def test_too_many_kinds_are_served_without_graphs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ttamer.torch._serve._MOST_KINDS", 1)
+        model, x = network().to("cuda"), inputs().to("cuda")
+        policy = some_policy(recorded(model, x), "none", 2)
+        plain = EarlyExit(list(model.stages), list(model.exits)).eval().attach(policy, bucket=SIZES)
+        model.attach(policy, bucket=SIZES, capture=True)(x)
+        with (
+            torch.autocast("cuda", torch.bfloat16),
+            pytest.warns(UserWarning, match="capture: inputs of more than 1 kinds; .* Pad what varies"),
+        ):
+            found = model(x)
+        with torch.autocast("cuda", torch.bfloat16):
+            assert torch.equal(found.last_node, plain(x).last_node)

@@ -1,14 +1,13 @@
-"""Running a stage or an exit with those of a call's keywords that it takes, and what its logits are good for."""
+"""Running a stage or an exit with those of a call's keywords that it takes."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def run(part: nn.Module, hidden: Any, keywords: dict[str, Any]) -> Any:
@@ -36,13 +35,3 @@ def _keywords_of(forward: Any) -> frozenset[str] | None:
         return None
     by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     return frozenset(parameter.name for parameter in parameters[2:] if parameter.kind in by_name)
-
-
-def signalling(logits: Tensor) -> Tensor:
-    """Logits as signals are computed from them: recording does not tell float64 from float32 either."""
-    return logits.float() if logits.dtype == torch.float64 else logits
-
-
-def refused(node: int, error: ValueError) -> ValueError:
-    """What to raise in place of what a flight says, whose caller has a model and no flight."""
-    return ValueError(f"exit {node}: {re.sub('start the (batch|flight) with', 'attach the policy with', str(error))}")

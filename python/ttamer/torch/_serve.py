@@ -2,11 +2,13 @@
 
 On a line every row that goes on goes to the next exit: one number a ramp, how many these are, is all that the host
 reads. On a walk with jumps (skip, dag) rows pass exits, and the host reads how many rows wait for each. Nothing else
-synchronises with the device.
+synchronises with the device, but capturing graphs.
 """
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +19,18 @@ from torch import Tensor, nn
 
 from ttamer.policy import Policy
 from ttamer.torch._held import Answers, Compaction, Held
-from ttamer.torch._parts import refused, signalling
 from ttamer.torch.captured import CapturedLine, kind_of
 from ttamer.torch.decider import Decider
-from ttamer.torch.flight import Flight
+from ttamer.torch.flight import Flight, refused, signalling
 from ttamer.torch.output import ExitOutput
 
 STOP = -1
+
+_MOST_KINDS = 32
+"""Kinds of inputs that graphs are captured for: each takes time and memory."""
+
+# One capture at a time in a process: beginning one waits for the device, which another forbids while it lasts.
+_capturing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,10 @@ class Serving:
             # No buffer of a module, which `half` and `to(dtype)` would round.
             self._costs[device] = _cost_table(policy).to(device)
         if self.capture and device.type == "cuda" and rows > 0:
-            return self._from_graphs(parts, x, keywords, rows, device)
+            line = self._captured(parts, x, keywords, device)
+            if line is not None:
+                logits, answer, last = line.serve(x, keywords, rows)
+                return ExitOutput(logits, answer, last, self._costs[device].index_select(0, last))
         network = Network(parts, policy.recall == "observed", self._costs[device])
         # Started anew, not kept: calls on several threads or streams may overlap.
         flight = self.decider.start(rows, self.nan)
@@ -92,20 +102,28 @@ class Serving:
             return serve_line(network, self.decider, flight, held)
         return serve_walk(network, self.decider, flight, held, policy.first_node)
 
-    def _from_graphs(
-        self,
-        parts: list[tuple[nn.Module, nn.Module]],
-        x: Any,
-        keywords: dict[str, Any],
-        rows: int,
-        device: torch.device,
-    ) -> ExitOutput:
+    def _captured(
+        self, parts: list[tuple[nn.Module, nn.Module]], x: Any, keywords: dict[str, Any], device: torch.device
+    ) -> CapturedLine | None:
+        """Graphs for inputs of this kind; None where there are too many kinds."""
         autocast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         kind = (device, kind_of(x), kind_of(keywords), autocast)
-        if kind not in self._lines:
-            self._lines[kind] = CapturedLine(parts, self.decider, self.compaction, self.nan, x, keywords)
-        logits, answer, last = self._lines[kind].serve(x, keywords, rows)
-        return ExitOutput(logits, answer, last, self._costs[device].index_select(0, last))
+        with _capturing:
+            line = self._lines.get(kind)
+            if line is None and len(self._lines) >= _MOST_KINDS:
+                warnings.warn(
+                    f"capture: inputs of more than {_MOST_KINDS} kinds; others than the first are served without "
+                    "graphs. Pad what varies in length to few lengths",
+                    stacklevel=2,
+                )
+                return None
+            if line is None or line.is_stale(parts):
+                # The old one first: there may not be room for both.
+                self._lines.pop(kind, None)
+                del line
+                line = CapturedLine(parts, self.decider, self.compaction, self.nan, x, keywords)
+                self._lines[kind] = line
+            return line
 
 
 def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:

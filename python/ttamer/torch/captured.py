@@ -7,6 +7,7 @@ that go on brought together for the next stage. The host reads how many these ar
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections import Counter
 from collections.abc import Hashable, Mapping
@@ -18,35 +19,77 @@ from torch import Tensor, nn
 
 from ttamer.torch import _rows
 from ttamer.torch._held import Compaction
-from ttamer.torch._parts import refused, run, signalling
+from ttamer.torch._parts import run
 from ttamer.torch.decider import Decider
-from ttamer.torch.flight import Decision
+from ttamer.torch.flight import Decision, refused, signalling
 from ttamer.torch.launch import on_device
 
 _WARM_UPS = 2
 """Runs before the captures: libraries choose and load their kernels in the first."""
 
 
+_PLAIN = (type(None), bool, int, float, str, enum.Enum, torch.dtype, torch.device)
+
+
 def kind_of(value: Any) -> Hashable:
-    """What graphs depend on of an input: shapes but for the rows, dtypes, and whatever is no tensor.
+    """What graphs depend on of an input: shapes but for the rows, dtypes, and plain values.
 
     Raises
     ------
     TypeError
-        For a tensor without dimensions: no row's, it would stay what it was when the graphs were captured.
+        For anything else: it would stay what it was when the graphs were captured.
     """
-    if isinstance(value, Tensor):
-        if value.ndim == 0:
-            raise TypeError(
-                "capture: expected tensors with rows from the caller and from stages, got one without dimensions; "
-                "graphs would not see it change"
-            )
+    if isinstance(value, Tensor) and value.ndim:
         return value.shape[1:], value.dtype
     if isinstance(value, (tuple, list)):
         return type(value), tuple(kind_of(part) for part in value)
     if isinstance(value, Mapping):
         return type(value), tuple((name, kind_of(part)) for name, part in value.items())
-    return value if isinstance(value, Hashable) else id(value)
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    got = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
+    raise TypeError(
+        "capture: expected tensors with rows, plain values, or tuples, lists and mappings of them, from the caller and "
+        f"from stages, got {got}; graphs would not see it change"
+    )
+
+
+class Places:
+    """Where the parameters and buffers of a model lie, which graphs read there.
+
+    They are kept until the graphs are gone, also if the model has others by then.
+    """
+
+    def __init__(self, parts: list[tuple[nn.Module, nn.Module]]) -> None:
+        self._parts = parts
+        modules = {id(module): module for part in parts for whole in part for module in whole.modules()}
+        self._slots = [
+            (slots, name)
+            for module in modules.values()
+            for slots in (module._parameters, module._buffers)
+            for name in slots
+        ]
+        # The tensors themselves, and what they hold now: `tensor.data` may be given another memory.
+        self._kept = [(tensor, None if tensor is None else tensor.detach()) for tensor in self._tensors()]
+        self._at = self._addresses()
+
+    def are_left(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
+        """Whether stages, exits, or anything that they read are others by now."""
+        same = all(a is b for old, new in zip(self._parts, parts, strict=True) for a, b in zip(old, new, strict=True))
+        return not same or self._addresses() != self._at
+
+    def _tensors(self) -> list[Tensor | None]:
+        return [slots.get(name) for slots, name in self._slots]
+
+    def _addresses(self) -> list[int]:
+        return [0 if tensor is None else _address_of(tensor) for tensor in self._tensors()]
+
+
+def _address_of(tensor: Tensor) -> int:
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # of a subclass that wraps others, such as quantised weights
+        return id(tensor)
 
 
 class CapturedLine:
@@ -60,8 +103,8 @@ class CapturedLine:
     parts : list of (nn.Module, nn.Module)
         Stage and exit of each node.
     decider : Decider
-    sizes : Compaction
-        The numbers of rows to capture for.
+    compaction : Compaction
+        Its sizes are the numbers of rows to capture for.
     nan : {"error", "worst"}
     x, keywords
         Such an input, of at least one row, on the decider's device.
@@ -71,14 +114,14 @@ class CapturedLine:
         self,
         parts: list[tuple[nn.Module, nn.Module]],
         decider: Decider,
-        sizes: Compaction,
+        compaction: Compaction,
         nan: str,
         x: Any,
         keywords: dict[str, Any],
     ) -> None:
-        self._parts, self._decider, self._sizes = parts, decider, sizes
+        self._parts, self._decider, self._compaction = parts, decider, compaction
         self._recall = decider.policy.recall == "observed"
-        self._largest = sizes.sizes[-1]
+        self._largest = compaction.sizes[-1]
         self._device = decider.tables.device
         self._lock = threading.Lock()
         self._buffers: dict[Hashable, Tensor] = {}
@@ -96,6 +139,12 @@ class CapturedLine:
             if self._device.type == "cuda":
                 self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 self._capture(x, keywords)
+                # After the warm-ups: a stage may make buffers in its first run.
+            self._read = Places(parts)
+
+    def is_stale(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
+        """Whether the graphs are of other stages, exits, parameters or buffers than these have now."""
+        return self._read.are_left(parts)
 
     def serve(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Serve an input of so many rows, at most the largest size.
@@ -112,18 +161,17 @@ class CapturedLine:
             If logits are NaN, naming the exit and the rows.
         """
         with self._lock, self._as_captured():
-            if self._graphs:
-                self._done.wait()  # the device may not be done with the call before, on another stream
-            self._walk(x, keywords, rows)
-            assert self._answers is not None
-            logits, answer = self._answers[:rows].clone(), self._flight.answer_node[:rows]
-            last = self._last[:rows].clone() if self._recall else answer.clone()
-            if self._graphs:
+            if not self._graphs:
+                return self._walk(x, keywords, rows)
+            self._done.wait()  # the device may not be done with the call before, on another stream
+            try:
+                return self._walk(x, keywords, rows)
+            finally:
                 self._done.record()
-            return logits, answer, last
 
-    def _walk(self, x: Any, keywords: dict[str, Any], rows: int) -> None:
-        size = self._sizes.fitting(rows)
+    def _walk(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """From ramp to ramp, as long as rows go on."""
+        size = self._compaction.fitting(rows)
         self._begin(x, keywords, rows, size)
         for node in range(len(self._parts)):
             if self._graphs:
@@ -136,9 +184,13 @@ class CapturedLine:
                 raise refused(node, error) from error
             if left == 0:
                 break
-            size = self._sizes.fitting(left)
+            size = self._compaction.fitting(left)
+        assert self._answers is not None
+        logits, answer = self._answers[:rows].clone(), self._flight.answer_node[:rows]
+        return logits, answer, self._last[:rows].clone() if self._recall else answer.clone()
 
     def _begin(self, x: Any, keywords: dict[str, Any], rows: int, size: int) -> None:
+        """Bring an input to where the first ramp reads it, filled up to a size that is captured."""
         for buffers, value in ((self._hidden[0], x), (self._keywords, keywords)):
             for buffer, tensor in zip(_rows.tensors_of(buffers), _rows.tensors_of(value), strict=True):
                 buffer[:rows].copy_(tensor)
@@ -148,7 +200,7 @@ class CapturedLine:
         self._flight.reset()
 
     def _ramp(self, node: int, size: int) -> None:
-        """What a graph holds: nothing here depends on values, or reads them."""
+        """What a graph holds: nothing here depends on values, or reads them. The first run of a node makes buffers."""
         (stage, leave), rows = self._parts[node], self._rows[:size]
         keywords = {name: _first(value, size) for name, value in self._keywords.items()}
         hidden = run(stage, _first(self._hidden[node], size), keywords)
@@ -216,24 +268,37 @@ class CapturedLine:
         return stack
 
     def _capture(self, x: Any, keywords: dict[str, Any]) -> None:
-        sizes, nodes = self._sizes.sizes[::-1], range(len(self._parts))  # graphs share memory: the largest come first
+        sizes, nodes = self._compaction.sizes[::-1], range(len(self._parts))  # the largest first: graphs share memory
+        current = torch.cuda.current_stream(self._device)
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            for size in sizes * _WARM_UPS:
-                some = min(size, next(_rows.tensors_of(x)).shape[0])
-                self._begin(_first(x, some), _first(keywords, some), some, size)
-                for node in nodes:
-                    self._ramp(node, size)
-        pool = None
-        for size in sizes:
-            for node in nodes:
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                    self._ramp(node, size)
-                pool = graph.pool() if pool is None else pool
-                self._graphs[node, size] = graph
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        stream.wait_stream(current)
+        try:
+            with torch.cuda.stream(stream):
+                for size in sizes * _WARM_UPS:
+                    some = min(size, next(_rows.tensors_of(x)).shape[0])
+                    self._begin(_first(x, some), _first(keywords, some), some, size)
+                    for node in nodes:
+                        self._ramp(node, size)
+                pool = torch.cuda.graph_pool_handle()
+                for size in sizes:
+                    for node in nodes:
+                        self._graphs[node, size] = self._graph_of(node, size, pool, stream)
+        finally:
+            current.wait_stream(stream)  # also before buffers are freed, if this failed
+
+    def _graph_of(self, node: int, size: int, pool: Any, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                self._ramp(node, size)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"capture: stage or exit {node} cannot be captured in a CUDA graph, as if it read values on the host; "
+                "attach with capture=False"
+            ) from error
+        return graph
 
 
 def _first(value: Any, size: int) -> Any:

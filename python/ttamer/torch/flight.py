@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from typing import NamedTuple
 
 import torch
@@ -148,3 +149,13 @@ def check_device(flight: Flight, name: str, value: Tensor) -> None:
             f"{name}: expected a tensor on {flight.device}, where the flight is, got {describe(value)}; "
             f"move it there, or the decider to {value.device} before it starts a flight"
         )
+
+
+def signalling(logits: Tensor) -> Tensor:
+    """Logits as signals are computed from them: recording does not tell float64 from float32 either."""
+    return logits.float() if logits.dtype == torch.float64 else logits
+
+
+def refused(node: int, error: ValueError) -> ValueError:
+    """What to raise in place of what a flight says, whose caller has a model and no flight."""
+    return ValueError(f"exit {node}: {re.sub('start the (batch|flight) with', 'attach the policy with', str(error))}")
