@@ -25,8 +25,9 @@ from torch_models import (  # noqa: E402
 )
 
 from ttamer.torch import Decider, EarlyExit  # noqa: E402
+from ttamer.torch._graph_inputs import Places, kind_of  # noqa: E402
 from ttamer.torch._held import Compaction  # noqa: E402
-from ttamer.torch.captured import CapturedLine, Places, kind_of  # noqa: E402
+from ttamer.torch.captured import CapturedLine  # noqa: E402
 
 SIZES = [1, 16, 64, 200]
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ttamer.policy import Policy
+from ttamer.torch._graph_inputs import kind_of
 from ttamer.torch._held import Answers, Compaction, Held
-from ttamer.torch.captured import CapturedLine, kind_of
+from ttamer.torch.captured import CapturedLine
 from ttamer.torch.decider import Decider
 from ttamer.torch.flight import Flight, refused, signalling
 from ttamer.torch.output import ExitOutput

@@ -7,10 +7,9 @@ that go on brought together for the next stage. The host reads how many these ar
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ttamer.torch import _rows
+from ttamer.torch._graph_inputs import Places, kind_of
 from ttamer.torch._held import Compaction
 from ttamer.torch._parts import run
 from ttamer.torch.decider import Decider
@@ -26,70 +26,6 @@ from ttamer.torch.launch import on_device
 
 _WARM_UPS = 2
 """Runs before the captures: libraries choose and load their kernels in the first."""
-
-
-_PLAIN = (type(None), bool, int, float, str, enum.Enum, torch.dtype, torch.device)
-
-
-def kind_of(value: Any) -> Hashable:
-    """What graphs depend on of an input: shapes but for the rows, dtypes, and plain values.
-
-    Raises
-    ------
-    TypeError
-        For anything else: it would stay what it was when the graphs were captured.
-    """
-    if isinstance(value, Tensor) and value.ndim:
-        return value.shape[1:], value.dtype
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple(kind_of(part) for part in value)
-    if isinstance(value, Mapping):
-        return type(value), tuple((name, kind_of(part)) for name, part in value.items())
-    if isinstance(value, _PLAIN):
-        return type(value), value
-    got = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
-    raise TypeError(
-        "capture: expected tensors with rows, plain values, or tuples, lists and mappings of them, from the caller and "
-        f"from stages, got {got}; graphs would not see it change"
-    )
-
-
-class Places:
-    """Where the parameters and buffers of a model lie, which graphs read there.
-
-    They are kept until the graphs are gone, also if the model has others by then.
-    """
-
-    def __init__(self, parts: list[tuple[nn.Module, nn.Module]]) -> None:
-        self._parts = parts
-        modules = {id(module): module for part in parts for whole in part for module in whole.modules()}
-        self._slots = [
-            (slots, name)
-            for module in modules.values()
-            for slots in (module._parameters, module._buffers)
-            for name in slots
-        ]
-        # The tensors themselves, and what they hold now: `tensor.data` may be given another memory.
-        self._kept = [(tensor, None if tensor is None else tensor.detach()) for tensor in self._tensors()]
-        self._at = self._addresses()
-
-    def are_left(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
-        """Whether stages, exits, or anything that they read are others by now."""
-        same = all(a is b for old, new in zip(self._parts, parts, strict=True) for a, b in zip(old, new, strict=True))
-        return not same or self._addresses() != self._at
-
-    def _tensors(self) -> list[Tensor | None]:
-        return [slots.get(name) for slots, name in self._slots]
-
-    def _addresses(self) -> list[int]:
-        return [0 if tensor is None else _address_of(tensor) for tensor in self._tensors()]
-
-
-def _address_of(tensor: Tensor) -> int:
-    try:
-        return tensor.data_ptr()
-    except RuntimeError:  # of a subclass that wraps others, such as quantised weights
-        return id(tensor)
 
 
 class CapturedLine:
