@@ -206,21 +206,24 @@ class CapturedLine:
     def _capture(self, x: Any, keywords: dict[str, Any]) -> None:
         sizes, nodes = self._compaction.sizes[::-1], range(len(self._parts))  # the largest first: graphs share memory
         current = torch.cuda.current_stream(self._device)
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(current)
+        # Captured on another stream than warmed up: workspaces, which libraries keep for each stream, then lie in the
+        # graphs' own memory, and are not freed before these.
+        warm, fresh = torch.cuda.Stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        warm.wait_stream(current)
         try:
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(warm):
                 for size in sizes * _WARM_UPS:
                     some = min(size, next(_rows.tensors_of(x)).shape[0])
                     self._begin(_first(x, some), _first(keywords, some), some, size)
                     for node in nodes:
                         self._ramp(node, size)
+            with torch.cuda.stream(fresh):  # which is left also where a capture fails
                 pool = torch.cuda.graph_pool_handle()
                 for size in sizes:
                     for node in nodes:
-                        self._graphs[node, size] = self._graph_of(node, size, pool, stream)
+                        self._graphs[node, size] = self._graph_of(node, size, pool, fresh)
         finally:
-            current.wait_stream(stream)  # also before buffers are freed, if this failed
+            current.wait_stream(warm)  # also before buffers are freed, if this failed
 
     def _graph_of(self, node: int, size: int, pool: Any, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
