@@ -31,3 +31,12 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("kernels are compiled here; TRITON_INTERPRET=1 runs them on the CPU")
     return request.param
+
+
+@pytest.fixture
+def with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are served by the kernels on the CPU too."""
+    from ttamer.torch import Decider
+
+    start = Decider.start
+    monkeypatch.setattr(Decider, "start", lambda self, capacity, nan: start(self, capacity, nan, kernels=True))

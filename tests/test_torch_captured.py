@@ -32,12 +32,6 @@ from ttamer.torch.captured import CapturedLine  # noqa: E402
 SIZES = [1, 16, 64, 200]
 
 
-@pytest.fixture
-def with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = Decider.start
-    monkeypatch.setattr(Decider, "start", lambda self, capacity, nan: start(self, capacity, nan, kernels=True))
-
-
 def line_of(model: EarlyExit, policy: Any, x: Any, nan: str = "error", **keywords: Any) -> CapturedLine:
     decider = Decider(policy).to(next(model.parameters()).device)
     parts = list(zip(model.stages, model.exits, strict=True))

@@ -11,13 +11,7 @@ torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
 
 from torch_models import SHAPES, assert_served, inputs, network, recorded, replayed, some_policy  # noqa: E402
 
-from ttamer.torch import Decider, EarlyExit  # noqa: E402
-
-
-@pytest.fixture
-def with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = Decider.start
-    monkeypatch.setattr(Decider, "start", lambda self, capacity, nan: start(self, capacity, nan, kernels=True))
+from ttamer.torch import EarlyExit  # noqa: E402
 
 
 @pytest.mark.usefixtures("with_kernels")

@@ -39,6 +39,11 @@ class Places:
     """Where the parameters and buffers of a model lie, which graphs read there.
 
     They are kept until the graphs are gone, also if the model has others by then.
+
+    Parameters
+    ----------
+    parts : list of (nn.Module, nn.Module)
+        Stage and exit of each node.
     """
 
     def __init__(self, parts: list[tuple[nn.Module, nn.Module]]) -> None:

@@ -116,6 +116,8 @@ class Answers:
 
     Attributes
     ----------
+    begun : bool
+        Whether the others are there.
     logits : (B, C) Tensor
         Made when rows are first written, which all are then: nobody leaves unwritten.
     last_node : (B,) int32 Tensor
@@ -126,7 +128,7 @@ class Answers:
     last_node: Tensor
 
     def __init__(self, recall: bool) -> None:
-        self._recall, self._begun = recall, False
+        self._recall, self.begun = recall, False
 
     def consulted(self, node: int, logits: Tensor, rows: Tensor | None, flight: Flight) -> None:
         """Rows have consulted a node.
@@ -140,7 +142,7 @@ class Answers:
         flight : Flight
             Knows which node answers each row by now.
         """
-        if not self._begun:
+        if not self.begun:
             self._begin(node, logits)
             return
         if self._recall:
@@ -150,13 +152,20 @@ class Answers:
         else:
             self.logits.index_copy_(0, rows, logits)
 
+    def make_room(self, rows: int, logits: Tensor) -> None:
+        """Begin with so many rows, all to be written, for logits like these: for answers that stay where they are."""
+        self.begun = True
+        self.logits = logits.new_empty(rows, logits.shape[1])
+        if self._recall:
+            self.last_node = torch.zeros(rows, dtype=torch.int32, device=logits.device)
+
     def nodes(self, flight: Flight) -> tuple[Tensor, Tensor]:
         """(B,) int32 each: the node that answers, and the last one consulted."""
         answer = flight.answer_node
         return answer, self.last_node if self._recall else answer.clone()
 
     def _begin(self, node: int, logits: Tensor) -> None:
-        self._begun = True
+        self.begun = True
         # A copy: an exit may hand out a buffer that it writes again in the next call.
         self.logits = logits.clone()
         if self._recall:

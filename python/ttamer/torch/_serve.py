@@ -69,7 +69,7 @@ class Serving:
         return {**self.__dict__, "_lines": {}}
 
     def forget_graphs(self) -> None:
-        """Capture anew: the model's parameters are elsewhere."""
+        """Free what graphs hold, old parameters too: the model's are about to be elsewhere."""
         self._lines.clear()
 
     def serve(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ttamer.torch import _rows
 from ttamer.torch._graph_inputs import Places, kind_of
-from ttamer.torch._held import Compaction
+from ttamer.torch._held import Answers, Compaction
 from ttamer.torch._parts import run
 from ttamer.torch.decider import Decider
 from ttamer.torch.flight import Decision, refused, signalling
@@ -44,6 +44,13 @@ class CapturedLine:
     nan : {"error", "worst"}
     x, keywords
         Such an input, of at least one row, on the decider's device.
+
+    Raises
+    ------
+    RuntimeError
+        If a stage or exit cannot be captured.
+    TypeError, ValueError
+        If a stage or exit gives what it must not.
     """
 
     def __init__(
@@ -56,7 +63,6 @@ class CapturedLine:
         keywords: dict[str, Any],
     ) -> None:
         self._parts, self._decider, self._compaction = parts, decider, compaction
-        self._recall = decider.policy.recall == "observed"
         self._largest = compaction.sizes[-1]
         self._device = decider.tables.device
         self._lock = threading.Lock()
@@ -64,12 +70,10 @@ class CapturedLine:
         self._decisions: dict[int, Decision] = {}
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         with self._as_captured():
-            self._flight = decider.start(self._largest, nan)
-            self._places = torch.arange(self._largest, device=self._device)
-            self._rows = torch.full_like(self._places, -1)
-            # One row more, which padding writes.
-            self._last = torch.zeros(self._largest + 1, dtype=torch.int32, device=self._device)
-            self._answers: Tensor | None = None  # made when the first exit has shown how wide logits are
+            self._flight = decider.start(self._largest + 1, nan)  # one row more: padding writes its answer there
+            self._positions = torch.arange(self._largest, device=self._device)
+            self._rows = torch.full_like(self._positions, -1)
+            self._answers = Answers(decider.policy.recall == "observed")
             self._hidden = [self._buffers_like(x, 0)]  # what each stage reads; made when the stage before has run
             self._keywords = self._buffers_like(keywords, -1)
             if self._device.type == "cuda":
@@ -121,9 +125,8 @@ class CapturedLine:
             if left == 0:
                 break
             size = self._compaction.fitting(left)
-        assert self._answers is not None
-        logits, answer = self._answers[:rows].clone(), self._flight.answer_node[:rows]
-        return logits, answer, self._last[:rows].clone() if self._recall else answer.clone()
+        answer, last = self._answers.nodes(self._flight)
+        return self._answers.logits[:rows].clone(), answer[:rows], last[:rows].clone()
 
     def _begin(self, x: Any, keywords: dict[str, Any], rows: int, size: int) -> None:
         """Bring an input to where the first ramp reads it, filled up to a size that is captured."""
@@ -131,7 +134,7 @@ class CapturedLine:
             for buffer, tensor in zip(_rows.tensors_of(buffers), _rows.tensors_of(value), strict=True):
                 buffer[:rows].copy_(tensor)
                 buffer[rows:size].copy_(tensor[:1])  # padding computes like any row
-        self._rows[:rows].copy_(self._places[:rows])
+        self._rows[:rows].copy_(self._positions[:rows])
         self._rows[rows:size].fill_(-1)
         self._flight.reset()
 
@@ -141,28 +144,21 @@ class CapturedLine:
         keywords = {name: _first(value, size) for name, value in self._keywords.items()}
         hidden = run(stage, _first(self._hidden[node], size), keywords)
         _rows.check_hidden(hidden, size, node)
-        logits = _rows.check_logits(run(leave, hidden, keywords), size, node, self._answers)
+        like = self._answers.logits if self._answers.begun else None
+        logits = _rows.check_logits(run(leave, hidden, keywords), size, node, like)
         decision = self._decisions[size] = self._decider(self._flight, node, signalling(logits), rows)
-        self._answer(node, logits, rows)
+        if not self._answers.begun:
+            self._answers.make_room(self._largest + 1, logits)
+        self._answers.consulted(node, logits, torch.where(rows < 0, self._largest, rows), self._flight)
         if node + 1 < len(self._parts):
             if node + 1 == len(self._hidden):
                 kind_of(hidden)
                 self._hidden.append(self._buffers_like(hidden, (node + 1) % 2))
             self._bring(node + 1, hidden, decision, size)
 
-    def _answer(self, node: int, logits: Tensor, rows: Tensor) -> None:
-        if self._answers is None:
-            self._answers = logits.new_empty(self._largest + 1, logits.shape[1])
-        index = torch.where(rows < 0, self._largest, rows)
-        if self._recall:
-            stands = self._flight.answer_node.index_select(0, rows.clamp(min=0)) == node
-            logits = torch.where(stands[:, None], logits, self._answers.index_select(0, index))
-            self._last.index_fill_(0, index, node)
-        self._answers.index_copy_(0, index, logits)
-
     def _bring(self, node: int, hidden: Any, decision: Decision, size: int) -> None:
         """Rows that go on to the front of what the next node reads; behind them come copies of the first row."""
-        live = self._places[:size] < decision.count
+        live = self._positions[:size] < decision.count
         order = torch.where(live, decision.kept[:size], 0)
         for buffer, tensor in zip(_rows.tensors_of(self._hidden[node]), _rows.tensors_of(hidden), strict=True):
             torch.index_select(tensor, 0, order, out=buffer[:size])

@@ -229,7 +229,10 @@ class EarlyExit(nn.Module):
         Raises
         ------
         TypeError
-            If a keyword is taken by no stage and no exit.
+            If a keyword is taken by no stage and no exit, or graphs are to be captured and something is neither a
+            tensor with rows nor a plain value.
+        RuntimeError
+            If a graph cannot be captured of a stage or exit.
         ValueError
             If numbers of rows, classes or devices disagree, there are more rows than the largest bucket, or logits are
             NaN.

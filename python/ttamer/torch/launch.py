@@ -45,11 +45,11 @@ class Launcher:
         self._compiled: Any = None
 
     def __call__(self, programs: int, tensors: tuple[Tensor, ...], integers: tuple[int, ...]) -> None:
-        """Launch it on the current device and stream."""
-        places = 0
+        """Launch so many programs on the current device and stream, with its arguments in their order."""
+        addresses = 0
         for tensor in tensors:
-            places |= tensor.data_ptr()
-        aligned = places % _ALIGNMENT == 0
+            addresses |= tensor.data_ptr()
+        aligned = addresses % _ALIGNMENT == 0
         if aligned and self._compiled is not None:
             self._compiled[(programs, 1, 1)](*tensors, *integers, *self._values)
             return
