@@ -55,7 +55,7 @@ py::dict derived_of(const Policy &policy) {
     std::vector<std::int32_t> worst_state;
     for (std::int32_t node = 0; node < nodes; ++node) {
         for (std::int32_t state = 0; state < policy.states(node); ++state) {
-            stop_upper.push_back(stop_upper_of(policy.entries(node)[state]));
+            stop_upper.push_back(policy.stop_upper(node, state));
         }
         only_next.push_back(policy.only_next(node));
         only_previous.push_back(policy.only_previous(node));

@@ -112,54 +112,9 @@ void decides_without_allocating(const Topology &topology, bool recall, bool obse
     CHECK(allocations == before);
 }
 
-// A line of 12 nodes with 1024 states each, all losses different, each state with a rank up to which it stops.
-PolicyTables large_tables() {
-    constexpr std::int32_t nodes = 12;
-    constexpr std::int32_t states = 1024;
-    PolicyTables tables{.topology = Topology::line(nodes),
-                        .recall = true,
-                        .observed = false,
-                        .tradeoff = 0.5,
-                        .value = 0.5,
-                        .cost_scale = 1,
-                        .first_node = 0,
-                        .costs = std::vector<double>(nodes, 1.0),
-                        .levels = {},
-                        .state_offsets = {0},
-                        .bin_edges = {},
-                        .ranks = {},
-                        .interval_offsets = {0},
-                        .interval_upper = {},
-                        .interval_next = {},
-                        .index_offsets = {},
-                        .index_ranks = {}};
-    for (std::int32_t j = 0; j < nodes; ++j) {
-        for (std::int32_t s = 0; s < states; ++s) {
-            const std::int32_t rank = (states - 1 - s) * nodes + j;
-            tables.levels.push_back((j + nodes * s) / 12288.0);
-            tables.ranks.push_back(rank);
-            if (s > 0) { // crowded near 1, as edges of probabilities are
-                tables.bin_edges.push_back(1.0F -
-                                           static_cast<float>(states - s) * static_cast<float>(states - s) / (1 << 21));
-            }
-            const std::int32_t stops = j == nodes - 1 ? rank : rank / 2;
-            tables.interval_upper.push_back(stops);
-            tables.interval_next.push_back(kStop);
-            if (stops < rank) {
-                tables.interval_upper.push_back(rank);
-                tables.interval_next.push_back(j + 1);
-            }
-            tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
-        }
-        tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
-    }
-    std::sort(tables.levels.begin(), tables.levels.end());
-    return tables;
-}
-
 void a_large_policy_is_small() {
     const std::size_t before = live_bytes;
-    const Policy policy(large_tables());
+    const Policy policy(test::large_tables(12, 1024));
     CHECK(policy.states(0) == 1024);
     CHECK(live_bytes - before < std::size_t{1000} * 1000);
 }

@@ -7,6 +7,7 @@
 #include "ttamer/replay.hpp"
 #include "ttamer/solve.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -69,6 +70,49 @@ inline Model random_model(const Topology &topology, std::size_t states, std::uin
 inline Topology some_dag() {
     const std::vector<Edge> edges{{kRoot, 1}, {kRoot, 3}, {1, 0}, {3, 0}, {1, 2}, {0, 2}};
     return Topology::dag(4, edges);
+}
+
+// A line, all losses different, each state with a rank up to which it stops.
+inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states) {
+    PolicyTables tables{.topology = Topology::line(nodes),
+                        .recall = true,
+                        .observed = false,
+                        .tradeoff = 0.5,
+                        .value = 0.5,
+                        .cost_scale = 1,
+                        .first_node = 0,
+                        .costs = std::vector<double>(static_cast<std::size_t>(nodes), 1.0),
+                        .levels = {},
+                        .state_offsets = {0},
+                        .bin_edges = {},
+                        .ranks = {},
+                        .interval_offsets = {0},
+                        .interval_upper = {},
+                        .interval_next = {},
+                        .index_offsets = {},
+                        .index_ranks = {}};
+    for (std::int32_t j = 0; j < nodes; ++j) {
+        for (std::int32_t s = 0; s < states; ++s) {
+            const std::int32_t rank = (states - 1 - s) * nodes + j;
+            tables.levels.push_back((j + nodes * s) / static_cast<double>(nodes * states));
+            tables.ranks.push_back(rank);
+            if (s > 0) { // crowded near 1, as edges of probabilities are
+                tables.bin_edges.push_back(1.0F -
+                                           static_cast<float>(states - s) * static_cast<float>(states - s) / (1 << 21));
+            }
+            const std::int32_t stops = j == nodes - 1 ? rank : rank / 2;
+            tables.interval_upper.push_back(stops);
+            tables.interval_next.push_back(kStop);
+            if (stops < rank) {
+                tables.interval_upper.push_back(rank);
+                tables.interval_next.push_back(j + 1);
+            }
+            tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
+        }
+        tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
+    }
+    std::sort(tables.levels.begin(), tables.levels.end());
+    return tables;
 }
 
 inline std::vector<float> random_signals(std::size_t count, std::int32_t states, std::uint32_t seed) {

@@ -12,37 +12,40 @@ using namespace ttamer;
 
 namespace {
 
-using Rows = std::vector<RowState>;
+using Rows = std::vector<StandingRow>;
 
-// Ranks few enough to tie; stops never, always and at some rank; any position, as replays put the request there.
-StateEntry random_entry(std::mt19937 &random) {
-    const std::int32_t uppers[]{-1, 0, 1, 2, kNoRank};
-    return state_entry(test::below(random, 4), uppers[test::below(random, 5)]);
+// Standings and bounds that meet often; stops never, always and below some standing.
+StandingEntry random_entry(std::mt19937 &random) {
+    const std::int32_t bounds[]{0, 1, 2, 3, 0xFFFE};
+    return static_cast<StandingEntry>(test::below(random, 4)) << 16 |
+           static_cast<StandingEntry>(bounds[test::below(random, 5)]);
 }
 
-RowState random_row(std::mt19937 &random) {
-    const std::int64_t rank = test::below(random, 5) == 4 ? kNoRank : test::below(random, 4);
-    return rank << 32 | static_cast<std::int64_t>(test::below(random, 0x7FFF)) << 16 | test::below(random, 0x10000);
+// Fresh, or with a low or a very high standing; any position, as replays put the request there.
+StandingRow random_row(std::mt19937 &random) {
+    const std::int32_t standings[]{0, 1, 2, 3, 0xFFFD, 0xFFFF};
+    return static_cast<StandingRow>(standings[test::below(random, 6)]) << 16 |
+           static_cast<StandingRow>(test::below(random, 0x10000));
 }
 
-void agrees(Pass pass, std::size_t count, bool recall, std::mt19937 &random) {
-    constexpr std::int32_t node = 6;
-    constexpr RowState untouched = -7;
-    Rows rows(count);
-    std::vector<StateEntry> found(count);
-    std::generate(rows.begin(), rows.end(), [&] { return random_row(random); });
+// What going on and stopping leave, by consult_row; `in_place`: those that go on take the places of all.
+void agrees(Pass pass, std::size_t count, bool in_place, std::mt19937 &random) {
+    constexpr StandingRow untouched = 0xFFF7FFFF;
+    Rows rows(count + 1, untouched);
+    std::vector<StandingEntry> found(count);
+    std::generate(rows.begin(), rows.end() - 1, [&] { return random_row(random); });
     std::generate(found.begin(), found.end(), [&] { return random_entry(random); });
-    Rows going(count + 1, untouched);
-    Rows stopped(count + 1, untouched);
-    const std::size_t end =
-        pass(rows.data(), found.data(), count, node, recall, going.data(), stopped.data() + stopped.size());
     Rows expected_going;
     Rows expected_stopped;
     for (std::size_t k = 0; k < count; ++k) {
-        const Step step = consult_row(rows[k], found[k], recall ? 0 : -1, node, 0);
-        const RowState row = choose(kPositionBits, rows[k], step.row);
+        const auto step = consult_row(rows[k], found[k], 6, 0);
+        const StandingRow row = choose(StandingRow{kPositionBits}, rows[k], step.row);
         (step.next == kStop ? expected_stopped : expected_going).push_back(row);
     }
+    Rows apart(count + 1, untouched);
+    Rows &going = in_place ? rows : apart;
+    Rows stopped(count + 1, untouched);
+    const std::size_t end = pass(rows.data(), found.data(), count, going.data(), stopped.data() + stopped.size());
     CHECK(end == expected_going.size());
     CHECK(std::equal(expected_going.begin(), expected_going.end(), going.begin()));
     Rows last(stopped.end() - static_cast<std::ptrdiff_t>(expected_stopped.size()), stopped.end());

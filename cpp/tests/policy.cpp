@@ -1,6 +1,8 @@
 // Tables of a policy: what is refused, and what good ones answer.
 #include "ttamer/policy.hpp"
 
+#include "ttamer/row_state.hpp"
+
 #include "check.hpp"
 #include "models.hpp"
 
@@ -110,33 +112,68 @@ void look_ups() {
     CHECK(policy.edge_between(kRoot, 0) == 0 && policy.edge_between(0, 1) == 1);
     CHECK(policy.edge_between(kRoot, 1) == -1 && policy.edge_between(1, 0) == -1);
     const auto next = [&](std::int32_t node, std::int32_t state, std::int32_t rank) {
-        return policy.next(node, state, policy.entries(node)[state], rank);
+        return policy.next(node, state, rank);
     };
     CHECK(next(0, 0, 0) == kStop);
     CHECK(next(0, 1, 0) == kStop && next(0, 1, 1) == 1 && next(0, 1, 2) == 1);
     CHECK(next(1, 1, 2) == kStop);
 }
 
-// Every rank of every state of solved policies: the shortcuts of `next` say what the intervals say.
-void shortcuts() {
+std::int32_t next_by_intervals(const PolicyTables &tables, std::size_t state, std::int32_t rank) {
+    auto k = static_cast<std::size_t>(tables.interval_offsets[state]);
+    while (tables.interval_upper[k] < rank) {
+        ++k;
+    }
+    return tables.interval_next[k];
+}
+
+// Every state of solved policies, consulted by rows with every best so far that can come before: the answer and the
+// next node are those that the intervals say.
+template <AnyRow Row> void rows_follow_intervals(const Policy &policy, const std::vector<Row> &before) {
+    const auto &t = policy.tables();
+    for (std::int32_t node = 0; node < policy.nodes(); ++node) {
+        for (std::int32_t state = 0; state < policy.states(node); ++state) {
+            const auto at = static_cast<std::size_t>(t.state_offsets[static_cast<std::size_t>(node)] + state);
+            for (const Row seen : before) {
+                if (position_of(seen) == node + 1) { // no node follows itself
+                    continue;
+                }
+                const std::int32_t earlier = best_rank(policy, seen);
+                Row row = seen;
+                float signal = 0;
+                const std::int32_t next = consult_one(policy, node, state, 0, row, signal);
+                const bool keeps = t.recall && earlier <= t.ranks[at];
+                CHECK(next == next_by_intervals(t, at, keeps ? earlier : t.ranks[at]));
+                CHECK(best_rank(policy, row) == (keeps ? earlier : t.ranks[at]));
+                CHECK(answer_of(policy, row) == (keeps ? answer_of(policy, seen) : node));
+                CHECK(position_of(row) == (next == kStop ? kStoppedPosition : node + 1));
+            }
+        }
+    }
+}
+
+// Rows that consulted the first state of one node, for each state of the nodes that come first.
+template <AnyRow Row> std::vector<Row> rows_before(const Policy &policy) {
+    std::vector<Row> rows{kFresh<Row>};
+    const auto first = policy.topology().order().front();
+    for (std::int32_t state = 0; state < policy.states(first); ++state) {
+        Row row = kFresh<Row>;
+        float signal = 0;
+        consult_one(policy, first, state, 0, row, signal);
+        rows.push_back(with_position(row, first + 1)); // also where it stops
+    }
+    return rows;
+}
+
+void rows_of_solved_policies() {
     for (std::uint32_t seed = 0; seed < 20; ++seed) {
         for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag()}) {
-            const auto policy = solve(test::random_model(topology, 6, seed), 0.9, seed % 4 != 0);
-            const auto &t = policy.tables();
-            for (std::int32_t node = 0; node < policy.nodes(); ++node) {
-                for (std::int32_t state = 0; state < policy.states(node); ++state) {
-                    const auto at = static_cast<std::size_t>(t.state_offsets[static_cast<std::size_t>(node)] + state);
-                    for (std::int32_t rank = t.recall ? 0 : t.ranks[at]; rank <= t.ranks[at]; ++rank) {
-                        auto k = static_cast<std::size_t>(t.interval_offsets[at]);
-                        while (t.interval_upper[k] < rank) {
-                            ++k;
-                        }
-                        const auto entry = policy.entries(node)[state];
-                        CHECK(rank_of(entry) == t.ranks[at]);
-                        CHECK(policy.next(node, state, entry, rank) == t.interval_next[k]);
-                    }
-                }
-            }
+            const bool recall = seed % 4 != 0;
+            const bool observed = seed % 3 == 0;
+            const auto policy = solve(test::random_model(topology, 6, seed, observed), 0.9, recall);
+            CHECK(policy.has_standings() == !(recall && observed));
+            policy.has_standings() ? rows_follow_intervals(policy, rows_before<StandingRow>(policy))
+                                   : rows_follow_intervals(policy, rows_before<RankRow>(policy));
         }
     }
 }
@@ -148,6 +185,6 @@ int main() {
     states();
     intervals();
     look_ups();
-    shortcuts();
+    rows_of_solved_policies();
     return test::result();
 }

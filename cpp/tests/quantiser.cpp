@@ -1,7 +1,8 @@
 // States by table look-up are the numbers of edges that are not above the signal.
 #include "ttamer/quantiser.hpp"
 
-#include "ttamer/kernels.hpp"
+#include "ttamer/lookup.hpp"
+#include "ttamer/node_fields.hpp"
 
 #include "check.hpp"
 #include "models.hpp"
@@ -28,40 +29,40 @@ std::int32_t counted(const Floats &edges, float signal) {
 
 // The loops over blocks of signals, with entries that are the numbers of their states: all at one node, and at one of
 // three, two of which have the edges and a third others. NaN counts as the first state.
-void in_blocks(const Floats &edges, Floats signals) {
+template <typename Entry> void in_blocks(const Floats &edges, Floats signals) {
     const Floats few{-1.0F, 0.25F, 0.5F};
     const std::vector<std::span<const float>> lists{edges, few, edges};
     const Quantisers quantisers(lists);
     const std::vector<std::uint32_t> firsts{0, 70000, 80000};
-    std::vector<StateEntry> entries(150000);
+    std::vector<Entry> entries(150000);
     std::vector<NodeTables> nodes;
     for (std::size_t j = 0; j < lists.size(); ++j) {
         nodes.push_back({quantisers.lookup(j), quantisers.first_cell(j), firsts[j], 0, static_cast<std::int32_t>(j),
                          Policy::kSeveral});
         for (std::size_t state = 0; state <= lists[j].size(); ++state) {
-            entries[firsts[j] + state] = static_cast<StateEntry>(100000 * j + state);
+            entries[firsts[j] + state] = static_cast<Entry>(100000 * j + state);
         }
     }
-    const JointTables tables{nodes.data(), quantisers.cells(), quantisers.parts(), entries.data(),
-                             quantisers.without_steps()};
+    const JointTables tables{nodes.data(), nullptr, quantisers.cells(), quantisers.parts(), quantisers.without_steps()};
     signals.push_back(std::nanf(""));
     bool same = true;
     for (std::size_t begin = 0; begin < signals.size(); begin += kBlock) {
         const std::size_t count = std::min(kBlock, signals.size() - begin);
-        std::vector<StateEntry> found(count);
+        std::vector<Entry> found(count);
         std::vector<std::int32_t> at(count);
-        std::vector<std::int32_t> onward(count);
+        NodeFields fields;
         find_entries(quantisers.lookup(0), entries.data(), signals.data() + begin, count, 0, found.data());
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
-            same = same && found[k] == (std::isnan(signal) ? 0 : counted(edges, signal));
+            same = same && found[k] == static_cast<Entry>(std::isnan(signal) ? 0 : counted(edges, signal));
             at[k] = static_cast<std::int32_t>((begin + k) % lists.size());
         }
-        CHECK(!find_entries(tables, at.data(), signals.data() + begin, count, found.data(), onward.data()));
+        node_field_kernels(tables).front().take(tables, at.data(), count, fields);
+        find_entries(tables, entries.data(), at.data(), fields, signals.data() + begin, count, found.data());
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
             const std::int32_t state = std::isnan(signal) ? 0 : counted(at[k] == 1 ? few : edges, signal);
-            same = same && found[k] == 100000 * at[k] + state && onward[k] == at[k];
+            same = same && found[k] == static_cast<Entry>(100000 * at[k] + state) && fields.only_next[k] == at[k];
         }
     }
     CHECK(same);
@@ -89,7 +90,8 @@ void agrees(const Floats &edges, std::mt19937 &random) {
         same = same && quantiser.state(order_key(signal)) == counted(edges, signal);
     }
     CHECK(same);
-    in_blocks(edges, signals);
+    in_blocks<StandingEntry>(edges, signals);
+    in_blocks<RankEntry>(edges, signals);
     CHECK(states_of(edges, signals, 1, 0).size() == signals.size());
 }
 
@@ -149,7 +151,7 @@ void too_many() {
     CHECK_THROWS(Quantiser(neighbours(1.0F, Quantiser::kMaxEdges + 1)), std::invalid_argument,
                  "bin_edges: expected at most 65534, got 65535");
     const auto most = neighbours(1.0F, Quantiser::kMaxEdges);
-    in_blocks(most, {most.front(), most[40000], most.back(), 0.5F, 2.0F});
+    in_blocks<StandingEntry>(most, {most.front(), most[40000], most.back(), 0.5F, 2.0F});
     const Quantiser quantiser(most);
     CHECK(quantiser.state(order_key(most.back())) == 65534);
     CHECK(quantiser.state(order_key(most[30000])) == 30001);

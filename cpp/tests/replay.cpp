@@ -15,12 +15,20 @@ using namespace ttamer;
 
 namespace {
 
-std::vector<float> some_signals(std::size_t count, std::int32_t states, std::uint32_t seed) {
+// The states' numbers, halves between them, edges and NaN.
+std::vector<float> some_signals(const Policy &policy, std::size_t requests, std::uint32_t seed) {
     std::mt19937 random(seed);
-    std::vector<float> signals(count);
-    for (auto &signal : signals) {
-        signal = static_cast<float>(test::below(random, 2 * states + 4)) / 2 - 1;
-        signal = test::below(random, 10) == 0 ? std::nanf("") : signal;
+    std::vector<float> signals;
+    for (std::size_t row = 0; row < requests; ++row) {
+        for (std::int32_t node = 0; node < policy.nodes(); ++node) {
+            const std::int32_t states = policy.states(node);
+            const auto edges = policy.edges_of(node);
+            float signal = static_cast<float>(test::below(random, 2 * states + 4)) / 2 - 1;
+            if (states > 1 && test::below(random, 2) == 0) {
+                signal = edges[static_cast<std::size_t>(test::below(random, states - 1))];
+            }
+            signals.push_back(test::below(random, 10) == 0 ? std::nanf("") : signal);
+        }
     }
     return signals;
 }
@@ -28,7 +36,7 @@ std::vector<float> some_signals(std::size_t count, std::int32_t states, std::uin
 // What a batch makes of each request, in the words of a replay. Losses are those recorded: the request's number.
 void agrees(const std::shared_ptr<const Policy> &policy, std::size_t requests, std::uint32_t seed) {
     const auto nodes = static_cast<std::size_t>(policy->nodes());
-    const auto signals = some_signals(requests * nodes, policy->states(0), seed);
+    const auto signals = some_signals(*policy, requests, seed);
     const auto &costs = policy->tables().costs;
     std::vector<float> losses(signals.size());
     for (std::size_t k = 0; k < losses.size(); ++k) {
@@ -76,5 +84,9 @@ int main() {
             agrees(std::make_shared<const Policy>(solve(model, 0.99, seed < 2)), requests, seed);
         }
     }
+    // More states than have standings.
+    const auto large = std::make_shared<const Policy>(test::large_tables(3, 22000));
+    CHECK(!large->has_standings());
+    agrees(large, 8193, 5);
     return test::result();
 }

@@ -2,6 +2,8 @@
 
 #include "ttamer/dispatch.hpp"
 #include "ttamer/kernels.hpp"
+#include "ttamer/lookup.hpp"
+#include "ttamer/node_fields.hpp"
 #include "ttamer/open_nodes.hpp"
 #include "ttamer/row_block.hpp"
 #include "ttamer/text.hpp"
@@ -30,13 +32,15 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
         throw std::invalid_argument("capacity: expected 0 to " + text(kMaxCapacity) + ", got " + text(capacity));
     }
     const auto rows = static_cast<std::size_t>(capacity);
-    const std::size_t observed = policy_->tables().observed ? rows : 0;
-    rows_.assign(rows, kFreshRow);
-    signal_.assign(observed, std::numeric_limits<float>::infinity());
+    const std::size_t compared = policy_->compares_signals() ? rows : 0;
+    signal_.assign(compared, std::numeric_limits<float>::infinity());
     next_.assign(rows, kStop);
+    with_states([&]<AnyRow Row>(States<Row> &states) {
+        states.rows.assign(rows, kFresh<Row>);
+        states.before.assign(policy_->is_forest() ? 0 : rows, kFresh<Row>);
+    });
     if (!policy_->is_forest()) {
-        before_.assign(rows, kFreshRow);
-        signal_before_.assign(observed, 0.0F);
+        signal_before_.assign(compared, 0.0F);
         pending_.assign(rows, kStop);
     } else {
         open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
@@ -73,10 +77,8 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
 std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
     check_sizes(signals.size(), rows);
     const Call call{nodes, signals, rows};
-    if (!(policy_->is_forest()  ? consult_branches(call)
-          : !rows.given         ? consult_first(call)
-          : rows.narrow.empty() ? consult_named(call, rows.wide)
-                                : consult_named(call, rows.narrow))) {
+    if (!(policy_->is_forest() ? consult_branches(call)
+                               : with_states([&](auto &states) { return consult(states, call); }))) {
         refuse(call);
     }
     return {next_.data(), signals.size()};
@@ -105,58 +107,60 @@ bool Batch::has_nan(std::span<const float> signals) const {
 }
 
 // Marks the rows that are named, so that one named twice is found: false.
-bool Batch::take(const Rows &rows) {
-    RowState taken = 0;
+template <AnyRow Row> bool Batch::take(std::vector<Row> &states, const Rows &rows) {
+    Row taken = 0;
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        RowState &row = rows_[rows.at(k)];
+        Row &row = states[rows.at(k)];
         taken |= row;
-        row |= kTaken;
+        row |= Row{kTaken};
     }
-    return (taken & kTaken) == 0;
+    return (taken & Row{kTaken}) == 0;
+}
+
+bool Batch::take(const Rows &rows) {
+    return with_states([&](auto &states) { return take(states.rows, rows); });
 }
 
 void Batch::give_back(const Rows &rows) {
-    for (std::size_t k = 0; k < rows.size(); ++k) {
-        rows_[rows.at(k)] &= ~kTaken;
-    }
+    with_states([&]<AnyRow Row>(States<Row> &states) {
+        for (std::size_t k = 0; k < rows.size(); ++k) {
+            states.rows[rows.at(k)] &= ~Row{kTaken};
+        }
+    });
 }
 
 // Whether each of the rows, which stand at a call's positions from `begin` on, may consult its node. All are looked at:
 // nearly always the answer is yes, and a loop that never leaves early is faster. No row that is taken may.
-bool Batch::all_open(const Call &call, std::size_t begin, std::span<const RowState> rows) const {
+template <AnyRow Row> bool Batch::all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const {
     if (call.nodes.each.empty()) {
         const std::int32_t previous = policy_->only_previous(call.nodes.one);
         if (previous != Policy::kSeveral) {
             return all_at(rows.data(), rows.size(), previous + 1);
         }
     }
-    if (policy_->is_tree() && !call.nodes.each.empty()) {
-        const NodeTables *tables = policy_->joint_tables().nodes;
-        const std::int32_t *nodes = call.nodes.each.data() + begin;
-        RowState closed = 0;
-        TTAMER_UNROLL
-        for (std::size_t k = 0; k < rows.size(); ++k) {
-            closed |= rows[k] ^ (tables[nodes[k]].only_previous + 1);
+    if constexpr (std::same_as<Row, StandingRow>) {
+        if (policy_->is_tree() && !call.nodes.each.empty()) {
+            const JointTables tables = policy_->joint_tables();
+            return node_field_kernels(tables).front().follow(tables, call.nodes.each.data() + begin, rows.data(),
+                                                             rows.size());
         }
-        return (closed & kPositionBits) == 0;
     }
     bool open = true;
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        open &= (rows[k] & kTaken) == 0 && may_follow(rows[k], call.nodes.at(begin + k));
+        open &= (rows[k] & Row{kTaken}) == 0 && may_follow(position_of(rows[k]), call.nodes.at(begin + k));
     }
     return open;
 }
 
-bool Batch::may_follow(RowState row, std::int32_t node) const {
+bool Batch::may_follow(std::int32_t position, std::int32_t node) const {
     // A stopped row is looked up as a fresh one, to stay within the table without a branch.
-    const std::int64_t before = position_of(row);
-    const std::int64_t stopped = mask(before == kStoppedPosition);
-    const auto last = static_cast<std::int32_t>(choose(stopped, 0, before) - 1);
-    return (stopped | mask(policy_->edge_between(last, node) < 0)) == 0;
+    const auto stopped = mask_of<std::int32_t>(position == kStoppedPosition);
+    const std::int32_t last = choose(stopped, 0, position) - 1;
+    return (stopped | mask_of<std::int32_t>(policy_->edge_between(last, node) < 0)) == 0;
 }
 
 bool Batch::is_open(std::size_t row, std::int32_t node) const {
-    return policy_->is_forest() ? !has_stopped(row) && open_of(row)[node] != kClosed : may_follow(rows_[row], node);
+    return policy_->is_forest() ? !has_stopped(row) && open_of(row)[node] != kClosed : may_follow(position(row), node);
 }
 
 // On a forest, one row after the other.
@@ -175,20 +179,26 @@ bool Batch::consult_branches(const Call &call) {
         const std::int32_t node = call.nodes.at(k);
         const float signal = call.signals[k];
         const std::size_t at = call.rows.at(k);
-        next_[k] = consult_branch(*policy_, node, state_of(*policy_, node, signal), signal, rows_[at],
+        next_[k] = consult_branch(*policy_, node, state_of(*policy_, node, signal), signal, states<RankRow>().rows[at],
                                   signal_.empty() ? unused : signal_[at], open_of(at));
     }
     return true;
 }
 
+template <AnyRow Row> bool Batch::consult(States<Row> &states, const Call &call) {
+    return !call.rows.given           ? consult_first(states, call)
+           : call.rows.narrow.empty() ? consult_named(states, call, call.rows.wide)
+                                      : consult_named(states, call, call.rows.narrow);
+}
+
 // On a walk, rows 0, 1, and so on.
-bool Batch::consult_first(const Call &call) {
+template <AnyRow Row> bool Batch::consult_first(States<Row> &states, const Call &call) {
     const std::size_t count = call.signals.size();
-    if (has_nan(call.signals) || !all_open(call, 0, {rows_.data(), count})) {
+    if (has_nan(call.signals) || !all_open<Row>(call, 0, {states.rows.data(), count})) {
         return false;
     }
     for (std::size_t begin = 0; begin < count; begin += kBlock) {
-        consult_rows(call, begin, std::min(kBlock, count - begin), rows_.data() + begin,
+        consult_rows(call, begin, std::min(kBlock, count - begin), states.rows.data() + begin,
                      signal_.empty() ? nullptr : signal_.data() + begin, next_.data() + begin);
     }
     return true;
@@ -197,72 +207,75 @@ bool Batch::consult_first(const Call &call) {
 // On a walk, rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and
 // undone if a later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the
 // result of the last call, which the caller keeps if this one is refused.
-template <typename Row> bool Batch::consult_named(const Call &call, std::span<const Row> rows) {
-    for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {
-        const auto some = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
+template <AnyRow Row, typename Place>
+bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const Place> places) {
+    for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
+        const auto some = places.subspan(begin, std::min(kBlock, places.size() - begin));
         if (!all_inside(some.data(), some.size(), capacity()) || has_nan(call.signals.subspan(begin, some.size()))) {
-            undo(call, begin);
+            undo(states, call, begin);
             return false;
         }
-        bring(begin, some);
-        if (!all_open(call, begin, {before_.data() + begin, some.size()})) {
-            undo(call, begin + some.size());
+        bring(states, begin, some);
+        if (!all_open<Row>(call, begin, {states.before.data() + begin, some.size()})) {
+            undo(states, call, begin + some.size());
             return false;
         }
-        consult_taken(call, begin, some);
+        consult_taken(states, call, begin, some);
     }
-    for (std::size_t k = 0; k < rows.size() && !call.nodes.each.empty(); ++k) {
-        rows_[static_cast<std::size_t>(rows[k])] &= ~kTaken;
+    for (std::size_t k = 0; k < places.size() && !call.nodes.each.empty(); ++k) {
+        states.rows[static_cast<std::size_t>(places[k])] &= ~Row{kTaken};
     }
-    std::copy_n(pending_.begin(), rows.size(), next_.begin());
+    std::copy_n(pending_.begin(), places.size(), next_.begin());
     return true;
 }
 
 // Brings at most kBlock of them together and marks them. A row that is named twice is found by its mark or, once it has
 // been put back without one, by where it stands: no node follows itself. Where rows consult different nodes, one may
 // follow the other, and marks stay until the end of the call.
-template <typename Row> void Batch::bring(std::size_t begin, std::span<const Row> rows) {
-    const Row *places = rows.data();
-    const std::size_t count = rows.size();
-    RowState *states = rows_.data();
-    RowState *before = before_.data() + begin;
+template <AnyRow Row, typename Place>
+void Batch::bring(States<Row> &states, std::size_t begin, std::span<const Place> places) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    Row *rows = states.rows.data();
+    Row *before = states.before.data() + begin;
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        before[k] = states[places[k]];
-        states[places[k]] = before[k] | kTaken;
+        before[k] = rows[at[k]];
+        rows[at[k]] = before[k] | Row{kTaken};
     }
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signal_before_[begin + k] = signal_.data()[places[k]];
+        signal_before_[begin + k] = signal_.data()[at[k]];
     }
 }
 
 // Consults them and puts them back.
-template <typename Row> void Batch::consult_taken(const Call &call, std::size_t begin, std::span<const Row> rows) {
-    const Row *places = rows.data();
-    const std::size_t count = rows.size();
-    RowState *states = rows_.data();
-    std::array<RowState, kBlock> taken;
+template <AnyRow Row, typename Place>
+void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    Row *rows = states.rows.data();
+    std::array<Row, kBlock> taken;
     std::array<float, kBlock> best_signals;
-    std::copy_n(before_.data() + begin, count, taken.begin());
+    std::copy_n(states.before.data() + begin, count, taken.begin());
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         best_signals[k] = signal_before_[begin + k];
     }
     consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signal_.data()[places[k]] = best_signals[k];
+        signal_.data()[at[k]] = best_signals[k];
     }
-    const RowState marked = call.nodes.each.empty() ? 0 : kTaken;
+    const Row marked = call.nodes.each.empty() ? Row{0} : Row{kTaken};
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        states[places[k]] = taken[k] | marked;
+        rows[at[k]] = taken[k] | marked;
     }
 }
 
 // The last first: of a row that is named twice, the first has what it was.
-void Batch::undo(const Call &call, std::size_t end) {
+template <AnyRow Row> void Batch::undo(States<Row> &states, const Call &call, std::size_t end) {
     while (end-- > 0) {
         const std::size_t row = call.rows.at(end);
-        rows_[row] = before_[end] & ~kTaken;
+        states.rows[row] = states.before[end] & ~Row{kTaken};
         if (!signal_.empty()) {
             signal_[row] = signal_before_[end];
         }
@@ -270,7 +283,8 @@ void Batch::undo(const Call &call, std::size_t end) {
 }
 
 // At most kBlock rows of a walk, side by side.
-void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals,
+template <AnyRow Row>
+void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                          std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
     if (count < kFewRows) {
@@ -288,7 +302,7 @@ void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count,
 }
 
 void Batch::clear(std::size_t row) {
-    rows_[row] = kFreshRow;
+    with_states([row]<AnyRow Row>(States<Row> &states) { states.rows[row] = kFresh<Row>; });
     if (!signal_.empty()) {
         signal_[row] = std::numeric_limits<float>::infinity();
     }
@@ -305,7 +319,8 @@ void Batch::reset(const Rows &rows) {
         return;
     }
     if (!rows.given) {
-        std::fill(rows_.begin(), rows_.end(), kFreshRow);
+        with_states(
+            []<AnyRow Row>(States<Row> &states) { std::fill(states.rows.begin(), states.rows.end(), kFresh<Row>); });
         std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
         return;
     }
@@ -320,14 +335,19 @@ void Batch::reset(const Rows &rows) {
 }
 
 void Batch::answer_node(std::span<std::int32_t> out) const {
-    std::transform(rows_.begin(), rows_.end(), out.begin(), answer_of);
+    with_states([&](const auto &states) {
+        std::transform(states.rows.begin(), states.rows.end(), out.begin(),
+                       [&](auto row) { return answer_of(*policy_, row); });
+    });
 }
 
 void Batch::answer_loss(std::span<double> out) const {
     const auto &levels = policy_->tables().levels;
-    std::transform(rows_.begin(), rows_.end(), out.begin(), [&](RowState row) {
-        const std::int32_t rank = rank_of(row);
-        return rank == kNoRank ? std::numeric_limits<double>::infinity() : levels[static_cast<std::size_t>(rank)];
+    with_states([&](const auto &states) {
+        std::transform(states.rows.begin(), states.rows.end(), out.begin(), [&](auto row) {
+            const std::int32_t rank = best_rank(*policy_, row);
+            return rank == kNoRank ? std::numeric_limits<double>::infinity() : levels[static_cast<std::size_t>(rank)];
+        });
     });
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <tuple>
 #include <vector>
 
 namespace ttamer {
@@ -44,10 +45,10 @@ class Batch {
     // Throws std::out_of_range unless the rows are there.
     void check_rows(const Rows &rows) const;
     // The node consulted last, kRoot before the first; meaningless once the row has stopped.
-    std::int32_t last_node(std::size_t row) const { return static_cast<std::int32_t>(position_of(rows_[row])) - 1; }
-    bool has_stopped(std::size_t row) const { return position_of(rows_[row]) == kStoppedPosition; }
+    std::int32_t last_node(std::size_t row) const { return position(row) - 1; }
+    bool has_stopped(std::size_t row) const { return position(row) == kStoppedPosition; }
 
-    std::size_t capacity() const { return rows_.size(); }
+    std::size_t capacity() const { return next_.size(); }
     // The node that answers each row, -1 before anything is consulted.
     void answer_node(std::span<std::int32_t> out) const;
     // Loss of each row's answer, in units of loss; infinity before anything is consulted.
@@ -67,24 +68,49 @@ class Batch {
         const Rows &rows;
     };
 
+    // Rows of the policy's kind; the other's are none.
+    template <AnyRow Row> struct States {
+        std::vector<Row> rows;
+        // Of a call that names rows of a walk, by its positions: what they were.
+        std::vector<Row> before;
+    };
+    template <AnyRow Row> States<Row> &states() { return std::get<States<Row>>(states_); }
+    template <AnyRow Row> const States<Row> &states() const { return std::get<States<Row>>(states_); }
+    // Calls visit(states) for the kind that the policy has.
+    template <typename Visit> auto with_states(const Visit &visit) {
+        return policy_->has_standings() ? visit(states<StandingRow>()) : visit(states<RankRow>());
+    }
+    template <typename Visit> auto with_states(const Visit &visit) const {
+        return policy_->has_standings() ? visit(states<StandingRow>()) : visit(states<RankRow>());
+    }
+    std::int32_t position(std::size_t row) const {
+        return with_states([row](const auto &states) { return position_of(states.rows[row]); });
+    }
+
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
     void check_sizes(std::size_t signals, const Rows &rows) const;
     bool has_nan(std::span<const float> signals) const;
-    bool all_open(const Call &call, std::size_t begin, std::span<const RowState> rows) const;
-    bool may_follow(RowState row, std::int32_t node) const;
+    template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
+    bool may_follow(std::int32_t position, std::int32_t node) const;
     bool is_open(std::size_t row, std::int32_t node) const;
+    template <AnyRow Row> bool take(std::vector<Row> &states, const Rows &rows);
     bool take(const Rows &rows);
     void give_back(const Rows &rows);
 
     // Each consults all of a call's rows, or none and says false.
     bool consult_branches(const Call &call);
-    bool consult_first(const Call &call);
-    template <typename Row> bool consult_named(const Call &call, std::span<const Row> rows);
+    template <AnyRow Row> bool consult(States<Row> &states, const Call &call);
+    template <AnyRow Row> bool consult_first(States<Row> &states, const Call &call);
+    template <AnyRow Row, typename Place>
+    bool consult_named(States<Row> &states, const Call &call, std::span<const Place> places);
 
-    template <typename Row> void bring(std::size_t begin, std::span<const Row> rows);
-    template <typename Row> void consult_taken(const Call &call, std::size_t begin, std::span<const Row> rows);
-    void undo(const Call &call, std::size_t end);
-    void consult_rows(const Call &call, std::size_t begin, std::size_t count, RowState *rows, float *best_signals,
+    template <AnyRow Row, typename Place>
+    void bring(States<Row> &states, std::size_t begin, std::span<const Place> places);
+    template <AnyRow Row, typename Place>
+    void consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places);
+    template <AnyRow Row> void undo(States<Row> &states, const Call &call, std::size_t end);
+    template <AnyRow Row>
+    void consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                       std::int32_t *next);
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
@@ -101,13 +127,12 @@ class Batch {
 
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;
-    std::vector<RowState> rows_;
-    std::vector<float> signal_;      // of each row's answer; empty unless losses are observed
+    std::tuple<States<StandingRow>, States<RankRow>> states_;
+    std::vector<float> signal_;      // of each row's answer; empty unless answers are compared by it
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
     std::vector<std::int32_t> next_;
     // Of a call that names rows of a walk, by its positions: what they were, and what comes next.
-    std::vector<RowState> before_;
-    std::vector<float> signal_before_; // empty unless losses are observed
+    std::vector<float> signal_before_; // empty as signal_
     std::vector<std::int32_t> pending_;
 };
 

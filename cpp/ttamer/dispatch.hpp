@@ -40,3 +40,8 @@
 #else
 #define TTAMER_UNROLL _Pragma("GCC unroll 8")
 #endif
+
+// Whether the compiler has vectors as types, of any width on any processor.
+#if defined(__GNUC__)
+#define TTAMER_VECTORS
+#endif

@@ -81,14 +81,13 @@ class Forward {
                      std::vector<std::pair<std::int32_t, Matrix>> &going) {
         const auto number = first_state(node) + s;
         const auto state = static_cast<std::int32_t>(s);
-        const StateEntry entry = policy_.entries(node)[state];
         for (std::size_t x = 0; x < columns_; ++x) {
             if (mass[x] == 0) {
                 continue;
             }
             result_.visits[number] += mass[x];
-            const std::int32_t rank = tables_.recall ? static_cast<std::int32_t>(x) : rank_of(entry);
-            const std::int32_t next = policy_.next(node, state, entry, rank);
+            const std::int32_t rank = tables_.recall ? static_cast<std::int32_t>(x) : tables_.ranks[number];
+            const std::int32_t next = policy_.next(node, state, rank);
             if (next == kStop) {
                 result_.stops[number] += mass[x];
                 result_.loss += mass[x] * tables_.levels[static_cast<std::size_t>(rank)];

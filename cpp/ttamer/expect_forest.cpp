@@ -44,7 +44,7 @@ class Simulation {
   private:
     void run_one(std::uint64_t request) {
         open_roots(policy_, open_.data());
-        RowState row = kFreshRow;
+        RankRow row = kFresh<RankRow>;
         float unused = 0;
         std::int32_t node = policy_.tables().first_node;
         while (true) {

@@ -35,7 +35,7 @@ inline std::int32_t next_open(const Policy &policy, const std::int32_t *open, st
 
 // consult_one on a forest: close the node, open its children, and say which open node is next.
 inline std::int32_t consult_branch(const Policy &policy, std::int32_t node, std::int32_t state, float signal,
-                                   RowState &row, float &best_signal, std::int32_t *open) {
+                                   RankRow &row, float &best_signal, std::int32_t *open) {
     consult_one(policy, node, state, signal, row, best_signal);
     close_and_open(policy, node, state, open);
     const std::int32_t next = next_open(policy, open, rank_of(row));

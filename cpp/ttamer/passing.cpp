@@ -1,7 +1,6 @@
 #include "ttamer/passing.hpp"
 
 #include "ttamer/dispatch.hpp"
-#include "ttamer/topology.hpp"
 
 #include <array>
 #include <vector>
@@ -16,29 +15,28 @@ namespace ttamer {
 namespace {
 
 // Both places are written, and one counts.
-std::size_t plain_pass(const RowState *TTAMER_RESTRICT rows, const StateEntry *TTAMER_RESTRICT found, std::size_t count,
-                       std::int32_t node, bool recall, RowState *TTAMER_RESTRICT going,
-                       RowState *TTAMER_RESTRICT stopped_end) {
-    const std::int64_t also = recall ? 0 : -1;
+std::size_t plain_pass(const StandingRow *rows, const StandingEntry *found, std::size_t count, StandingRow *going,
+                       StandingRow *stopped_end) {
     std::size_t end = 0;
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        const Step step = consult_row(rows[k], found[k], also, node, 0);
-        const RowState row = choose(kPositionBits, rows[k], step.row);
+        constexpr std::int32_t goes_on = 0;
+        const auto step = consult_row(rows[k], found[k], 0, goes_on);
+        const StandingRow row = with_position(step.row, static_cast<std::int32_t>(rows[k] & kPositionBits));
         going[end] = row;
         *(stopped_end - (k - end) - 1) = row;
-        end += step.next == kStop ? 0 : 1;
+        end += step.next == goes_on ? 1 : 0;
     }
     return end;
 }
 
 #ifdef TTAMER_X86_PASSING
 
-constexpr std::size_t kLanes = 4;
+constexpr std::size_t kLanes = 8;
 
-// By which of four rows go on: the halves of a row, in the order that brings these to the front.
+// By which of eight rows go on: the order that brings these to the front, a byte each.
 struct Order {
-    alignas(32) std::array<std::uint32_t, 2 * kLanes> halves;
+    alignas(8) std::array<std::uint8_t, kLanes> lanes;
 };
 
 constexpr std::array<Order, 1 << kLanes> make_orders() {
@@ -48,8 +46,7 @@ constexpr std::array<Order, 1 << kLanes> make_orders() {
         for (const std::size_t wanted : {1, 0}) {
             for (std::size_t row = 0; row < kLanes; ++row) {
                 if ((which >> row & 1) == wanted) {
-                    orders[which].halves[end++] = static_cast<std::uint32_t>(2 * row);
-                    orders[which].halves[end++] = static_cast<std::uint32_t>(2 * row + 1);
+                    orders[which].lanes[end++] = static_cast<std::uint8_t>(row);
                 }
             }
         }
@@ -59,33 +56,27 @@ constexpr std::array<Order, 1 << kLanes> make_orders() {
 
 constexpr auto kOrders = make_orders();
 
-// consult_row, four at a time. Four rows are written as a whole to both places, those that go on at the front and those
-// that stop at the back; what is too much there, the next four cover.
-__attribute__((target("avx2,popcnt"))) std::size_t wide_pass(const RowState *rows, const StateEntry *found,
-                                                             std::size_t count, std::int32_t node, bool recall,
-                                                             RowState *going, RowState *stopped_end) {
-    const __m256i lower = _mm256_set1_epi64x(kLowerHalf);
-    const __m256i also = _mm256_set1_epi64x(recall ? 0 : -1);
-    const __m256i answer = _mm256_set1_epi64x(static_cast<std::int64_t>(node + 1) << 16);
+// consult_row, eight at a time. Eight rows are written as a whole to both places, those that go on at the front and
+// those that stop at the back; what is too much there, the next eight cover.
+__attribute__((target("avx2,popcnt"))) std::size_t wide_pass(const StandingRow *rows, const StandingEntry *found,
+                                                             std::size_t count, StandingRow *going,
+                                                             StandingRow *stopped_end) {
     std::size_t end = 0;
     std::size_t k = 0;
     for (; k + kLanes <= count; k += kLanes) {
         const __m256i row = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(rows + k));
         const __m256i entry = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(found + k));
-        const __m256i take = _mm256_or_si256(_mm256_cmpgt_epi64(row, _mm256_or_si256(entry, lower)), also);
-        // Of the four 16 bits of a number, the lowest are the row's own, the next say who answers, and the rest the
-        // rank.
-        const __m256i taken = _mm256_blend_epi16(_mm256_blend_epi16(entry, answer, 0x22), row, 0x11);
-        const __m256i best = _mm256_blendv_epi8(row, taken, take);
-        const __m256i go = _mm256_cmpgt_epi64(best, _mm256_or_si256(_mm256_slli_epi64(entry, 32), lower));
-        const auto goes = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(go)));
-        const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i *>(kOrders[goes].halves.data()));
-        const __m256i parted = _mm256_permutevar8x32_epi32(best, order);
+        const __m256i best = _mm256_min_epu32(row, _mm256_blend_epi16(entry, row, 0x55)); // the row's lower halves
+        const __m256i bound = _mm256_slli_epi32(entry, 16);
+        const __m256i go = _mm256_cmpeq_epi32(_mm256_max_epu32(best, bound), best); // best >= bound
+        const auto goes = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(go)));
+        const auto *order = reinterpret_cast<const __m128i *>(kOrders[goes].lanes.data());
+        const __m256i parted = _mm256_permutevar8x32_epi32(best, _mm256_cvtepu8_epi32(_mm_loadl_epi64(order)));
         _mm256_storeu_si256(reinterpret_cast<__m256i *>(going + end), parted);
         _mm256_storeu_si256(reinterpret_cast<__m256i *>(stopped_end - (k - end) - kLanes), parted);
         end += static_cast<std::size_t>(_mm_popcnt_u32(goes));
     }
-    return end + plain_pass(rows + k, found + k, count - k, node, recall, going + end, stopped_end - (k - end));
+    return end + plain_pass(rows + k, found + k, count - k, going + end, stopped_end - (k - end));
 }
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -139,44 +140,102 @@ void Policy::check_index() const {
 }
 
 void Policy::build() {
-    entries_.resize(tables_.ranks.size());
     node_tables_.reserve(quantisers_->size());
     for (std::size_t j = 0; j < quantisers_->size(); ++j) {
         const auto first = static_cast<std::uint32_t>(tables_.state_offsets[j]);
         node_tables_.push_back({quantisers_->lookup(j), quantisers_->first_cell(j), first, 0, kStop, kSeveral});
         build_node(j);
+        several_ = several_ || node_tables_[j].only_next == kSeveral;
     }
     build_edges();
+    build_columns();
+    constexpr std::size_t most = 0xFFFE; // the next number is that of a fresh row
+    if (!is_forest() && !compares_signals() && tables_.ranks.size() <= most) {
+        build_standings();
+        return;
+    }
+    rank_entries_.reserve(tables_.ranks.size());
+    for (std::int32_t node = 0; node < nodes(); ++node) {
+        for (std::int32_t state = 0; state < states(node); ++state) {
+            const std::int32_t rank = tables_.ranks[rank_entries_.size()];
+            rank_entries_.push_back(rank_entry(rank, stop_upper(node, state)));
+        }
+    }
 }
 
 void Policy::build_node(std::size_t node) {
     const auto begin = static_cast<std::size_t>(tables_.state_offsets[node]);
     const auto end = static_cast<std::size_t>(tables_.state_offsets[node + 1]);
+    const auto worst = std::max_element(tables_.ranks.begin() + tables_.state_offsets[node],
+                                        tables_.ranks.begin() + tables_.state_offsets[node + 1]);
+    const auto worst_state = static_cast<std::size_t>(worst - tables_.ranks.begin()) - begin;
+    const auto edges = edges_of(static_cast<std::int32_t>(node));
+    node_tables_[node].worst_key = worst_state == 0 ? 0 : order_key(edges[worst_state - 1]);
     std::int32_t &only_next = node_tables_[node].only_next;
-    std::size_t worst = begin;
-    for (auto s = begin; s < end; ++s) {
-        worst = tables_.ranks[s] > tables_.ranks[worst] ? s : worst;
-        std::int32_t stop_upper = -1;
-        if (is_forest()) {
-            entries_[s] = state_entry(tables_.ranks[s], stop_upper);
-            continue;
-        }
-        auto k = static_cast<std::size_t>(tables_.interval_offsets[s]);
+    for (auto s = begin; s < end && !is_forest(); ++s) {
+        const auto first = static_cast<std::size_t>(tables_.interval_offsets[s]);
         const auto last = static_cast<std::size_t>(tables_.interval_offsets[s + 1]) - 1;
-        if (tables_.interval_next[k] == kStop) {
-            stop_upper = k == last ? kNoRank : tables_.interval_upper[k];
-            ++k;
-        }
-        entries_[s] = state_entry(tables_.ranks[s], stop_upper);
-        for (; k <= last; ++k) {
+        for (auto k = first + (tables_.interval_next[first] == kStop ? 1 : 0); k <= last; ++k) {
             const auto next = tables_.interval_next[k];
-            // After the first interval a stop is not told by stop_upper: only the look-up knows.
+            // After the first interval a stop is not told by an entry: only the intervals know.
             const bool same = next != kStop && (only_next == kStop || only_next == next);
             only_next = same ? next : kSeveral;
         }
     }
-    const auto edges = edges_of(static_cast<std::int32_t>(node));
-    node_tables_[node].worst_key = worst == begin ? 0 : order_key(edges[worst - begin - 1]);
+}
+
+// Numbers the states and fills the entries. A bound comes out of a stop upper as the number of states up to it.
+void Policy::build_standings() {
+    const std::vector<std::uint32_t> below = number_states();
+    for (std::int32_t node = 0; node < nodes(); ++node) {
+        StandingEntry *entries = standing_entries_.data() + at(node).first_entry;
+        for (std::int32_t state = 0; state < states(node); ++state) {
+            const std::int32_t upper = stop_upper(node, state);
+            const std::uint32_t standing = entries[state];
+            std::uint32_t bound = 0;
+            if (!tables_.recall) {
+                bound =
+                    tables_.ranks[at(node).first_entry + static_cast<std::size_t>(state)] <= upper ? standing + 1 : 0;
+            } else if (upper >= 0) {
+                bound = below[std::min(static_cast<std::size_t>(upper) + 1, tables_.levels.size())];
+            }
+            entries[state] = standing << 16 | bound;
+        }
+    }
+}
+
+// Leaves each state's standing where its entry will be, and returns how many states have ranks below each; without
+// recall nothing.
+std::vector<std::uint32_t> Policy::number_states() {
+    standing_entries_.resize(tables_.ranks.size());
+    standings_.resize(tables_.ranks.size());
+    if (!tables_.recall) {
+        auto left = static_cast<std::uint32_t>(tables_.ranks.size());
+        for (const auto node : topology().order()) {
+            for (std::int32_t state = 0; state < states(node); ++state) {
+                number_state(--left, node, at(node).first_entry + static_cast<std::size_t>(state));
+            }
+        }
+        return {};
+    }
+    std::vector<std::uint32_t> below(tables_.levels.size() + 1);
+    for (const auto rank : tables_.ranks) {
+        ++below[static_cast<std::size_t>(rank) + 1];
+    }
+    std::partial_sum(below.begin(), below.end(), below.begin());
+    std::vector<std::uint32_t> next = below;
+    for (const auto node : topology().order()) { // in which they are consulted
+        for (std::int32_t k = 0; k < states(node); ++k) {
+            const auto state = at(node).first_entry + static_cast<std::size_t>(k);
+            number_state(next[static_cast<std::size_t>(tables_.ranks[state])]++, node, state);
+        }
+    }
+    return below;
+}
+
+void Policy::number_state(std::uint32_t standing, std::int32_t node, std::size_t state) {
+    standing_entries_[state] = standing;
+    standings_[standing] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
 }
 
 void Policy::build_edges() {
@@ -192,8 +251,42 @@ void Policy::build_edges() {
     }
 }
 
-std::int32_t Policy::look_up(std::int32_t node, std::int32_t state, std::int32_t rank) const {
-    const auto at = static_cast<std::size_t>(tables_.state_offsets[static_cast<std::size_t>(node)] + state);
+void Policy::build_columns() {
+    if (node_tables_.size() > NodeColumns::kMostNodes) {
+        return;
+    }
+    node_columns_.nodes = node_tables_.size();
+    for (std::size_t j = 0; j < node_tables_.size(); ++j) {
+        const NodeTables &node = node_tables_[j];
+        const std::array<std::uint32_t, NodeColumns::kFields> values{node.lookup.lowest,
+                                                                     node.lookup.range,
+                                                                     node.lookup.cell_shift,
+                                                                     node.first_cell,
+                                                                     node.first_entry,
+                                                                     node.worst_key,
+                                                                     static_cast<std::uint32_t>(node.only_next)};
+        for (std::size_t field = 0; field < values.size(); ++field) {
+            node_columns_.fields[field][j] = values[field];
+        }
+        node_columns_.position_before[j] = static_cast<std::uint32_t>(node.only_previous + 1);
+    }
+}
+
+std::int32_t Policy::stop_upper(std::int32_t node, std::int32_t state) const {
+    if (is_forest()) {
+        return -1;
+    }
+    const std::size_t at = this->at(node).first_entry + static_cast<std::size_t>(state);
+    const auto first = static_cast<std::size_t>(tables_.interval_offsets[at]);
+    if (tables_.interval_next[first] != kStop) {
+        return -1;
+    }
+    const auto last = static_cast<std::size_t>(tables_.interval_offsets[at + 1]) - 1;
+    return first == last ? kNoRank : tables_.interval_upper[first];
+}
+
+std::int32_t Policy::next(std::int32_t node, std::int32_t state, std::int32_t rank) const {
+    const std::size_t at = this->at(node).first_entry + static_cast<std::size_t>(state);
     const auto begin = tables_.interval_upper.begin() + tables_.interval_offsets[at];
     // The last interval reaches up to every rank: the best rank is at most the state's own.
     const auto end = tables_.interval_upper.begin() + tables_.interval_offsets[at + 1] - 1;

@@ -4,6 +4,7 @@
 #include "ttamer/quantiser.hpp"
 #include "ttamer/topology.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -40,19 +41,26 @@ struct PolicyTables {
     std::vector<std::int32_t> index_ranks;
 };
 
-// What deciding reads of a state, in 8 bytes that are loaded together: its rank in the upper half and, in the lower,
-// its *stop upper*: stop while the best rank is at most this; -1: never. One number, as a row is: ranks are then
-// compared where they stand, and a loop over many need not take them apart.
-using StateEntry = std::int64_t;
+// What deciding reads of a state, loaded together as one number: a loop over many need not take them apart.
+//
+// *Standings* number the states of all nodes in the order in which they answer: the smaller loss first and, of equal
+// losses, that of the node consulted first; without recall, where the last node answers, the later node first. No two
+// states stand alike, so that of a row's states the smallest number answers, and it alone says which node that was.
+// An entry has the state's standing in the upper half and a bound in the lower: stop while the best standing is below
+// it.
+using StandingEntry = std::uint32_t;
 
-inline StateEntry state_entry(std::int32_t rank, std::int32_t stop_upper) {
+// Where standings cannot say who answers (a forest's nodes are consulted in any order, observed losses that are equal
+// are told apart by their signals, or there are too many states for 16 bits), the rank of the loss is in the upper half
+// and, in the lower, the *stop upper*: stop while the best rank is at most this; -1: never.
+using RankEntry = std::int64_t;
+
+inline RankEntry rank_entry(std::int32_t rank, std::int32_t stop_upper) {
     return static_cast<std::int64_t>(rank) << 32 | static_cast<std::uint32_t>(stop_upper);
 }
+// Of an entry or of a row, which has it in the same place.
 inline std::int32_t rank_of(std::int64_t entry_or_row) {
     return static_cast<std::int32_t>(entry_or_row >> 32);
-}
-inline std::int32_t stop_upper_of(StateEntry entry) {
-    return static_cast<std::int32_t>(entry);
 }
 
 // What deciding reads of a node, together: rows of one call may consult different nodes.
@@ -65,12 +73,23 @@ struct alignas(64) NodeTables {
     std::int32_t only_previous; // the one node (kRoot included) that this one may follow, or Policy::kSeveral
 };
 
-// The same for rows that consult different nodes: tables of all nodes, behind each other.
+// The same of few nodes, by field: in the order of NodeFields, and the position of the one node that each may follow.
+struct NodeColumns {
+    static constexpr std::size_t kFields = 7;
+    static constexpr std::size_t kMostNodes = 16;
+    using Column = std::array<std::uint32_t, kMostNodes>;
+
+    std::size_t nodes = 0;
+    alignas(32) std::array<Column, kFields> fields{};
+    alignas(32) Column position_before{};
+};
+
+// For rows that consult different nodes: tables of all nodes, behind each other.
 struct JointTables {
     const NodeTables *nodes;
+    const NodeColumns *columns; // null where there are more nodes than that
     const std::uint32_t *cells;
     const std::uint32_t *parts;
-    const StateEntry *entries;
     bool without_steps;
 };
 
@@ -97,30 +116,46 @@ class Policy {
 
     const NodeTables &at(std::int32_t node) const { return node_tables_[static_cast<std::size_t>(node)]; }
     JointTables joint_tables() const {
-        return {node_tables_.data(), quantisers_->cells(), quantisers_->parts(), entries_.data(),
-                quantisers_->without_steps()};
+        return {node_tables_.data(), node_columns_.nodes == 0 ? nullptr : &node_columns_, quantisers_->cells(),
+                quantisers_->parts(), quantisers_->without_steps()};
     }
-    std::span<const StateEntry> all_entries() const { return entries_; }
 
     // Of the node's worst state: largest loss, the lowest state among equals.
     std::uint32_t worst_key(std::int32_t node) const { return at(node).worst_key; }
 
-    const StateEntry *entries(std::int32_t node) const { return entries_.data() + at(node).first_entry; }
+    // Whether of equal losses the one of the smaller signal answers.
+    bool compares_signals() const { return tables_.recall && tables_.observed; }
+
+    // Whether the states have StandingEntry, and else RankEntry.
+    bool has_standings() const { return !standing_entries_.empty(); }
+    template <typename Entry> std::span<const Entry> all_entries() const;
+    template <typename Entry> const Entry *entries(std::int32_t node) const {
+        return all_entries<Entry>().data() + at(node).first_entry;
+    }
+
+    // Whose it is, and the rank of its loss.
+    struct Standing {
+        std::int32_t node;
+        std::int32_t rank;
+    };
+    Standing standing(std::uint32_t number) const {
+        const StateOfNode &found = standings_[number];
+        return {found.node, tables_.ranks[found.state]};
+    }
+
+    // As RankEntry has it.
+    std::int32_t stop_upper(std::int32_t node, std::int32_t state) const;
 
     // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
-    std::int32_t next(std::int32_t node, std::int32_t state, StateEntry entry, std::int32_t rank) const {
-        if (rank <= stop_upper_of(entry)) {
-            return kStop;
-        }
-        const std::int32_t only = only_next(node);
-        return only != kSeveral ? only : look_up(node, state, rank);
-    }
+    std::int32_t next(std::int32_t node, std::int32_t state, std::int32_t rank) const;
 
     static constexpr std::int32_t kSeveral = -2;
 
-    // Where every state of the node that goes on goes to, or kSeveral: then look_up tells.
+    // Where every state of the node that goes on goes to, or kSeveral: then `next` tells.
     std::int32_t only_next(std::int32_t node) const { return at(node).only_next; }
-    std::int32_t look_up(std::int32_t node, std::int32_t state, std::int32_t rank) const;
+
+    // Whether those of any node go on to several.
+    bool any_several() const { return several_; }
 
     // The one node (kRoot included) that `node` may follow, or kSeveral.
     std::int32_t only_previous(std::int32_t node) const { return at(node).only_previous; }
@@ -152,14 +187,33 @@ class Policy {
     void check_index() const;
     void build();
     void build_node(std::size_t node);
+    void build_standings();
+    std::vector<std::uint32_t> number_states();
+    void number_state(std::uint32_t standing, std::int32_t node, std::size_t state);
     void build_edges();
+    void build_columns();
 
     PolicyTables tables_;
-    std::vector<StateEntry> entries_;
+    std::vector<StandingEntry> standing_entries_; // or the next, and the other is empty
+    std::vector<RankEntry> rank_entries_;
+    struct StateOfNode {
+        std::uint16_t node;
+        std::uint16_t state; // numbered through
+    };
+    std::vector<StateOfNode> standings_; // by number
     std::shared_ptr<const Quantisers> quantisers_;
     std::vector<NodeTables> node_tables_;
+    NodeColumns node_columns_; // of no nodes where there are too many
+    bool several_ = false;
     bool is_tree_ = true;
     std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes
 };
+
+template <> inline std::span<const StandingEntry> Policy::all_entries() const {
+    return standing_entries_;
+}
+template <> inline std::span<const RankEntry> Policy::all_entries() const {
+    return rank_entries_;
+}
 
 } // namespace ttamer

@@ -1,6 +1,8 @@
 #include "ttamer/row_block.hpp"
 
 #include "ttamer/kernels.hpp"
+#include "ttamer/lookup.hpp"
+#include "ttamer/node_fields.hpp"
 
 #include <algorithm>
 #include <array>
@@ -17,9 +19,15 @@ namespace {
 
 // `nodes` and `onward` are one number for all rows or a pointer to one each.
 template <typename Node>
-void consult_found(const Policy &policy, Node nodes, Node onward, const StateEntry *found, RowState *rows,
+void consult_found(const Policy & /*policy*/, Node nodes, Node onward, const StandingEntry *found, StandingRow *rows,
+                   float * /*best_signals*/, std::span<const float> signals, std::int32_t *next) {
+    update(rows, found, signals.size(), nodes, onward, next);
+}
+
+template <typename Node>
+void consult_found(const Policy &policy, Node nodes, Node onward, const RankEntry *found, RankRow *rows,
                    float *best_signals, std::span<const float> signals, std::int32_t *next) {
-    if (policy.tables().recall && policy.tables().observed) {
+    if (policy.compares_signals()) {
         update_observed(rows, best_signals, found, signals.data(), signals.size(), nodes, onward, next);
     } else {
         update(rows, found, signals.size(), nodes, policy.tables().recall, onward, next);
@@ -28,11 +36,12 @@ void consult_found(const Policy &policy, Node nodes, Node onward, const StateEnt
 
 } // namespace
 
-void consult_block(const Policy &policy, std::int32_t node, RowState *rows, float *best_signals,
+template <AnyRow Row>
+void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next) {
-    std::array<StateEntry, kBlock> found;
+    std::array<Row, kBlock> found; // entries are of the type of the rows
     const std::size_t count = signals.size();
-    find_entries(policy.at(node).lookup, policy.entries(node), signals.data(), count, policy.worst_key(node),
+    find_entries(policy.at(node).lookup, policy.entries<Row>(node), signals.data(), count, policy.worst_key(node),
                  found.data());
     const std::int32_t onward = policy.only_next(node);
     consult_found(policy, node, onward, found.data(), rows, best_signals, signals, next);
@@ -43,22 +52,32 @@ void consult_block(const Policy &policy, std::int32_t node, RowState *rows, floa
     }
 }
 
-void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *rows, float *best_signals,
+template <AnyRow Row>
+void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next) {
-    std::array<StateEntry, kBlock> found;
-    std::array<std::int32_t, kBlock> at; // a copy: `nodes` may be what `next` overwrites
-    std::array<std::int32_t, kBlock> onward;
+    std::array<Row, kBlock> found;
+    std::array<std::int32_t, kBlock> at{}; // a copy: `nodes` may be what `next` overwrites
+    NodeFields fields;
     const std::size_t count = signals.size();
+    const JointTables tables = policy.joint_tables();
     std::copy_n(nodes, count, at.begin());
-    const bool several =
-        find_entries(policy.joint_tables(), at.data(), signals.data(), count, found.data(), onward.data());
-    consult_found<const std::int32_t *>(policy, at.data(), onward.data(), found.data(), rows, best_signals, signals,
+    node_field_kernels(tables).front().take(tables, at.data(), count, fields);
+    find_entries(tables, policy.all_entries<Row>().data(), at.data(), fields, signals.data(), count, found.data());
+    consult_found<const std::int32_t *>(policy, at.data(), fields.only_next, found.data(), rows, best_signals, signals,
                                         next);
-    for (std::size_t k = 0; k < count && several; ++k) {
+    for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
             next[k] = settle(policy, at[k], state_of(policy, at[k], signals[k]), rows[k]);
         }
     }
 }
+
+template void consult_block(const Policy &, std::int32_t, StandingRow *, float *, std::span<const float>,
+                            std::int32_t *);
+template void consult_block(const Policy &, std::int32_t, RankRow *, float *, std::span<const float>, std::int32_t *);
+template void consult_block(const Policy &, const std::int32_t *, StandingRow *, float *, std::span<const float>,
+                            std::int32_t *);
+template void consult_block(const Policy &, const std::int32_t *, RankRow *, float *, std::span<const float>,
+                            std::int32_t *);
 
 } // namespace ttamer

@@ -14,12 +14,14 @@ namespace ttamer {
 std::int32_t state_of(const Policy &policy, std::int32_t node, float signal);
 
 // Consecutive rows of a walk, at most kBlock, consult `node`. best_signals are those of their answers, used only where
-// losses are observed. next says what each consults then.
-void consult_block(const Policy &policy, std::int32_t node, RowState *rows, float *best_signals,
+// answers are compared by them. next says what each consults then.
+template <AnyRow Row>
+void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next);
 
 // The same where each row consults a node of its own.
-void consult_block(const Policy &policy, const std::int32_t *nodes, RowState *rows, float *best_signals,
+template <AnyRow Row>
+void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, float *best_signals,
                    std::span<const float> signals, std::int32_t *next);
 
 } // namespace ttamer
