@@ -33,7 +33,7 @@ void ranks() {
 void walk_and_forest_agree_on_lines() {
     for (std::uint32_t seed = 0; seed < 30; ++seed) {
         const auto model = test::random_model(Topology::line(1 + seed % 5), 1 + seed % 7, seed);
-        const auto walk = solve_walk(model, model.costs, true);
+        const auto walk = solve_walk(model, model.costs);
         const auto forest = solve_forest(model, model.costs);
         CHECK(near(walk.value, forest.value));
         CHECK(walk.first_node == 0);

@@ -240,8 +240,9 @@ void Batch::bring(States<Row> &states, std::size_t begin, std::span<const Place>
     Row *before = states.before.data() + begin;
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
-        before[k] = rows[at[k]];
-        rows[at[k]] = before[k] | Row{kTaken};
+        Row &row = rows[at[k]];
+        before[k] = row;
+        row |= Row{kTaken};
     }
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signal_before_[begin + k] = signal_.data()[at[k]];

@@ -269,12 +269,12 @@ void consult_by_rank(const Transition &transition, double cost, const Solved &ne
     ByRank(transition, cost, next, levels, out).run(true);
 }
 
-std::vector<double> consult_afresh(const Transition &transition, double cost, const std::vector<double> &value_at_own) {
-    std::vector<double> out = transition.times(value_at_own);
+void consult_afresh(const Transition &transition, double cost, std::span<const double> value_at_own,
+                    std::span<double> out) {
+    transition.times(value_at_own, out);
     for (auto &value : out) {
         value += cost;
     }
-    return out;
 }
 
 } // namespace ttamer

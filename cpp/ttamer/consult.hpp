@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace ttamer {
@@ -62,7 +63,8 @@ inline constexpr std::int32_t kCountedWidth = 128;
 void consult_by_rank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels,
                      Gains &out);
 
-// The same where X does not matter (before the first node, or without recall): cost + P value_at_own, one a state.
-std::vector<double> consult_afresh(const Transition &transition, double cost, const std::vector<double> &value_at_own);
+// The same where X does not matter (before the first node, or without recall): cost + P value_at_own, one a row of P.
+void consult_afresh(const Transition &transition, double cost, std::span<const double> value_at_own,
+                    std::span<double> out);
 
 } // namespace ttamer

@@ -22,21 +22,29 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
     return difference == 0;
 }
 
-// A negative value is a large unsigned one.
-TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end) {
-    std::uint32_t largest = 0;
+namespace {
+
+// The highest bit of a number or of what it lacks to the last one is set where it is outside: vectors have no maximum
+// of 64 bits.
+template <typename Unsigned, typename Value>
+TTAMER_INLINE bool each_inside(const Value *values, std::size_t count, std::size_t end) {
+    const auto last = static_cast<Unsigned>(end) - 1;
+    Unsigned outside = 0;
     for (std::size_t k = 0; k < count; ++k) {
-        largest = std::max(largest, static_cast<std::uint32_t>(values[k]));
+        const auto value = static_cast<Unsigned>(values[k]);
+        outside |= value | (last - value);
     }
-    return count == 0 || largest < end;
+    return outside >> (8 * sizeof(Unsigned) - 1) == 0;
+}
+
+} // namespace
+
+TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end) {
+    return each_inside<std::uint32_t>(values, count, end);
 }
 
 TTAMER_CLONES bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end) {
-    std::uint64_t largest = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-        largest = std::max(largest, static_cast<std::uint64_t>(values[k]));
-    }
-    return count == 0 || largest < end;
+    return each_inside<std::uint64_t>(values, count, end);
 }
 
 namespace {

@@ -151,7 +151,9 @@ void Policy::build() {
     build_columns();
     constexpr std::size_t most = 0xFFFE; // the next number is that of a fresh row
     if (!is_forest() && !compares_signals() && tables_.ranks.size() <= most) {
-        build_standings();
+        standing_entries_.resize(tables_.ranks.size());
+        standings_.resize(tables_.ranks.size());
+        tables_.recall ? number_best_first() : number_last_first();
         return;
     }
     rank_entries_.reserve(tables_.ranks.size());
@@ -171,71 +173,64 @@ void Policy::build_node(std::size_t node) {
     const auto worst_state = static_cast<std::size_t>(worst - tables_.ranks.begin()) - begin;
     const auto edges = edges_of(static_cast<std::int32_t>(node));
     node_tables_[node].worst_key = worst_state == 0 ? 0 : order_key(edges[worst_state - 1]);
-    std::int32_t &only_next = node_tables_[node].only_next;
-    for (auto s = begin; s < end && !is_forest(); ++s) {
-        const auto first = static_cast<std::size_t>(tables_.interval_offsets[s]);
-        const auto last = static_cast<std::size_t>(tables_.interval_offsets[s + 1]) - 1;
-        for (auto k = first + (tables_.interval_next[first] == kStop ? 1 : 0); k <= last; ++k) {
-            const auto next = tables_.interval_next[k];
-            // After the first interval a stop is not told by an entry: only the intervals know.
-            const bool same = next != kStop && (only_next == kStop || only_next == next);
-            only_next = same ? next : kSeveral;
+    node_tables_[node].only_next = is_forest() ? kStop : next_of_all(begin, end);
+}
+
+// Where those of the states `begin` to `end` that go on go to.
+std::int32_t Policy::next_of_all(std::size_t begin, std::size_t end) const {
+    const std::int32_t *offsets = tables_.interval_offsets.data();
+    const std::int32_t *nexts = tables_.interval_next.data();
+    std::int32_t only = kStop;
+    for (auto s = begin; s < end; ++s) {
+        // After the first interval a stop is not told by an entry: only the intervals know.
+        for (auto k = offsets[s] + (nexts[offsets[s]] == kStop ? 1 : 0); k < offsets[s + 1]; ++k) {
+            if (nexts[k] == kStop || (only != kStop && only != nexts[k])) {
+                return kSeveral;
+            }
+            only = nexts[k];
+        }
+    }
+    return only;
+}
+
+void Policy::number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state) {
+    standing_entries_[state] = standing << 16 | bound;
+    standings_[standing] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
+}
+
+// Without recall: the later node first. Nothing but the state says whether to stop.
+void Policy::number_last_first() {
+    auto left = static_cast<std::uint32_t>(tables_.ranks.size());
+    for (const auto node : topology().order()) { // in which they are consulted
+        const auto first = static_cast<std::size_t>(at(node).first_entry);
+        for (std::int32_t s = 0; s < states(node); ++s) {
+            const std::size_t state = first + static_cast<std::size_t>(s);
+            const auto interval = static_cast<std::size_t>(tables_.interval_offsets[state]);
+            const bool only = tables_.interval_offsets[state + 1] - tables_.interval_offsets[state] == 1;
+            const bool stops = (only ? tables_.interval_next[interval] : next(node, s, tables_.ranks[state])) == kStop;
+            --left;
+            number_state(left, stops ? left + 1 : 0, node, state);
         }
     }
 }
 
-// Numbers the states and fills the entries. A bound comes out of a stop upper as the number of states up to it.
-void Policy::build_standings() {
-    const std::vector<std::uint32_t> below = number_states();
-    for (std::int32_t node = 0; node < nodes(); ++node) {
-        StandingEntry *entries = standing_entries_.data() + at(node).first_entry;
-        for (std::int32_t state = 0; state < states(node); ++state) {
-            const std::int32_t upper = stop_upper(node, state);
-            const std::uint32_t standing = entries[state];
-            std::uint32_t bound = 0;
-            if (!tables_.recall) {
-                bound =
-                    tables_.ranks[at(node).first_entry + static_cast<std::size_t>(state)] <= upper ? standing + 1 : 0;
-            } else if (upper >= 0) {
-                bound = below[std::min(static_cast<std::size_t>(upper) + 1, tables_.levels.size())];
-            }
-            entries[state] = standing << 16 | bound;
-        }
-    }
-}
-
-// Leaves each state's standing where its entry will be, and returns how many states have ranks below each; without
-// recall nothing.
-std::vector<std::uint32_t> Policy::number_states() {
-    standing_entries_.resize(tables_.ranks.size());
-    standings_.resize(tables_.ranks.size());
-    if (!tables_.recall) {
-        auto left = static_cast<std::uint32_t>(tables_.ranks.size());
-        for (const auto node : topology().order()) {
-            for (std::int32_t state = 0; state < states(node); ++state) {
-                number_state(--left, node, at(node).first_entry + static_cast<std::size_t>(state));
-            }
-        }
-        return {};
-    }
-    std::vector<std::uint32_t> below(tables_.levels.size() + 1);
+// A bound comes out of a stop upper as the number of states up to it.
+void Policy::number_best_first() {
+    std::vector<std::uint32_t> below(tables_.levels.size() + 1); // how many states have ranks below each
     for (const auto rank : tables_.ranks) {
         ++below[static_cast<std::size_t>(rank) + 1];
     }
     std::partial_sum(below.begin(), below.end(), below.begin());
-    std::vector<std::uint32_t> next = below;
-    for (const auto node : topology().order()) { // in which they are consulted
-        for (std::int32_t k = 0; k < states(node); ++k) {
-            const auto state = at(node).first_entry + static_cast<std::size_t>(k);
-            number_state(next[static_cast<std::size_t>(tables_.ranks[state])]++, node, state);
+    std::vector<std::uint32_t> numbers = below;
+    for (const auto node : topology().order()) {
+        const auto first = static_cast<std::size_t>(at(node).first_entry);
+        for (std::int32_t s = 0; s < states(node); ++s) {
+            const std::size_t state = first + static_cast<std::size_t>(s);
+            const auto above = static_cast<std::size_t>(std::int64_t{stop_upper(node, s)} + 1);
+            number_state(numbers[static_cast<std::size_t>(tables_.ranks[state])]++,
+                         below[std::min(above, tables_.levels.size())], node, state);
         }
     }
-    return below;
-}
-
-void Policy::number_state(std::uint32_t standing, std::int32_t node, std::size_t state) {
-    standing_entries_[state] = standing;
-    standings_[standing] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
 }
 
 void Policy::build_edges() {

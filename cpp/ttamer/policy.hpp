@@ -187,9 +187,10 @@ class Policy {
     void check_index() const;
     void build();
     void build_node(std::size_t node);
-    void build_standings();
-    std::vector<std::uint32_t> number_states();
-    void number_state(std::uint32_t standing, std::int32_t node, std::size_t state);
+    std::int32_t next_of_all(std::size_t begin, std::size_t end) const;
+    void number_best_first();
+    void number_last_first();
+    void number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state);
     void build_edges();
     void build_columns();
 

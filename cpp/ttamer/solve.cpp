@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
@@ -91,6 +92,16 @@ void fill_from_walk(const Induction &solved, PolicyTables &tables) {
     }
 }
 
+// One interval a state.
+void fill_from_last(LastInduction solved, PolicyTables &tables) {
+    tables.value = tables.tradeoff * solved.value;
+    tables.first_node = solved.first_node;
+    tables.interval_upper = tables.ranks;
+    tables.interval_next = std::move(solved.next);
+    tables.interval_offsets.resize(tables.ranks.size() + 1);
+    std::iota(tables.interval_offsets.begin(), tables.interval_offsets.end(), 0);
+}
+
 // Losses and indices are compared with each other at run time, so both get ranks among all of them.
 void fill_from_surrogates(Surrogates solved, const Model &model, PolicyTables &tables) {
     snap(model.levels, solved.index);
@@ -124,8 +135,10 @@ Policy solve(const Model &model, double tradeoff, bool recall) {
             throw std::invalid_argument("recall: a forest has no last node to answer, expected recall");
         }
         fill_from_surrogates(solve_forest(model, weighted), model, tables);
+    } else if (recall) {
+        fill_from_walk(solve_walk(model, weighted), tables);
     } else {
-        fill_from_walk(solve_walk(model, weighted, recall), tables);
+        fill_from_last(solve_last(model, weighted), tables);
     }
     return {std::move(tables), model.quantisers};
 }

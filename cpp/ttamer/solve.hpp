@@ -33,14 +33,23 @@ struct StateIntervals {
     std::vector<Interval> intervals;
 };
 
-// Backward induction over the attainable losses, with or without recall.
+// Backward induction over the attainable losses, with recall.
 struct Induction {
     double value; // in units of loss
     std::int32_t first_node;
     std::vector<StateIntervals> intervals; // one a node
 };
 
-Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs, bool recall);
+Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs);
+
+// The same without recall, where the last node consulted answers: what to do depends on its state alone.
+struct LastInduction {
+    double value; // in units of loss
+    std::int32_t first_node;
+    std::vector<std::int32_t> next; // of each state, of all nodes, or kStop
+};
+
+LastInduction solve_last(const Model &model, const std::vector<double> &weighted_costs);
 
 // The optimal policy for a trade-off in (0, 1]. A forest needs recall.
 Policy solve(const Model &model, double tradeoff, bool recall);

@@ -1,4 +1,4 @@
-// Backward induction over the loss grid for any walk: lines, skips and dags, with and without recall.
+// Backward induction over the loss grid for any walk with recall: lines, skips and dags.
 #include "ttamer/solve.hpp"
 
 #include "ttamer/consult.hpp"
@@ -27,9 +27,9 @@ bool needs_panels(const Transition &transition) {
 
 class Walk {
   public:
-    Walk(const Model &model, const std::vector<double> &costs, bool recall)
-        : model_(model), costs_(costs), recall_(recall), tolerance_(snap_tolerance(model.levels)),
-          solved_(model.losses.size()), panels_(model.losses.size(), false), waiting_(model.losses.size(), 0) {
+    Walk(const Model &model, const std::vector<double> &costs)
+        : model_(model), costs_(costs), tolerance_(snap_tolerance(model.levels)), solved_(model.losses.size()),
+          panels_(model.losses.size(), false), waiting_(model.losses.size(), 0) {
         result_.intervals.resize(model.losses.size());
         const auto &edges = model.topology.edges();
         for (std::size_t e = 0; e < edges.size(); ++e) {
@@ -39,20 +39,21 @@ class Walk {
                 panels_[to] = panels_[to] || needs_panels(model.transitions[e]);
             }
         }
-        if (recall) {
-            cut_ranks();
-            std::swap(tables_, kept);
-        }
+        cut_ranks();
+        std::swap(tables_, kept);
     }
 
     Induction run() {
         const auto &order = model_.topology.order();
         for (auto node = order.rbegin(); node != order.rend(); ++node) {
-            recall_ ? with_recall(*node) : without_recall(*node);
+            solve_node(*node);
         }
         result_.value = kInfinity;
         for (const auto &next : model_.topology.successors(kRoot)) {
-            const double value = consult_afresh(next)[0];
+            const auto edge = static_cast<std::size_t>(next.edge);
+            double value = 0;
+            consult_afresh(model_.transitions[edge], costs_[edge],
+                           solved_[static_cast<std::size_t>(next.node)].value_at_own, {&value, 1});
             result_.first_node = value < result_.value - tolerance_ ? next.node : result_.first_node;
             result_.value = std::min(value, result_.value);
         }
@@ -74,39 +75,7 @@ class Walk {
         levels_.resize((levels_.size() + whole - 1) / whole * whole, levels_.back());
     }
 
-    std::vector<double> consult_afresh(const Successor &next) const {
-        const auto edge = static_cast<std::size_t>(next.edge);
-        return ttamer::consult_afresh(model_.transitions[edge], costs_[edge],
-                                      solved_[static_cast<std::size_t>(next.node)].value_at_own);
-    }
-
-    // The last node consulted answers: nothing is carried from node to node, and one value a state is all there is.
-    void without_recall(std::int32_t node) {
-        const auto at = static_cast<std::size_t>(node);
-        const auto &losses = model_.losses[at];
-        std::vector<double> best(losses.size(), kInfinity);
-        std::vector<std::int32_t> choice(losses.size(), kStop);
-        for (const auto &next : model_.topology.successors(node)) {
-            const auto values = consult_afresh(next);
-            for (std::size_t s = 0; s < losses.size(); ++s) {
-                const double value = values[values.size() == 1 ? 0 : s];
-                // Equal successors go to the lowest node, and these come in ascending order.
-                choice[s] = value < best[s] - tolerance_ ? next.node : choice[s];
-                best[s] = std::min(value, best[s]);
-            }
-        }
-        auto &[ends, intervals] = result_.intervals[at];
-        ends.resize(losses.size());
-        intervals.resize(losses.size());
-        for (std::size_t s = 0; s < losses.size(); ++s) {
-            intervals[s] = {model_.ranks[at][s], losses[s] <= best[s] + tolerance_ ? kStop : choice[s]};
-            ends[s] = s + 1;
-            best[s] = std::min(losses[s], best[s]);
-        }
-        solved_[at].value_at_own = std::move(best);
-    }
-
-    void with_recall(std::int32_t node) {
+    void solve_node(std::int32_t node) {
         const auto at = static_cast<std::size_t>(node);
         const auto &own = model_.ranks[at];
         const auto successors = model_.topology.successors(node);
@@ -302,7 +271,6 @@ class Walk {
 
     const Model &model_;
     const std::vector<double> &costs_;
-    bool recall_;
     double tolerance_;
     std::vector<Solved> solved_;
     Induction result_{0, kStop, {}};
@@ -317,8 +285,8 @@ class Walk {
 
 } // namespace
 
-Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs, bool recall) {
-    return Walk(model, weighted_costs, recall).run();
+Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs) {
+    return Walk(model, weighted_costs).run();
 }
 
 } // namespace ttamer

@@ -100,11 +100,11 @@ Topology Topology::from_parts(Shape shape, std::int64_t nodes, std::span<const E
     const bool as_declared = [&] {
         switch (shape) {
         case Shape::line:
-            return topology.edges_ == line_edges(nodes);
+            return topology.edges() == line_edges(nodes);
         case Shape::skip:
-            return topology.edges_ == skip_edges(nodes);
+            return topology.edges() == skip_edges(nodes);
         case Shape::forest:
-            return static_cast<std::int64_t>(topology.edges_.size()) == nodes;
+            return static_cast<std::int64_t>(topology.edges().size()) == nodes;
         case Shape::dag:
             return true;
         }
@@ -118,80 +118,83 @@ Topology Topology::from_parts(Shape shape, std::int64_t nodes, std::span<const E
 }
 
 Topology::Topology(Shape shape, std::int64_t nodes, std::vector<Edge> edges)
-    : shape_(shape), nodes_(static_cast<std::int32_t>(nodes)), edges_(std::move(edges)) {
+    : parts_(std::make_shared<const Parts>(shape, nodes, std::move(edges))) {}
+
+Topology::Parts::Parts(Shape kind, std::int64_t count, std::vector<Edge> all)
+    : shape(kind), nodes(static_cast<std::int32_t>(count)), edges(std::move(all)) {
     check_edges();
     link();
     sort_nodes();
 }
 
-void Topology::check_edges() const {
+void Topology::Parts::check_edges() const {
     std::set<std::pair<std::int32_t, std::int32_t>> seen;
-    for (std::size_t e = 0; e < edges_.size(); ++e) {
-        const auto [from, to] = edges_[e];
-        if (from < kRoot || from >= nodes_ || to < 0 || to >= nodes_) {
-            throw std::out_of_range("edges: " + edge_text(e, edges_[e]) + " leaves the range of " +
-                                    std::to_string(nodes_) + " nodes");
+    for (std::size_t e = 0; e < edges.size(); ++e) {
+        const auto [from, to] = edges[e];
+        if (from < kRoot || from >= nodes || to < 0 || to >= nodes) {
+            throw std::out_of_range("edges: " + edge_text(e, edges[e]) + " leaves the range of " +
+                                    std::to_string(nodes) + " nodes");
         }
         if (from == to) {
-            throw std::invalid_argument("edges: " + edge_text(e, edges_[e]) + " is a self-loop");
+            throw std::invalid_argument("edges: " + edge_text(e, edges[e]) + " is a self-loop");
         }
         if (!seen.emplace(from, to).second) {
-            throw std::invalid_argument("edges: " + edge_text(e, edges_[e]) + " is a duplicate");
+            throw std::invalid_argument("edges: " + edge_text(e, edges[e]) + " is a duplicate");
         }
     }
 }
 
-void Topology::link() {
-    std::vector<std::vector<Successor>> lists(static_cast<std::size_t>(nodes_) + 1);
-    incoming_.assign(static_cast<std::size_t>(nodes_), -1);
-    for (std::size_t e = 0; e < edges_.size(); ++e) {
+void Topology::Parts::link() {
+    std::vector<std::vector<Successor>> lists(static_cast<std::size_t>(nodes) + 1);
+    incoming.assign(static_cast<std::size_t>(nodes), -1);
+    for (std::size_t e = 0; e < edges.size(); ++e) {
         const auto number = static_cast<std::int32_t>(e);
-        lists[static_cast<std::size_t>(edges_[e].from + 1)].push_back({edges_[e].to, number});
-        incoming_[static_cast<std::size_t>(edges_[e].to)] = number;
+        lists[static_cast<std::size_t>(edges[e].from + 1)].push_back({edges[e].to, number});
+        incoming[static_cast<std::size_t>(edges[e].to)] = number;
     }
-    offsets_.assign(1, 0);
+    offsets.assign(1, 0);
     for (auto &list : lists) {
         std::sort(list.begin(), list.end(), [](auto a, auto b) { return a.node < b.node; });
-        successors_.insert(successors_.end(), list.begin(), list.end());
-        offsets_.push_back(static_cast<std::int32_t>(successors_.size()));
+        successors.insert(successors.end(), list.begin(), list.end());
+        offsets.push_back(static_cast<std::int32_t>(successors.size()));
     }
 }
 
-void Topology::sort_nodes() {
-    std::vector<std::int32_t> waiting(static_cast<std::size_t>(nodes_), 0);
-    for (const auto &edge : edges_) {
+void Topology::Parts::sort_nodes() {
+    std::vector<std::int32_t> waiting(static_cast<std::size_t>(nodes), 0);
+    for (const auto &edge : edges) {
         if (edge.from != kRoot) {
             ++waiting[static_cast<std::size_t>(edge.to)];
         }
     }
     // Kahn's algorithm; what never becomes free lies on a cycle or behind one.
-    for (std::int32_t j = 0; j < nodes_; ++j) {
+    for (std::int32_t j = 0; j < nodes; ++j) {
         if (waiting[static_cast<std::size_t>(j)] == 0) {
-            order_.push_back(j);
+            order.push_back(j);
         }
     }
-    for (std::size_t done = 0; done < order_.size(); ++done) {
-        for (const auto &next : successors(order_[done])) {
+    for (std::size_t done = 0; done < order.size(); ++done) {
+        for (const auto &next : successors_of(order[done])) {
             if (--waiting[static_cast<std::size_t>(next.node)] == 0) {
-                order_.push_back(next.node);
+                order.push_back(next.node);
             }
         }
     }
-    if (order_.size() < static_cast<std::size_t>(nodes_)) {
+    if (order.size() < static_cast<std::size_t>(nodes)) {
         const auto stuck = std::find_if(waiting.begin(), waiting.end(), [](auto count) { return count > 0; });
         throw std::invalid_argument("edges: node " + std::to_string(stuck - waiting.begin()) +
                                     " lies on or behind a cycle");
     }
-    std::vector<char> reached(static_cast<std::size_t>(nodes_), 0);
-    for (const auto &next : successors(kRoot)) {
+    std::vector<char> reached(static_cast<std::size_t>(nodes), 0);
+    for (const auto &next : successors_of(kRoot)) {
         reached[static_cast<std::size_t>(next.node)] = 1;
     }
-    for (const auto node : order_) {
+    for (const auto node : order) {
         if (reached[static_cast<std::size_t>(node)] == 0) {
             throw std::invalid_argument("edges: node " + std::to_string(node) +
                                         " cannot be reached from the root (-1)");
         }
-        for (const auto &next : successors(node)) {
+        for (const auto &next : successors_of(node)) {
             reached[static_cast<std::size_t>(next.node)] = 1;
         }
     }

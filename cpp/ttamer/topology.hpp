@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,8 @@ struct Successor {
     std::int32_t edge;
 };
 
-// Immutable once built; every constructor validates, so whoever holds a Topology may index without checks.
+// Immutable once built; every constructor validates, so whoever holds a Topology may index without checks. Copies share
+// what they hold: every policy has one.
 class Topology {
   public:
     static Topology line(std::int64_t nodes);
@@ -37,43 +39,52 @@ class Topology {
     // What files hold: the shape's name, the number of nodes and the edges, checked to be those of the shape.
     static Topology from_parts(Shape shape, std::int64_t nodes, std::span<const Edge> edges);
 
-    Shape shape() const { return shape_; }
-    std::int32_t nodes() const { return nodes_; }
-    const std::vector<Edge> &edges() const { return edges_; }
+    Shape shape() const { return parts_->shape; }
+    std::int32_t nodes() const { return parts_->nodes; }
+    const std::vector<Edge> &edges() const { return parts_->edges; }
 
     // Successors of `from` (kRoot included), by ascending node: ties go to the lowest node.
-    std::span<const Successor> successors(std::int32_t from) const {
-        auto begin = offsets_[static_cast<std::size_t>(from + 1)];
-        auto end = offsets_[static_cast<std::size_t>(from + 2)];
-        return {successors_.data() + begin, static_cast<std::size_t>(end - begin)};
-    }
+    std::span<const Successor> successors(std::int32_t from) const { return parts_->successors_of(from); }
 
     // Every node after all its predecessors.
-    const std::vector<std::int32_t> &order() const { return order_; }
+    const std::vector<std::int32_t> &order() const { return parts_->order; }
 
     // On forests and lines: the edge over which the node is reached.
-    std::int32_t incoming_edge(std::int32_t node) const { return incoming_[static_cast<std::size_t>(node)]; }
+    std::int32_t incoming_edge(std::int32_t node) const { return parts_->incoming[static_cast<std::size_t>(node)]; }
 
     // True where each node has one parent, so that a dynamic index exists.
-    bool has_index() const { return shape_ == Shape::line || shape_ == Shape::forest; }
+    bool has_index() const { return shape() == Shape::line || shape() == Shape::forest; }
 
     bool operator==(const Topology &other) const {
-        return shape_ == other.shape_ && nodes_ == other.nodes_ && edges_ == other.edges_;
+        return parts_ == other.parts_ ||
+               (shape() == other.shape() && nodes() == other.nodes() && edges() == other.edges());
     }
 
   private:
-    Topology(Shape shape, std::int64_t nodes, std::vector<Edge> edges);
-    void check_edges() const;
-    void link();
-    void sort_nodes();
+    struct Parts {
+        Parts(Shape kind, std::int64_t count, std::vector<Edge> all);
 
-    Shape shape_;
-    std::int32_t nodes_;
-    std::vector<Edge> edges_;
-    std::vector<std::int32_t> offsets_;
-    std::vector<Successor> successors_;
-    std::vector<std::int32_t> order_;
-    std::vector<std::int32_t> incoming_;
+        std::span<const Successor> successors_of(std::int32_t from) const {
+            const auto begin = offsets[static_cast<std::size_t>(from + 1)];
+            const auto end = offsets[static_cast<std::size_t>(from + 2)];
+            return {successors.data() + begin, static_cast<std::size_t>(end - begin)};
+        }
+        void check_edges() const;
+        void link();
+        void sort_nodes();
+
+        Shape shape;
+        std::int32_t nodes;
+        std::vector<Edge> edges;
+        std::vector<std::int32_t> offsets;
+        std::vector<Successor> successors;
+        std::vector<std::int32_t> order;
+        std::vector<std::int32_t> incoming;
+    };
+
+    Topology(Shape shape, std::int64_t nodes, std::vector<Edge> edges);
+
+    std::shared_ptr<const Parts> parts_;
 };
 
 } // namespace ttamer

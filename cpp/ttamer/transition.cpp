@@ -75,15 +75,22 @@ Matrix Transition::times(const Matrix &ahead) const {
 }
 
 std::vector<double> Transition::times(const std::vector<double> &ahead) const {
+    std::vector<double> out(rows_);
+    times(ahead, out);
+    return out;
+}
+
+void Transition::times(std::span<const double> ahead, std::span<double> out) const {
     if (meta_) {
         Matrix column(meta_->rows(), 1);
-        column.values = meta_->times(ahead);
-        return spread(column).values;
+        meta_->times(ahead, column.values);
+        const Matrix all = spread(column);
+        std::copy(all.values.begin(), all.values.end(), out.begin());
+        return;
     }
-    std::vector<double> out(rows_);
     if (is_dense()) {
         product_kernels().multiply_vector(dense_.data(), rows_, columns_, ahead.data(), out.data());
-        return out;
+        return;
     }
     double shared = 0;
     product_kernels().multiply_vector(marginal_.data(), 1, columns_, ahead.data(), &shared);
@@ -95,7 +102,6 @@ std::vector<double> Transition::times(const std::vector<double> &ahead) const {
         }
         out[row] = sum;
     }
-    return out;
 }
 
 // From a row a meta-state to a row a state.

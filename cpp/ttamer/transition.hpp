@@ -70,6 +70,7 @@ class Transition {
     Matrix times(const Matrix &ahead) const;
     // P times one value a state.
     std::vector<double> times(const std::vector<double> &ahead) const;
+    void times(std::span<const double> ahead, std::span<double> out) const;
     // The transpose of P times mass, which may have more rows than a P of one row.
     Matrix transposed_times(const Matrix &mass) const;
     Matrix to_dense() const;
