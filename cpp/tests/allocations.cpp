@@ -21,47 +21,63 @@ namespace {
 
 std::size_t allocations = 0;
 std::size_t live_bytes = 0;
-constexpr std::size_t kHeader = alignof(std::max_align_t); // before each piece of memory: its size
+// Before each piece of memory: where the memory that holds it begins, and its size.
+struct Header {
+    void *whole;
+    std::size_t size;
+};
 
 // Neither is inlined: GCC would warn that what `new` gave is given to `free`.
-TTAMER_NOINLINE void *allocate(std::size_t size) {
+TTAMER_NOINLINE void *allocate(std::size_t size, std::size_t alignment) {
     ++allocations;
     live_bytes += size;
-    auto *memory = static_cast<std::byte *>(std::malloc(size + kHeader));
-    if (memory == nullptr) {
+    void *whole = std::malloc(sizeof(Header) + alignment + size);
+    if (whole == nullptr) {
         return nullptr;
     }
-    std::memcpy(memory, &size, sizeof(size));
-    return memory + kHeader;
+    void *memory = static_cast<std::byte *>(whole) + sizeof(Header);
+    std::size_t space = alignment + size;
+    memory = std::align(alignment, size, memory, space);
+    const Header header{whole, size};
+    std::memcpy(static_cast<std::byte *>(memory) - sizeof(Header), &header, sizeof(header));
+    return memory;
 }
 
-TTAMER_NOINLINE void release(void *given) {
-    if (given == nullptr) {
+TTAMER_NOINLINE void release(void *memory) {
+    if (memory == nullptr) {
         return;
     }
-    auto *memory = static_cast<std::byte *>(given) - kHeader;
-    std::size_t size = 0;
-    std::memcpy(&size, memory, sizeof(size));
-    live_bytes -= size;
-    std::free(memory);
+    Header header{};
+    std::memcpy(&header, static_cast<std::byte *>(memory) - sizeof(Header), sizeof(header));
+    live_bytes -= header.size;
+    std::free(header.whole);
 }
 
 } // namespace
 
 // Replaced for the whole program: what counts is that none of these is reached.
 void *operator new(std::size_t size) {
-    if (void *memory = allocate(size)) {
+    return operator new(size, std::align_val_t{alignof(std::max_align_t)});
+}
+void *operator new(std::size_t size, std::align_val_t alignment) {
+    if (void *memory = allocate(size, static_cast<std::size_t>(alignment))) {
         return memory;
     }
     throw std::bad_alloc();
 }
 void *operator new(std::size_t size, const std::nothrow_t &) noexcept {
-    return allocate(size);
+    return allocate(size, alignof(std::max_align_t));
 }
 void operator delete(void *memory) noexcept {
     release(memory);
 }
 void operator delete(void *memory, std::size_t) noexcept {
+    release(memory);
+}
+void operator delete(void *memory, std::align_val_t) noexcept {
+    release(memory);
+}
+void operator delete(void *memory, std::size_t, std::align_val_t) noexcept {
     release(memory);
 }
 

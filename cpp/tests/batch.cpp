@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
@@ -219,6 +220,59 @@ void in_blocks() {
     }
 }
 
+// Rows that are never all at one node, in one call and one by one: the same decisions and answers.
+void at_different_nodes(const Shared &policy, std::uint32_t seed) {
+    constexpr std::size_t count = 300;
+    std::mt19937 random(seed);
+    Batch whole(policy, count, NanSignal::worst);
+    Batch single(policy, count, NanSignal::worst);
+    Ints ahead(count, policy->tables().first_node);
+    for (int round = 0; round < 6; ++round) {
+        Ints rows;
+        for (std::size_t row = 0; row < count; ++row) {
+            if (ahead[row] != kStop && test::below(random, 4) > 0) {
+                rows.push_back(static_cast<std::int32_t>(row));
+            }
+        }
+        if (round % 2 == 0) {
+            std::reverse(rows.begin(), rows.end());
+        }
+        Ints nodes;
+        Floats signals;
+        for (const auto row : rows) {
+            nodes.push_back(ahead[static_cast<std::size_t>(row)]);
+            const auto edges = policy->edges_of(nodes.back());
+            signals.push_back(
+                edges[static_cast<std::size_t>(test::below(random, static_cast<std::int32_t>(edges.size())))]);
+        }
+        const auto next = copy(whole.decide(nodes, signals, narrow(rows)));
+        bool same = true;
+        for (std::size_t k = 0; k < rows.size(); ++k) {
+            const auto alone = single.decide(nodes[k], std::span(signals).subspan(k, 1), narrow({rows[k]}))[0];
+            same = same && next[k] == alone;
+            ahead[static_cast<std::size_t>(rows[k])] = alone;
+        }
+        CHECK(same);
+    }
+    CHECK(test::answers(whole) == test::answers(single));
+    CHECK(losses(whole) == losses(single));
+}
+
+void at_different_nodes() {
+    for (std::uint32_t seed = 0; seed < 6; ++seed) {
+        const bool recall = seed % 2 == 0;
+        at_different_nodes(std::make_shared<const Policy>(test::large_tables(4, 20000, recall)), seed);
+        at_different_nodes(std::make_shared<const Policy>(test::large_tables(20, 50, recall)), seed);
+        for (const auto &topology : {Topology::line(6), Topology::skip(5), test::some_dag(), test::joining_dag()}) {
+            const auto model = test::random_model(topology, 9, seed, seed % 3 == 0);
+            const auto solved = std::make_shared<const Policy>(solve(model, 0.99, recall));
+            at_different_nodes(solved, seed);
+            at_different_nodes(std::make_shared<const Policy>(test::with_random_intervals(solved->tables(), seed)),
+                               seed);
+        }
+    }
+}
+
 } // namespace
 
 int main() {
@@ -228,5 +282,6 @@ int main() {
     errors();
     every_way();
     in_blocks();
+    at_different_nodes();
     return test::result();
 }

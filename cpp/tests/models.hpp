@@ -72,10 +72,16 @@ inline Topology some_dag() {
     return Topology::dag(4, edges);
 }
 
-// A line, all losses different, each state with a rank up to which it stops.
-inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states) {
+// Two ways that join, and a node that only the one where they do leads to.
+inline Topology joining_dag() {
+    const std::vector<Edge> edges{{kRoot, 0}, {kRoot, 1}, {0, 2}, {1, 2}, {2, 3}, {3, 4}, {0, 4}};
+    return Topology::dag(5, edges);
+}
+
+// A line, all losses different, each state with a rank up to which it stops, which for some is its own.
+inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states, bool recall = true) {
     PolicyTables tables{.topology = Topology::line(nodes),
-                        .recall = true,
+                        .recall = recall,
                         .observed = false,
                         .tradeoff = 0.5,
                         .value = 0.5,
@@ -100,7 +106,7 @@ inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states) {
                 tables.bin_edges.push_back(1.0F -
                                            static_cast<float>(states - s) * static_cast<float>(states - s) / (1 << 21));
             }
-            const std::int32_t stops = j == nodes - 1 ? rank : rank / 2;
+            const std::int32_t stops = j == nodes - 1 || s % 5 == 0 ? rank : rank / 2;
             tables.interval_upper.push_back(stops);
             tables.interval_next.push_back(kStop);
             if (stops < rank) {
@@ -112,6 +118,44 @@ inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states) {
         tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
     }
     std::sort(tables.levels.begin(), tables.levels.end());
+    return tables;
+}
+
+// Good tables, of half of whose nodes the states have from one to four intervals each that lead anywhere: files may
+// hold such policies, though no solver makes them.
+inline PolicyTables with_random_intervals(const PolicyTables &before, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    PolicyTables tables = before;
+    const auto levels = static_cast<std::int32_t>(tables.levels.size());
+    tables.interval_offsets = {0};
+    tables.interval_upper.clear();
+    tables.interval_next.clear();
+    for (std::int32_t node = 0; node < tables.topology.nodes(); ++node) {
+        const auto open = tables.topology.successors(node);
+        const auto begin = static_cast<std::size_t>(tables.state_offsets[static_cast<std::size_t>(node)]);
+        const auto end = static_cast<std::size_t>(tables.state_offsets[static_cast<std::size_t>(node) + 1]);
+        const bool kept = below(random, 2) == 0;
+        for (auto state = begin; state < end; ++state) {
+            if (kept) {
+                for (auto k = before.interval_offsets[state]; k < before.interval_offsets[state + 1]; ++k) {
+                    tables.interval_upper.push_back(before.interval_upper[static_cast<std::size_t>(k)]);
+                    tables.interval_next.push_back(before.interval_next[static_cast<std::size_t>(k)]);
+                }
+                tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
+                continue;
+            }
+            std::vector<std::int32_t> uppers{tables.ranks[state] + below(random, levels - tables.ranks[state])};
+            while (uppers.back() > 0 && uppers.size() < 4 && below(random, 3) > 0) {
+                uppers.push_back(below(random, uppers.back()));
+            }
+            tables.interval_upper.insert(tables.interval_upper.end(), uppers.rbegin(), uppers.rend());
+            for (std::size_t k = 0; k < uppers.size(); ++k) {
+                const auto which = static_cast<std::size_t>(below(random, static_cast<std::int32_t>(open.size()) + 1));
+                tables.interval_next.push_back(which == open.size() ? kStop : open[which].node);
+            }
+            tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
+        }
+    }
     return tables;
 }
 

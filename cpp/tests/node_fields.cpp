@@ -12,7 +12,7 @@ using namespace ttamer;
 namespace {
 
 void take_agrees(const Policy &policy, const NodeFieldKernels &kernels, const std::vector<std::int32_t> &nodes) {
-    NodeFields fields;
+    BlockFields fields;
     kernels.take(policy.joint_tables(), nodes.data(), nodes.size(), fields);
     bool same = true;
     for (std::size_t k = 0; k < nodes.size(); ++k) {
@@ -20,7 +20,7 @@ void take_agrees(const Policy &policy, const NodeFieldKernels &kernels, const st
         same = same && fields.lowest[k] == node.lookup.lowest && fields.range[k] == node.lookup.range &&
                fields.cell_shift[k] == node.lookup.cell_shift && fields.first_cell[k] == node.first_cell &&
                fields.first_entry[k] == node.first_entry && fields.worst_key[k] == node.worst_key &&
-               fields.only_next[k] == node.only_next;
+               fields.only_next[k] == static_cast<std::uint32_t>(node.only_next);
     }
     CHECK(same);
 }

@@ -165,17 +165,28 @@ template <AnyRow Row> std::vector<Row> rows_before(const Policy &policy) {
     return rows;
 }
 
+void rows_follow_intervals(const Policy &policy) {
+    policy.has_standings() ? rows_follow_intervals(policy, rows_before<StandingRow>(policy))
+                           : rows_follow_intervals(policy, rows_before<RankRow>(policy));
+}
+
 void rows_of_solved_policies() {
     for (std::uint32_t seed = 0; seed < 20; ++seed) {
-        for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag()}) {
+        for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag(), test::joining_dag()}) {
             const bool recall = seed % 4 != 0;
             const bool observed = seed % 3 == 0;
             const auto policy = solve(test::random_model(topology, 6, seed, observed), 0.9, recall);
             CHECK(policy.has_standings() == !(recall && observed));
-            policy.has_standings() ? rows_follow_intervals(policy, rows_before<StandingRow>(policy))
-                                   : rows_follow_intervals(policy, rows_before<RankRow>(policy));
+            rows_follow_intervals(policy);
+            rows_follow_intervals(Policy(test::with_random_intervals(policy.tables(), seed)));
         }
     }
+}
+
+// As many states as standings can number, and one more.
+void the_most_standings() {
+    CHECK(Policy(test::large_tables(2, 32767)).has_standings());
+    CHECK(!Policy(test::large_tables(3, 21845)).has_standings());
 }
 
 } // namespace
@@ -186,5 +197,6 @@ int main() {
     intervals();
     look_ups();
     rows_of_solved_policies();
+    the_most_standings();
     return test::result();
 }

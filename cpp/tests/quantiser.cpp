@@ -44,13 +44,13 @@ template <typename Entry> void in_blocks(const Floats &edges, Floats signals) {
         }
     }
     const JointTables tables{nodes.data(), nullptr, quantisers.cells(), quantisers.parts(), quantisers.without_steps()};
-    signals.push_back(std::nanf(""));
+    signals.insert(signals.end(), {std::nanf(""), -std::nanf("")});
     bool same = true;
     for (std::size_t begin = 0; begin < signals.size(); begin += kBlock) {
         const std::size_t count = std::min(kBlock, signals.size() - begin);
         std::vector<Entry> found(count);
         std::vector<std::int32_t> at(count);
-        NodeFields fields;
+        BlockFields fields;
         find_entries(quantisers.lookup(0), entries.data(), signals.data() + begin, count, 0, found.data());
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
@@ -62,7 +62,8 @@ template <typename Entry> void in_blocks(const Floats &edges, Floats signals) {
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
             const std::int32_t state = std::isnan(signal) ? 0 : counted(at[k] == 1 ? few : edges, signal);
-            same = same && found[k] == static_cast<Entry>(100000 * at[k] + state) && fields.only_next[k] == at[k];
+            same = same && found[k] == static_cast<Entry>(100000 * at[k] + state) &&
+                   fields.only_next[k] == static_cast<std::uint32_t>(at[k]);
         }
     }
     CHECK(same);

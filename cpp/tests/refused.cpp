@@ -117,6 +117,47 @@ void a_node_each() {
     refuses<Bad>(nodes, rows, signals, "rows: row 394 is repeated at position 399");
 }
 
+// Rows that rise are not marked, and mostly rising ones are.
+void rising_rows() {
+    using Bad = std::invalid_argument;
+    using Range = std::out_of_range;
+    const Floats signals(kRequests, 1.0F);
+    Floats with_nan = signals;
+    with_nan[250] = std::nanf("");
+    Ints all(kRequests);
+    std::iota(all.begin(), all.end(), 0);
+    for (const Ints &nodes : {Ints{}, Ints(kRequests, 1)}) { // one for all, and one each, all but one the same
+        const auto refused = [&]<typename Error>(const Ints &rows, const Floats &given, const char *part) {
+            if (nodes.empty()) {
+                refuses<Error>(1, rows, given, part);
+                return;
+            }
+            auto mixed = nodes;
+            mixed[0] = 2; // row 0 or 1 is not open to it, which is looked at after rows and before signals
+            refuses<Error>(mixed, rows, given, part);
+        };
+        auto rows = all;
+        rows[399] = kRequests + kFresh;
+        refused.operator()<Range>(rows, signals, "rows: expected 0 to 402, got 403 at position 399");
+        rows = all;
+        rows[0] = -1;
+        refused.operator()<Range>(rows, signals, "rows: expected 0 to 402, got -1 at position 0");
+        rows = all;
+        rows[128] = 127; // in another block
+        refused.operator()<Bad>(rows, signals, "rows: row 127 is repeated at position 128");
+        rows = all;
+        rows[399] = 398;
+        refused.operator()<Bad>(rows, signals, "rows: row 398 is repeated at position 399");
+    }
+    auto rows = all;
+    rows[399] = kRequests; // has consulted nothing
+    refuses<Bad>(1, rows, signals, "node: 1 is not open to row 400, which consulted nothing last; open: 0");
+    refuses<Bad>(1, all, with_nan, "signals: NaN at position 250 (row 250)");
+    Ints nodes(kRequests, 1);
+    nodes[399] = 2;
+    refuses<Bad>(nodes, all, signals, "node: 2 is not open to row 399, which consulted node 0 last; open: 1");
+}
+
 // Where a node may follow several others, and on a forest: fresh rows, one of them named twice, in blocks far apart.
 void other_shapes() {
     const std::vector<std::int64_t> parents{-1, 0, 0};
@@ -170,6 +211,7 @@ void result_as_argument() {
 int main() {
     one_node();
     a_node_each();
+    rising_rows();
     other_shapes();
     no_rows();
     result_as_argument();

@@ -27,7 +27,8 @@ std::vector<float> some_signals(const Policy &policy, std::size_t requests, std:
             if (states > 1 && test::below(random, 2) == 0) {
                 signal = edges[static_cast<std::size_t>(test::below(random, states - 1))];
             }
-            signals.push_back(test::below(random, 10) == 0 ? std::nanf("") : signal);
+            const float nan = test::below(random, 2) == 0 ? std::nanf("") : -std::nanf("");
+            signals.push_back(test::below(random, 10) == 0 ? nan : signal);
         }
     }
     return signals;
@@ -67,11 +68,14 @@ void agrees(const std::shared_ptr<const Policy> &policy, std::size_t requests, s
 } // namespace
 
 int main() {
-    for (const auto &topology : {Topology::line(1), Topology::line(5), Topology::skip(4), test::some_dag()}) {
+    for (const auto &topology :
+         {Topology::line(1), Topology::line(5), Topology::skip(4), test::some_dag(), test::joining_dag()}) {
         for (const std::size_t states : {std::size_t{1}, std::size_t{2}, std::size_t{9}, std::size_t{70}}) {
             for (std::uint32_t seed = 0; seed < 8; ++seed) {
                 const auto model = test::random_model(topology, states, seed, seed % 2 == 0);
-                agrees(std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2)), 300, seed);
+                const auto policy = std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2));
+                agrees(policy, 300, seed);
+                agrees(std::make_shared<const Policy>(test::with_random_intervals(policy->tables(), seed)), 300, seed);
             }
         }
     }
@@ -85,8 +89,10 @@ int main() {
         }
     }
     // More states than have standings.
-    const auto large = std::make_shared<const Policy>(test::large_tables(3, 22000));
-    CHECK(!large->has_standings());
-    agrees(large, 8193, 5);
+    for (const bool recall : {false, true}) {
+        const auto large = std::make_shared<const Policy>(test::large_tables(3, 22000, recall));
+        CHECK(!large->has_standings());
+        agrees(large, 8193, 5);
+    }
     return test::result();
 }

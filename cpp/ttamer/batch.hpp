@@ -90,16 +90,18 @@ class Batch {
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
     void check_sizes(std::size_t signals, const Rows &rows) const;
     bool has_nan(std::span<const float> signals) const;
-    template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
     bool may_follow(std::int32_t position, std::int32_t node) const;
     bool is_open(std::size_t row, std::int32_t node) const;
     template <AnyRow Row> bool take(std::vector<Row> &states, const Rows &rows);
     bool take(const Rows &rows);
     void give_back(const Rows &rows);
 
-    // Each consults all of a call's rows, or none and says false.
+    // Each consults all of a call's rows, or none and says false; on forests, and on walks.
     bool consult_branches(const Call &call);
     template <AnyRow Row> bool consult(States<Row> &states, const Call &call);
+
+    // Of walks, defined in batch_walk.cpp.
+    template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
     template <AnyRow Row> bool consult_first(States<Row> &states, const Call &call);
     template <AnyRow Row, typename Place>
     bool consult_named(States<Row> &states, const Call &call, std::span<const Place> places);
@@ -107,11 +109,15 @@ class Batch {
     template <AnyRow Row, typename Place>
     void bring(States<Row> &states, std::size_t begin, std::span<const Place> places);
     template <AnyRow Row, typename Place>
-    void consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places);
+    void bring_and_mark(States<Row> &states, std::size_t begin, std::span<const Place> places);
+    template <AnyRow Row, typename Place>
+    void consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
+                       Row marks);
     template <AnyRow Row> void undo(States<Row> &states, const Call &call, std::size_t end);
     template <AnyRow Row>
     void consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                       std::int32_t *next);
+
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
         return open_.data() + row * static_cast<std::size_t>(policy_->nodes());

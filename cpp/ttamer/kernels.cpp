@@ -2,8 +2,6 @@
 
 #include "ttamer/dispatch.hpp"
 
-#include <algorithm>
-
 namespace ttamer {
 
 TTAMER_CLONES bool any_nan(const float *signals, std::size_t count) {
@@ -45,6 +43,26 @@ TTAMER_CLONES bool all_inside(const std::int32_t *values, std::size_t count, std
 
 TTAMER_CLONES bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end) {
     return each_inside<std::uint64_t>(values, count, end);
+}
+
+namespace {
+
+template <typename Value> TTAMER_INLINE bool each_below_next(const Value *values, std::size_t count) {
+    int falls = 0;
+    for (std::size_t k = 0; k + 1 < count; ++k) {
+        falls |= static_cast<int>(values[k] >= values[k + 1]);
+    }
+    return falls == 0;
+}
+
+} // namespace
+
+TTAMER_CLONES bool is_rising(const std::int32_t *values, std::size_t count) {
+    return each_below_next(values, count);
+}
+
+TTAMER_CLONES bool is_rising(const std::int64_t *values, std::size_t count) {
+    return each_below_next(values, count);
 }
 
 namespace {

@@ -17,6 +17,10 @@ bool all_equal(const std::int32_t *values, std::size_t count, std::int32_t expec
 bool all_inside(const std::int32_t *values, std::size_t count, std::size_t end);
 bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
 
+// Whether each value is below the next.
+bool is_rising(const std::int32_t *values, std::size_t count);
+bool is_rising(const std::int64_t *values, std::size_t count);
+
 // Whether all rows are at one position, and none is taken.
 bool all_at(const StandingRow *rows, std::size_t count, std::int32_t position);
 bool all_at(const RankRow *rows, std::size_t count, std::int32_t position);

@@ -97,8 +97,10 @@ struct Columns {
     alignas(64) std::uint32_t rests[kBlock];
 };
 
-TTAMER_INLINE std::uint32_t mask_of_nan(float signal) {
-    return 0U - static_cast<std::uint32_t>(signal != signal);
+// Either, by whether a signal is NaN.
+TTAMER_INLINE std::uint32_t nan_or(float signal, std::uint32_t of_nan, std::uint32_t of_others) {
+    const std::uint32_t nan = 0U - static_cast<std::uint32_t>(signal != signal);
+    return (nan & of_nan) | (~nan & of_others);
 }
 
 // StateLookup::offset where NaN counts as `worst`.
@@ -107,8 +109,7 @@ struct AnyOffset {
     std::uint32_t worst;
 
     TTAMER_INLINE std::uint32_t operator()(float signal) const {
-        const std::uint32_t nan = mask_of_nan(signal);
-        return lookup.offset((nan & worst) | (~nan & order_key(signal)));
+        return lookup.offset(nan_or(signal, worst, order_key(signal)));
     }
 };
 
@@ -128,9 +129,8 @@ struct PositiveOffset {
           highest(static_cast<std::int32_t>(lookup.lowest - kZero + lookup.range)), worst(lookup.offset(worst_key)) {}
 
     TTAMER_INLINE std::uint32_t operator()(float signal) const {
-        const std::uint32_t nan = mask_of_nan(signal);
         const std::int32_t bits = std::min(std::max(std::bit_cast<std::int32_t>(signal), lowest), highest);
-        return (nan & worst) | (~nan & static_cast<std::uint32_t>(bits - lowest));
+        return nan_or(signal, worst, static_cast<std::uint32_t>(bits - lowest));
     }
 };
 
@@ -189,14 +189,13 @@ TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, 
 
 template <typename Entry>
 TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries, const std::int32_t *nodes,
-                                const NodeFields &fields, const float *TTAMER_RESTRICT signals, std::size_t count,
+                                const BlockFields &fields, const float *TTAMER_RESTRICT signals, std::size_t count,
                                 Entry *TTAMER_RESTRICT found) {
     Columns columns;
     auto &[offsets, at, words, rests] = columns;
     for (std::size_t k = 0; k < count; ++k) {
-        const std::uint32_t nan = mask_of_nan(signals[k]);
-        const std::uint32_t key = (nan & fields.worst_key[k]) | (~nan & order_key(signals[k]));
-        offsets[k] = std::min(std::max(key, fields.lowest[k]) - fields.lowest[k], fields.range[k]);
+        const std::uint32_t key = nan_or(signals[k], fields.worst_key[k], order_key(signals[k]));
+        offsets[k] = StateLookup::offset(key, fields.lowest[k], fields.range[k]);
         at[k] = fields.first_cell[k] + (offsets[k] >> fields.cell_shift[k]);
     }
     if (!tables.without_steps) {
@@ -241,13 +240,13 @@ TTAMER_CLONES void find_entries(const StateLookup &lookup, const RankEntry *entr
 }
 
 TTAMER_CLONES void find_entries(const JointTables &tables, const StandingEntry *entries, const std::int32_t *nodes,
-                                const NodeFields &fields, const float *signals, std::size_t count,
+                                const BlockFields &fields, const float *signals, std::size_t count,
                                 StandingEntry *found) {
     find_at_each(tables, entries, nodes, fields, signals, count, found);
 }
 
 TTAMER_CLONES void find_entries(const JointTables &tables, const RankEntry *entries, const std::int32_t *nodes,
-                                const NodeFields &fields, const float *signals, std::size_t count, RankEntry *found) {
+                                const BlockFields &fields, const float *signals, std::size_t count, RankEntry *found) {
     find_at_each(tables, entries, nodes, fields, signals, count, found);
 }
 
@@ -256,8 +255,7 @@ TTAMER_CLONES void find_turns(std::span<const std::uint32_t> turns, StandingEntr
     static_assert((kStops ^ kGoesOn) == 1);
     alignas(64) std::uint32_t keys[kBlock];
     for (std::size_t k = 0; k < count; ++k) {
-        const std::uint32_t nan = mask_of_nan(signals[k]);
-        keys[k] = (nan & worst) | (~nan & order_key(signals[k]));
+        keys[k] = nan_or(signals[k], worst, order_key(signals[k]));
         found[k] = lowest;
     }
     for (const std::uint32_t turn : turns) {

@@ -11,7 +11,7 @@
 
 namespace ttamer {
 
-struct NodeFields;
+struct BlockFields;
 
 // taken[k] = column[position * stride], the position being what is in the lowest 16 bits of rows[k].
 void take_column(const float *column, std::size_t stride, const StandingRow *rows, std::size_t count, float *taken);
@@ -28,16 +28,17 @@ void find_entries(const StateLookup &lookup, const RankEntry *entries, const flo
 
 // The same where each row consults a node of its own, and `fields` are those of the nodes.
 void find_entries(const JointTables &tables, const StandingEntry *entries, const std::int32_t *nodes,
-                  const NodeFields &fields, const float *signals, std::size_t count, StandingEntry *found);
+                  const BlockFields &fields, const float *signals, std::size_t count, StandingEntry *found);
 void find_entries(const JointTables &tables, const RankEntry *entries, const std::int32_t *nodes,
-                  const NodeFields &fields, const float *signals, std::size_t count, RankEntry *found);
+                  const BlockFields &fields, const float *signals, std::size_t count, RankEntry *found);
 
 // What of an entry counts where only its state says whether to stop.
 inline constexpr StandingEntry kStops = 1;
 inline constexpr StandingEntry kGoesOn = 0;
 
 // kStops or kGoesOn for each signal: the lowest signals do `lowest`, and from each of the keys `turns` on signals do
-// the other. NaN is looked up by the key `worst`. count <= kBlock.
+// the other. NaN is looked up by the key `worst`. count <= kBlock. Rows that take such an entry do not know the
+// standing of their state.
 void find_turns(std::span<const std::uint32_t> turns, StandingEntry lowest, const float *signals, std::size_t count,
                 std::uint32_t worst, StandingEntry *found);
 

@@ -13,20 +13,9 @@ namespace ttamer {
 
 namespace {
 
-TTAMER_INLINE void take_one(const JointTables &tables, const std::int32_t *nodes, std::size_t k, NodeFields &fields) {
-    const NodeTables &node = tables.nodes[nodes[k]];
-    fields.lowest[k] = node.lookup.lowest;
-    fields.range[k] = node.lookup.range;
-    fields.cell_shift[k] = node.lookup.cell_shift;
-    fields.first_cell[k] = node.first_cell;
-    fields.first_entry[k] = node.first_entry;
-    fields.worst_key[k] = node.worst_key;
-    fields.only_next[k] = node.only_next;
-}
-
-void plain_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count, NodeFields &fields) {
+void plain_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count, BlockFields &fields) {
     for (std::size_t k = 0; k < count; ++k) {
-        take_one(tables, nodes, k, fields);
+        fields.set(k, tables.nodes[nodes[k]]);
     }
 }
 
@@ -67,26 +56,29 @@ template <bool kBoth> struct Column {
 };
 
 template <bool kBoth>
-__attribute__((target("avx2"))) void wide_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count,
-                                               NodeFields &fields) {
-    const NodeColumns &columns = *tables.columns;
-    const std::array<std::uint32_t *, NodeColumns::kFields> out{fields.lowest,
-                                                                fields.range,
-                                                                fields.cell_shift,
-                                                                fields.first_cell,
-                                                                fields.first_entry,
-                                                                fields.worst_key,
-                                                                reinterpret_cast<std::uint32_t *>(fields.only_next)};
-    const std::size_t whole = count / kLanes * kLanes;
-    for (std::size_t field = 0; field < out.size(); ++field) {
-        const Column<kBoth> column(columns.fields[field]);
-        for (std::size_t k = 0; k < whole; k += kLanes) {
-            const __m256i node = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(nodes + k));
-            _mm256_store_si256(reinterpret_cast<__m256i *>(out[field] + k), column.at(node));
-        }
+__attribute__((target("avx2"))) void take_column_of(const NodeColumns::Column &of_nodes, const std::int32_t *nodes,
+                                                    std::size_t whole, std::uint32_t *out) {
+    const Column<kBoth> column(of_nodes);
+    for (std::size_t k = 0; k < whole; k += kLanes) {
+        const __m256i node = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(nodes + k));
+        _mm256_store_si256(reinterpret_cast<__m256i *>(out + k), column.at(node));
     }
+}
+
+template <bool kBoth>
+__attribute__((target("avx2"))) void wide_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count,
+                                               BlockFields &fields) {
+    const auto &columns = tables.columns->fields;
+    const std::size_t whole = count / kLanes * kLanes;
+    take_column_of<kBoth>(columns.lowest, nodes, whole, fields.lowest.data());
+    take_column_of<kBoth>(columns.range, nodes, whole, fields.range.data());
+    take_column_of<kBoth>(columns.cell_shift, nodes, whole, fields.cell_shift.data());
+    take_column_of<kBoth>(columns.first_cell, nodes, whole, fields.first_cell.data());
+    take_column_of<kBoth>(columns.first_entry, nodes, whole, fields.first_entry.data());
+    take_column_of<kBoth>(columns.worst_key, nodes, whole, fields.worst_key.data());
+    take_column_of<kBoth>(columns.only_next, nodes, whole, fields.only_next.data());
     for (std::size_t k = whole; k < count; ++k) {
-        take_one(tables, nodes, k, fields);
+        fields.set(k, tables.nodes[nodes[k]]);
     }
 }
 

@@ -253,16 +253,7 @@ void Policy::build_columns() {
     node_columns_.nodes = node_tables_.size();
     for (std::size_t j = 0; j < node_tables_.size(); ++j) {
         const NodeTables &node = node_tables_[j];
-        const std::array<std::uint32_t, NodeColumns::kFields> values{node.lookup.lowest,
-                                                                     node.lookup.range,
-                                                                     node.lookup.cell_shift,
-                                                                     node.first_cell,
-                                                                     node.first_entry,
-                                                                     node.worst_key,
-                                                                     static_cast<std::uint32_t>(node.only_next)};
-        for (std::size_t field = 0; field < values.size(); ++field) {
-            node_columns_.fields[field][j] = values[field];
-        }
+        node_columns_.fields.set(j, node);
         node_columns_.position_before[j] = static_cast<std::uint32_t>(node.only_previous + 1);
     }
 }

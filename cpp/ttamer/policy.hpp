@@ -73,14 +73,34 @@ struct alignas(64) NodeTables {
     std::int32_t only_previous; // the one node (kRoot included) that this one may follow, or Policy::kSeveral
 };
 
-// The same of few nodes, by field: in the order of NodeFields, and the position of the one node that each may follow.
+// The same by field, for rows that consult different nodes: of each, one number a node or a row.
+template <typename Column> struct NodeFields {
+    Column lowest;
+    Column range;
+    Column cell_shift;
+    Column first_cell;
+    Column first_entry;
+    Column worst_key;
+    Column only_next; // as bits
+
+    void set(std::size_t k, const NodeTables &node) {
+        lowest[k] = node.lookup.lowest;
+        range[k] = node.lookup.range;
+        cell_shift[k] = node.lookup.cell_shift;
+        first_cell[k] = node.first_cell;
+        first_entry[k] = node.first_entry;
+        worst_key[k] = node.worst_key;
+        only_next[k] = static_cast<std::uint32_t>(node.only_next);
+    }
+};
+
+// Of few nodes, also the position of the one node that each may follow.
 struct NodeColumns {
-    static constexpr std::size_t kFields = 7;
     static constexpr std::size_t kMostNodes = 16;
     using Column = std::array<std::uint32_t, kMostNodes>;
 
     std::size_t nodes = 0;
-    alignas(32) std::array<Column, kFields> fields{};
+    alignas(32) NodeFields<Column> fields{};
     alignas(32) Column position_before{};
 };
 
@@ -143,7 +163,10 @@ class Policy {
         return {found.node, tables_.ranks[found.state]};
     }
 
-    // As RankEntry has it.
+    // As RankEntry has them.
+    std::int32_t rank(std::int32_t node, std::int32_t state) const {
+        return tables_.ranks[at(node).first_entry + static_cast<std::size_t>(state)];
+    }
     std::int32_t stop_upper(std::int32_t node, std::int32_t state) const;
 
     // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
@@ -195,7 +218,7 @@ class Policy {
     void build_columns();
 
     PolicyTables tables_;
-    std::vector<StandingEntry> standing_entries_; // or the next, and the other is empty
+    std::vector<StandingEntry> standing_entries_; // exactly one of the two is filled
     std::vector<RankEntry> rank_entries_;
     struct StateOfNode {
         std::uint16_t node;

@@ -12,7 +12,8 @@ namespace ttamer {
 
 // Unsigned integers in the order of the floats, -0 equal to 0. NaN gets some key; callers look for it first.
 inline std::uint32_t order_key(float signal) {
-    const auto bits = std::bit_cast<std::uint32_t>(signal + 0.0F); // -0 + 0 is 0
+    const auto given = std::bit_cast<std::uint32_t>(signal);
+    const std::uint32_t bits = given == 0x80000000U ? 0 : given; // not by adding 0, which may flush denormals
     const auto sign = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31);
     return bits ^ (sign | 0x80000000U);
 }
@@ -34,7 +35,10 @@ struct StateLookup {
     std::uint32_t cell_shift; // 1 to 31
     std::uint32_t steps;
 
-    std::uint32_t offset(std::uint32_t key) const { return std::min(std::max(key, lowest) - lowest, range); }
+    static std::uint32_t offset(std::uint32_t key, std::uint32_t lowest, std::uint32_t range) {
+        return std::min(std::max(key, lowest) - lowest, range);
+    }
+    std::uint32_t offset(std::uint32_t key) const { return offset(key, lowest, range); }
 
     // Where a part stands, and what its offset has left within it: the first bits of that, in kRestBits.
     struct Place {

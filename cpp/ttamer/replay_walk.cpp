@@ -1,6 +1,5 @@
 #include "ttamer/replay_walk.hpp"
 
-#include "ttamer/dispatch.hpp"
 #include "ttamer/lookup.hpp"
 #include "ttamer/passing.hpp"
 #include "ttamer/row_block.hpp"
@@ -8,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstring>
 #include <limits>
 
 namespace ttamer {

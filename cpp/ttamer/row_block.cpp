@@ -57,14 +57,15 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
                    std::span<const float> signals, std::int32_t *next) {
     std::array<Row, kBlock> found;
     std::array<std::int32_t, kBlock> at{}; // a copy: `nodes` may be what `next` overwrites
-    NodeFields fields;
+    BlockFields fields;
     const std::size_t count = signals.size();
     const JointTables tables = policy.joint_tables();
     std::copy_n(nodes, count, at.begin());
     node_field_kernels(tables).front().take(tables, at.data(), count, fields);
     find_entries(tables, policy.all_entries<Row>().data(), at.data(), fields, signals.data(), count, found.data());
-    consult_found<const std::int32_t *>(policy, at.data(), fields.only_next, found.data(), rows, best_signals, signals,
-                                        next);
+    const auto *onward = reinterpret_cast<const std::int32_t *>(fields.only_next.data());
+    consult_found(policy, static_cast<const std::int32_t *>(at.data()), onward, found.data(), rows, best_signals,
+                  signals, next);
     for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
             next[k] = settle(policy, at[k], state_of(policy, at[k], signals[k]), rows[k]);

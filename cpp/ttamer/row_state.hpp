@@ -67,7 +67,7 @@ template <AnyRow Row> struct Step {
 };
 
 // The best of what was seen before and now, and whether to go on from there: `onward`, or stop. Standings are compared
-// as upper halves, without taking rows and entries apart; no two are equal, so the lower halves never matter.
+// as upper halves, without taking rows and entries apart: the entry takes the row's lower half first.
 inline Step<StandingRow> consult_row(StandingRow row, StandingEntry entry, std::int32_t node, std::int32_t onward) {
     constexpr auto lower = static_cast<StandingRow>(kPositionBits);
     const StandingRow best = std::min(row, (entry & ~lower) | (row & lower));
@@ -100,9 +100,11 @@ inline Step<RankRow> consult_row(RankRow row, RankEntry entry, std::int64_t also
             static_cast<std::int32_t>(choose<std::int64_t>(go, onward, kStop))};
 }
 
-// The next node where the states of `node` go on to several, which the row's position then depends on.
+// The next node where the states of `node` go on to several, which the row's position then depends on. Without recall
+// the state alone says it, and rows of a replay may not know theirs.
 template <AnyRow Row> std::int32_t settle(const Policy &policy, std::int32_t node, std::int32_t state, Row &row) {
-    const std::int32_t next = policy.next(node, state, best_rank(policy, row));
+    const std::int32_t next =
+        policy.next(node, state, policy.tables().recall ? best_rank(policy, row) : policy.rank(node, state));
     row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
     return next;
 }

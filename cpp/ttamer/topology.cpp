@@ -11,7 +11,7 @@ namespace ttamer {
 
 namespace {
 
-// A policy keeps a table of (nodes + 1) x nodes, and a row of a batch 16 bits for a node.
+// A policy keeps a table of (nodes + 1) x nodes, and a row of a batch 15 bits for a position.
 constexpr std::int64_t kMaxNodes = 1024;
 
 constexpr std::array<std::string_view, 4> kShapeNames = {"line", "skip", "forest", "dag"};

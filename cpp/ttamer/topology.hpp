@@ -39,6 +39,11 @@ class Topology {
     // What files hold: the shape's name, the number of nodes and the edges, checked to be those of the shape.
     static Topology from_parts(Shape shape, std::int64_t nodes, std::span<const Edge> edges);
 
+    // No moves: they would leave nothing behind, and a copy costs as little.
+    Topology(const Topology &) = default;
+    Topology &operator=(const Topology &) = default;
+    ~Topology() = default;
+
     Shape shape() const { return parts_->shape; }
     std::int32_t nodes() const { return parts_->nodes; }
     const std::vector<Edge> &edges() const { return parts_->edges; }

@@ -1,0 +1,205 @@
+// Calls on walks: many rows consult their nodes together.
+#include "ttamer/batch.hpp"
+
+#include "ttamer/dispatch.hpp"
+#include "ttamer/kernels.hpp"
+#include "ttamer/lookup.hpp"
+#include "ttamer/node_fields.hpp"
+#include "ttamer/row_block.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace ttamer {
+
+namespace {
+
+// Below this many rows the loops over columns cost more than they save.
+constexpr std::size_t kFewRows = 32;
+
+// Block by block: rows in another order mostly show it at once.
+template <typename Place> bool all_rising(std::span<const Place> places) {
+    for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
+        // One more than a block, to compare it with the next.
+        const auto some = places.subspan(begin, std::min(kBlock + 1, places.size() - begin));
+        if (!is_rising(some.data(), some.size())) {
+            return false;
+        }
+    }
+    return !places.empty();
+}
+
+// out[k] = values[places[k]].
+template <typename Value, typename Place>
+void gather(const Value *values, std::span<const Place> places, Value *TTAMER_RESTRICT out) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        out[k] = values[at[k]];
+    }
+}
+
+} // namespace
+
+// Whether each of the rows, which stand at a call's positions from `begin` on, may consult its node. All are looked at:
+// nearly always the answer is yes, and a loop that never leaves early is faster. No row that is taken may.
+template <AnyRow Row> bool Batch::all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const {
+    if (call.nodes.each.empty()) {
+        const std::int32_t previous = policy_->only_previous(call.nodes.one);
+        if (previous != Policy::kSeveral) {
+            return all_at(rows.data(), rows.size(), previous + 1);
+        }
+    }
+    if constexpr (std::same_as<Row, StandingRow>) {
+        if (policy_->is_tree() && !call.nodes.each.empty()) {
+            const JointTables tables = policy_->joint_tables();
+            return node_field_kernels(tables).front().follow(tables, call.nodes.each.data() + begin, rows.data(),
+                                                             rows.size());
+        }
+    }
+    bool open = true;
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        open &= (rows[k] & Row{kTaken}) == 0 && may_follow(position_of(rows[k]), call.nodes.at(begin + k));
+    }
+    return open;
+}
+
+// Rows 0, 1, and so on.
+template <AnyRow Row> bool Batch::consult_first(States<Row> &states, const Call &call) {
+    const std::size_t count = call.signals.size();
+    if (has_nan(call.signals) || !all_open<Row>(call, 0, {states.rows.data(), count})) {
+        return false;
+    }
+    for (std::size_t begin = 0; begin < count; begin += kBlock) {
+        consult_rows(call, begin, std::min(kBlock, count - begin), states.rows.data() + begin,
+                     signal_.empty() ? nullptr : signal_.data() + begin, next_.data() + begin);
+    }
+    return true;
+}
+
+// Rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and
+// undone if a later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the
+// result of the last call, which the caller keeps if this one is refused.
+template <AnyRow Row, typename Place>
+bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const Place> places) {
+    // Rows that rise, as those that go on are found, need no marks.
+    const bool rising = all_rising(places);
+    if (rising && (places.front() < 0 || static_cast<std::size_t>(places.back()) >= capacity())) {
+        return false;
+    }
+    // Of rows that consult different nodes, one may follow the other: their marks stay until the end of the call.
+    const Row marks = rising || call.nodes.each.empty() ? Row{0} : Row{kTaken};
+    for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
+        const auto some = places.subspan(begin, std::min(kBlock, places.size() - begin));
+        if ((!rising && !all_inside(some.data(), some.size(), capacity())) ||
+            has_nan(call.signals.subspan(begin, some.size()))) {
+            undo(states, call, begin);
+            return false;
+        }
+        rising ? bring(states, begin, some) : bring_and_mark(states, begin, some);
+        if (!all_open<Row>(call, begin, {states.before.data() + begin, some.size()})) {
+            undo(states, call, begin + some.size());
+            return false;
+        }
+        consult_taken(states, call, begin, some, marks);
+    }
+    for (std::size_t k = 0; k < places.size() && marks != 0; ++k) {
+        states.rows[static_cast<std::size_t>(places[k])] &= ~Row{kTaken};
+    }
+    std::copy_n(pending_.begin(), places.size(), next_.begin());
+    return true;
+}
+
+// Brings at most kBlock of them together.
+template <AnyRow Row, typename Place>
+void Batch::bring(States<Row> &states, std::size_t begin, std::span<const Place> places) {
+    gather(states.rows.data(), places, states.before.data() + begin);
+    if (!signal_.empty()) {
+        gather(signal_.data(), places, signal_before_.data() + begin);
+    }
+}
+
+// The same, and marks them: a row that is named twice is found by its mark or, once it has been put back without one,
+// by where it stands, as no node follows itself.
+template <AnyRow Row, typename Place>
+void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<const Place> places) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    Row *rows = states.rows.data();
+    Row *before = states.before.data() + begin;
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto place = static_cast<std::size_t>(at[k]);
+        const Row row = rows[place];
+        before[k] = row;
+        rows[place] = row | Row{kTaken};
+    }
+    if (!signal_.empty()) {
+        gather(signal_.data(), places, signal_before_.data() + begin);
+    }
+}
+
+// Consults them and puts them back, with `marks`.
+template <AnyRow Row, typename Place>
+void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
+                          Row marks) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    Row *rows = states.rows.data();
+    std::array<Row, kBlock> taken;
+    std::array<float, kBlock> best_signals;
+    std::copy_n(states.before.data() + begin, count, taken.begin());
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        best_signals[k] = signal_before_[begin + k];
+    }
+    consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
+    for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
+        signal_.data()[at[k]] = best_signals[k];
+    }
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        rows[at[k]] = taken[k] | marks;
+    }
+}
+
+// The last first: of a row that is named twice, the first has what it was.
+template <AnyRow Row> void Batch::undo(States<Row> &states, const Call &call, std::size_t end) {
+    while (end-- > 0) {
+        const std::size_t row = call.rows.at(end);
+        states.rows[row] = states.before[end] & ~Row{kTaken};
+        if (!signal_.empty()) {
+            signal_[row] = signal_before_[end];
+        }
+    }
+}
+
+// At most kBlock rows of a walk, side by side.
+template <AnyRow Row>
+void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
+                         std::int32_t *next) {
+    const auto signals = call.signals.subspan(begin, count);
+    if (count < kFewRows) {
+        float unused = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::int32_t node = call.nodes.at(begin + k);
+            next[k] = consult_one(*policy_, node, state_of(*policy_, node, signals[k]), signals[k], rows[k],
+                                  signal_.empty() ? unused : best_signals[k]);
+        }
+    } else if (call.nodes.each.empty()) {
+        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, next);
+    } else {
+        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next);
+    }
+}
+
+template <AnyRow Row> bool Batch::consult(States<Row> &states, const Call &call) {
+    return !call.rows.given           ? consult_first(states, call)
+           : call.rows.narrow.empty() ? consult_named(states, call, call.rows.wide)
+                                      : consult_named(states, call, call.rows.narrow);
+}
+
+template bool Batch::consult(States<StandingRow> &, const Call &);
+template bool Batch::consult(States<RankRow> &, const Call &);
+
+} // namespace ttamer
