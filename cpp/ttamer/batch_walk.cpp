@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 
 namespace ttamer {
 
@@ -51,11 +52,13 @@ template <AnyRow Row> bool Batch::all_open(const Call &call, std::size_t begin, 
             return all_at(rows.data(), rows.size(), previous + 1);
         }
     }
-    if constexpr (std::same_as<Row, StandingRow>) {
-        if (policy_->is_tree() && !call.nodes.each.empty()) {
-            const JointTables tables = policy_->joint_tables();
-            return node_field_kernels(tables).front().follow(tables, call.nodes.each.data() + begin, rows.data(),
-                                                             rows.size());
+    if (policy_->is_tree() && !call.nodes.each.empty()) {
+        const JointTables tables = policy_->joint_tables();
+        const std::int32_t *nodes = call.nodes.each.data() + begin;
+        if constexpr (std::same_as<Row, StandingRow>) {
+            return node_field_kernels(tables).front().follow(tables, nodes, rows.data(), rows.size());
+        } else {
+            return all_follow(tables, nodes, rows.data(), rows.size());
         }
     }
     bool open = true;
@@ -78,9 +81,9 @@ template <AnyRow Row> bool Batch::consult_first(States<Row> &states, const Call 
     return true;
 }
 
-// Rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and
-// undone if a later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the
-// result of the last call, which the caller keeps if this one is refused.
+// Rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and undone if a
+// later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the result of
+// the last call, which the caller keeps if this one is refused.
 template <AnyRow Row, typename Place>
 bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const Place> places) {
     // Rows that rise, as those that go on are found, need no marks.

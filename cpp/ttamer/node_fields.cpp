@@ -1,7 +1,5 @@
 #include "ttamer/node_fields.hpp"
 
-#include "ttamer/dispatch.hpp"
-
 #include <array>
 
 #if defined(__x86_64__) && defined(__GNUC__) // GCC and Clang, on any system
@@ -19,16 +17,7 @@ void plain_take(const JointTables &tables, const std::int32_t *nodes, std::size_
     }
 }
 
-bool plain_follow(const JointTables &tables, const std::int32_t *nodes, const StandingRow *rows, std::size_t count) {
-    StandingRow closed = 0;
-    TTAMER_UNROLL
-    for (std::size_t k = 0; k < count; ++k) {
-        closed |= rows[k] ^ static_cast<StandingRow>(tables.nodes[nodes[k]].only_previous + 1);
-    }
-    return (closed & StandingRow{kPositionBits}) == 0;
-}
-
-constexpr NodeFieldKernels kPlain{plain_take, plain_follow};
+constexpr NodeFieldKernels kPlain{plain_take, all_follow<StandingRow>};
 
 #ifdef TTAMER_X86_FIELDS
 
@@ -94,7 +83,7 @@ __attribute__((target("avx2"))) bool wide_follow(const JointTables &tables, cons
         closed = _mm256_or_si256(closed, _mm256_xor_si256(row, column.at(node)));
     }
     return _mm256_testz_si256(closed, _mm256_set1_epi32(kPositionBits)) != 0 &&
-           plain_follow(tables, nodes + whole, rows + whole, count - whole);
+           all_follow(tables, nodes + whole, rows + whole, count - whole);
 }
 
 constexpr std::array<NodeFieldKernels, 2> kOfEight{{{wide_take<false>, wide_follow<false>}, kPlain}};
