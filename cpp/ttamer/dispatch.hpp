@@ -41,6 +41,13 @@
 #define TTAMER_UNROLL _Pragma("GCC unroll 8")
 #endif
 
+// Brings what lies there into the second-level cache, where the compiler can say so.
+#if defined(__GNUC__)
+#define TTAMER_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#else
+#define TTAMER_PREFETCH(address) static_cast<void>(address)
+#endif
+
 // Whether the compiler has vectors as types, of any width on any processor.
 #if defined(__GNUC__)
 #define TTAMER_VECTORS

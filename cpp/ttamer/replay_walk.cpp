@@ -1,5 +1,6 @@
 #include "ttamer/replay_walk.hpp"
 
+#include "ttamer/dispatch.hpp"
 #include "ttamer/lookup.hpp"
 #include "ttamer/passing.hpp"
 #include "ttamer/row_block.hpp"
@@ -18,6 +19,10 @@ namespace {
 constexpr std::size_t kSignals = std::size_t{1} << 15;
 constexpr std::size_t kFewestRequests = 1024;
 constexpr std::size_t kMostRequests = 4096;
+
+// Asked for with each block that is consulted; signals of a cache line.
+constexpr std::size_t kLinesAhead = 16;
+constexpr std::size_t kLine = 64 / sizeof(float);
 
 // Rows say which request they are in place of where they stand: all rows that wait for a node stand there.
 static_assert(kMostRequests <= kPositionBits + 1);
@@ -94,6 +99,8 @@ template <AnyRow Row> class WalkRunner {
             queue_of(first)[k] = kFresh<Row> | static_cast<Row>(k);
         }
         count_of(first) = count;
+        const auto ahead = recorded_.signals.subspan((begin + count) * nodes_);
+        ahead_ = ahead.first(std::min(requests() * nodes_, ahead.size()));
         pay({queue_of(first), count}, kRoot, first);
         for (const auto node : policy_.topology().order()) {
             for (std::size_t k = 0; k < count_of(node); k += kBlock) {
@@ -129,7 +136,16 @@ template <AnyRow Row> class WalkRunner {
         }
     }
 
+    // Some of the signals of the next requests: by the time of their turn they are in the second-level cache.
+    void fetch_ahead() {
+        for (std::size_t k = 0; k < kLinesAhead && !ahead_.empty(); ++k) {
+            TTAMER_PREFETCH(ahead_.data());
+            ahead_ = ahead_.subspan(std::min(kLine, ahead_.size()));
+        }
+    }
+
     void consult(std::int32_t node, std::size_t begin, Row *rows, std::size_t count) {
+        fetch_ahead();
         std::array<float, kBlock> taken;
         take_column(recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node), nodes_, rows, count,
                     taken.data());
@@ -254,6 +270,7 @@ template <AnyRow Row> class WalkRunner {
     const Recorded &recorded_;
     const Replayed &result_;
     const Pass pass_ = all_passes().front();
+    std::span<const float> ahead_; // signals of the next run that are not yet asked for
     std::size_t nodes_;
     std::vector<std::size_t> queues_;    // of each node
     std::vector<Row> rows_;              // (queues, requests): who waits in each
