@@ -205,7 +205,7 @@ void every_way() {
 void in_blocks() {
     for (const bool observed : {false, true}) {
         const auto policy = line_policy(observed);
-        for (const std::size_t count : {1UL, 31UL, 32UL, 33UL, 128UL, 129UL, 260UL}) {
+        for (const std::size_t count : {1UL, 7UL, 8UL, 9UL, 31UL, 128UL, 129UL, 135UL, 136UL, 260UL}) {
             const auto signals = test::random_signals(count, 3, static_cast<std::uint32_t>(count));
             Batch whole(policy, static_cast<std::int64_t>(count) + 1, NanSignal::worst);
             Batch pieces(policy, static_cast<std::int64_t>(count) + 1, NanSignal::worst);

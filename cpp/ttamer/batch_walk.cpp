@@ -15,8 +15,9 @@ namespace ttamer {
 
 namespace {
 
-// Below this many rows the loops over columns cost more than they save.
-constexpr std::size_t kFewRows = 32;
+// Below so many rows the loops over columns cost more than they save: at one node, and at a node each.
+constexpr std::size_t kFewRows = 8;
+constexpr std::size_t kFewAtEach = 16;
 
 // Block by block: rows in another order mostly show it at once.
 template <typename Place> bool all_rising(std::span<const Place> places) {
@@ -182,7 +183,7 @@ template <AnyRow Row>
 void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                          std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
-    if (count < kFewRows) {
+    if (count < (call.nodes.each.empty() ? kFewRows : kFewAtEach)) {
         float unused = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const std::int32_t node = call.nodes.at(begin + k);
