@@ -205,7 +205,7 @@ void every_way() {
 void in_blocks() {
     for (const bool observed : {false, true}) {
         const auto policy = line_policy(observed);
-        for (const std::size_t count : {1UL, 7UL, 8UL, 9UL, 31UL, 128UL, 129UL, 135UL, 136UL, 260UL}) {
+        for (const std::size_t count : {1UL, 7UL, 8UL, 9UL, 31UL, 32UL, 33UL, 128UL, 129UL, 135UL, 136UL, 260UL}) {
             const auto signals = test::random_signals(count, 3, static_cast<std::uint32_t>(count));
             Batch whole(policy, static_cast<std::int64_t>(count) + 1, NanSignal::worst);
             Batch pieces(policy, static_cast<std::int64_t>(count) + 1, NanSignal::worst);
@@ -221,11 +221,10 @@ void in_blocks() {
 }
 
 // Rows that are never all at one node, in one call and one by one: the same decisions and answers.
-void at_different_nodes(const Shared &policy, std::uint32_t seed) {
-    constexpr std::size_t count = 300;
+void at_different_nodes(const Shared &policy, std::size_t count, std::uint32_t seed) {
     std::mt19937 random(seed);
-    Batch whole(policy, count, NanSignal::worst);
-    Batch single(policy, count, NanSignal::worst);
+    Batch whole(policy, static_cast<std::int64_t>(count), NanSignal::worst);
+    Batch single(policy, static_cast<std::int64_t>(count), NanSignal::worst);
     Ints ahead(count, policy->tables().first_node);
     for (int round = 0; round < 6; ++round) {
         Ints rows;
@@ -256,6 +255,12 @@ void at_different_nodes(const Shared &policy, std::uint32_t seed) {
     }
     CHECK(test::answers(whole) == test::answers(single));
     CHECK(losses(whole) == losses(single));
+}
+
+// Several blocks, and calls of around as many rows as are decided one after the other.
+void at_different_nodes(const Shared &policy, std::uint32_t seed) {
+    at_different_nodes(policy, 300, seed);
+    at_different_nodes(policy, 21, seed);
 }
 
 void at_different_nodes() {

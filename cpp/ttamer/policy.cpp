@@ -205,6 +205,7 @@ void Policy::number_last_first() {
         const auto first = static_cast<std::size_t>(at(node).first_entry);
         for (std::int32_t s = 0; s < states(node); ++s) {
             const std::size_t state = first + static_cast<std::size_t>(s);
+            // A solver's states have one interval each, which needs no search: a front makes a hundred policies.
             const auto interval = static_cast<std::size_t>(tables_.interval_offsets[state]);
             const bool only = tables_.interval_offsets[state + 1] - tables_.interval_offsets[state] == 1;
             const bool stops = (only ? tables_.interval_next[interval] : next(node, s, tables_.ranks[state])) == kStop;

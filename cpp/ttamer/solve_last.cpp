@@ -34,13 +34,9 @@ class LastWalk {
         for (auto node = order.rbegin(); node != order.rend(); ++node) {
             solve_node(*node);
         }
-        std::int32_t first_node = kStop;
-        double value = kInfinity;
         for (const auto &next : model_.topology.successors(kRoot)) {
-            keep_better(next, {&value, 1}, {&first_node, 1});
+            keep_better(next, {&result_.value, 1}, {&result_.first_node, 1});
         }
-        result_.value = value;
-        result_.first_node = first_node;
         return std::move(result_);
     }
 
@@ -80,7 +76,7 @@ class LastWalk {
     std::vector<std::size_t> first_; // of each node's states
     std::vector<double> value_;      // of each state
     std::vector<double> consulted_;
-    LastInduction result_{0, kStop, {}};
+    LastInduction result_{kInfinity, kStop, {}};
 };
 
 } // namespace
