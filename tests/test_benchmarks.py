@@ -7,6 +7,7 @@ import math
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ class TestHarness:
         seconds = harness.median_times(arms, 2)
         assert order == ["a", "b"] * 3
         assert min(seconds.values()) >= 0
+
+    def test_runs_in_a_row_are_told_apart(self, monkeypatch):
+        order, now = [], [0.0]
+
+        def arm(name):
+            now[0] += 1 if order[-1:] == [name] else 5  # less where it follows itself
+            order.append(name)
+
+        monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+        first, again = harness.median_times_in_a_row({name: partial(arm, name) for name in "ab"}, 3, 2)
+        assert order == ["a", "b"] + ["a", "a", "b", "b"] * 3
+        assert (first, again) == ({"a": 5, "b": 5}, {"a": 1, "b": 1})
 
     def test_exponents(self):
         def rows(size, values, power):

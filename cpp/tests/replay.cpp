@@ -79,7 +79,7 @@ int main() {
             }
         }
     }
-    // More requests than move together: 4,096 or, where there are many nodes, 1,024.
+    // More requests than move together: 2,048 or, where there are many nodes, 1,024.
     for (std::uint32_t seed = 0; seed < 4; ++seed) {
         for (const auto &[topology, requests] :
              {std::pair(Topology::line(5), std::size_t{8193}), std::pair(Topology::line(40), std::size_t{2100}),

@@ -52,3 +52,8 @@
 #if defined(__GNUC__)
 #define TTAMER_VECTORS
 #endif
+
+// Whether it also has shuffles of them that it can see through.
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+#define TTAMER_SHUFFLES
+#endif

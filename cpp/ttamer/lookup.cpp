@@ -12,7 +12,6 @@ namespace ttamer {
 namespace {
 
 #ifdef TTAMER_VECTORS
-using Four = std::uint32_t __attribute__((vector_size(16)));
 using Eight = std::uint32_t __attribute__((vector_size(32)));
 #endif
 
@@ -63,29 +62,6 @@ TTAMER_INLINE void pick(const std::uint32_t *table, const std::uint32_t *at, std
 #endif
     for (; k < count; ++k) {
         out[k] = table[at[k]];
-    }
-}
-
-// As bits: through a float register it took a quarter longer.
-template <AnyRow Row>
-TTAMER_INLINE void take_each(const float *column, std::size_t stride, const Row *rows, std::size_t count,
-                             float *TTAMER_RESTRICT taken) {
-    const auto bits_at = [&](std::size_t k) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, column + static_cast<std::size_t>(rows[k] & kPositionBits) * stride, sizeof bits);
-        return bits;
-    };
-    std::size_t k = 0;
-#ifdef TTAMER_VECTORS
-    TTAMER_UNROLL
-    for (; k + 4 <= count; k += 4) {
-        const Four four{bits_at(k), bits_at(k + 1), bits_at(k + 2), bits_at(k + 3)};
-        std::memcpy(taken + k, &four, sizeof four);
-    }
-#endif
-    for (; k < count; ++k) {
-        const std::uint32_t bits = bits_at(k);
-        std::memcpy(taken + k, &bits, sizeof bits);
     }
 }
 
@@ -218,16 +194,6 @@ TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries,
 }
 
 } // namespace
-
-TTAMER_CLONES void take_column(const float *column, std::size_t stride, const StandingRow *rows, std::size_t count,
-                               float *taken) {
-    take_each(column, stride, rows, count, taken);
-}
-
-TTAMER_CLONES void take_column(const float *column, std::size_t stride, const RankRow *rows, std::size_t count,
-                               float *taken) {
-    take_each(column, stride, rows, count, taken);
-}
 
 TTAMER_CLONES void find_entries(const StateLookup &lookup, const StandingEntry *entries, const float *signals,
                                 std::size_t count, std::uint32_t worst, StandingEntry *found) {

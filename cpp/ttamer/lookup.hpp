@@ -13,10 +13,6 @@ namespace ttamer {
 
 struct BlockFields;
 
-// taken[k] = column[position * stride], the position being what is in the lowest 16 bits of rows[k].
-void take_column(const float *column, std::size_t stride, const StandingRow *rows, std::size_t count, float *taken);
-void take_column(const float *column, std::size_t stride, const RankRow *rows, std::size_t count, float *taken);
-
 // Rows decided together: their keys and entries stay in the first-level cache between the loops.
 inline constexpr std::size_t kBlock = 128;
 

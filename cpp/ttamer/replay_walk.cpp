@@ -1,9 +1,9 @@
 #include "ttamer/replay_walk.hpp"
 
-#include "ttamer/dispatch.hpp"
 #include "ttamer/lookup.hpp"
 #include "ttamer/passing.hpp"
 #include "ttamer/row_block.hpp"
+#include "ttamer/run_signals.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,17 +18,20 @@ namespace {
 // nodes come into the first-level cache; the signals should stay in the second.
 constexpr std::size_t kSignals = std::size_t{1} << 15;
 constexpr std::size_t kFewestRequests = 1024;
-constexpr std::size_t kMostRequests = 4096;
-
-// Asked for with each block that is consulted; signals of a cache line.
-constexpr std::size_t kLinesAhead = 16;
-constexpr std::size_t kLine = 64 / sizeof(float);
+constexpr std::size_t kMostRequests = 2048;
 
 // Rows say which request they are in place of where they stand: all rows that wait for a node stand there.
 static_assert(kMostRequests <= kPositionBits + 1);
 
 template <AnyRow Row> std::size_t request_of(Row row) {
     return static_cast<std::size_t>(row & Row{kPositionBits});
+}
+
+// How a request ended, in 4 bytes: who answers, in the upper half as rows have it, and the node consulted last.
+using End = std::uint32_t;
+
+std::int32_t last_node(End end) {
+    return static_cast<std::int32_t>(end & kPositionBits);
 }
 
 // A node of a policy without recall: signals whose keys are below the first of `keys` stop or go on, as `lowest` says,
@@ -78,9 +81,13 @@ template <AnyRow Row> class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          counts_(nodes_), stopped_(requests()), path_costs_(costs_of_paths(policy, recorded.costs)),
-          cost_(path_costs_.empty() ? requests() : 0), best_signals_(policy.compares_signals() ? requests() : 0) {
+          signals_(recorded.signals, nodes_, requests()), counts_(nodes_), stopped_(requests()), ends_(requests()),
+          path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? requests() : 0),
+          best_signals_(policy.compares_signals() ? requests() : 0) {
         lay_out_queues();
+        for (std::size_t k = 0; k < requests(); ++k) {
+            fresh_.push_back(kFresh<Row> | static_cast<Row>(k));
+        }
         for (std::int32_t node = 0; node < policy.nodes() && policy.has_standings() && !policy.tables().recall;
              ++node) {
             turns_.push_back(turns_of(policy, node));
@@ -95,16 +102,13 @@ template <AnyRow Row> class WalkRunner {
         std::fill(counts_.begin(), counts_.end(), std::size_t{0});
         std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
         std::fill(cost_.begin(), cost_.end(), 0.0);
-        for (std::size_t k = 0; k < count; ++k) {
-            queue_of(first)[k] = kFresh<Row> | static_cast<Row>(k);
-        }
+        stopped_end_ = stopped_.data() + stopped_.size();
+        signals_.start(begin, count);
         count_of(first) = count;
-        const auto ahead = recorded_.signals.subspan((begin + count) * nodes_);
-        ahead_ = ahead.first(std::min(requests() * nodes_, ahead.size()));
-        pay({queue_of(first), count}, kRoot, first);
+        pay({fresh_.data(), count}, kRoot, first);
         for (const auto node : policy_.topology().order()) {
-            for (std::size_t k = 0; k < count_of(node); k += kBlock) {
-                consult(node, begin, queue_of(node) + k, std::min(kBlock, count_of(node) - k));
+            if (const std::size_t waiting = count_of(node); waiting > 0) {
+                consult_all(node, {node == first ? fresh_.data() : queue_of(node), waiting});
             }
         }
         write(begin, count);
@@ -136,38 +140,41 @@ template <AnyRow Row> class WalkRunner {
         }
     }
 
-    // Some of the signals of the next requests: by the time of their turn they are in the second-level cache.
-    void fetch_ahead() {
-        for (std::size_t k = 0; k < kLinesAhead && !ahead_.empty(); ++k) {
-            TTAMER_PREFETCH(ahead_.data());
-            ahead_ = ahead_.subspan(std::min(kLine, ahead_.size()));
+    void consult_all(std::int32_t node, std::span<const Row> rows) {
+        const SignalColumn column = signals_.column(static_cast<std::size_t>(node), rows.size());
+        // The first node's rows are the run's requests in their order.
+        const bool as_they_lie = rows.data() == fresh_.data() && column.stride == 1;
+        Row *const others = stopped_end_;
+        for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {
+            const auto some = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
+            std::array<float, kBlock> taken;
+            if (!as_they_lie) {
+                column.take(some.data(), some.size(), taken.data());
+            }
+            signals_.fetch_ahead();
+            consult(node, some, {as_they_lie ? column.first + begin : taken.data(), some.size()});
         }
+        finish(node, {stopped_end_, others});
     }
 
-    void consult(std::int32_t node, std::size_t begin, Row *rows, std::size_t count) {
-        fetch_ahead();
-        std::array<float, kBlock> taken;
-        take_column(recorded_.signals.data() + begin * nodes_ + static_cast<std::size_t>(node), nodes_, rows, count,
-                    taken.data());
-        const std::span<const float> signals(taken.data(), count);
+    void consult(std::int32_t node, std::span<const Row> rows, std::span<const float> signals) {
         if constexpr (std::same_as<Row, StandingRow>) {
             if (policy_.only_next(node) != Policy::kSeveral) {
-                consult_and_part(node, rows, signals);
+                consult_and_part(node, rows.data(), signals);
                 return;
             }
         }
-        consult_each(node, rows, signals);
+        consult_each(node, rows.data(), signals);
     }
 
     // All that go on go to one node.
     void consult_and_part(std::int32_t node, const Row *rows, std::span<const float> signals) {
         std::array<StandingEntry, kBlock> found;
-        std::array<Row, kBlock> stopped;
         std::array<Row, kBlock> unused;
         find(node, signals, found.data());
         Row *queue = policy_.only_next(node) == kStop ? unused.data() : end_of_queue(policy_.only_next(node));
-        const std::size_t going = pass_(rows, found.data(), signals.size(), queue, stopped.data() + stopped.size());
-        finish(node, std::span<const Row>(stopped).last(signals.size() - going));
+        const std::size_t going = pass_(rows, found.data(), signals.size(), queue, stopped_end_);
+        stopped_end_ -= signals.size() - going;
         wait(node, policy_.only_next(node), going);
     }
 
@@ -183,44 +190,44 @@ template <AnyRow Row> class WalkRunner {
                      policy_.worst_key(node), found);
     }
 
-    void consult_each(std::int32_t node, Row *rows, std::span<const float> signals) {
-        std::array<Row, kBlock> before;
+    void consult_each(std::int32_t node, const Row *rows, std::span<const float> signals) {
+        std::array<Row, kBlock> consulted;
         std::array<float, kBlock> best;
         std::array<std::int32_t, kBlock> next;
         const std::size_t count = signals.size();
-        std::copy_n(rows, count, before.begin());
+        std::copy_n(rows, count, consulted.begin());
         if (!best_signals_.empty()) {
-            take_column(best_signals_.data(), 1, rows, count, best.data());
+            SignalColumn{best_signals_.data(), 1}.take(rows, count, best.data());
         }
-        consult_block(policy_, node, rows, best.data(), signals, next.data());
+        consult_block(policy_, node, consulted.data(), best.data(), signals, next.data());
         for (std::size_t k = 0; k < count; ++k) {
-            rows[k] = choose(Row{kPositionBits}, before[k], rows[k]);
+            consulted[k] = choose(Row{kPositionBits}, rows[k], consulted[k]);
         }
         for (std::size_t k = 0; k < count && !best_signals_.empty(); ++k) {
-            best_signals_[request_of(rows[k])] = best[k];
+            best_signals_[request_of(consulted[k])] = best[k];
         }
-        policy_.only_next(node) >= 0 ? part(node, rows, next.data(), count) : send_each(node, rows, next.data(), count);
+        policy_.only_next(node) >= 0 ? part(node, consulted.data(), next.data(), count)
+                                     : send_each(node, consulted.data(), next.data(), count);
     }
 
     // Where those that go on go to one node: without a branch on what a row does, which data would mispredict.
     void part(std::int32_t node, const Row *rows, const std::int32_t *next, std::size_t count) {
-        std::array<Row, kBlock> stopped;
         Row *queue = end_of_queue(policy_.only_next(node));
         std::size_t going = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const Row row = rows[k];
             queue[going] = row;
-            stopped[k - going] = row;
+            *(stopped_end_ - (k - going) - 1) = row;
             going += next[k] == kStop ? 0 : 1;
         }
-        finish(node, {stopped.data(), count - going});
+        stopped_end_ -= count - going;
         wait(node, policy_.only_next(node), going);
     }
 
     void send_each(std::int32_t node, const Row *rows, const std::int32_t *next, std::size_t count) {
         for (std::size_t k = 0; k < count; ++k) {
             if (next[k] == kStop) {
-                finish(node, {rows + k, 1});
+                *--stopped_end_ = rows[k];
             } else {
                 *end_of_queue(next[k]) = rows[k];
                 wait(node, next[k], 1);
@@ -238,31 +245,33 @@ template <AnyRow Row> class WalkRunner {
         }
     }
 
-    // A stopped row in 4 bytes: who answers, in the upper half as rows have it, and the node consulted last.
+    // Those that stopped at the node.
     void finish(std::int32_t node, std::span<const Row> rows) {
+        End *ends = ends_.data();
         for (const Row row : rows) {
-            stopped_[request_of(row)] = static_cast<std::uint32_t>(with_position(row, node));
+            ends[request_of(row)] = static_cast<End>(with_position(row, node));
         }
     }
 
-    std::int32_t answer(std::uint32_t stopped) const {
-        if constexpr (std::same_as<Row, StandingRow>) {
-            return policy_.standing(stopped >> 16).node;
+    // Without recall the last node answers.
+    std::int32_t answer(End end) const {
+        if (!policy_.tables().recall) {
+            return last_node(end);
         }
-        return static_cast<std::int32_t>(stopped >> 16) - 1;
+        if constexpr (std::same_as<Row, StandingRow>) {
+            return policy_.standing(end >> 16).node;
+        }
+        return static_cast<std::int32_t>(end >> 16) - 1;
     }
 
     // Requests stop out of order. In order, results and losses stream to and from memory.
     void write(std::size_t begin, std::size_t count) {
         for (std::size_t k = 0; k < count; ++k) {
-            result_.last_node[begin + k] = static_cast<std::int32_t>(stopped_[k] & kPositionBits);
-        }
-        for (std::size_t k = 0; k < count; ++k) { // without recall the last answers
-            result_.answer_node[begin + k] =
-                policy_.tables().recall ? answer(stopped_[k]) : result_.last_node[begin + k];
-        }
-        for (std::size_t k = 0; k < count; ++k) {
-            result_.cost[begin + k] = path_costs_.empty() ? cost_[k] : path_costs_[stopped_[k] & kPositionBits];
+            const End end = ends_[k];
+            const auto last = static_cast<std::size_t>(last_node(end));
+            result_.last_node[begin + k] = last_node(end);
+            result_.answer_node[begin + k] = answer(end);
+            result_.cost[begin + k] = path_costs_.empty() ? cost_[k] : path_costs_[last];
         }
     }
 
@@ -270,16 +279,19 @@ template <AnyRow Row> class WalkRunner {
     const Recorded &recorded_;
     const Replayed &result_;
     const Pass pass_ = all_passes().front();
-    std::span<const float> ahead_; // signals of the next run that are not yet asked for
     std::size_t nodes_;
-    std::vector<std::size_t> queues_;    // of each node
-    std::vector<Row> rows_;              // (queues, requests): who waits in each
-    std::vector<std::size_t> counts_;    // of those who wait for each node
-    std::vector<std::uint32_t> stopped_; // of each request
-    std::vector<double> path_costs_;     // by the node consulted last, where only one path leads to each; else empty
-    std::vector<double> cost_;           // of each request; empty where paths have costs
-    std::vector<float> best_signals_;    // empty unless answers are compared by their signals
-    std::vector<Turns> turns_;           // of each node; empty with recall, and where states have no standings
+    RunSignals signals_;
+    std::vector<Row> fresh_;          // of each request, before the first node
+    std::vector<std::size_t> queues_; // of each node
+    std::vector<Row> rows_;           // (queues, requests): who waits in each
+    std::vector<std::size_t> counts_; // of those who wait for each node
+    std::vector<Row> stopped_;        // those that stop, from the end on
+    Row *stopped_end_ = nullptr;      // of those the first
+    std::vector<End> ends_;           // of each request
+    std::vector<double> path_costs_;  // by the node consulted last, where only one path leads to each; else empty
+    std::vector<double> cost_;        // of each request; empty where paths have costs
+    std::vector<float> best_signals_; // empty unless answers are compared by their signals
+    std::vector<Turns> turns_;        // of each node; empty with recall, and where states have no standings
 };
 
 template <AnyRow Row> void run_all(const Policy &policy, const Recorded &recorded, const Replayed &result) {

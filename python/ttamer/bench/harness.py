@@ -74,15 +74,21 @@ class Report:
 
 def median_times(arms: Arms, repeats: int) -> dict[str, float]:
     """Median seconds of each arm. Arms take turns, so that a slow spell of the machine hits all of them."""
+    return median_times_in_a_row(arms, repeats, 1)[0]
+
+
+def median_times_in_a_row(arms: Arms, repeats: int, runs: int) -> list[dict[str, float]]:
+    """The same where each turn is `runs` runs: the medians of the first after other arms, of the one after it, ..."""
     for run in arms.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    seconds: list[dict[str, list[float]]] = [{name: [] for name in arms} for _ in range(runs)]
     for _ in range(repeats):
         for name, run in arms.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            for of_run in seconds:
+                start = time.perf_counter()
+                run()
+                of_run[name].append(time.perf_counter() - start)
+    return [{name: statistics.median(values) for name, values in of_run.items()} for of_run in seconds]
 
 
 def power(sizes: npt.ArrayLike, times: npt.ArrayLike) -> float:
