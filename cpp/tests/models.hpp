@@ -78,6 +78,12 @@ inline Topology joining_dag() {
     return Topology::dag(5, edges);
 }
 
+// A node that goes on to two, which nothing else leads to, and from each a way of its own.
+inline Topology parting_dag() {
+    const std::vector<Edge> edges{{kRoot, 0}, {0, 1}, {0, 3}, {1, 2}, {3, 4}};
+    return Topology::dag(5, edges);
+}
+
 // A line, all losses different, each state with a rank up to which it stops, which for some is its own.
 inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states, bool recall = true) {
     PolicyTables tables{.topology = Topology::line(nodes),

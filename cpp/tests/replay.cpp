@@ -68,8 +68,8 @@ void agrees(const std::shared_ptr<const Policy> &policy, std::size_t requests, s
 } // namespace
 
 int main() {
-    for (const auto &topology :
-         {Topology::line(1), Topology::line(5), Topology::skip(4), test::some_dag(), test::joining_dag()}) {
+    for (const auto &topology : {Topology::line(1), Topology::line(5), Topology::skip(4), test::some_dag(),
+                                 test::joining_dag(), test::parting_dag()}) {
         for (const std::size_t states : {std::size_t{1}, std::size_t{2}, std::size_t{9}, std::size_t{70}}) {
             for (std::uint32_t seed = 0; seed < 8; ++seed) {
                 const auto model = test::random_model(topology, states, seed, seed % 2 == 0);
@@ -83,6 +83,7 @@ int main() {
     for (std::uint32_t seed = 0; seed < 4; ++seed) {
         for (const auto &[topology, requests] :
              {std::pair(Topology::line(5), std::size_t{8193}), std::pair(Topology::line(40), std::size_t{2100}),
+              std::pair(Topology::skip(9), std::size_t{4097}), std::pair(test::parting_dag(), std::size_t{8193}),
               std::pair(test::some_dag(), std::size_t{8193})}) {
             const auto model = test::random_model(topology, 6, seed, seed % 2 == 0);
             agrees(std::make_shared<const Policy>(solve(model, 0.99, seed < 2)), requests, seed);

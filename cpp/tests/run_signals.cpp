@@ -75,16 +75,28 @@ int main() {
             agrees(nodes, count);
         }
     }
-    // Few that wait are not worth turning; with many, all of a tile are turned at once.
-    const auto signals = numbered(30 * 6);
-    RunSignals run(signals, 6, 30);
+    // Three nodes are no tile, four are one.
+    const auto signals = numbered(30 * 12);
+    RunSignals three(signals, 3, 30);
+    three.start(0, 30);
+    CHECK(three.column(1, 30).stride == 3);
+    RunSignals four(signals, 4, 30);
+    four.start(0, 30);
+    CHECK(four.column(1, 30).stride == 1);
+    // Turned where a third wait, all of a tile together; the last two tiles stay until the run ends.
+    RunSignals run(signals, 12, 30);
     run.start(0, 30);
-    CHECK(run.column(1, 3).stride == 6);
-    CHECK(run.column(1, 30).stride == 1);
+    CHECK(run.column(1, 9).stride == 12);
+    CHECK(run.column(1, 10).stride == 1);
     CHECK(run.column(3, 1).stride == 1);
-    CHECK(run.column(4, 1).stride == 6);
-    CHECK(run.column(5, 20).stride == 1);
+    CHECK(run.column(4, 9).stride == 12);
+    CHECK(run.column(4, 30).stride == 1);
+    CHECK(run.column(0, 1).stride == 1);
+    CHECK(run.column(11, 30).stride == 1);
+    CHECK(run.column(0, 1).stride == 1);
+    CHECK(run.column(4, 1).stride == 12);
     run.start(0, 30);
-    CHECK(run.column(5, 1).stride == 6);
+    CHECK(run.column(0, 1).stride == 12);
+    CHECK(run.column(11, 1).stride == 12);
     return test::result();
 }

@@ -3,7 +3,6 @@
 
 #include "ttamer/policy.hpp"
 #include "ttamer/quantiser.hpp"
-#include "ttamer/row_state.hpp"
 
 #include <cstddef>
 #include <cstdint>

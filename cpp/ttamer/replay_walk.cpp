@@ -75,17 +75,19 @@ std::vector<double> costs_of_paths(const Policy &policy, std::span<const double>
 }
 
 // Some thousand requests move through the nodes together, so that those at one node are consulted together. Each node
-// has a queue of the rows that wait for it, which lie side by side when they are consulted. Where all that go on from a
-// node go to one that nothing else leads to, the two have one queue: rows that stop leave it, and the others close up.
+// but the first, where all are, has a queue of the rows that wait for it, which lie side by side when they are
+// consulted. Where all that go on from a node go to one that nothing else leads to, the two have one queue: rows that
+// stop leave it, and the others close up.
 template <AnyRow Row> class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          signals_(recorded.signals, nodes_, requests()), counts_(nodes_), stopped_(requests()), ends_(requests()),
-          path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? requests() : 0),
-          best_signals_(policy.compares_signals() ? requests() : 0) {
+          most_(std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests)),
+          signals_(recorded.signals, nodes_, most_), stopped_(most_), ends_(most_),
+          path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? most_ : 0),
+          best_signals_(policy.compares_signals() ? most_ : 0) {
         lay_out_queues();
-        for (std::size_t k = 0; k < requests(); ++k) {
+        for (std::size_t k = 0; k < most_; ++k) {
             fresh_.push_back(kFresh<Row> | static_cast<Row>(k));
         }
         for (std::int32_t node = 0; node < policy.nodes() && policy.has_standings() && !policy.tables().recall;
@@ -94,47 +96,57 @@ template <AnyRow Row> class WalkRunner {
         }
     }
 
-    // Of one run, at most.
-    std::size_t requests() const { return std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests); }
+    // The most requests of a run.
+    std::size_t most() const { return most_; }
 
     void run(std::size_t begin, std::size_t count) {
         const std::int32_t first = policy_.tables().first_node;
-        std::fill(counts_.begin(), counts_.end(), std::size_t{0});
+        tails_ = heads_;
+        paid_ = heads_;
         std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
         std::fill(cost_.begin(), cost_.end(), 0.0);
-        stopped_end_ = stopped_.data() + stopped_.size();
         signals_.start(begin, count);
-        count_of(first) = count;
-        pay({fresh_.data(), count}, kRoot, first);
+        const std::span<const Row> all(fresh_.data(), count);
+        pay(all, policy_.edge_between(kRoot, first));
         for (const auto node : policy_.topology().order()) {
-            if (const std::size_t waiting = count_of(node); waiting > 0) {
-                consult_all(node, {node == first ? fresh_.data() : queue_of(node), waiting});
+            const std::span<const Row> rows =
+                node == first ? all : std::span<const Row>{heads_[place(node)], tail(node)};
+            if (!rows.empty()) {
+                consult_all(node, rows);
             }
         }
         write(begin, count);
     }
 
   private:
+    // Places of heads_ and tails_: kStop has the first, the nodes have the others.
+    static std::size_t place(std::int32_t next) {
+        static_assert(kStop == -1);
+        return static_cast<std::size_t>(next + 1);
+    }
+    Row *&tail(std::int32_t next) { return tails_[place(next)]; }
+
     void lay_out_queues() {
-        queues_.resize(nodes_);
-        std::size_t queues = 0;
+        std::vector<std::size_t> queues(nodes_);
+        std::size_t count = 0;
         for (const auto node : policy_.topology().order()) {
             const std::int32_t previous = policy_.only_previous(node);
             const bool shares = previous >= 0 && policy_.only_next(previous) == node;
-            queues_[static_cast<std::size_t>(node)] = shares ? queues_[static_cast<std::size_t>(previous)] : queues++;
+            queues[static_cast<std::size_t>(node)] = shares ? queues[static_cast<std::size_t>(previous)] : count++;
         }
-        rows_.resize(queues * requests());
+        rows_.resize(count * most_);
+        heads_.push_back(stopped_.data());
+        for (const std::size_t queue : queues) {
+            heads_.push_back(rows_.data() + queue * most_);
+        }
     }
 
-    Row *queue_of(std::int32_t node) { return rows_.data() + queues_[static_cast<std::size_t>(node)] * requests(); }
-    std::size_t &count_of(std::int32_t node) { return counts_[static_cast<std::size_t>(node)]; }
-
     // Where each has costs of its own.
-    void pay(std::span<const Row> rows, std::int32_t node, std::int32_t next) {
+    void pay(std::span<const Row> rows, std::int32_t edge) {
         if (cost_.empty()) {
             return;
         }
-        const double cost = recorded_.costs[static_cast<std::size_t>(policy_.edge_between(node, next))];
+        const double cost = recorded_.costs[static_cast<std::size_t>(edge)];
         for (const Row row : rows) {
             cost_[request_of(row)] += cost;
         }
@@ -142,9 +154,9 @@ template <AnyRow Row> class WalkRunner {
 
     void consult_all(std::int32_t node, std::span<const Row> rows) {
         const SignalColumn column = signals_.column(static_cast<std::size_t>(node), rows.size());
-        // The first node's rows are the run's requests in their order.
-        const bool as_they_lie = rows.data() == fresh_.data() && column.stride == 1;
-        Row *const others = stopped_end_;
+        const bool as_they_lie = node == policy_.tables().first_node && column.stride == 1;
+        tail(kStop) = stopped_.data();
+        stopped_begin_ = stopped_.data() + stopped_.size();
         for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {
             const auto some = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
             std::array<float, kBlock> taken;
@@ -154,7 +166,12 @@ template <AnyRow Row> class WalkRunner {
             signals_.fetch_ahead();
             consult(node, some, {as_they_lie ? column.first + begin : taken.data(), some.size()});
         }
-        finish(node, {stopped_end_, others});
+        finish(node, {stopped_.data(), tail(kStop)});
+        finish(node, {stopped_begin_, stopped_.data() + stopped_.size()});
+        for (const auto &[next, edge] : policy_.topology().successors(node)) {
+            pay({paid_[place(next)], tail(next)}, edge);
+            paid_[place(next)] = tail(next);
+        }
     }
 
     void consult(std::int32_t node, std::span<const Row> rows, std::span<const float> signals) {
@@ -172,10 +189,11 @@ template <AnyRow Row> class WalkRunner {
         std::array<StandingEntry, kBlock> found;
         std::array<Row, kBlock> unused;
         find(node, signals, found.data());
-        Row *queue = policy_.only_next(node) == kStop ? unused.data() : end_of_queue(policy_.only_next(node));
-        const std::size_t going = pass_(rows, found.data(), signals.size(), queue, stopped_end_);
-        stopped_end_ -= signals.size() - going;
-        wait(node, policy_.only_next(node), going);
+        const std::int32_t next = policy_.only_next(node);
+        Row *queue = next == kStop ? unused.data() : tail(next);
+        const std::size_t going = pass_(rows, found.data(), signals.size(), queue, stopped_begin_);
+        stopped_begin_ -= signals.size() - going;
+        tail(next) += next == kStop ? 0 : going;
     }
 
     void find(std::int32_t node, std::span<const float> signals, StandingEntry *found) const {
@@ -206,42 +224,10 @@ template <AnyRow Row> class WalkRunner {
         for (std::size_t k = 0; k < count && !best_signals_.empty(); ++k) {
             best_signals_[request_of(consulted[k])] = best[k];
         }
-        policy_.only_next(node) >= 0 ? part(node, consulted.data(), next.data(), count)
-                                     : send_each(node, consulted.data(), next.data(), count);
-    }
-
-    // Where those that go on go to one node: without a branch on what a row does, which data would mispredict.
-    void part(std::int32_t node, const Row *rows, const std::int32_t *next, std::size_t count) {
-        Row *queue = end_of_queue(policy_.only_next(node));
-        std::size_t going = 0;
+        // Without a branch on what a row does, which data would mispredict.
+        Row **tails = tails_.data();
         for (std::size_t k = 0; k < count; ++k) {
-            const Row row = rows[k];
-            queue[going] = row;
-            *(stopped_end_ - (k - going) - 1) = row;
-            going += next[k] == kStop ? 0 : 1;
-        }
-        stopped_end_ -= count - going;
-        wait(node, policy_.only_next(node), going);
-    }
-
-    void send_each(std::int32_t node, const Row *rows, const std::int32_t *next, std::size_t count) {
-        for (std::size_t k = 0; k < count; ++k) {
-            if (next[k] == kStop) {
-                *--stopped_end_ = rows[k];
-            } else {
-                *end_of_queue(next[k]) = rows[k];
-                wait(node, next[k], 1);
-            }
-        }
-    }
-
-    Row *end_of_queue(std::int32_t node) { return queue_of(node) + count_of(node); }
-
-    // So many more rows, which stand at the end of the queue of `next`, wait there after `node`.
-    void wait(std::int32_t node, std::int32_t next, std::size_t count) {
-        if (count > 0) {
-            pay({end_of_queue(next), count}, node, next);
-            count_of(next) += count;
+            *tails[place(next[k])]++ = consulted[k];
         }
     }
 
@@ -280,13 +266,15 @@ template <AnyRow Row> class WalkRunner {
     const Replayed &result_;
     const Pass pass_ = all_passes().front();
     std::size_t nodes_;
+    std::size_t most_;
     RunSignals signals_;
     std::vector<Row> fresh_;          // of each request, before the first node
-    std::vector<std::size_t> queues_; // of each node
     std::vector<Row> rows_;           // (queues, requests): who waits in each
-    std::vector<std::size_t> counts_; // of those who wait for each node
-    std::vector<Row> stopped_;        // those that stop, from the end on
-    Row *stopped_end_ = nullptr;      // of those the first
+    std::vector<Row> stopped_;        // at the node that is consulted
+    std::vector<Row *> heads_;        // of stopped_, and of each node's queue
+    std::vector<Row *> tails_;        // behind the last in each
+    std::vector<Row *> paid_;         // behind the last that has paid the way there
+    Row *stopped_begin_ = nullptr;    // of those that are put down from the end of stopped_ on
     std::vector<End> ends_;           // of each request
     std::vector<double> path_costs_;  // by the node consulted last, where only one path leads to each; else empty
     std::vector<double> cost_;        // of each request; empty where paths have costs
@@ -297,8 +285,8 @@ template <AnyRow Row> class WalkRunner {
 template <AnyRow Row> void run_all(const Policy &policy, const Recorded &recorded, const Replayed &result) {
     const std::size_t rows = recorded.signals.size() / static_cast<std::size_t>(policy.nodes());
     WalkRunner<Row> runner(policy, recorded, result);
-    for (std::size_t begin = 0; begin < rows; begin += runner.requests()) {
-        runner.run(begin, std::min(runner.requests(), rows - begin));
+    for (std::size_t begin = 0; begin < rows; begin += runner.most()) {
+        runner.run(begin, std::min(runner.most(), rows - begin));
     }
 }
 

@@ -10,7 +10,7 @@ namespace ttamer {
 
 namespace {
 
-// Turning pays off where one in so many of a run's requests wait for the first node of a tile that is asked for.
+// A tile is turned where at least one in so many of the run's requests wait for the node that is asked for.
 constexpr std::size_t kOneIn = 3;
 
 // Cache lines that are asked for at a time, and signals in each.
@@ -118,29 +118,40 @@ TTAMER_CLONES void turn(const float *signals, std::size_t stride, std::size_t co
 }
 
 RunSignals::RunSignals(std::span<const float> signals, std::size_t nodes, std::size_t most)
-    : signals_(signals), nodes_(nodes), most_(most), turned_(nodes < kTile ? 0 : kTile * most) {}
+    : signals_(signals), nodes_(nodes), most_(most) {
+    for (auto &turned : turned_) {
+        turned.columns.resize(nodes < kTile ? 0 : kTile * most);
+    }
+}
 
 void RunSignals::start(std::size_t begin, std::size_t count) {
     begin_ = begin;
     count_ = count;
-    tile_ = kNone;
+    for (auto &turned : turned_) {
+        turned.tile = kNone;
+    }
     const auto ahead = signals_.subspan((begin + count) * nodes_);
     ahead_ = ahead.first(std::min(most_ * nodes_, ahead.size()));
 }
 
 SignalColumn RunSignals::column(std::size_t node, std::size_t waiting) {
     const float *signals = signals_.data() + begin_ * nodes_;
-    if (nodes_ >= kTile) {
-        const std::size_t tile = std::min(node / kTile * kTile, nodes_ - kTile);
-        if (tile != tile_ && waiting * kOneIn >= count_) {
-            turn(signals + tile, nodes_, count_, turned_.data(), most_);
-            tile_ = tile;
-        }
-        if (tile == tile_) {
-            return {turned_.data() + (node - tile) * most_, 1};
-        }
+    if (nodes_ < kTile) {
+        return {signals + node, nodes_};
     }
-    return {signals + node, nodes_};
+    const std::size_t tile = std::min(node / kTile * kTile, nodes_ - kTile);
+    if (turned_[last_].tile != tile) {
+        const std::size_t other = 1 - last_;
+        if (turned_[other].tile != tile) {
+            if (waiting * kOneIn < count_) {
+                return {signals + node, nodes_};
+            }
+            turn(signals + tile, nodes_, count_, turned_[other].columns.data(), most_);
+            turned_[other].tile = tile;
+        }
+        last_ = other;
+    }
+    return {turned_[last_].columns.data() + (node - tile) * most_, 1};
 }
 
 void RunSignals::fetch_ahead() {

@@ -1,9 +1,9 @@
 // The signals of requests that move through a policy's nodes together, a node at a time.
 #pragma once
 
-#include "ttamer/dispatch.hpp"
 #include "ttamer/row_state.hpp"
 
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -22,7 +22,8 @@ struct SignalColumn {
 };
 
 // Recorded signals lie request by request. Requests that wait for one node would each bring a cache line for a single
-// number, and again for the next node: columns of some nodes side by side are turned so that they lie node by node.
+// number, and again for the next node. So columns of some nodes side by side, a tile, are turned to lie node by node,
+// unless few wait; then, and where there are fewer nodes than a tile has, signals are taken from where they lie.
 class RunSignals {
   public:
     // signals: (requests, nodes); at most `most` requests a run.
@@ -31,17 +32,21 @@ class RunSignals {
     // The run has the requests from `begin` on.
     void start(std::size_t begin, std::size_t count);
 
-    // Of a node that so many of the run's requests wait for. Holds until the next call.
+    // Of a node that so many of the run's requests wait for. Holds until the next call of this or of `start`.
     SignalColumn column(std::size_t node, std::size_t waiting);
 
     // Asks for some of the signals of the next run: by the time of their turn they are in the second-level cache.
     void fetch_ahead();
 
-    // Columns turned together: one load for each request.
-    static constexpr std::size_t kTile = 4;
+    static constexpr std::size_t kTile = 4; // nodes: one load for each request
 
   private:
     static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+    struct Turned {
+        std::size_t tile = kNone;   // its first node
+        std::vector<float> columns; // (kTile, most)
+    };
 
     std::span<const float> signals_;
     std::span<const float> ahead_; // of the next run, and not yet asked for
@@ -49,11 +54,8 @@ class RunSignals {
     std::size_t most_;
     std::size_t begin_ = 0;
     std::size_t count_ = 0;
-    std::size_t tile_ = kNone;  // first node of those that are turned
-    std::vector<float> turned_; // (kTile, most)
+    std::array<Turned, 2> turned_; // two, as where paths part their nodes mostly take turns
+    std::size_t last_ = 0;         // of those, the one used last
 };
-
-// columns[j * apart + k] = signals[k * stride + j], for the first RunSignals::kTile of each row.
-void turn(const float *signals, std::size_t stride, std::size_t count, float *columns, std::size_t apart);
 
 } // namespace ttamer
