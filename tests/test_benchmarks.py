@@ -90,7 +90,7 @@ class TestWhatIsCompared:
         empty = np.empty(0)
         monkeypatch.setattr(replay.NumpyReplay, "run", lambda self, traces: (empty, empty, empty))
         with pytest.raises(RuntimeError, match="another one"):
-            replay.measure(model, traces, 0.9, "none", 1)
+            replay.checked(model, traces, 0.9, "none")
 
     @pytest.mark.parametrize("recall", ["observed", "none"])
     def test_a_front_is_solved_with_the_recall_that_is_named(self, recall):

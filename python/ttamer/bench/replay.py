@@ -23,7 +23,7 @@ class Plan:
     Attributes
     ----------
     states : tuple of int
-        States a node, K.
+        States a node, K, on lines; a skip has the first.
     tradeoffs : tuple of float
         From policies that mostly stop at once to such that visit most nodes.
     requests : int
@@ -43,13 +43,20 @@ PLANS = {
 }
 
 
-def make(states: int, requests: int, rng: np.random.Generator) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
-    """Requests of varying hardness, whose confidence grows with depth, and a model fitted on a fifth of them."""
+def make(
+    states: int, requests: int, rng: np.random.Generator, shape: str = "line"
+) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
+    """Requests of varying hardness, whose confidence grows with depth, and a model fitted on a fifth of them.
+
+    Half of a node's cost is saved where a skip jumps over it.
+    """
     hardness = rng.random((requests, 1))
     confidence = 1 - hardness * np.linspace(0.7, 0.1, NODES) * rng.random((requests, NODES))
     signals = confidence.astype(np.float32)
     losses = (rng.random((requests, NODES)) > signals).astype(np.float32)
-    traces = ttamer.Traces(signals, losses, np.ones(NODES))
+    topology = ttamer.Topology.line(NODES) if shape == "line" else ttamer.Topology.skip(NODES)
+    costs = np.array([0.5 + 0.5 * (node - before) for before, node in topology.edges])
+    traces = ttamer.Traces(signals, losses, costs, topology)
     return ttamer.fit(traces[: requests // 5], bins=states), traces
 
 
@@ -84,44 +91,116 @@ class NumpyReplay:
         return last, answer, cost
 
 
-def measure(model: ttamer.CascadeModel, traces: ttamer.Traces, tradeoff: float, recall: str, repeats: int) -> Row:
-    """One row of the table, once both replays agree on every request."""
+class NumpySkip(NumpyReplay):
+    """The same where a state and the best so far say which node comes next."""
+
+    def __init__(self, policy: ttamer.Policy) -> None:
+        super().__init__(policy)
+        actions = [policy.actions(j) for j in range(NODES)]
+        most = max(len(pairs) for of_node in actions for pairs in of_node)
+        padded = [[pairs + pairs[-1:] * (most - len(pairs)) for pairs in of_node] for of_node in actions]
+        self.upper = [np.array([[upper for upper, _ in pairs] for pairs in of_node]) for of_node in padded]
+        self.next = [np.array([[node for _, node in pairs] for pairs in of_node]) for of_node in padded]
+        self.first = policy.first_node
+
+    def run(self, traces: ttamer.Traces) -> Result:
+        """Last node, answering node and cost of each request."""
+        last = np.full(len(traces), -1, np.int32)
+        answer = np.empty(len(traces), np.int32)
+        cost = np.zeros(len(traces))
+        best = np.full(len(traces), np.inf)
+        waits = np.full(len(traces), self.first)
+        for j in range(NODES):
+            active = np.flatnonzero(waits == j)
+            cost[active] += 0.5 + 0.5 * (j - last[active])
+            state = np.searchsorted(self.edges[j], traces.signals[active, j], side="right")
+            loss = self.losses[j][state]
+            better = loss < best[active] if self.recall else np.ones(len(active), bool)
+            best[active[better]] = loss[better]
+            answer[active[better]] = j
+            last[active] = j
+            interval = (best[active, None] > self.upper[j][state]).sum(axis=1)
+            waits[active] = self.next[j][state, interval]
+        return last, answer, cost
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table before it is timed.
+
+    Attributes
+    ----------
+    head : dict
+        What the row begins with.
+    arms : dict of str to callable
+        `core` and `replay`, each before a run of NumPy's.
+    requests : int
+    """
+
+    head: Row
+    arms: Arms
+    requests: int
+
+    def row(self, first: dict[str, float], again: dict[str, float]) -> Row:
+        """The whole row, from the seconds of each arm."""
+        row = dict(self.head)
+        for name in ("core", "replay"):
+            row[f"{name} ns/request"] = 1e9 * again[name] / self.requests
+            row[f"{name} ns/node"] = 1e9 * again[name] / self.requests / row["nodes/request"]
+            row[f"{name} first ns/request"] = 1e9 * first[name] / self.requests
+            row[f"numpy/{name}"] = again[f"numpy after {name}"] / again[name]
+        return row
+
+
+def checked(model: ttamer.CascadeModel, traces: ttamer.Traces, tradeoff: float, recall: str) -> Case:
+    """A case whose replays agree on every request."""
     policy = ttamer.solve(model, tradeoff, recall)
-    plain = NumpyReplay(policy)
+    plain = NumpyReplay(policy) if traces.topology.kind == "line" else NumpySkip(policy)
     result, expected = policy.replay(traces), plain.run(traces)
     found: Result = (result.last_node, result.answer_node, result.cost)
     if not all(map(np.array_equal, found, expected)):
         raise RuntimeError("replay: NumPy's result is another one")
     arms: Arms = {
         "core": lambda: policy._core.replay(traces.signals, traces.costs),
+        "numpy after core": lambda: plain.run(traces),
         "replay": lambda: policy.replay(traces),
+        "numpy after replay": lambda: plain.run(traces),
     }
-    visited = float(np.mean(result.last_node + 1.0))
-    row: Row = {"K": max(map(len, model.losses)), "tradeoff": tradeoff, "recall": recall, "nodes/request": visited}
-    for name, arm in arms.items():
-        pair: Arms = {name: arm, "numpy": lambda: plain.run(traces)}
-        first, again = median_times_in_a_row(pair, repeats, 2)
-        row[f"{name} ns/request"] = 1e9 * again[name] / len(traces)
-        row[f"{name} ns/node"] = 1e9 * again[name] / len(traces) / visited
-        row[f"{name} first ns/request"] = 1e9 * first[name] / len(traces)
-        row[f"numpy/{name}"] = again["numpy"] / again[name]
-        row["numpy ns/request"] = 1e9 * again["numpy"] / len(traces)
-    return row
+    head = {
+        "shape": traces.topology.kind,
+        "K": max(map(len, model.losses)),
+        "tradeoff": tradeoff,
+        "recall": recall,
+        "nodes/request": float(np.mean(2 * result.cost - result.last_node - 1)),  # see `make` on costs
+    }
+    return Case(head, arms, len(traces))
+
+
+def measure(cases: list[Case], repeats: int) -> list[Row]:
+    """A row each. All take turns: a slow spell of the machine is longer than what one row takes."""
+    arms = {f"{k} {name}": arm for k, case in enumerate(cases) for name, arm in case.arms.items()}
+    runs = median_times_in_a_row(arms, repeats, 2)
+    return [
+        case.row(*({name: seconds[f"{k} {name}"] for name in case.arms} for seconds in runs))
+        for k, case in enumerate(cases)
+    ]
 
 
 def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
     plan = PLANS[size]
     rng = np.random.default_rng(0)
-    rows = []
-    for states in plan.states:
-        model, traces = make(states, plan.requests, rng)
-        rows += [
-            {**measure(model, traces, tradeoff, recall, plan.repeats), "K": states}
-            for recall in ("observed", "none")
-            for tradeoff in plan.tradeoffs
-        ]
+    made = [(*make(states, plan.requests, rng), plan.tradeoffs) for states in plan.states]
+    made.append((*make(plan.states[0], plan.requests, rng, "skip"), plan.tradeoffs[-1:]))
+    cases = [
+        checked(model, traces, tradeoff, recall)
+        for model, traces, tradeoffs in made
+        for recall in ("observed", "none")
+        for tradeoff in tradeoffs
+    ]
+    rows = measure(cases, plan.repeats)
     shown = {
+        "shape": "shape",
         "K": "K",
         "tradeoff": "tradeoff",
         "recall": "recall",
@@ -130,9 +209,10 @@ def run(size: str) -> Report:
         "replay first ns/request": "first",
         "numpy/replay": "numpy/replay",
     }
-    title = f"Replay of {plan.requests:,} requests, line of {NODES} nodes, one thread; medians"
+    title = f"Replay of {plan.requests:,} requests, {NODES} nodes, one thread; medians"
     notes = (
         "numpy: moving the active requests from node to node. ns/request: of a replay that follows another of the same "
-        "traces, as in a sweep over trade-offs; first: of one that follows NumPy's, which leaves little in the caches.",
+        "traces, as in a sweep over trade-offs; first: of one that follows NumPy's, which leaves little of them in the "
+        "first caches.",
     )
     return Report((Table("rows", title, rows, shown),), notes)
