@@ -147,6 +147,7 @@ void Policy::build() {
         build_node(j);
         several_ = several_ || node_tables_[j].only_next == kSeveral;
     }
+    branches_.resize(node_tables_.size());
     build_edges();
     build_columns();
     constexpr std::size_t most = 0xFFFE; // the next number is that of a fresh row
@@ -154,6 +155,7 @@ void Policy::build() {
         standing_entries_.resize(tables_.ranks.size());
         standings_.resize(tables_.ranks.size());
         tables_.recall ? number_best_first() : number_last_first();
+        build_branches();
         return;
     }
     rank_entries_.reserve(tables_.ranks.size());
@@ -215,13 +217,19 @@ void Policy::number_last_first() {
     }
 }
 
-// A bound comes out of a stop upper as the number of states up to it.
-void Policy::number_best_first() {
-    std::vector<std::uint32_t> below(tables_.levels.size() + 1); // how many states have ranks below each
+// How many states have ranks below each.
+std::vector<std::uint32_t> Policy::count_below() const {
+    std::vector<std::uint32_t> below(tables_.levels.size() + 1);
     for (const auto rank : tables_.ranks) {
         ++below[static_cast<std::size_t>(rank) + 1];
     }
     std::partial_sum(below.begin(), below.end(), below.begin());
+    return below;
+}
+
+// A bound comes out of a stop upper as the number of states up to it.
+void Policy::number_best_first() {
+    const std::vector<std::uint32_t> below = count_below();
     std::vector<std::uint32_t> numbers = below;
     for (const auto node : topology().order()) {
         const auto first = static_cast<std::size_t>(at(node).first_entry);
@@ -232,6 +240,47 @@ void Policy::number_best_first() {
                          below[std::min(above, tables_.levels.size())], node, state);
         }
     }
+}
+
+void Policy::build_branches() {
+    if (several_) {
+        const std::vector<std::uint32_t> below = count_below();
+        for (std::int32_t node = 0; node < nodes(); ++node) {
+            branches_[static_cast<std::size_t>(node)] = branches_of(node, below);
+        }
+    }
+}
+
+// A bound comes out of an interval's upper rank as the number of states up to it. Without recall the best is the
+// state's own, which alone says where to go.
+std::optional<Branches> Policy::branches_of(std::int32_t node, const std::vector<std::uint32_t> &below) const {
+    const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
+    const std::int32_t count = states(node);
+    std::size_t width = 0;
+    for (std::int32_t s = 0; s < count && tables_.recall; ++s) {
+        width = std::max(width, static_cast<std::size_t>(offsets[s + 1] - offsets[s]) - 1);
+    }
+    if (only_next(node) != kSeveral || width > Branches::kMostBounds) {
+        return std::nullopt;
+    }
+    std::vector<std::uint16_t> bounds;
+    std::vector<std::int16_t> nexts;
+    for (std::int32_t s = 0; s < count; ++s) {
+        for (std::size_t k = 0; k <= width && tables_.recall; ++k) {
+            // Those that are left over repeat the last, which reaches up to every rank.
+            const auto interval =
+                static_cast<std::size_t>(std::min(offsets[s] + static_cast<std::int32_t>(k), offsets[s + 1] - 1));
+            nexts.push_back(static_cast<std::int16_t>(tables_.interval_next[interval]));
+            if (k < width) {
+                bounds.push_back(
+                    static_cast<std::uint16_t>(below[static_cast<std::size_t>(tables_.interval_upper[interval]) + 1]));
+            }
+        }
+        if (!tables_.recall) {
+            nexts.push_back(static_cast<std::int16_t>(next(node, s, rank(node, s))));
+        }
+    }
+    return Branches(width, std::move(bounds), std::move(nexts));
 }
 
 void Policy::build_edges() {

@@ -1,6 +1,7 @@
 // A policy: immutable integer tables, shared between threads without locks.
 #pragma once
 
+#include "ttamer/branches.hpp"
 #include "ttamer/quantiser.hpp"
 #include "ttamer/topology.hpp"
 
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -162,6 +164,10 @@ class Policy {
         const StateOfNode &found = standings_[number];
         return {found.node, tables_.ranks[found.state]};
     }
+    // The state of `node` that has it.
+    std::int32_t state_of_standing(std::int32_t node, std::uint32_t number) const {
+        return static_cast<std::int32_t>(standings_[number].state - at(node).first_entry);
+    }
 
     // As RankEntry has them.
     std::int32_t rank(std::int32_t node, std::int32_t state) const {
@@ -176,6 +182,12 @@ class Policy {
 
     // Where every state of the node that goes on goes to, or kSeveral: then `next` tells.
     std::int32_t only_next(std::int32_t node) const { return at(node).only_next; }
+
+    // What `next` tells, by standings; null where there are none, and where not all go on to several or those to many.
+    const Branches *branches(std::int32_t node) const {
+        const auto &of_node = branches_[static_cast<std::size_t>(node)];
+        return of_node ? &*of_node : nullptr;
+    }
 
     // Whether those of any node go on to several.
     bool any_several() const { return several_; }
@@ -214,6 +226,9 @@ class Policy {
     void number_best_first();
     void number_last_first();
     void number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state);
+    std::vector<std::uint32_t> count_below() const;
+    void build_branches();
+    std::optional<Branches> branches_of(std::int32_t node, const std::vector<std::uint32_t> &below) const;
     void build_edges();
     void build_columns();
 
@@ -224,7 +239,8 @@ class Policy {
         std::uint16_t node;
         std::uint16_t state; // numbered through
     };
-    std::vector<StateOfNode> standings_; // by number
+    std::vector<StateOfNode> standings_;            // by number
+    std::vector<std::optional<Branches>> branches_; // of each node
     std::shared_ptr<const Quantisers> quantisers_;
     std::vector<NodeTables> node_tables_;
     NodeColumns node_columns_; // of no nodes where there are too many

@@ -34,6 +34,26 @@ void consult_found(const Policy &policy, Node nodes, Node onward, const RankEntr
     }
 }
 
+// The state that was found for a row.
+std::int32_t state_found(const Policy &policy, std::int32_t node, StandingEntry found, float /*signal*/) {
+    return policy.state_of_standing(node, found >> 16);
+}
+std::int32_t state_found(const Policy &policy, std::int32_t node, RankEntry /*found*/, float signal) {
+    return state_of(policy, node, signal);
+}
+
+// What `settle` does, without a branch on what a row does.
+void settle_all(const Policy &policy, std::int32_t node, const Branches &branches, const StandingEntry *found,
+                StandingRow *rows, std::size_t count, std::int32_t *next) {
+    for (std::size_t k = 0; k < count; ++k) {
+        const auto state = static_cast<std::size_t>(policy.state_of_standing(node, found[k] >> 16));
+        const auto goes_on = mask_of<std::int32_t>(next[k] == Policy::kSeveral);
+        next[k] = choose(goes_on, branches.next(state, rows[k] >> 16), kStop);
+        const auto stops = mask_of<std::int32_t>(next[k] == kStop);
+        rows[k] = with_position(rows[k], choose(stops, kStoppedPosition, node + 1));
+    }
+}
+
 } // namespace
 
 template <AnyRow Row>
@@ -45,9 +65,18 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
                  found.data());
     const std::int32_t onward = policy.only_next(node);
     consult_found(policy, node, onward, found.data(), rows, best_signals, signals, next);
-    for (std::size_t k = 0; k < count && onward == Policy::kSeveral; ++k) {
+    if (onward != Policy::kSeveral) {
+        return;
+    }
+    if constexpr (std::same_as<Row, StandingRow>) {
+        if (const Branches *branches = policy.branches(node)) {
+            settle_all(policy, node, *branches, found.data(), rows, count, next);
+            return;
+        }
+    }
+    for (std::size_t k = 0; k < count; ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, node, state_of(policy, node, signals[k]), rows[k]);
+            next[k] = settle(policy, node, state_found(policy, node, found[k], signals[k]), rows[k]);
         }
     }
 }
@@ -68,7 +97,7 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
                   signals, next);
     for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, at[k], state_of(policy, at[k], signals[k]), rows[k]);
+            next[k] = settle(policy, at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
         }
     }
 }
