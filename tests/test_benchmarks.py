@@ -21,6 +21,17 @@ from ttamer.cli import main
 SCRIPTS = Path(__file__).parents[1] / "bench"
 
 
+def consulted_nodes(policy, traces):
+    """How many nodes each request consults, by calls of decide."""
+    batch = policy.start(len(traces))
+    counts = np.zeros(len(traces), int)
+    where = np.full(len(traces), policy.first_node, np.int32)
+    while len(rows := np.flatnonzero(where != ttamer.STOP)) > 0:
+        counts[rows] += 1
+        where[rows] = batch.decide(where[rows], traces.signals[rows, where[rows]], rows=rows)
+    return counts
+
+
 @pytest.fixture(scope="module")
 def reports():
     return {name: bench.run(name, "tiny") for name in bench.NAMES}
@@ -91,6 +102,43 @@ class TestWhatIsCompared:
         monkeypatch.setattr(replay.NumpyReplay, "run", lambda self, traces: (empty, empty, empty))
         with pytest.raises(RuntimeError, match="another one"):
             replay.checked(model, traces, 0.9, "none")
+
+    def test_rows_of_replays_hold_their_own_seconds(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+        last = [""]
+
+        def arm(name, seconds):
+            now[0] += seconds + (0 if last[0] == name else 0.5)  # half a second more after another one
+            last[0] = name
+
+        def case(k, seconds):
+            names = ("core", "numpy after core", "replay", "numpy after replay")
+            arms = {name: partial(arm, f"{k} {name}", each) for name, each in zip(names, seconds, strict=True)}
+            return replay.Case({"K": k, "nodes/request": 2.0}, arms, 100)
+
+        one, other = replay.measure([case(1, (1, 3, 2, 8)), case(2, (4, 4, 4, 4))], 3)
+        assert one == {
+            "K": 1,
+            "nodes/request": 2.0,
+            "core ns/request": 1e7,
+            "core ns/node": 5e6,
+            "core first ns/request": 1.5e7,
+            "numpy/core": 3,
+            "replay ns/request": 2e7,
+            "replay ns/node": 1e7,
+            "replay first ns/request": 2.5e7,
+            "numpy/replay": 4,
+        }
+        assert (other["K"], other["core ns/request"], other["numpy/replay"]) == (2, 4e7, 1)
+
+    @pytest.mark.parametrize("recall", ["observed", "none"])
+    def test_numpy_replays_skips(self, recall):
+        model, traces = replay.make(6, 400, np.random.default_rng(9), "skip")
+        case = replay.checked(model, traces, 0.95, recall)
+        policy = ttamer.solve(model, 0.95, recall)
+        assert case.head["shape"] == "skip"
+        assert case.head["nodes/request"] == pytest.approx(consulted_nodes(policy, traces).mean())
 
     @pytest.mark.parametrize("recall", ["observed", "none"])
     def test_a_front_is_solved_with_the_recall_that_is_named(self, recall):
@@ -211,7 +259,7 @@ class TestCommand:
         read = json.loads((folder / "b.json").read_text())
         assert (read["size"], list(read["benchmarks"])) == ("tiny", ["replay", "solve"])
         assert set(read["benchmarks"]["solve"]) == {"title", "rows", "exponents", "over nodes"}
-        assert len(read["benchmarks"]["replay"]["rows"]) == 2
+        assert [row["shape"] for row in read["benchmarks"]["replay"]["rows"]] == ["line"] * 2 + ["skip"] * 2
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

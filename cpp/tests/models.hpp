@@ -141,6 +141,7 @@ inline PolicyTables with_random_intervals(const PolicyTables &before, std::uint3
         const auto begin = static_cast<std::size_t>(tables.state_offsets[static_cast<std::size_t>(node)]);
         const auto end = static_cast<std::size_t>(tables.state_offsets[static_cast<std::size_t>(node) + 1]);
         const bool kept = below(random, 2) == 0;
+        const bool many = below(random, 4) == 0; // more than are told apart without a search
         for (auto state = begin; state < end; ++state) {
             if (kept) {
                 for (auto k = before.interval_offsets[state]; k < before.interval_offsets[state + 1]; ++k) {
@@ -151,7 +152,7 @@ inline PolicyTables with_random_intervals(const PolicyTables &before, std::uint3
                 continue;
             }
             std::vector<std::int32_t> uppers{tables.ranks[state] + below(random, levels - tables.ranks[state])};
-            while (uppers.back() > 0 && uppers.size() < 4 && below(random, 3) > 0) {
+            while (uppers.back() > 0 && uppers.size() < (many ? 14 : 4) && (many || below(random, 3) > 0)) {
                 uppers.push_back(below(random, uppers.back()));
             }
             tables.interval_upper.insert(tables.interval_upper.end(), uppers.rbegin(), uppers.rend());
