@@ -76,7 +76,7 @@ int main() {
         }
     }
     // Three nodes are no tile, four are one.
-    const auto signals = numbered(30 * 12);
+    const auto signals = numbered(std::size_t{30} * 12);
     RunSignals three(signals, 3, 30);
     three.start(0, 30);
     CHECK(three.column(1, 30).stride == 3);
