@@ -147,7 +147,7 @@ void Policy::build() {
         build_node(j);
         several_ = several_ || node_tables_[j].only_next == kSeveral;
     }
-    branches_.resize(node_tables_.size());
+    next_nodes_.resize(node_tables_.size());
     build_edges();
     build_columns();
     constexpr std::size_t most = 0xFFFE; // the next number is that of a fresh row
@@ -155,7 +155,7 @@ void Policy::build() {
         standing_entries_.resize(tables_.ranks.size());
         standings_.resize(tables_.ranks.size());
         tables_.recall ? number_best_first() : number_last_first();
-        build_branches();
+        build_next_nodes();
         return;
     }
     rank_entries_.reserve(tables_.ranks.size());
@@ -242,45 +242,46 @@ void Policy::number_best_first() {
     }
 }
 
-void Policy::build_branches() {
+void Policy::build_next_nodes() {
     if (several_) {
         const std::vector<std::uint32_t> below = count_below();
         for (std::int32_t node = 0; node < nodes(); ++node) {
-            branches_[static_cast<std::size_t>(node)] = branches_of(node, below);
+            next_nodes_[static_cast<std::size_t>(node)] = next_nodes_of(node, below);
         }
     }
 }
 
 // A bound comes out of an interval's upper rank as the number of states up to it. Without recall the best is the
 // state's own, which alone says where to go.
-std::optional<Branches> Policy::branches_of(std::int32_t node, const std::vector<std::uint32_t> &below) const {
+std::optional<NextNodes> Policy::next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const {
     const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
     const std::int32_t count = states(node);
     std::size_t width = 0;
     for (std::int32_t s = 0; s < count && tables_.recall; ++s) {
         width = std::max(width, static_cast<std::size_t>(offsets[s + 1] - offsets[s]) - 1);
     }
-    if (only_next(node) != kSeveral || width > Branches::kMostBounds) {
+    if (only_next(node) != kSeveral || width > NextNodes::kMostBounds) {
         return std::nullopt;
     }
     std::vector<std::uint16_t> bounds;
     std::vector<std::int16_t> nexts;
     for (std::int32_t s = 0; s < count; ++s) {
-        for (std::size_t k = 0; k <= width && tables_.recall; ++k) {
+        if (!tables_.recall) {
+            nexts.push_back(static_cast<std::int16_t>(next(node, s, rank(node, s))));
+            continue;
+        }
+        for (std::size_t k = 0; k <= width; ++k) {
             // Those that are left over repeat the last, which reaches up to every rank.
             const auto interval =
                 static_cast<std::size_t>(std::min(offsets[s] + static_cast<std::int32_t>(k), offsets[s + 1] - 1));
             nexts.push_back(static_cast<std::int16_t>(tables_.interval_next[interval]));
             if (k < width) {
-                bounds.push_back(
-                    static_cast<std::uint16_t>(below[static_cast<std::size_t>(tables_.interval_upper[interval]) + 1]));
+                const auto above = static_cast<std::size_t>(tables_.interval_upper[interval]) + 1;
+                bounds.push_back(static_cast<std::uint16_t>(below[above]));
             }
         }
-        if (!tables_.recall) {
-            nexts.push_back(static_cast<std::int16_t>(next(node, s, rank(node, s))));
-        }
     }
-    return Branches(width, std::move(bounds), std::move(nexts));
+    return NextNodes(width, std::move(bounds), std::move(nexts));
 }
 
 void Policy::build_edges() {

@@ -1,7 +1,7 @@
 // A policy: immutable integer tables, shared between threads without locks.
 #pragma once
 
-#include "ttamer/branches.hpp"
+#include "ttamer/next_nodes.hpp"
 #include "ttamer/quantiser.hpp"
 #include "ttamer/topology.hpp"
 
@@ -183,9 +183,10 @@ class Policy {
     // Where every state of the node that goes on goes to, or kSeveral: then `next` tells.
     std::int32_t only_next(std::int32_t node) const { return at(node).only_next; }
 
-    // What `next` tells, by standings; null where there are none, and where not all go on to several or those to many.
-    const Branches *branches(std::int32_t node) const {
-        const auto &of_node = branches_[static_cast<std::size_t>(node)];
+    // What `next` tells of a node with kSeveral, by standings. Null for other nodes, where states have no standings,
+    // and where one has more intervals than NextNodes takes.
+    const NextNodes *next_nodes(std::int32_t node) const {
+        const auto &of_node = next_nodes_[static_cast<std::size_t>(node)];
         return of_node ? &*of_node : nullptr;
     }
 
@@ -227,8 +228,8 @@ class Policy {
     void number_last_first();
     void number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state);
     std::vector<std::uint32_t> count_below() const;
-    void build_branches();
-    std::optional<Branches> branches_of(std::int32_t node, const std::vector<std::uint32_t> &below) const;
+    void build_next_nodes();
+    std::optional<NextNodes> next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const;
     void build_edges();
     void build_columns();
 
@@ -239,8 +240,8 @@ class Policy {
         std::uint16_t node;
         std::uint16_t state; // numbered through
     };
-    std::vector<StateOfNode> standings_;            // by number
-    std::vector<std::optional<Branches>> branches_; // of each node
+    std::vector<StateOfNode> standings_;               // by number
+    std::vector<std::optional<NextNodes>> next_nodes_; // of each node
     std::shared_ptr<const Quantisers> quantisers_;
     std::vector<NodeTables> node_tables_;
     NodeColumns node_columns_; // of no nodes where there are too many

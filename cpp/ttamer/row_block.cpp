@@ -43,12 +43,12 @@ std::int32_t state_found(const Policy &policy, std::int32_t node, RankEntry /*fo
 }
 
 // What `settle` does, without a branch on what a row does.
-void settle_all(const Policy &policy, std::int32_t node, const Branches &branches, const StandingEntry *found,
+void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_nodes, const StandingEntry *found,
                 StandingRow *rows, std::size_t count, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
         const auto state = static_cast<std::size_t>(policy.state_of_standing(node, found[k] >> 16));
         const auto goes_on = mask_of<std::int32_t>(next[k] == Policy::kSeveral);
-        next[k] = choose(goes_on, branches.next(state, rows[k] >> 16), kStop);
+        next[k] = choose(goes_on, next_nodes.next(state, rows[k] >> 16), kStop);
         const auto stops = mask_of<std::int32_t>(next[k] == kStop);
         rows[k] = with_position(rows[k], choose(stops, kStoppedPosition, node + 1));
     }
@@ -69,8 +69,8 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
         return;
     }
     if constexpr (std::same_as<Row, StandingRow>) {
-        if (const Branches *branches = policy.branches(node)) {
-            settle_all(policy, node, *branches, found.data(), rows, count, next);
+        if (const NextNodes *next_nodes = policy.next_nodes(node)) {
+            settle_all(policy, node, *next_nodes, found.data(), rows, count, next);
             return;
         }
     }

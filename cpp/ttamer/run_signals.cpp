@@ -92,16 +92,7 @@ TTAMER_INLINE void take_any(const SignalColumn &column, const Row *rows, std::si
     }
 }
 
-} // namespace
-
-TTAMER_CLONES void SignalColumn::take(const StandingRow *rows, std::size_t count, float *taken) const {
-    take_any(*this, rows, count, taken);
-}
-
-TTAMER_CLONES void SignalColumn::take(const RankRow *rows, std::size_t count, float *taken) const {
-    take_any(*this, rows, count, taken);
-}
-
+// columns[j * apart + k] = signals[k * stride + j], for the first RunSignals::kTile of each request.
 TTAMER_CLONES void turn(const float *signals, std::size_t stride, std::size_t count, float *TTAMER_RESTRICT columns,
                         std::size_t apart) {
     std::size_t k = 0;
@@ -115,6 +106,16 @@ TTAMER_CLONES void turn(const float *signals, std::size_t stride, std::size_t co
             columns[j * apart + k] = signals[k * stride + j];
         }
     }
+}
+
+} // namespace
+
+TTAMER_CLONES void SignalColumn::take(const StandingRow *rows, std::size_t count, float *taken) const {
+    take_any(*this, rows, count, taken);
+}
+
+TTAMER_CLONES void SignalColumn::take(const RankRow *rows, std::size_t count, float *taken) const {
+    take_any(*this, rows, count, taken);
 }
 
 RunSignals::RunSignals(std::span<const float> signals, std::size_t nodes, std::size_t most)

@@ -10,13 +10,13 @@ namespace ttamer {
 
 // Where the states of one node go on to, by the standing of the best loss so far: a state's k-th next node from its
 // k-th bound on. All states have as many bounds, so that no branch depends on a row, which data would mispredict.
-class Branches {
+class NextNodes {
   public:
-    // More bounds than cost less than a search for each row.
+    // Keeps the tables small: every state has as many bounds as the one with the most.
     static constexpr std::size_t kMostBounds = 8;
 
     // Of as many states as `nexts` has rows of width + 1; bounds has rows of width, ascending.
-    Branches(std::size_t width, std::vector<std::uint16_t> bounds, std::vector<std::int16_t> nexts)
+    NextNodes(std::size_t width, std::vector<std::uint16_t> bounds, std::vector<std::int16_t> nexts)
         : width_(width), bounds_(std::move(bounds)), nexts_(std::move(nexts)) {}
 
     std::int32_t next(std::size_t state, std::uint32_t standing) const {
