@@ -13,6 +13,7 @@ from ttamer.bench.harness import Arms, Report, Row, Table, median_times_in_a_row
 
 NODES = 8
 
+Indices = npt.NDArray[np.intp]
 Result = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -48,7 +49,7 @@ def make(
 ) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
     """Requests of varying hardness, whose confidence grows with depth, and a model fitted on a fifth of them.
 
-    Half of a node's cost is saved where a skip jumps over it.
+    A node costs a half, and each step forward another: half of a node's cost is saved where a skip jumps over it.
     """
     hardness = rng.random((requests, 1))
     confidence = 1 - hardness * np.linspace(0.7, 0.1, NODES) * rng.random((requests, NODES))
@@ -58,6 +59,20 @@ def make(
     costs = np.array([0.5 + 0.5 * (node - before) for before, node in topology.edges])
     traces = ttamer.Traces(signals, losses, costs, topology)
     return ttamer.fit(traces[: requests // 5], bins=states), traces
+
+
+class Progress:
+    """What NumPy keeps of each request: last and answering node, cost, and best loss so far."""
+
+    def __init__(self, requests: int) -> None:
+        self.last = np.full(requests, -1, np.int32)
+        self.answer = np.empty(requests, np.int32)
+        self.cost = np.zeros(requests)
+        self.best = np.full(requests, np.inf)
+
+    def result(self) -> Result:
+        """Last node, answering node and cost of each request."""
+        return self.last, self.answer, self.cost
 
 
 class NumpyReplay:
@@ -72,23 +87,25 @@ class NumpyReplay:
             for j in range(NODES)
         ]
 
+    def consult(self, j: int, active: Indices, traces: ttamer.Traces, progress: Progress) -> Indices:
+        """The states of the requests `active`, which consult node j."""
+        state: Indices = np.searchsorted(self.edges[j], traces.signals[active, j], side="right")
+        loss = self.losses[j][state]
+        better = loss < progress.best[active] if self.recall else np.ones(len(active), bool)
+        progress.best[active[better]] = loss[better]
+        progress.answer[active[better]] = j
+        progress.last[active] = j
+        return state
+
     def run(self, traces: ttamer.Traces) -> Result:
         """Last node, answering node and cost of each request."""
-        last = np.empty(len(traces), np.int32)
-        answer = np.empty(len(traces), np.int32)
-        cost = np.zeros(len(traces))
-        best = np.full(len(traces), np.inf)
+        progress = Progress(len(traces))
         active = np.arange(len(traces))
         for j in range(NODES):
-            cost[active] += traces.costs[j]
-            state = np.searchsorted(self.edges[j], traces.signals[active, j], side="right")
-            loss = self.losses[j][state]
-            better = loss < best[active] if self.recall else np.ones(len(active), bool)
-            best[active[better]] = loss[better]
-            answer[active[better]] = j
-            last[active] = j
-            active = active[best[active] > self.stop[j][state]]
-        return last, answer, cost
+            progress.cost[active] += traces.costs[j]
+            state = self.consult(j, active, traces, progress)
+            active = active[progress.best[active] > self.stop[j][state]]
+        return progress.result()
 
 
 class NumpySkip(NumpyReplay):
@@ -105,23 +122,18 @@ class NumpySkip(NumpyReplay):
 
     def run(self, traces: ttamer.Traces) -> Result:
         """Last node, answering node and cost of each request."""
-        last = np.full(len(traces), -1, np.int32)
-        answer = np.empty(len(traces), np.int32)
-        cost = np.zeros(len(traces))
-        best = np.full(len(traces), np.inf)
+        before, after = traces.topology.edges.T
+        costs = np.zeros((NODES + 1, NODES))  # the last row is that of the root, -1
+        costs[before, after] = traces.costs
+        progress = Progress(len(traces))
         waits = np.full(len(traces), self.first)
         for j in range(NODES):
             active = np.flatnonzero(waits == j)
-            cost[active] += 0.5 + 0.5 * (j - last[active])
-            state = np.searchsorted(self.edges[j], traces.signals[active, j], side="right")
-            loss = self.losses[j][state]
-            better = loss < best[active] if self.recall else np.ones(len(active), bool)
-            best[active[better]] = loss[better]
-            answer[active[better]] = j
-            last[active] = j
-            interval = (best[active, None] > self.upper[j][state]).sum(axis=1)
+            progress.cost[active] += costs[progress.last[active], j]
+            state = self.consult(j, active, traces, progress)
+            interval = (progress.best[active, None] > self.upper[j][state]).sum(axis=1)
             waits[active] = self.next[j][state, interval]
-        return last, answer, cost
+        return progress.result()
 
 
 @dataclass(frozen=True)
@@ -171,7 +183,7 @@ def checked(model: ttamer.CascadeModel, traces: ttamer.Traces, tradeoff: float, 
         "K": max(map(len, model.losses)),
         "tradeoff": tradeoff,
         "recall": recall,
-        "nodes/request": float(np.mean(2 * result.cost - result.last_node - 1)),  # see `make` on costs
+        "nodes/request": float(np.mean(2 * result.cost - result.last_node - 1)),  # by the costs of `make`
     }
     return Case(head, arms, len(traces))
 
