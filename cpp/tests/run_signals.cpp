@@ -4,9 +4,7 @@
 #include "check.hpp"
 #include "models.hpp"
 
-#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
