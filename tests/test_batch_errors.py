@@ -275,12 +275,15 @@ transitions = [[[0.25, 0.25, 0.5]], [[1.0]]]
 shapes = (ttamer.Topology.line(2), ttamer.Topology.forest([-1, 0]))
 models = [ttamer.CascadeModel(shape, losses, transitions, [0, 0.1]) for shape in shapes]
 parts = (lambda view: view, lambda view: view[len(view) // 2:], lambda view: view.view(np.int64))
-for model, count, part in itertools.product(models, (200, 400, 20), parts):
+for model, count, part, older in itertools.product(models, (200, 400, 20), parts, (False, True)):
     policy = ttamer.solve(model, 0.8, "observed")
     signals = (np.arange(count) % 3).astype(np.float32)
     batch, twin = policy.start(count), policy.start(count)
     rows = part(batch.decide(0, signals))
     batch.reset()
+    if older:  # than the last result
+        batch.decide(0, signals[:1], np.array([0]))
+        batch.reset()
     kept = np.arange(count)[::-1][:len(rows)].copy()
     rows[:] = kept
     found = batch.decide(0, signals[:len(rows)], rows).copy()
@@ -291,6 +294,72 @@ for model, count, part in itertools.product(models, (200, 400, 20), parts):
 
 
 def test_the_result_as_rows() -> None:
-    """The batch's own result, or a part of it, may come back as `rows`: one by one, in a block or in several."""
+    """The batch's own result, a part of it or the one before may come back as `rows`: one by one, in some blocks."""
     done = subprocess.run([sys.executable, "-c", RESULT_AS_ROWS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+OLDER_RESULT = """
+import numpy as np
+import ttamer
+
+count = 400
+losses = [[0.9, 0.6, 0.3]] * 2
+transitions = [[[0.25, 0.25, 0.5]]] * 2
+model = ttamer.CascadeModel(ttamer.Topology.line(2), losses, transitions, [0, 0])
+policy = ttamer.solve(model, 0.8, "observed")
+order = np.random.default_rng(0).permutation(count)
+half, rest = order[: count // 2], order[count // 2 :]
+signals = (np.arange(count) % 3).astype(np.float32)
+
+
+def started():
+    batch = policy.start(count)
+    older = batch.decide(0, signals)
+    batch.reset()
+    last = batch.decide(0, np.zeros(len(half), np.float32), half)
+    assert (last == 1).all() and not np.shares_memory(last, older)
+    older[:] = np.where(np.isin(order, half), 1, 0)
+    return batch, older, last
+
+
+batch, older, last = started()
+twin, nodes, _ = started()
+nodes = nodes.copy()
+found = batch.decide(older, signals, order)
+assert np.shares_memory(found, older)
+assert found.tolist() == twin.decide(nodes, signals, order).tolist()
+assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
+
+# Signals too, though only their bits are: those of 0 are 0, those of 1 next to it.
+batch, older, last = started()
+older[:] = 0
+assert batch.decide(0, older[:10].view(np.float32), rest[:10]).tolist() == [1] * 10
+
+# Refused in the last block, when the older result has been written over: what is said is of what was given.
+def refused(said, *arguments):
+    try:
+        batch.decide(*arguments)
+    except ValueError as error:
+        assert said in str(error), error
+    else:
+        raise AssertionError(said)
+    assert last.tolist() == [1] * len(half)
+
+
+batch, older, last = started()
+older[-1] = 1 - older[-1]
+refused(f"row {order[-1]}", older, signals, order)
+
+batch, older, last = started()
+older[:] = 0
+seen = older[: len(half)].view(np.float32)
+seen[-1] = np.nan  # and to stop, -1, is what the bits of NaN may be
+refused(f"NaN at position {len(half) - 1}", 1, seen, half)
+"""
+
+
+def test_the_result_before_the_last() -> None:
+    """It is no longer valid, but may still be an argument: the call that writes there must not read what it wrote."""
+    done = subprocess.run([sys.executable, "-c", OLDER_RESULT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

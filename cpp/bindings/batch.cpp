@@ -9,8 +9,10 @@
 #include "ttamer/estimated_batch.hpp"
 #include "ttamer/logit_signals.hpp"
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace ttamer::bindings {
 
@@ -273,21 +275,29 @@ class BoundBatch {
         return py::array_t<std::int32_t>(static_cast<py::ssize_t>(values.size()), values.data(), base);
     }
 
+    // Results lie in two buffers, each of which has its view.
     py::object view(std::span<const std::int32_t> next) {
+        const auto *first = views_[0].values;
+        View &view = views_[first == nullptr || first == next.data() ? 0 : 1];
         const auto count = static_cast<py::ssize_t>(next.size());
         // A caller may have reshaped, retyped or strided the array it was given; it is then made anew.
-        if (!next_view_ || next_view_.ndim() != 1 || next_view_.shape(0) != count || !is_contiguous(next_view_) ||
-            !has_dtype<std::int32_t>(next_view_)) {
-            next_view_ = array_over(next);
+        if (!view.array || view.values != next.data() || view.array.ndim() != 1 || view.array.shape(0) != count ||
+            !is_contiguous(view.array) || !has_dtype<std::int32_t>(view.array)) {
+            view = {next.data(), array_over(next)};
         }
-        return next_view_;
+        return view.array;
     }
+
+    struct View {
+        const std::int32_t *values = nullptr;
+        py::array array{py::reinterpret_steal<py::array>(py::handle())};
+    };
 
     std::shared_ptr<Batch> batch_;              // null where the policy estimates
     std::shared_ptr<EstimatedBatch> estimated_; // null where it does not
     LogitSignals logit_signals_;
     bool away_ = false;
-    py::array next_view_{py::reinterpret_steal<py::array>(py::handle())};
+    std::array<View, 2> views_;
 };
 
 } // namespace

@@ -34,7 +34,8 @@ class Batch {
     Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan);
 
     // Consult `nodes` (one for all, or one a signal) for `rows` (default 0..B-1) and say what to consult next. Does
-    // all of its work or throws before anything changes. The result is valid until the next call; `nodes` may be it.
+    // all of its work or throws before anything changes. The result is valid until the next call, whose arguments it
+    // may be among.
     std::span<const std::int32_t> decide(std::int64_t node, std::span<const float> signals, const Rows &rows);
     std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
                                          const Rows &rows);
@@ -103,6 +104,8 @@ class Batch {
     // Of walks, defined in batch_walk.cpp.
     template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
     template <AnyRow Row> bool consult_first(States<Row> &states, const Call &call);
+    template <typename Value> bool is_pending(std::span<const Value> values) const;
+    template <AnyRow Row> bool consult_copies(States<Row> &states, const Call &call);
     template <AnyRow Row, typename Place>
     bool consult_named(States<Row> &states, const Call &call, std::span<const Place> places);
 

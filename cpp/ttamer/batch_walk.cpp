@@ -5,19 +5,22 @@
 #include "ttamer/kernels.hpp"
 #include "ttamer/lookup.hpp"
 #include "ttamer/node_fields.hpp"
+#include "ttamer/pairs.hpp"
 #include "ttamer/row_block.hpp"
 
 #include <algorithm>
 #include <array>
 #include <concepts>
+#include <functional>
+#include <utility>
+#include <vector>
 
 namespace ttamer {
 
 namespace {
 
-// Below so many rows the loops over columns cost more than they save: at one node, and at a node each.
+// Below so many rows the loops over columns cost more than they save.
 constexpr std::size_t kFewRows = 8;
-constexpr std::size_t kFewAtEach = 16;
 
 // Block by block: rows in another order mostly show it at once.
 template <typename Place> bool all_rising(std::span<const Place> places) {
@@ -31,6 +34,18 @@ template <typename Place> bool all_rising(std::span<const Place> places) {
     return !places.empty();
 }
 
+// Each block's arguments are brought near while the one so many blocks before it is worked on: the processor's own
+// prefetching takes runs of loads this short, with other work between them, for the end of an array.
+constexpr std::size_t kBlocksAhead = 1;
+
+template <typename Value> void fetch_ahead(std::span<const Value> values, std::size_t begin) {
+    constexpr std::size_t line = 64 / sizeof(Value);
+    const std::size_t end = std::min(begin + (kBlocksAhead + 1) * kBlock, values.size());
+    for (std::size_t k = begin + kBlocksAhead * kBlock; k < end; k += line) {
+        TTAMER_PREFETCH_FIRST(values.data() + k);
+    }
+}
+
 // out[k] = values[places[k]].
 template <typename Value, typename Place>
 void gather(const Value *values, std::span<const Place> places, Value *TTAMER_RESTRICT out) {
@@ -39,6 +54,26 @@ void gather(const Value *values, std::span<const Place> places, Value *TTAMER_RE
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
         out[k] = values[at[k]];
+    }
+}
+
+// out[places[k]] = values[k].
+template <AnyRow Row, typename Place>
+void scatter(const Row *values, std::span<const Place> places, Row *TTAMER_RESTRICT out) {
+    const Place *at = places.data();
+    const std::size_t count = places.size();
+    std::size_t k = 0;
+    if constexpr (std::same_as<Row, StandingRow>) {
+        TTAMER_UNROLL
+        for (; k + 2 <= count; k += 2) {
+            const auto [first, second] = two_at(values + k);
+            out[at[k]] = first;
+            out[at[k + 1]] = second;
+        }
+    }
+    TTAMER_UNROLL
+    for (; k < count; ++k) {
+        out[at[k]] = values[k];
     }
 }
 
@@ -83,8 +118,8 @@ template <AnyRow Row> bool Batch::consult_first(States<Row> &states, const Call 
 }
 
 // Rows that lie anywhere, so that each visit to one costs: all that is done with it is done at once, and undone if a
-// later one is refused. Until all have been consulted, the result stays as it is: rows and nodes may be the result of
-// the last call, which the caller keeps if this one is refused.
+// later one is refused. What comes next is written beside the result of the last call, which the caller keeps if this
+// one is refused, and the two change places.
 template <AnyRow Row, typename Place>
 bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const Place> places) {
     // Rows that rise, as those that go on are found, need no marks.
@@ -96,6 +131,9 @@ bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const
     const Row marks = rising || call.nodes.each.empty() ? Row{0} : Row{kTaken};
     for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
         const auto some = places.subspan(begin, std::min(kBlock, places.size() - begin));
+        fetch_ahead(places, begin);
+        fetch_ahead(call.signals, begin);
+        fetch_ahead(call.nodes.each, begin);
         if ((!rising && !all_inside(some.data(), some.size(), capacity())) ||
             has_nan(call.signals.subspan(begin, some.size()))) {
             undo(states, call, begin);
@@ -111,7 +149,7 @@ bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const
     for (std::size_t k = 0; k < places.size() && marks != 0; ++k) {
         states.rows[static_cast<std::size_t>(places[k])] &= ~Row{kTaken};
     }
-    std::copy_n(pending_.begin(), places.size(), next_.begin());
+    std::swap(next_, pending_);
     return true;
 }
 
@@ -148,9 +186,7 @@ void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<con
 template <AnyRow Row, typename Place>
 void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
                           Row marks) {
-    const Place *at = places.data();
     const std::size_t count = places.size();
-    Row *rows = states.rows.data();
     std::array<Row, kBlock> taken;
     std::array<float, kBlock> best_signals;
     std::copy_n(states.before.data() + begin, count, taken.begin());
@@ -159,12 +195,12 @@ void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t beg
     }
     consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
-        signal_.data()[at[k]] = best_signals[k];
+        signal_[static_cast<std::size_t>(places[k])] = best_signals[k];
     }
-    TTAMER_UNROLL
-    for (std::size_t k = 0; k < count; ++k) {
-        rows[at[k]] = taken[k] | marks;
+    for (std::size_t k = 0; k < count && marks != 0; ++k) {
+        taken[k] |= marks;
     }
+    scatter(taken.data(), places, states.rows.data());
 }
 
 // The last first: of a row that is named twice, the first has what it was.
@@ -183,7 +219,7 @@ template <AnyRow Row>
 void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                          std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
-    if (count < (call.nodes.each.empty() ? kFewRows : kFewAtEach)) {
+    if (count < kFewRows) {
         float unused = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const std::int32_t node = call.nodes.at(begin + k);
@@ -197,10 +233,36 @@ void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count,
     }
 }
 
+// Whether they lie where a call that names rows writes what comes next.
+template <typename Value> bool Batch::is_pending(std::span<const Value> values) const {
+    const std::less<const void *> before;
+    return before(values.data(), pending_.data() + pending_.size()) &&
+           before(pending_.data(), values.data() + values.size());
+}
+
+// A result is valid until the next call; one that is an argument of the call after that costs an allocation.
+template <AnyRow Row> TTAMER_NOINLINE bool Batch::consult_copies(States<Row> &states, const Call &call) {
+    const std::vector<std::int32_t> each(call.nodes.each.begin(), call.nodes.each.end());
+    const std::vector<float> signals(call.signals.begin(), call.signals.end());
+    const std::vector<std::int32_t> narrow(call.rows.narrow.begin(), call.rows.narrow.end());
+    const std::vector<std::int64_t> wide(call.rows.wide.begin(), call.rows.wide.end());
+    const Rows rows{narrow, wide, true};
+    const Call apart{{each, call.nodes.one}, signals, rows};
+    if (!consult(states, apart)) {
+        refuse(apart); // of the call's own arguments, some may have been overwritten
+    }
+    return true;
+}
+
 template <AnyRow Row> bool Batch::consult(States<Row> &states, const Call &call) {
-    return !call.rows.given           ? consult_first(states, call)
-           : call.rows.narrow.empty() ? consult_named(states, call, call.rows.wide)
-                                      : consult_named(states, call, call.rows.narrow);
+    const auto &[nodes, signals, rows] = call;
+    if (!rows.given) {
+        return consult_first(states, call);
+    }
+    if (is_pending(nodes.each) || is_pending(signals) || is_pending(rows.narrow) || is_pending(rows.wide)) {
+        return consult_copies(states, call);
+    }
+    return rows.narrow.empty() ? consult_named(states, call, rows.wide) : consult_named(states, call, rows.narrow);
 }
 
 template bool Batch::consult(States<StandingRow> &, const Call &);

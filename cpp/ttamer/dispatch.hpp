@@ -41,11 +41,13 @@
 #define TTAMER_UNROLL _Pragma("GCC unroll 8")
 #endif
 
-// Brings what lies there into the second-level cache, where the compiler can say so.
+// Brings what lies there into the caches, up to the second-level or the first-level one, where the compiler can say so.
 #if defined(__GNUC__)
-#define TTAMER_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#define TTAMER_PREFETCH_SECOND(address) __builtin_prefetch(address, 0, 2)
+#define TTAMER_PREFETCH_FIRST(address) __builtin_prefetch(address, 0, 3)
 #else
-#define TTAMER_PREFETCH(address) static_cast<void>(address)
+#define TTAMER_PREFETCH_SECOND(address) static_cast<void>(address)
+#define TTAMER_PREFETCH_FIRST(address) static_cast<void>(address)
 #endif
 
 // Whether the compiler has vectors as types, of any width on any processor.

@@ -2,6 +2,7 @@
 
 #include "ttamer/dispatch.hpp"
 #include "ttamer/node_fields.hpp"
+#include "ttamer/pairs.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -14,20 +15,6 @@ namespace {
 #ifdef TTAMER_VECTORS
 using Eight = std::uint32_t __attribute__((vector_size(32)));
 #endif
-
-// Two positions in one load: loads are what limits these loops.
-struct Two {
-    std::uint32_t first;
-    std::uint32_t second;
-};
-
-TTAMER_INLINE Two two_at(const std::uint32_t *at) {
-    std::uint64_t both = 0;
-    std::memcpy(&both, at, sizeof both);
-    const auto low = static_cast<std::uint32_t>(both);
-    const auto high = static_cast<std::uint32_t>(both >> 32);
-    return std::endian::native == std::endian::little ? Two{low, high} : Two{high, low};
-}
 
 // out[k] = table[at[k]].
 TTAMER_INLINE void pick(const std::int64_t *table, const std::uint32_t *at, std::size_t count,

@@ -158,7 +158,7 @@ SignalColumn RunSignals::column(std::size_t node, std::size_t waiting) {
 void RunSignals::fetch_ahead() {
     const std::size_t lines = std::min(kLinesAhead, ahead_.size() / kLine);
     for (std::size_t k = 0; k < lines; ++k) {
-        TTAMER_PREFETCH(ahead_.data() + k * kLine);
+        TTAMER_PREFETCH_SECOND(ahead_.data() + k * kLine);
     }
     ahead_ = ahead_.subspan(lines * kLine);
 }
