@@ -34,14 +34,12 @@ template <typename Place> bool all_rising(std::span<const Place> places) {
     return !places.empty();
 }
 
-// Each block's arguments are brought near while the one so many blocks before it is worked on: the processor's own
-// prefetching takes runs of loads this short, with other work between them, for the end of an array.
-constexpr std::size_t kBlocksAhead = 1;
-
-template <typename Value> void fetch_ahead(std::span<const Value> values, std::size_t begin) {
+// Brings near what the block that begins there reads or writes, while the one before it is worked on. The processor's
+// own prefetching does not: it takes runs this short, with other work between them, for the ends of arrays.
+template <typename Value> void fetch(std::span<const Value> values, std::size_t begin) {
     constexpr std::size_t line = 64 / sizeof(Value);
-    const std::size_t end = std::min(begin + (kBlocksAhead + 1) * kBlock, values.size());
-    for (std::size_t k = begin + kBlocksAhead * kBlock; k < end; k += line) {
+    const std::size_t end = std::min(begin + kBlock, values.size());
+    for (std::size_t k = begin; k < end; k += line) {
         TTAMER_PREFETCH_FIRST(values.data() + k);
     }
 }
@@ -131,9 +129,11 @@ bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const
     const Row marks = rising || call.nodes.each.empty() ? Row{0} : Row{kTaken};
     for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
         const auto some = places.subspan(begin, std::min(kBlock, places.size() - begin));
-        fetch_ahead(places, begin);
-        fetch_ahead(call.signals, begin);
-        fetch_ahead(call.nodes.each, begin);
+        fetch(places, begin + kBlock);
+        fetch(call.signals, begin + kBlock);
+        fetch(call.nodes.each, begin + kBlock);
+        fetch(std::span<const Row>(states.before.data(), places.size()), begin + kBlock);
+        fetch(std::span<const std::int32_t>(pending_.data(), places.size()), begin + kBlock);
         if ((!rising && !all_inside(some.data(), some.size(), capacity())) ||
             has_nan(call.signals.subspan(begin, some.size()))) {
             undo(states, call, begin);

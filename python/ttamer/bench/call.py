@@ -2,8 +2,9 @@
 
 Signals rotate through two million distinct values in every arm: a repeated batch would train the branch predictor.
 Every arm resets its own recall state before each call; the reset is timed alone and taken off. So is what brings the
-requests to different nodes, for calls with a node drawn at random for each row. Where PyTorch is installed: what a
-tensor in place of an array adds to a call, and its own threshold.
+requests to different nodes, for calls with a node drawn at random for each row; the plain calls that these are compared
+with come after as many calls on another batch. Where PyTorch is installed: what a tensor in place of an array adds to a
+call, and its own threshold.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
     nodes = np.zeros(size, np.int32)
     shuffled = np.random.default_rng(1).permutation(size)
     larger = policy.start(capacity=2 * size)
+    other = policy.start(capacity=size)
     ascending = np.sort(np.random.default_rng(2).permutation(2 * size)[:size])
     threshold = float(np.median(pool))
 
@@ -159,6 +161,11 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
         mixture.prepare(batch)
         batch.decide(mixture.nodes, signals)
 
+    def after_others(signals: Signals) -> None:
+        batch.reset()
+        next(mixtures).prepare(other)
+        batch.decide(0, signals)
+
     def loop(body: Callable[[Any], Any], pieces: Sequence[Any] = slices) -> Callable[[], None]:
         def run() -> None:
             for signals in next_of(pieces):
@@ -179,6 +186,7 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
         "numpy reset": loop(lambda signals: reference.reset(size)),
         "mixed nodes": loop(mixed_nodes),
         "prepare": loop(prepare),
+        "after others": loop(after_others),
         "loop": loop(lambda signals: None),
     }
     if torch is not None:
@@ -200,6 +208,9 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: 
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
     net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "rows shuffled")}
     net["rows ascending"] = per_call["rows ascending"] - per_call["larger reset"]
+    # Both straight after the same other calls, which leave caches and branch predictors to themselves.
+    net["mixed nodes"] = per_call["mixed nodes"] - per_call["prepare"]
+    net["after others"] = per_call["after others"] - per_call["prepare"] - per_call["reset"]
     reference = per_call["numpy reference"] - per_call["numpy reset"]
     return {
         "B": size,
@@ -208,7 +219,7 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: 
         "node per row": net["node per row"] / net["decide"],
         "rows ascending": net["rows ascending"] / net["decide"],
         "rows shuffled": net["rows shuffled"] / net["decide"],
-        "mixed nodes": (per_call["mixed nodes"] - per_call["prepare"]) / net["decide"],
+        "mixed nodes": net["mixed nodes"] / net["after others"],
         "empty method ns": per_call["empty method"],
         "vs empty": net["decide"] / per_call["empty method"],
         "numpy ref ns": reference,
@@ -250,7 +261,7 @@ def run(size: str) -> Report:
         "each: ns a request. ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's "
         "conf >= t and flatnonzero, which keeps no state. empty: ns / a bound method that does nothing. nodes: with a "
         "node for each row / with one. rows: with half of a batch's rows, ascending as those that go on are found, / "
-        "without; random: with all rows in random order. mixed: rows before nodes drawn at random / before one. "
-        "tensor: the ns that a PyTorch tensor in place of an array adds.",
+        "without; random: with all rows in random order. mixed: rows before nodes drawn at random / before one, both "
+        "after the calls that bring them there. tensor: the ns that a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)
