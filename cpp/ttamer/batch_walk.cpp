@@ -163,7 +163,8 @@ void Batch::bring(States<Row> &states, std::size_t begin, std::span<const Place>
 }
 
 // The same, and marks them: a row that is named twice is found by its mark or, once it has been put back without one,
-// by where it stands, as no node follows itself.
+// by where it stands, as no node follows itself. The mark takes the place of what it marks: the store then waits for no
+// load.
 template <AnyRow Row, typename Place>
 void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<const Place> places) {
     const Place *at = places.data();
@@ -173,9 +174,8 @@ void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<con
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
         const auto place = static_cast<std::size_t>(at[k]);
-        const Row row = rows[place];
-        before[k] = row;
-        rows[place] = row | Row{kTaken};
+        before[k] = rows[place];
+        rows[place] = Row{kTaken};
     }
     if (!signal_.empty()) {
         gather(signal_.data(), places, signal_before_.data() + begin);
@@ -203,7 +203,7 @@ void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t beg
     scatter(taken.data(), places, states.rows.data());
 }
 
-// The last first: of a row that is named twice, the first has what it was.
+// The last first: of a row that is named twice, only the first has what it was.
 template <AnyRow Row> void Batch::undo(States<Row> &states, const Call &call, std::size_t end) {
     while (end-- > 0) {
         const std::size_t row = call.rows.at(end);
