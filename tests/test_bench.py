@@ -140,6 +140,24 @@ def test_quick_results_are_not_kept_unless_sent_somewhere(tmp_path):
     assert kept == [True, False, True]
 
 
+V3 = "fpu avx2 bmi2 fma"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "said"),
+    [
+        (f"model\t\t: 2\nmodel name\t: AMD EPYC\nflags\t\t: {V3}\n\nmodel name\t: other\n", "AMD EPYC (x86-64-v3)"),
+        (f"flags : {V3} avx512f avx512bw avx512cd avx512dq avx512vl\nmodel name : A: B\n", "A: B (x86-64-v4)"),
+        (f"model name : some\nflags : {V3} avx512f\n", "some (x86-64-v3)"),
+        ("model name : old\nflags : fpu sse2\n", "old"),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", ""),
+    ],
+)
+def test_the_processor_in_general_words(cpuinfo: str, said: str) -> None:
+    """Its name, and which of the core's loops it takes."""
+    assert harness.cpu_of(cpuinfo) == said
+
+
 @pytest.mark.parametrize("exponent", [1.0, 2.0, 2.5])
 def test_exponents_of_power_laws(exponent):
     sizes = [2, 3, 7, 20]

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -143,16 +144,29 @@ def thread_note() -> tuple[str, ...]:
     )
 
 
+LEVELS = {
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": {"avx2", "bmi2", "fma"},
+}
+"""Levels that the core has loops of its own for, and flags in /proc/cpuinfo that tell them apart."""
+
+
+def cpu_of(cpuinfo: str) -> str:
+    """Model and level of the first processor in a text as of /proc/cpuinfo; what is not in it is left out."""
+    fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", cpuinfo.split("\n\n")[0], re.MULTILINE))
+    flags = set(fields.get("flags", "").split())
+    level = next((f"({level})" for level, needed in LEVELS.items() if needed <= flags), "")
+    return " ".join(filter(None, (fields.get("model name", ""), level)))
+
+
 def machine() -> dict[str, Any]:
     """The machine in general words."""
-    model = platform.processor() or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
+        cpu = cpu_of(Path("/proc/cpuinfo").read_text())
+    except OSError:
+        cpu = ""
     return {
-        "cpu": model,
+        "cpu": cpu or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
