@@ -331,11 +331,6 @@ assert np.shares_memory(found, older)
 assert found.tolist() == twin.decide(nodes, signals, order).tolist()
 assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
 
-# Signals too, though only their bits are: those of 0 are 0, those of 1 next to it.
-batch, older, last = started()
-older[:] = 0
-assert batch.decide(0, older[:10].view(np.float32), rest[:10]).tolist() == [1] * 10
-
 # Refused in the last block, when the older result has been written over: what is said is of what was given.
 def refused(said, *arguments):
     try:
@@ -356,10 +351,52 @@ older[:] = 0
 seen = older[: len(half)].view(np.float32)
 seen[-1] = np.nan  # and to stop, -1, is what the bits of NaN may be
 refused(f"NaN at position {len(half) - 1}", 1, seen, half)
+
+batch, older, last = started()
+batch.reset()
+older[:] = order
+older[-1] = older[0]
+refused(f"row {order[0]} is repeated at position {count - 1}", 0, signals, older)
+assert (batch.answer_node == -1).all()
 """
 
 
 def test_the_result_before_the_last() -> None:
     """It is no longer valid, but may still be an argument: the call that writes there must not read what it wrote."""
     done = subprocess.run([sys.executable, "-c", OLDER_RESULT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+RESULT_AS_SIGNALS = """
+import numpy as np
+import ttamer
+
+different = 0
+for seed in range(8):
+    rng = np.random.default_rng(seed)
+    shape = ttamer.Topology.skip(5)
+    losses = [sorted(rng.integers(0, 6, 4) / 6) for _ in range(5)]
+    transitions = [rng.dirichlet(np.full(4, 0.3), 1 if parent < 0 else 4) for parent, _ in shape.edges.tolist()]
+    model = ttamer.CascadeModel(shape, losses, transitions, rng.random(len(shape.edges)) * 0.05)
+    policy = ttamer.solve(model, 0.9, "observed")
+    values = rng.integers(0, 4, 300).astype(np.float32)
+    different += len({steps[-1][1] for steps in policy.actions(policy.first_node)}) > 1
+    for rows, older in ((None, False), (rng.permutation(300), False), (rng.permutation(300), True)):
+        batch, twin = policy.start(300), policy.start(300)
+        result = batch.decide(policy.first_node, values, rows)
+        batch.reset()
+        if older:
+            batch.decide(policy.first_node, values[:1], np.array([0]))
+            batch.reset()
+        result[:] = values.view(np.int32)
+        found = batch.decide(policy.first_node, result.view(np.float32), rows)
+        assert found.tolist() == twin.decide(policy.first_node, values, rows).tolist()
+        assert batch.answer_loss.tolist() == twin.answer_loss.tolist()
+assert different > 2, different
+"""
+
+
+def test_the_result_as_signals() -> None:
+    """Its bits, where states that go on to several nodes are looked up again after it has been written over."""
+    done = subprocess.run([sys.executable, "-c", RESULT_AS_SIGNALS], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -150,6 +150,7 @@ V3 = "fpu avx2 bmi2 fma"
         (f"flags : {V3} avx512f avx512bw avx512cd avx512dq avx512vl\nmodel name : A: B\n", "A: B (x86-64-v4)"),
         (f"model name : some\nflags : {V3} avx512f\n", "some (x86-64-v3)"),
         ("model name : old\nflags : fpu sse2\n", "old"),
+        (f"flags : {V3}\n", ""),
         ("processor\t: 0\nFeatures\t: fp asimd\n", ""),
     ],
 )

@@ -68,10 +68,9 @@ rows : (B,) int32 or int64, optional
 // round number, not a tuned one.
 constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 
-// Of decide, which takes 4 to 7 us for so many. Measured with ttamer.bench.threads: releasing costs some 30 ns, and
-// from here on two threads get up to 95% of what two processes do, if nothing disturbs them, and from four times as
-// many rows on at least 85% in every run. A call of half as many could let any thread that is busy in Python keep the
-// GIL for a whole switch interval, 5 ms.
+// Of decide, which takes 4 to 7 us for so many: releasing costs some 30 ns of that, and two threads get up to 95% of
+// what two processes do (ttamer.bench.threads). With half as many rows they get two thirds of it, and a call that short
+// would let any thread that is busy in Python keep the GIL for a whole switch interval, 5 ms.
 constexpr std::size_t kRowsWorthReleasing = 4096;
 
 // Work of a batch without the GIL, during which other threads may call the batch: they are refused, or they would write

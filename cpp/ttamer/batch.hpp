@@ -105,7 +105,8 @@ class Batch {
     template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
     template <AnyRow Row> bool consult_first(States<Row> &states, const Call &call);
     template <typename Value> bool is_pending(std::span<const Value> values) const;
-    template <AnyRow Row> bool consult_copies(States<Row> &states, const Call &call);
+    template <AnyRow Row> void consult_copies(States<Row> &states, const Call &call);
+    template <AnyRow Row> bool consult_named(States<Row> &states, const Call &call);
     template <AnyRow Row, typename Place>
     bool consult_named(States<Row> &states, const Call &call, std::span<const Place> places);
 
@@ -139,10 +140,11 @@ class Batch {
     std::tuple<States<StandingRow>, States<RankRow>> states_;
     std::vector<float> signal_;      // of each row's answer; empty unless answers are compared by it
     std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
-    std::vector<std::int32_t> next_;
-    // Of a call that names rows of a walk, by its positions: what they were, and what comes next.
-    std::vector<float> signal_before_; // empty as signal_
+    std::vector<std::int32_t> next_; // the last result
+    // Of a call that names rows of a walk, by its positions: what comes next, which then changes places with the last
+    // result, and the signals that were. Both empty on forests, and the signals as signal_.
     std::vector<std::int32_t> pending_;
+    std::vector<float> signal_before_;
 };
 
 } // namespace ttamer

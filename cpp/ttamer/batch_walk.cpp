@@ -35,7 +35,7 @@ template <typename Place> bool all_rising(std::span<const Place> places) {
 }
 
 // Brings near what the block that begins there reads or writes, while the one before it is worked on. The processor's
-// own prefetching does not: it takes runs this short, with other work between them, for the ends of arrays.
+// own prefetching stops where a block ends, as if the array did.
 template <typename Value> void fetch(std::span<const Value> values, std::size_t begin) {
     constexpr std::size_t line = 64 / sizeof(Value);
     const std::size_t end = std::min(begin + kBlock, values.size());
@@ -122,7 +122,7 @@ template <AnyRow Row, typename Place>
 bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const Place> places) {
     // Rows that rise, as those that go on are found, need no marks.
     const bool rising = all_rising(places);
-    if (rising && (places.front() < 0 || static_cast<std::size_t>(places.back()) >= capacity())) {
+    if (rising && (places.front() < 0 || static_cast<std::uint64_t>(places.back()) >= capacity())) {
         return false;
     }
     // Of rows that consult different nodes, one may follow the other: their marks stay until the end of the call.
@@ -235,23 +235,31 @@ void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count,
 
 // Whether they lie where a call that names rows writes what comes next.
 template <typename Value> bool Batch::is_pending(std::span<const Value> values) const {
-    const std::less<const void *> before;
-    return before(values.data(), pending_.data() + pending_.size()) &&
-           before(pending_.data(), values.data() + values.size());
+    const std::less<> before;
+    const void *begin = values.data();
+    const void *end = values.data() + values.size();
+    const void *pending_begin = pending_.data();
+    const void *pending_end = pending_.data() + pending_.size();
+    return before(begin, pending_end) && before(pending_begin, end);
 }
 
-// A result is valid until the next call; one that is an argument of the call after that costs an allocation.
-template <AnyRow Row> TTAMER_NOINLINE bool Batch::consult_copies(States<Row> &states, const Call &call) {
+// Consults them with copies of what the call gives, or throws. A result is valid until the next call; one that is an
+// argument of the call after that costs an allocation.
+template <AnyRow Row> TTAMER_NOINLINE void Batch::consult_copies(States<Row> &states, const Call &call) {
     const std::vector<std::int32_t> each(call.nodes.each.begin(), call.nodes.each.end());
     const std::vector<float> signals(call.signals.begin(), call.signals.end());
     const std::vector<std::int32_t> narrow(call.rows.narrow.begin(), call.rows.narrow.end());
     const std::vector<std::int64_t> wide(call.rows.wide.begin(), call.rows.wide.end());
     const Rows rows{narrow, wide, true};
     const Call apart{{each, call.nodes.one}, signals, rows};
-    if (!consult(states, apart)) {
-        refuse(apart); // of the call's own arguments, some may have been overwritten
+    if (!consult_named(states, apart)) {
+        refuse(apart); // what the call gave may have been overwritten
     }
-    return true;
+}
+
+template <AnyRow Row> bool Batch::consult_named(States<Row> &states, const Call &call) {
+    const auto &[narrow, wide, given] = call.rows;
+    return narrow.empty() ? consult_named(states, call, wide) : consult_named(states, call, narrow);
 }
 
 template <AnyRow Row> bool Batch::consult(States<Row> &states, const Call &call) {
@@ -260,9 +268,10 @@ template <AnyRow Row> bool Batch::consult(States<Row> &states, const Call &call)
         return consult_first(states, call);
     }
     if (is_pending(nodes.each) || is_pending(signals) || is_pending(rows.narrow) || is_pending(rows.wide)) {
-        return consult_copies(states, call);
+        consult_copies(states, call);
+        return true;
     }
-    return rows.narrow.empty() ? consult_named(states, call, rows.wide) : consult_named(states, call, rows.narrow);
+    return consult_named(states, call);
 }
 
 template bool Batch::consult(States<StandingRow> &, const Call &);

@@ -208,7 +208,7 @@ def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: 
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
     net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "rows shuffled")}
     net["rows ascending"] = per_call["rows ascending"] - per_call["larger reset"]
-    # Both straight after the same other calls, which leave caches and branch predictors to themselves.
+    # Both straight after the same other calls: what these leave in caches and branch predictors is not theirs.
     net["mixed nodes"] = per_call["mixed nodes"] - per_call["prepare"]
     net["after others"] = per_call["after others"] - per_call["prepare"] - per_call["reset"]
     reference = per_call["numpy reference"] - per_call["numpy reset"]
@@ -261,7 +261,8 @@ def run(size: str) -> Report:
         "each: ns a request. ref: the same decision in NumPy (bin, look up, running minimum, compare). thr: NumPy's "
         "conf >= t and flatnonzero, which keeps no state. empty: ns / a bound method that does nothing. nodes: with a "
         "node for each row / with one. rows: with half of a batch's rows, ascending as those that go on are found, / "
-        "without; random: with all rows in random order. mixed: rows before nodes drawn at random / before one, both "
-        "after the calls that bring them there. tensor: the ns that a PyTorch tensor in place of an array adds.",
+        "without; random: with all rows in random order. mixed: rows before nodes drawn at random, straight after "
+        "the calls that bring them there / before one, straight after such calls on another batch. tensor: the ns that "
+        "a PyTorch tensor in place of an array adds.",
     )
     return Report((table,), notes)

@@ -152,11 +152,12 @@ LEVELS = {
 
 
 def cpu_of(cpuinfo: str) -> str:
-    """Model and level of the first processor in a text as of /proc/cpuinfo; what is not in it is left out."""
+    """Model and level of the first processor in a text as of /proc/cpuinfo; empty where it names none."""
     fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", cpuinfo.split("\n\n")[0], re.MULTILINE))
     flags = set(fields.get("flags", "").split())
-    level = next((f"({level})" for level, needed in LEVELS.items() if needed <= flags), "")
-    return " ".join(filter(None, (fields.get("model name", ""), level)))
+    level = next((level for level, needed in LEVELS.items() if needed <= flags), "")
+    model = fields.get("model name", "")
+    return f"{model} ({level})" if model and level else model
 
 
 def machine() -> dict[str, Any]:
