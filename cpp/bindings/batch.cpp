@@ -68,9 +68,9 @@ rows : (B,) int32 or int64, optional
 // round number, not a tuned one.
 constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 
-// Of decide, which takes 4 to 7 us for so many: releasing costs some 30 ns of that, and two threads get up to 95% of
-// what two processes do (ttamer.bench.threads). With half as many rows they get two thirds of it, and a call that short
-// would let any thread that is busy in Python keep the GIL for a whole switch interval, 5 ms.
+// Of decide, which takes some 4 us for so many: releasing costs 30 ns of that, and two threads get up to 95% of what
+// two processes do (ttamer.bench.threads). A shorter call would let any thread that is busy in Python keep the GIL for
+// a whole switch interval, 5 ms.
 constexpr std::size_t kRowsWorthReleasing = 4096;
 
 // Work of a batch without the GIL, during which other threads may call the batch: they are refused, or they would write
@@ -289,7 +289,7 @@ class BoundBatch {
     }
 
     struct View {
-        const std::int32_t *values = nullptr;
+        const std::int32_t *values = nullptr; // the buffer; null before the first result in it
         py::array array{py::reinterpret_steal<py::array>(py::handle())};
     };
 

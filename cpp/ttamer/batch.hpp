@@ -104,9 +104,9 @@ class Batch {
     // Of walks, defined in batch_walk.cpp.
     template <AnyRow Row> bool all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const;
     template <AnyRow Row> bool consult_first(States<Row> &states, const Call &call);
-    template <typename Value> bool is_pending(std::span<const Value> values) const;
+    bool overwrites(const Call &call) const;
+    template <AnyRow Row> bool consult_apart(States<Row> &states, const Call &call);
     template <AnyRow Row> void consult_copies(States<Row> &states, const Call &call);
-    template <AnyRow Row> bool consult_named(States<Row> &states, const Call &call);
     template <AnyRow Row, typename Place>
     bool consult_named(States<Row> &states, const Call &call, std::span<const Place> places);
 

@@ -41,14 +41,16 @@
 #define TTAMER_UNROLL _Pragma("GCC unroll 8")
 #endif
 
-// Brings what lies there into the caches, up to the second-level or the first-level one, where the compiler can say so.
+// Brings what lies there into the cache of that level and those above it, where the compiler can say so.
 #if defined(__GNUC__)
-#define TTAMER_PREFETCH_SECOND(address) __builtin_prefetch(address, 0, 2)
-#define TTAMER_PREFETCH_FIRST(address) __builtin_prefetch(address, 0, 3)
+#define TTAMER_PREFETCH(address, level) __builtin_prefetch(address, 0, 4 - (level))
 #else
-#define TTAMER_PREFETCH_SECOND(address) static_cast<void>(address)
-#define TTAMER_PREFETCH_FIRST(address) static_cast<void>(address)
+#define TTAMER_PREFETCH(address, level) static_cast<void>(address)
 #endif
+
+namespace ttamer {
+inline constexpr std::size_t kCacheLine = 64; // in bytes; if it is another, prefetches are too many or too few
+} // namespace ttamer
 
 // Whether the compiler has vectors as types, of any width on any processor.
 #if defined(__GNUC__)

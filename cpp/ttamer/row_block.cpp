@@ -42,17 +42,6 @@ std::int32_t state_found(const Policy &policy, std::int32_t node, RankEntry /*fo
     return state_of(policy, node, signal);
 }
 
-// The signals as they are after `next` is written: where a state is not found from its entry it is looked up again, and
-// the signals may be what `next` overwrites.
-template <AnyRow Row>
-std::span<const float> keep(std::span<const float> signals, bool several, std::array<float, kBlock> &copy) {
-    if (std::same_as<Row, StandingRow> || !several) {
-        return signals;
-    }
-    std::copy(signals.begin(), signals.end(), copy.begin());
-    return {copy.data(), signals.size()};
-}
-
 // What `settle` does, without a branch on what a row does.
 void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_nodes, const StandingEntry *found,
                 StandingRow *rows, std::size_t count, std::int32_t *next) {
@@ -75,8 +64,6 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
     find_entries(policy.at(node).lookup, policy.entries<Row>(node), signals.data(), count, policy.worst_key(node),
                  found.data());
     const std::int32_t onward = policy.only_next(node);
-    std::array<float, kBlock> copy;
-    const auto seen = keep<Row>(signals, onward == Policy::kSeveral, copy);
     consult_found(policy, node, onward, found.data(), rows, best_signals, signals, next);
     if (onward != Policy::kSeveral) {
         return;
@@ -89,7 +76,7 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
     }
     for (std::size_t k = 0; k < count; ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, node, state_found(policy, node, found[k], seen[k]), rows[k]);
+            next[k] = settle(policy, node, state_found(policy, node, found[k], signals[k]), rows[k]);
         }
     }
 }
@@ -106,13 +93,11 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
     node_field_kernels(tables).front().take(tables, at.data(), count, fields);
     find_entries(tables, policy.all_entries<Row>().data(), at.data(), fields, signals.data(), count, found.data());
     const auto *onward = reinterpret_cast<const std::int32_t *>(fields.only_next.data());
-    std::array<float, kBlock> copy;
-    const auto seen = keep<Row>(signals, policy.any_several(), copy);
     consult_found(policy, static_cast<const std::int32_t *>(at.data()), onward, found.data(), rows, best_signals,
                   signals, next);
     for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, at[k], state_found(policy, at[k], found[k], seen[k]), rows[k]);
+            next[k] = settle(policy, at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
         }
     }
 }

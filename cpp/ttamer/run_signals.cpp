@@ -15,7 +15,7 @@ constexpr std::size_t kOneIn = 3;
 
 // Cache lines that are asked for at a time, and signals in each.
 constexpr std::size_t kLinesAhead = 16;
-constexpr std::size_t kLine = 64 / sizeof(float);
+constexpr std::size_t kLine = kCacheLine / sizeof(float);
 
 #ifdef TTAMER_VECTORS
 using FourBits = std::uint32_t __attribute__((vector_size(16)));
@@ -158,7 +158,7 @@ SignalColumn RunSignals::column(std::size_t node, std::size_t waiting) {
 void RunSignals::fetch_ahead() {
     const std::size_t lines = std::min(kLinesAhead, ahead_.size() / kLine);
     for (std::size_t k = 0; k < lines; ++k) {
-        TTAMER_PREFETCH_SECOND(ahead_.data() + k * kLine);
+        TTAMER_PREFETCH(ahead_.data() + k * kLine, 2);
     }
     ahead_ = ahead_.subspan(lines * kLine);
 }

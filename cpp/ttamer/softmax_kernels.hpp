@@ -99,15 +99,12 @@ struct Ahead {
     std::uintptr_t begin = 0;
     std::size_t stride = 0;
 
-    TTAMER_INLINE void fetch([[maybe_unused]] std::size_t step) const {
-#if defined(__GNUC__)
-        constexpr std::size_t kLine = 64;
-        for (std::size_t byte = 0; byte < stride; byte += kLine) {
+    TTAMER_INLINE void fetch(std::size_t step) const {
+        for (std::size_t byte = 0; byte < stride; byte += kCacheLine) {
             // From a number: a pointer into an array must not point that far.
             // NOLINTNEXTLINE(performance-no-int-to-ptr)
-            __builtin_prefetch(reinterpret_cast<const void *>(begin + step * stride + byte));
+            TTAMER_PREFETCH(reinterpret_cast<const void *>(begin + step * stride + byte), 1);
         }
-#endif
     }
 };
 
