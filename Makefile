@@ -28,14 +28,17 @@ help: ## list the commands
 demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write front.png and policy.safetensors
 	bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
 
-test: $(STAMPS)/torch ## run the Python tests against the installed package
-	$(BIN)/python -m pytest
+# One thread a process: as many processes as cores are at work already.
+test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
+	@echo "== running the tests"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # With PyTorch: strict mypy accepts no subclass of a class it cannot see.
-lint: $(STAMPS)/torch ## ruff, mypy --strict, the stubs of the core, clang-format
+lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of the core, clang-format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mypy.stubtest ttamer._core --allowlist cpp/bindings/stubtest.allow
 	find cpp -name '*.[ch]pp' | xargs $(BIN)/clang-format --dry-run -Werror
 
@@ -58,26 +61,30 @@ clean: ## remove builds, caches and .venv
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "ttamer needs Python >= 3.10, got %d.%d" % sys.version_info[:2])'
-	$(PYTHON) -m venv "$(VENV)"
+	@echo "== making the environment $(VENV)"
+	@$(PYTHON) -m venv "$(VENV)"
 
 # Built once and installed by force: pip takes a wheel of the version it already has for nothing new.
 $(STAMPS)/package: $(SOURCES) | $(BIN)/python
-	rm -rf "$(VENV)/wheel"
-	$(PIP) wheel --quiet . --no-deps -w "$(VENV)/wheel"
-	$(PIP) install --quiet --force-reinstall --no-deps "$(VENV)"/wheel/ttamer-*.whl
+	@echo "== building ttamer (a C++ compiler at work: half a minute)"
+	@rm -rf "$(VENV)/wheel"
+	@$(PIP) wheel --quiet . --no-deps -w "$(VENV)/wheel"
+	@$(PIP) install --quiet --force-reinstall --no-deps "$(VENV)"/wheel/ttamer-*.whl
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/demo: $(STAMPS)/package
-	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli]"
+	@echo "== installing what the demo needs: NumPy, Matplotlib, scikit-learn"
+	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli]"
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/package
-	$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
+	@echo "== installing the development tools"
+	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
 	@touch $@
 
 # Another TORCH than that of the last call is installed; the same one is not looked up again.
 $(STAMPS)/torch: $(STAMPS)/dev $(if $(filter $(TORCH),$(shell cat "$(STAMPS)/torch" 2>/dev/null)),,FORCE)
-	$(if $(TORCH),$(PIP) install --quiet "$(TORCH)")
+	$(if $(TORCH),@echo "== installing $(TORCH) (a minute)" && $(PIP) install --quiet "$(TORCH)")
 	@echo "$(TORCH)" > $@
 
 $(STAMPS)/tidy: $(STAMPS)/dev

@@ -39,7 +39,7 @@ from workloads import load_recorded
 import ttamer
 from ttamer import tuning
 from ttamer.bench.harness import is_kept, machine, machine_line, parser, print_rows, write
-from ttamer.limits import Limit, Outcome, stated
+from ttamer.tuning.limits import Limit, Outcome, stated
 
 Row = dict[str, Any]
 Rows = npt.NDArray[np.intp]

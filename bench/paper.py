@@ -40,7 +40,7 @@ from ttamer import baselines, compare
 from ttamer.baselines import Setting
 from ttamer.bench.harness import is_kept, machine, machine_line, parser, print_rows, write
 from ttamer.compare import Curve
-from ttamer.frontier import default_tradeoffs
+from ttamer.fitting.budgets import default_tradeoffs
 
 Floats = npt.NDArray[np.float64]
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from ttamer import Traces, baselines, compare
 from ttamer.baselines import Setting
 from ttamer.baselines.orders import best_order, line_through
 from ttamer.compare import Curve
-from ttamer.frontier import default_tradeoffs
+from ttamer.fitting.budgets import default_tradeoffs
 
 Floats = npt.NDArray[np.float64]
 Method = Callable[[Traces], Sequence[Setting]]

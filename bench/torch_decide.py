@@ -16,8 +16,8 @@ import torch
 
 import ttamer
 from ttamer.bench.harness import median_times, parser, publish
-from ttamer.signals import signals_from_probs
 from ttamer.torch import Decider
+from ttamer.traces.signals import signals_from_probs
 
 SIZES = (1, 8, 64, 512, 4096)
 CLASSES = (10, 1000, 32_000)

@@ -4,20 +4,17 @@ Traces become a model, a model and a trade-off become a policy, a policy decides
 from recorded signals to a serving loop, and `ttamer.reference` for the mathematics.
 """
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
+from ttamer._base.types import STOP
 from ttamer._core import Batch, Topology, __version__
-from ttamer.evaluate import Evaluation, Replay, evaluate
-from ttamer.fit import fit
-from ttamer.frontier import Front, FrontPoint, frontier
-from ttamer.mixture import Mixture
+from ttamer.evaluation import Evaluation, evaluate, frontier
+from ttamer.fitting import fit
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy
-from ttamer.recall import price_of_no_recall
-from ttamer.solve import solve
+from ttamer.policy import Front, FrontPoint, Mixture, Policy, Replay, price_of_no_recall, solve
 from ttamer.traces import Evidence, Traces
 from ttamer.tuning import InfeasibleError, tune
-
-STOP = -1
-"""What `Batch.decide` returns for a row that consults nothing more."""
 
 __all__ = [
     "STOP",
@@ -41,3 +38,17 @@ __all__ = [
     "solve",
     "tune",
 ]
+
+_ON_FIRST_TOUCH = ("baselines", "compare", "data", "plots", "torch")
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Parts that not every program needs, imported when they are first touched."""
+    if name in _ON_FIRST_TOUCH:
+        return _import_module(f"ttamer.{name}")
+    raise AttributeError(f"module 'ttamer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names only: rooms of the package are reached by their paths."""
+    return sorted([*__all__, *_ON_FIRST_TOUCH, "tuning"])

@@ -12,10 +12,7 @@ from ttamer.baselines.guarantee import certified_curve
 from ttamer.baselines.isotonic import isotonic_curve
 from ttamer.baselines.routing import routing_curve
 from ttamer.baselines.schedule import schedule_curve
-from ttamer.baselines.supermodels import route
-from ttamer.baselines.temperature import temperature_curve
-from ttamer.baselines.thresholds import patience_curve, threshold_curve, tune_thresholds
-from ttamer.baselines.walks import (
+from ttamer.baselines.settings import (
     Setting,
     fixed_node,
     last_node,
@@ -25,6 +22,9 @@ from ttamer.baselines.walks import (
     score_thresholds,
     threshold,
 )
+from ttamer.baselines.supermodels import route
+from ttamer.baselines.temperature import temperature_curve
+from ttamer.baselines.thresholds import patience_curve, threshold_curve, tune_thresholds
 
 __all__ = [
     "Setting",

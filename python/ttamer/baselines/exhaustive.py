@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import _checks
-from ttamer.baselines.walks import Setting, check_line, node_thresholds, setting_of
-from ttamer.hull import representative
+from ttamer._base import checks
+from ttamer._base.hull import representative
+from ttamer._base.types import Floats
+from ttamer.baselines.settings import Setting, check_line, node_thresholds, setting_of
 from ttamer.traces import Traces
-
-Floats = npt.NDArray[np.float64]
 
 MOST_COMBINATIONS = 1 << 20
 MOST_LEVELS = 512
@@ -44,7 +43,7 @@ def search_thresholds(traces: Traces, levels: int | None = None, points: int = 1
         4 levels a node are left.
     """
     check_line(traces, "search_thresholds")
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     grid = _grid(traces, _levels(traces.topology.nodes - 1, levels))
     cost, loss = _outcomes(traces, grid)
     candidates = np.lexsort((loss.ravel(), cost.ravel()))
@@ -72,7 +71,7 @@ def _levels(dimensions: int, levels: int | None) -> int:
                 "tune_thresholds does not"
             )
         return found
-    found = _checks.whole("levels", levels, 2)
+    found = checks.whole("levels", levels, 2)
     if found**dimensions > MOST_COMBINATIONS:
         raise ValueError(f"levels: expected at most {MOST_COMBINATIONS} combinations, got {found}^{dimensions}")
     return found

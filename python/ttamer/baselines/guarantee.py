@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import _checks
-from ttamer.baselines._sweep import Floats, sweep
+from ttamer._base import checks
+from ttamer._base.hull import representative
+from ttamer._base.types import Floats
 from ttamer.baselines.scores import check_errors, extra
-from ttamer.baselines.walks import Setting, check_line, setting_of, signals_of, threshold
-from ttamer.hull import representative
-from ttamer.signals import SIGNALS
+from ttamer.baselines.settings import Setting, check_line, setting_of, signals_of, threshold
+from ttamer.baselines.sweep import sweep
 from ttamer.traces import Traces
+from ttamer.traces.signals import SIGNALS
 
 TESTED = 2000
 """Thresholds that are tested, one after the other."""
@@ -39,8 +40,8 @@ def certified_curve(
     traces : Traces
         Calibration rows on a line, with 0/1 losses. The guarantee is for each level by itself.
     signal : str, optional
-        One of `ttamer.signals.SIGNALS`; default: the traces' own, which has to be one of these, because the thresholds
-        that are tested may not depend on the rows.
+        One of `ttamer.traces.signals.SIGNALS`; default: the traces' own, which has to be one of these, because the
+        thresholds that are tested may not depend on the rows.
     confidence : float
         In (0, 1).
     points : int
@@ -64,8 +65,8 @@ def certified_curve(
     Control*, arXiv 2110.01052.
     """
     check_line(traces, "certified_curve")
-    most = _checks.whole("points", points, 2)
-    delta = 1.0 - _checks.real("confidence", confidence)
+    most = checks.whole("points", points, 2)
+    delta = 1.0 - checks.real("confidence", confidence)
     if not 0.0 < delta < 1.0:
         raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
     check_errors(traces, "certified_curve")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttamer import _checks
-from ttamer.baselines._sweep import score_curve
-from ttamer.baselines.scores import Floats, Scores, extra
-from ttamer.baselines.walks import Setting, check_line, signals_of
+from ttamer._base import checks
+from ttamer._base.types import Floats
+from ttamer.baselines.scores import Scores, extra
+from ttamer.baselines.settings import Setting, check_line, signals_of
+from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 RULES = ("error", "cost")
@@ -78,7 +79,7 @@ def isotonic_curve(traces: Traces, signal: str | None = None, rule: str = "error
     every node of a line has its own regression.
     """
     check_line(traces, "isotonic_curve")
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     if rule not in RULES:
         raise ValueError(f"rule: expected 'error' or 'cost', got {rule!r}")
     isotonic = extra("sklearn.isotonic", "isotonic_curve")

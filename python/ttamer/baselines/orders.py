@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import _checks
+from ttamer._base import checks
+from ttamer._base.hull import lower_hull
+from ttamer.baselines.settings import Setting, fixed_node
 from ttamer.baselines.supermodels import check_roots
-from ttamer.baselines.walks import Setting, fixed_node
-from ttamer.hull import lower_hull
 from ttamer.traces import Traces
 
 MOST_NODES = 6
@@ -38,7 +38,7 @@ def line_through(traces: Traces, order: Sequence[int]) -> Traces:
         If a model is out of range.
     """
     check_roots(traces)
-    chosen = _checks.integers("order", list(order), "(m,) integers")
+    chosen = checks.integers("order", list(order), "(m,) integers")
     if (outside := (chosen < 0) | (chosen >= traces.topology.nodes)).any():
         raise IndexError(f"order: {chosen[outside][0]} is out of range for {traces.topology.nodes} nodes")
     return traces.path(chosen, traces.costs[chosen])
@@ -99,7 +99,7 @@ def best_order(
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: best_order tries all orders of at most {MOST_NODES} models, got {nodes}")
-    drawn, kept = _checks.whole("rows", rows, 1), _checks.whole("keep", keep, 1)
+    drawn, kept = checks.whole("rows", rows, 1), checks.whole("keep", keep, 1)
     orders = [order for count in range(1, nodes + 1) for order in itertools.permutations(range(nodes), count)]
     if drawn < len(traces):
         some = traces[np.random.default_rng(seed).permutation(len(traces))[:drawn]]

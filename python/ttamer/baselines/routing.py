@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttamer import _checks
-from ttamer.baselines._sweep import score_curve
+from ttamer._base import checks
+from ttamer._base.types import Floats
 from ttamer.baselines.features import exit_features
 from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Floats, Scores, check_errors
+from ttamer.baselines.scores import Scores, check_errors
+from ttamer.baselines.settings import Setting, setting_of
 from ttamer.baselines.supermodels import WHO, fit_qualities, route
-from ttamer.baselines.walks import Setting, setting_of
+from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 PRICES = (1e-3, 30.0)
@@ -76,7 +77,7 @@ def routing_curve(traces: Traces, points: int = 119) -> list[Setting]:
     ----------
     Dekoninck, Baader, Vechev, *A Unified Approach to Routing and Cascading for LLMs*, arXiv 2410.10347.
     """
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     check_errors(traces, WHO)
     if traces.topology.kind != "line":
         qualities = fit_qualities(traces)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import _checks
+from ttamer._base import checks
+from ttamer._base.types import Floats
 from ttamer.baselines.features import exit_features
 from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Floats, Scores, check_errors
-from ttamer.baselines.walks import Setting, check_line, score_thresholds, setting_of
+from ttamer.baselines.scores import Scores, check_errors
+from ttamer.baselines.settings import Setting, check_line, score_thresholds, setting_of
 from ttamer.traces import Traces
 
 WHO = "schedule_curve"
@@ -69,7 +70,7 @@ def schedule_curve(traces: Traces, points: int = 120) -> list[Setting]:
     Inference*, arXiv 2301.07099.
     """
     check_line(traces, WHO)
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     check_errors(traces, WHO)
     nodes, reach = traces.topology.nodes, traces.reach_costs
     features = exit_features(traces, WHO)

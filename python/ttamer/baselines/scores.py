@@ -9,13 +9,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
-from ttamer.evidence import Evidence
-from ttamer.signals import LOG_FLOOR
-from ttamer.traces import Traces
-
-Floats = npt.NDArray[np.float64]
+from ttamer._base.types import Floats
+from ttamer.traces import Evidence, Traces
+from ttamer.traces.evidence import LOG_FLOOR
 
 
 class Scores(ABC):

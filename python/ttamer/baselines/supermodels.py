@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ttamer import _checks
+from ttamer._base import checks
+from ttamer._base.types import Floats
 from ttamer.baselines.features import log_odds
 from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Floats, Scores, evidence_of
-from ttamer.evaluate import Replay
+from ttamer.baselines.scores import Scores, evidence_of
+from ttamer.policy import Replay
 from ttamer.traces import Traces
 
 WHO = "routing_curve"
@@ -98,7 +99,7 @@ def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
         If there is a node that is not a root, or the price is negative.
     """
     check_roots(traces)
-    if not _checks.real("price", price) >= 0.0:
+    if not checks.real("price", price) >= 0.0:
         raise ValueError(f"price: expected a number >= 0, got {price}")
     nodes, costs = traces.topology.nodes, traces.costs
     table = qualities(traces)

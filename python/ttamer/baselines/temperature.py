@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from ttamer import _checks
-from ttamer.baselines._sweep import score_curve
-from ttamer.baselines.scores import Floats, Scores, class_logits, evidence_of, extra, top_log_odds
-from ttamer.baselines.walks import Setting, check_line
+from ttamer._base import checks
+from ttamer._base.types import Floats
+from ttamer.baselines.scores import Scores, class_logits, evidence_of, extra, top_log_odds
+from ttamer.baselines.settings import Setting, check_line
+from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 RANGE = (0.05, 20.0)
@@ -63,7 +64,7 @@ def temperature_curve(traces: Traces, points: int = 120) -> list[Setting]:
     Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks*, arXiv 1706.04599.
     """
     check_line(traces, "temperature_curve")
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     scores = ScaledLogOdds(fit_temperatures(traces))
     return score_curve("scaled log-odds", scores, traces, most)
 

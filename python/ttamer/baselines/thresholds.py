@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ttamer import _checks
-from ttamer._climb import climb, thinned
-from ttamer.baselines._sweep import sweep
-from ttamer.baselines.walks import Setting, check_line, node_thresholds, patience, setting_of, signals_of, threshold
+from ttamer._base import checks
+from ttamer.baselines.climb import climb, thinned
+from ttamer.baselines.settings import Setting, check_line, node_thresholds, patience, setting_of, signals_of, threshold
+from ttamer.baselines.sweep import sweep
 from ttamer.traces import Traces
 
 
@@ -31,7 +31,7 @@ def threshold_curve(traces: Traces, signal: str | None = None, points: int = 120
         By descending threshold.
     """
     check_line(traces, "threshold_curve")
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     kind = signal or traces.signal or "signal"
     found = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
     return [
@@ -61,7 +61,7 @@ def tune_thresholds(traces: Traces, points: int = 120) -> list[Setting]:
     arXiv 2312.05385.
     """
     check_line(traces, "tune_thresholds")
-    most = _checks.whole("points", points, 2)
+    most = checks.whole("points", points, 2)
     path = thinned(climb(traces.signals, traces.losses, traces.reach_costs), most)
     settings = []
     for step in path:
@@ -82,5 +82,5 @@ def patience_curve(traces: Traces, most: int = 4) -> list[Setting]:
         At least 1.
     """
     check_line(traces, "patience_curve")
-    largest = min(_checks.whole("most", most, 1), max(traces.topology.nodes - 1, 1))
+    largest = min(checks.whole("most", most, 1), max(traces.topology.nodes - 1, 1))
     return [setting_of(f"patience {k}", patience, k=k) for k in range(1, largest + 1)]

@@ -14,7 +14,7 @@ import numpy as np
 import ttamer
 from ttamer.bench.harness import Report, Row, Table, median_times, one_thread, thread_note
 from ttamer.bench.solve import NODES, TRADEOFF, checked, seen_losses
-from ttamer.budgets import default_tradeoffs
+from ttamer.fitting.budgets import default_tradeoffs
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 import ttamer
+from ttamer._base.types import Floats
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times, one_thread, power, thread_note
-
-Floats = npt.NDArray[np.float64]
 
 NODES = 8
 REQUESTS = 10_000

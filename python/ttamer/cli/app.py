@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 import ttamer
-from ttamer import bench, compare, comparison, demo, plots, tuning
+from ttamer import bench, compare, plots, tuning
+from ttamer.cli import demo
 from ttamer.cli.arguments import Bins, Estimate, Every, Json, PolicyFile, TracesFile, bins_of, check_folders
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
@@ -286,14 +287,14 @@ def _compare(
     bootstrap interval of the difference excludes 0; else it is a tie.
     """
     check_folders(plot)
-    with steps(len(comparison.STEPS) + 2) as begin:
+    with steps(len(compare.STEPS) + 2) as begin:
         begin("read")
         recorded = ttamer.Traces.load(traces)
         held_out = None if test is None else ttamer.Traces.load(test)
-        found = comparison.run(recorded, held_out, seed=seed, progress=begin)
+        found = compare.run(recorded, held_out, seed=seed, progress=begin)
         begin("draw")
         if plot is not None:
-            plots.front(found.curves[::-1], plot, title=traces.stem, coverage=comparison.COVERAGE, seed=seed)
+            plots.front(found.curves[::-1], plot, title=traces.stem, coverage=compare.COVERAGE, seed=seed)
     if json:
         print_json({**found.as_dict(), "plot": plot and str(plot)})
         return

@@ -9,8 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from ttamer.cli.output import in_unit, number, print_table, table
-from ttamer.compare import Difference
-from ttamer.comparison import COVERAGE, FULL, OURS, TIE, Comparison, Level
+from ttamer.compare import COVERAGE, FULL, OURS, TIE, Comparison, Difference, Level
 
 INTERVAL = f"{COVERAGE:.0%} interval"
 

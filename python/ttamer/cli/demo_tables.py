@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from ttamer.cli.comparison_tables import points, print_costs, print_winners
-from ttamer.comparison import FULL, OURS, TIE
-from ttamer.demo import POLICY_MARGIN, SERVE, WORKLOAD, Demo
+from ttamer.cli.demo import POLICY_MARGIN, SERVE, WORKLOAD, Demo
+from ttamer.compare import FULL, OURS, TIE
 
 
 def print_demo(console: Console, demo: Demo) -> None:

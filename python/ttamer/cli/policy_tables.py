@@ -12,13 +12,11 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from ttamer import drawing
+from ttamer._base.types import ROOT, STOP
 from ttamer.cli.output import in_unit, number, print_table, print_title, share, span, table
+from ttamer.plots import drawing
 from ttamer.policy import Policy
-from ttamer.reference import snap_tolerance
-
-STOP = -1
-ROOT = -1
+from ttamer.policy.analysis import snap_tolerance
 
 # How many indices fit 80 columns: beside what else is known of a state, and alone.
 BESIDE, ALONE = 2, 5
@@ -58,7 +56,7 @@ class State:
 
         The best loss so far is at most this state's: no request consults a node whose index is not below that.
         """
-        limit = self.loss - snap_tolerance(np.array([self.loss]))
+        limit = self.loss - snap_tolerance(self.loss)
         return sorted((node for node, index in self.index.items() if index < limit), key=lambda node: self.index[node])
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from rich.console import Console
 
 from ttamer.cli.output import in_unit, number, print_table, share, span, table
-from ttamer.evaluate import Evaluation
-from ttamer.limits import Limit
+from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
 from ttamer.tuning import Certificate
+from ttamer.tuning.limits import Limit
 
 FEW = 12
 """Points of a front that are printed unless all are asked for."""

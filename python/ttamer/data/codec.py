@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base.types import Floats
+
 TOP = 255
 """Code of the class whose probability is coded apart: the largest, the lowest class among equals."""
 BELOW = 0
@@ -20,8 +22,6 @@ _STEP = (_HIGH - _LOW) / (TOP - 2)
 _LEVELS = np.iinfo(np.uint16).max
 _CAP = 1.0 - 1e-6
 """How near a runner-up may come to the largest, relatively: float32 still tells the two apart."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def encode(probs: Floats, log_odds_range: tuple[float, float]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer.reference.fitting import states
-from ttamer.reference.graph import ROOT, STOP, successors
+from ttamer.reference.graph import ROOT, STOP, Traces, successors
 from ttamer.reference.policy import Tables
-
-if TYPE_CHECKING:
-    from ttamer import Traces
 
 
 @dataclass

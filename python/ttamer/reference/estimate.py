@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.signals import LOG_FLOOR
-
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Integers32 = npt.NDArray[np.int32]
 
+LOG_FLOOR = np.float32(np.log(1e-7))
+"""Log-probabilities are floored at that of 1e-7."""
 LEAST_DOUBT = 1e-6
 """A node's own probability of being wrong counts as at least this."""
 
@@ -38,7 +38,7 @@ def features(
     Parameters
     ----------
     log_probs : (N, n, top) float32
-        The largest log-probabilities of every node, descending, not below `ttamer.signals.LOG_FLOOR`.
+        The largest log-probabilities of every node, descending, not below `LOG_FLOOR`.
     classes : (N, n, top) int32
         Their classes.
     class_count : int

@@ -29,15 +29,18 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
         Strictly increasing edges, K <= bins.
     """
     ordered = np.sort(signals)
-    positions = (2 * np.arange(1, bins) * len(ordered) + bins) // (2 * bins)
-    above = np.unique(ordered[positions[positions < len(ordered)]])
-    above = above[above > ordered[0]]
-    below = ordered[np.searchsorted(ordered, above, side="left") - 1]
-    middle: Floats = (below.astype(np.float64) + above.astype(np.float64)) / 2
-    edges: npt.NDArray[np.float32] = middle.astype(np.float32)
-    edges = np.where(edges >= above, np.nextafter(above, np.float32(-np.inf)), edges)
-    edges = np.where(edges <= below, above, edges).astype(np.float32)
-    return edges
+    edges = set()
+    for k in range(1, bins):
+        position = int(np.floor(k * len(ordered) / bins + 0.5))
+        if position == len(ordered) or ordered[position] == ordered[0]:
+            continue
+        above = ordered[position]
+        below = ordered[ordered < above].max()
+        edge = np.float32((float(below) + float(above)) / 2)
+        if edge >= above:
+            edge = np.nextafter(above, np.float32(-np.inf))
+        edges.add(above if edge <= below else edge)
+    return np.array(sorted(edges), np.float32)
 
 
 def states(signals: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> Integers:
@@ -60,10 +63,12 @@ def state_losses(counts: Floats, sums: Floats, strength: float) -> Floats:
     strength : float
         The node's mean weighs as much as this many requests.
     """
-    mean = sums.sum() / counts.sum()
-    weight = counts + strength
-    losses: Floats = np.where(weight > 0, (sums + strength * mean) / np.where(weight > 0, weight, 1), mean)
-    return losses
+    mean = float(sum(sums)) / float(sum(counts))
+    losses = []
+    for count, total in zip(counts, sums, strict=True):
+        weight = count + strength
+        losses.append((total + strength * mean) / weight if weight > 0 else mean)
+    return np.array(losses)
 
 
 def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
@@ -77,26 +82,31 @@ def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
     counts, sums, signals : (K,) float64
         Requests in each state, the sum of their losses (each in [0, 1]) and of their signals.
     """
-    seen = counts > 0
-    n, wrong, mean = counts[seen], sums[seen], signals[seen] / counts[seen]
-    if mean.min() >= 0 and mean.max() <= 1:
-        inside = np.clip(mean, 1e-7, 1 - 1e-7)
-        mean = np.log(inside / (1 - inside))
-    spread = mean.std()
-    design = np.stack([np.ones_like(mean), (mean - mean.mean()) / (spread if spread > 0 else 1.0)], axis=1)
-    ridge = 1e-3  # keeps the curve finite where errors separate perfectly
-    weights = np.zeros(2)
-    for _ in range(100):
-        curve = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (wrong - n * curve) - ridge * weights
-        curvature = (design.T * (n * curve * (1 - curve))) @ design + ridge * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        # Newton's method overshoots from afar; a bounded step still climbs, since the likelihood is concave.
-        weights = weights + step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
-        if np.abs(step).max() < 1e-12:
-            break
-    curve = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-    losses: Floats = np.interp(np.arange(len(counts)), np.flatnonzero(seen), curve)
+    seen = np.flatnonzero(counts > 0)
+    n, wrong, x = counts[seen], sums[seen], signals[seen] / counts[seen]
+    if np.all((x >= 0) & (x <= 1)):
+        x = np.log(np.clip(x, 1e-7, 1 - 1e-7)) - np.log1p(-np.clip(x, 1e-7, 1 - 1e-7))
+    x = (x - x.mean()) / (x.std() or 1.0)
+
+    def objective(a: float, b: float) -> float:
+        """Negative log-likelihood with a small ridge, which keeps the curve finite where errors separate perfectly."""
+        z = a + b * x
+        return float(np.sum(n * np.logaddexp(0, z) - wrong * z) + 0.5e-3 * (a * a + b * b))
+
+    a = b = 0.0
+    for _ in range(200):  # Newton's method; a step that does not descend is halved
+        p = 1 / (1 + np.exp(-(a + b * x)))
+        w = n * p * (1 - p)
+        slope_a, slope_b = np.sum(n * p - wrong) + 1e-3 * a, np.sum((n * p - wrong) * x) + 1e-3 * b
+        aa, ab, bb = w.sum() + 1e-3, np.sum(w * x), np.sum(w * x * x) + 1e-3
+        determinant = aa * bb - ab * ab
+        step_a = (bb * slope_a - ab * slope_b) / determinant
+        step_b = (aa * slope_b - ab * slope_a) / determinant
+        size = 1.0
+        while size > 1e-10 and objective(a - size * step_a, b - size * step_b) > objective(a, b):
+            size /= 2
+        a, b = a - size * step_a, b - size * step_b
+    losses: Floats = np.interp(np.arange(len(counts)), seen, 1 / (1 + np.exp(-(a + b * x))))
     return losses
 
 
@@ -106,15 +116,16 @@ def curve_fits(counts: Floats, sums: Floats, losses: Floats) -> bool:
     The deviance of K binomial counts from a true curve is about chi-squared with K - 2 degrees of freedom, whose mean
     is K - 2 and whose variance is twice that.
     """
-    seen = counts > 0
-    n, wrong, p = counts[seen], sums[seen], losses[seen]
-    right = n - wrong
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(wrong > 0, wrong * np.log(wrong / (n * p)), 0) + np.where(
-            right > 0, right * np.log(right / (n * (1 - p))), 0
-        )
-    freedom = max(int(seen.sum()) - 2, 0)
-    return bool(2 * terms.sum() <= freedom + 4 * np.sqrt(2 * freedom))
+    deviance, freedom = 0.0, -2
+    for n, wrong, p in zip(counts, sums, losses, strict=True):
+        if n == 0:
+            continue
+        freedom += 1
+        if wrong > 0:
+            deviance += 2 * wrong * np.log(wrong / (n * p)) if p > 0 else np.inf
+        if n > wrong:
+            deviance += 2 * (n - wrong) * np.log((n - wrong) / (n * (1 - p))) if p < 1 else np.inf
+    return bool(deviance <= max(freedom, 0) + 4 * np.sqrt(2 * max(freedom, 0)))
 
 
 def transition(counts: Floats, marginal: Floats, strength: float) -> Floats:

@@ -1,19 +1,42 @@
-"""Walking a topology."""
+"""Cascades as the reference sees them, and walking a topology."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from ttamer import Topology
 
 Floats = npt.NDArray[np.float64]
 
 STOP = -1
 ROOT = -1
+
+
+class Topology(Protocol):
+    """What the reference reads of a `ttamer.Topology`."""
+
+    @property
+    def kind(self) -> str:
+        """line, skip, forest or dag."""
+
+    @property
+    def nodes(self) -> int:
+        """Their number."""
+
+    @property
+    def edges(self) -> npt.NDArray[np.int32]:
+        """(E, 2), -1 is the root."""
+
+
+class Traces(Protocol):
+    """What the reference reads of `ttamer.Traces`."""
+
+    signals: npt.NDArray[np.float32]
+    losses: npt.NDArray[np.float32]
+    costs: npt.NDArray[Any]
+
+    def __len__(self) -> int: ...
 
 
 def successors(topology: Topology, i: int) -> list[tuple[int, int]]:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.reference.graph import ROOT, broadcast_rows, last_first
-
-if TYPE_CHECKING:
-    from ttamer import Topology
+from ttamer.reference.graph import ROOT, Topology, broadcast_rows, last_first
 
 Floats = npt.NDArray[np.float64]
 

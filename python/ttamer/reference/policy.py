@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.reference.graph import ROOT, STOP, successors
+from ttamer.reference.graph import ROOT, STOP, Topology, successors
 from ttamer.reference.index import surrogates
 from ttamer.reference.levels import snap, snap_tolerance
 from ttamer.reference.walk import Induction, induction
-
-if TYPE_CHECKING:
-    from ttamer import Topology
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

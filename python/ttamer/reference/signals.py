@@ -5,7 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.signals import signals_from_probs
+PROB_FLOOR = 1e-7
+"""Logarithms of probabilities are floored at that of this one."""
+
+
+def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:
+    """Signals (...) of distributions (..., C) in float64, rounded once; kinds as for `signals_from_logits`."""
+    ordered = np.sort(probs, axis=-1)
+    first, second = ordered[..., -1], ordered[..., -2]
+    if kind == "max_prob":
+        signals = first
+    elif kind == "margin":
+        signals = first - second
+    elif kind == "entropy":
+        signals = np.sum(probs * np.log(np.where(probs > 0, probs, 1.0)), axis=-1)
+    elif kind == "logit_margin":
+        signals = np.log(np.maximum(first, PROB_FLOOR)) - np.log(np.maximum(second, PROB_FLOOR))
+    else:
+        raise ValueError(f"signal: expected max_prob, margin, entropy or logit_margin, got {kind!r}")
+    return signals.astype(np.float32)
 
 
 def signals_from_logits(logits: npt.ArrayLike, kind: str) -> npt.NDArray[np.float32]:
@@ -20,7 +38,7 @@ def signals_from_logits(logits: npt.ArrayLike, kind: str) -> npt.NDArray[np.floa
     logits : (..., C) float
         C >= 2; -inf is a probability of 0.
     kind : {"max_prob", "margin", "entropy", "logit_margin"}
-        See `ttamer.signals.SIGNALS`.
+        See `ttamer.traces.signals.SIGNALS`.
 
     Returns
     -------

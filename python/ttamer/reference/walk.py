@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.reference.graph import ROOT, STOP, broadcast_rows, last_first, successors
+from ttamer.reference.graph import ROOT, STOP, Topology, broadcast_rows, last_first, successors
 from ttamer.reference.levels import snap_tolerance
-
-if TYPE_CHECKING:
-    from ttamer import Topology
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

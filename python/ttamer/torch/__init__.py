@@ -8,10 +8,10 @@ import importlib.util
 if importlib.util.find_spec("torch") is None:
     raise ImportError("ttamer.torch needs PyTorch: pip install ttamer[torch]")
 
-from ttamer.torch.decider import Decider
+from ttamer.torch.decide.decider import Decider
+from ttamer.torch.decide.flight import Decision, Flight
 from ttamer.torch.early_exit import EarlyExit
 from ttamer.torch.encoders import PooledExit
-from ttamer.torch.flight import Decision, Flight
 from ttamer.torch.loss import joint_loss
 from ttamer.torch.output import ExitOutput
 

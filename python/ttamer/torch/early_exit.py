@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ttamer._core import Topology
 from ttamer.policy import Policy
-from ttamer.signals import check_signal
-from ttamer.torch import _rows
-from ttamer.torch._attach import check_capture, check_policy, share_of, sizes_of
-from ttamer.torch._held import Compaction
-from ttamer.torch._parts import run, takes
-from ttamer.torch._serve import Serving
-from ttamer.torch.decider import Decider
+from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
+from ttamer.torch.parts import run, takes
+from ttamer.torch.serve import nested
+from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
+from ttamer.torch.serve.held import Compaction
+from ttamer.torch.serve.serving import Serving
+from ttamer.traces.signals import check_signal
 
 if TYPE_CHECKING:
     from ttamer.traces import Traces
@@ -263,9 +263,9 @@ class EarlyExit(nn.Module):
         logits: list[Tensor] = []
         for node, (stage, leave) in enumerate(self._parts()):
             x = run(stage, x, keywords)
-            _rows.check_hidden(x, rows, node)
+            nested.check_hidden(x, rows, node)
             like = logits[0] if logits else None
-            logits.append(_rows.check_logits(run(leave, x, keywords), rows, node, like))
+            logits.append(nested.check_logits(run(leave, x, keywords), rows, node, like))
         return tuple(logits)
 
     def record(
@@ -327,7 +327,7 @@ class EarlyExit(nn.Module):
         FileNotFoundError
             If the folder of `resume` does not exist.
         """
-        from ttamer.torch.recording import Settings, record
+        from ttamer.torch.record.recording import Settings, record
 
         settings = Settings(topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
         return record(self, loader, device, settings)
@@ -346,7 +346,7 @@ class EarlyExit(nn.Module):
 
     def _check(self, x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]:
         """Check the input before anything runs; the number of its rows and its device."""
-        rows, device = _rows.count_rows(x, keywords)
+        rows, device = nested.count_rows(x, keywords)
         own = self._device()
         if own is not None and own != device:
             raise ValueError(
@@ -370,8 +370,8 @@ class EarlyExit(nn.Module):
         last = len(self.stages) - 1
         for node, stage in enumerate(self.stages):
             x = run(stage, x, keywords)
-            _rows.check_hidden(x, rows, node)
-        logits = _rows.check_logits(run(self.exits[last], x, keywords), rows, last, None)
+            nested.check_hidden(x, rows, node)
+        logits = nested.check_logits(run(self.exits[last], x, keywords), rows, last, None)
         final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
         cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
         return ExitOutput(logits, final, final.clone(), cost)

@@ -1,0 +1,105 @@
+"""What a policy costs and how often it is wrong, on recorded traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer.policy import Policy
+from ttamer.policy.replay import answered
+from ttamer.traces import Traces
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Summary of a replay against the full model, made by `evaluate`.
+
+    Attributes
+    ----------
+    requests : int
+    error, full_error : float
+        Mean loss of the answers; of the policy and of always answering with the last node.
+    mean_cost, p50_cost, p95_cost, full_cost : float
+        In `unit`.
+    stops, answers : (n,) float64
+        Share of requests that stop at each node, and that each node answers.
+    recall_rate : float
+        Share of requests answered by a node other than the one consulted last.
+    unit : str
+        Unit of the costs.
+    """
+
+    requests: int
+    error: float
+    mean_cost: float
+    p50_cost: float
+    p95_cost: float
+    stops: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.float64]
+    recall_rate: float
+    full_error: float
+    full_cost: float
+    unit: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """All attributes as plain Python values, for JSON."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        saved = 1 - self.mean_cost / self.full_cost if self.full_cost > 0 else 0.0
+        return "\n".join(
+            [
+                f"requests   {self.requests}",
+                f"error      {self.error:.4f}  (full model {self.full_error:.4f})",
+                f"mean cost  {self.mean_cost:.4g}{unit}  (full model {self.full_cost:.4g}{unit}, {saved:.1%} saved)",
+                f"p50, p95   {self.p50_cost:.4g}, {self.p95_cost:.4g}{unit}",
+                f"stops at   {'  '.join(f'{j}: {share:.1%}' for j, share in enumerate(self.stops))}",
+                f"recalled   {self.recall_rate:.1%}",
+            ]
+        )
+
+
+def evaluate(policy: Policy, traces: Traces) -> Evaluation:
+    """Replay a policy and compare it with the full model.
+
+    The full model consults the whole line and answers with its last node; on other topologies it is the last node of
+    the topology, reached by its cheapest walk.
+
+    Parameters
+    ----------
+    policy : Policy
+    traces : Traces
+        Requests the policy was not fitted on, of the same topology.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If the topologies differ.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a Policy, got {type(policy).__name__}")
+    result = policy.replay(traces)
+    nodes = traces.topology.nodes
+    full = answered(traces, np.full(len(traces), nodes - 1))
+    p50, p95 = np.quantile(result.cost, [0.5, 0.95])
+    return Evaluation(
+        requests=len(traces),
+        error=result.error,
+        mean_cost=result.mean_cost,
+        p50_cost=float(p50),
+        p95_cost=float(p95),
+        stops=np.bincount(result.last_node, minlength=nodes) / len(traces),
+        answers=np.bincount(result.answer_node, minlength=nodes) / len(traces),
+        recall_rate=float(np.mean(result.answer_node != result.last_node)),
+        full_error=full.error,
+        full_cost=full.mean_cost,
+        unit=traces.unit,
+    )

@@ -1,0 +1,35 @@
+"""What choices are judged by: the error at a range of mean costs, trade-offs swept and neighbours mixed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttamer._base.types import Floats
+from ttamer.traces import Traces
+from ttamer.traces.paths import costliest_path
+
+MOST_POINTS = 120
+BUDGETS = 25
+CHEAPEST, LEAST, LEAST_ON_FORESTS = 1.5, 0.1, 0.01
+
+
+def default_tradeoffs() -> Floats:
+    """Trade-offs from loss alone to cost alone, evenly spaced in log((1 - tradeoff) / tradeoff).
+
+    Returns
+    -------
+    (119,) float64
+    """
+    return 1 / (1 + np.geomspace(1e-3, 30, MOST_POINTS - 1))
+
+
+def default_budgets(traces: Traces) -> Floats:
+    """Mean costs (25,), evenly spaced in their logarithm, at which estimates and orders are compared.
+
+    Up to the costliest path, from half as much again as the cheapest node costs, but at least a tenth of that path; on
+    a forest, whose models may differ in cost by orders of magnitude, at least a hundredth.
+    """
+    most = costliest_path(traces.topology, traces.costs)
+    floor = LEAST_ON_FORESTS if traces.topology.kind == "forest" else LEAST
+    least = max(floor * most, CHEAPEST * float(traces.reach_costs.min()))
+    return np.geomspace(least, max(least, most), BUDGETS)

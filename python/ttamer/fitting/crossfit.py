@@ -1,0 +1,190 @@
+"""Fitting estimators: ridge logistic regressions on the evidence of traces, each made without the rows it judges."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.types import Floats
+from ttamer.model.estimators import Estimates, Estimator
+from ttamer.model.features import assemble, doubts, odds
+from ttamer.model.information_sets import Order, Walk
+from ttamer.traces import Traces
+
+FOLDS = 5
+RIDGE = 3.0
+"""Half of this times the squared weights, of standardised features, is added to the negative log-likelihood."""
+
+
+def check_traces(traces: Traces) -> None:
+    """Raise unless estimates can be fitted on these traces.
+
+    Raises
+    ------
+    ValueError
+        If there is no evidence, the losses are observed, or they are not 0 and 1.
+    """
+    if traces.observed:
+        raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
+    if traces.evidence is None:
+        raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
+    other = (traces.losses != 0) & (traces.losses != 1)
+    if other.any():
+        raise ValueError(
+            f"losses: expected 0 and 1, right and wrong, to estimate from evidence, got {traces.losses[other][0]:g}; "
+            "use estimate='signal'"
+        )
+
+
+def can_estimate(traces: Traces) -> bool:
+    """Whether `check_traces` would pass."""
+    try:
+        check_traces(traces)
+    except ValueError:
+        return False
+    return True
+
+
+def folds_of(rows: int, seed: int) -> npt.NDArray[np.int64]:
+    """(rows,) : a fold from 0 to 4 for every row, as even as can be, shuffled."""
+    return np.random.default_rng(seed).permutation(np.arange(rows) % FOLDS)
+
+
+def log_odds(rate: Floats | float) -> Floats:
+    """Of a rate in (0, 1)."""
+    odds: Floats = np.log(rate / (1 - np.asarray(rate)))
+    return odds
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), without overflow."""
+    half: Floats = 0.5 * (1 + np.tanh(0.5 * x))
+    return half
+
+
+class CrossFit:
+    """All regressions of some traces, each made when first asked for: walks, kinds and orders share them.
+
+    Parameters
+    ----------
+    traces : Traces
+        As `check_traces` wants them.
+    seed : int
+        Of the folds.
+
+    Raises
+    ------
+    ValueError
+        As `check_traces`.
+    ImportError
+        If scikit-learn is missing.
+    """
+
+    def __init__(self, traces: Traces, seed: int = 0) -> None:
+        check_traces(traces)
+        assert traces.evidence is not None
+        self._new = _regression_maker()
+        self.traces = traces
+        self._evidence = traces.evidence
+        self._folds = folds_of(len(traces), seed)
+        self._odds: dict[tuple[int, int], Floats] = {}
+        self._doubts: dict[int, Floats] = {}
+        self._made: dict[tuple[bool, tuple[int, ...], int, int], tuple[Floats, Floats]] = {}
+
+    def step(self, kind: str, nodes: Sequence[int], last: int) -> tuple[list[Floats], Estimates]:
+        """Coefficients of each candidate, and the out-of-fold estimates of one step, arrays (N, 1)."""
+        candidates = list(nodes) if kind == "posterior" else [last]
+        fitted = [self._regression(kind, tuple(nodes), last, candidate) for candidate in candidates]
+        wrong = np.stack([out_of_fold for _, out_of_fold in fitted], axis=1)
+        best = wrong.argmin(axis=1)[:, None]
+        signals = -np.take_along_axis(wrong, best, axis=1)
+        return [weights for weights, _ in fitted], Estimates(
+            signals.astype(np.float32), np.array(candidates, dtype=np.int32)[best]
+        )
+
+    def estimator(self, kind: str, walk: Walk) -> tuple[Estimator, Estimates]:
+        """The estimator refitted on all rows, and the out-of-fold estimates of these rows."""
+        parts = [self.step(kind, nodes, int(last)) for nodes, last in zip(walk.sets, walk.last, strict=True)]
+        coefficients = np.concatenate([weights for fitted, _ in parts for weights in fitted])
+        form = (self._evidence.class_count, self._evidence.top)
+        made = Estimator(kind, self.traces.topology, walk.order, *form, coefficients)
+        return made, Estimates(
+            np.concatenate([found.signals for _, found in parts], axis=1),
+            np.concatenate([found.answers for _, found in parts], axis=1),
+        )
+
+    def _regression(self, kind: str, nodes: Order, last: int, candidate: int) -> tuple[Floats, Floats]:
+        """Intercept and weights refitted on all rows, and out-of-fold log-odds (N,) that the answer is wrong."""
+        plain = kind == "signal"
+        ascending = (last,) if plain else tuple(sorted(nodes))
+        key = (plain, ascending, last, candidate)
+        if key not in self._made:
+            self._made[key] = self._fit(self._features(*key), self.traces.losses[:, candidate] == 1)
+        weights, out_of_fold = self._made[key]
+        if plain or nodes == ascending:
+            return weights, out_of_fold
+        # The same features in another order: the odds stand in the order of the step.
+        places = [1 + ascending.index(node) for node in nodes]
+        return np.concatenate([weights[:1], weights[places], weights[1 + len(nodes) :]]), out_of_fold
+
+    def _features(self, plain: bool, nodes: Order, last: int, candidate: int) -> Floats:
+        """`ttamer.reference.features`, from parts that are made once."""
+        if plain:
+            return self._odds_of(last, candidate)[:, None]
+        answers = self._evidence.classes[:, :, 0]
+        according = np.stack([self._odds_of(node, candidate) for node in nodes], axis=1)
+        agree = answers[:, list(nodes)] == answers[:, [candidate]]
+        if last not in self._doubts:
+            self._doubts[last] = doubts(self._evidence.log_probs[:, last], self._evidence.class_count)
+        return assemble(according, agree, self._doubts[last])
+
+    def _odds_of(self, node: int, candidate: int) -> Floats:
+        """Of the candidate's answer according to a node, (N,)."""
+        if (node, candidate) not in self._odds:
+            held = self._evidence
+            answer = held.classes[:, candidate, 0]
+            found = odds(held.log_probs[:, node], held.classes[:, node], held.class_count, answer)
+            self._odds[node, candidate] = found
+        return self._odds[node, candidate]
+
+    def _fit(self, features: Floats, wrong: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        mean, spread = features.mean(axis=0), features.std(axis=0)
+        spread[spread < 1e-6] = 1.0
+        standard = (features - mean) / spread
+        regression = self._new()
+        whole = _coefficients(regression, standard, wrong)
+        out_of_fold = np.empty(len(wrong))
+        for fold in range(FOLDS):
+            held = self._folds == fold
+            # From the last solution: the folds' are near each other, and near is soon reached.
+            found = _coefficients(regression, standard[~held], wrong[~held])
+            out_of_fold[held] = found[0] + standard[held] @ found[1:]
+        weights = whole[1:] / spread
+        return np.append(whole[0] - weights @ mean, weights), out_of_fold
+
+
+def _regression_maker() -> Any:
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise ImportError("estimates need scikit-learn: pip install ttamer[fit]") from None
+    return lambda: LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-5, warm_start=True)
+
+
+def _coefficients(regression: Any, features: Floats, wrong: npt.NDArray[np.bool_]) -> Floats:
+    """Intercept and weights; with one outcome only, its rate with half a request added to either."""
+    rows, count = len(wrong), int(wrong.sum())
+    if count in (0, rows):
+        return np.concatenate([[log_odds((count + 0.5) / (rows + 1))], np.zeros(features.shape[1])])
+    from sklearn import config_context
+
+    # Its checks of arguments take as long as small problems do, and there are thousands of these.
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
+        # A saturated Hessian makes scikit-learn say that it falls back to L-BFGS, which solves the problem as well.
+        warnings.simplefilter("ignore")
+        regression.fit(features, wrong)
+    return np.concatenate([regression.intercept_, regression.coef_[0]])

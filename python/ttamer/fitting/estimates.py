@@ -1,0 +1,63 @@
+"""Fitting a model whose states are bins of estimates, over the steps of a walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttamer.fitting.crossfit import CrossFit, sigmoid
+from ttamer.fitting.orders import best_order
+from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
+from ttamer.model import CascadeModel
+from ttamer.model.information_sets import Walk, walk_of
+from ttamer.traces import Traces
+
+BEST, ANY = "best", "any"
+
+
+def fit_estimates(
+    fitting: CrossFit,
+    kind: str,
+    order: Sequence[int] | str | None,
+    bins: int,
+    transition_strength: float = AUTO_STRENGTH,
+) -> CascadeModel:
+    """The model of `ttamer.fit` for estimates; the traces keep the out-of-fold ones for later replays.
+
+    Parameters
+    ----------
+    fitting : CrossFit
+        Of the traces.
+    kind : {"signal", "history", "posterior"}
+    order : sequence of int, "best", "any" or None
+        As for `ttamer.fit`.
+    bins : int
+        Most states of a step.
+    transition_strength : float
+    """
+    traces = fitting.traces
+    walk = _walk(fitting, kind, order, bins)
+    estimator, found = fitting.estimator(kind, walk)
+    inner = Traces(
+        found.signals,
+        sigmoid(-found.signals.astype(np.float64)).astype(np.float32),
+        traces.costs[walk.outer],
+        walk.topology,
+        unit=traces.unit,
+    )
+    model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
+    traces._kept_estimates[estimator] = found
+    return model
+
+
+def _walk(fitting: CrossFit, kind: str, order: Sequence[int] | str | None, bins: int) -> Walk:
+    topology = fitting.traces.topology
+    if isinstance(order, str) and (order not in (BEST, ANY) or topology.kind != "forest"):
+        raise ValueError(f"order: expected nodes, 'best' or 'any', of a forest, got {order!r} on a {topology.kind}")
+    if order == ANY:
+        return walk_of(topology)
+    if order == BEST or (order is None and topology.kind == "forest"):
+        return walk_of(topology, best_order(fitting, kind, bins))
+    assert not isinstance(order, str)
+    return walk_of(topology, order)

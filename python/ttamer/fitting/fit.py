@@ -1,0 +1,125 @@
+"""Estimating a model from recorded traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ttamer._base.checks import real, whole
+from ttamer.fitting.choosing import choose
+from ttamer.fitting.crossfit import CrossFit
+from ttamer.fitting.estimates import fit_estimates
+from ttamer.fitting.signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
+from ttamer.model import CascadeModel
+from ttamer.model.estimators import KINDS
+from ttamer.traces import Traces
+
+ESTIMATES = ("auto", *KINDS)
+
+
+def fit(
+    traces: Traces,
+    bins: int | str = 64,
+    estimate: str = "signal",
+    *,
+    order: Sequence[int] | str | None = None,
+    like: CascadeModel | None = None,
+    smoothing: str = "auto",
+    loss_strength: float | None = None,
+    transition_strength: float | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> CascadeModel:
+    """Estimate a model from recorded traces.
+
+    Signals are cut into quantile bins, one state a bin. The loss of a state is a logistic curve of the signal or the
+    mean loss in its bin, and the transitions are counts shrunk to the node's marginal. T-Tamer (arXiv 2509.22992)
+    leaves the estimation open; `ttamer.reference` has the equations.
+
+    With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
+    that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.
+
+    Parameters
+    ----------
+    traces : Traces
+        Calibration requests.
+    bins : int or "auto"
+        Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
+        16. Solving with recall takes memory for about states x (states of all nodes) numbers.
+    estimate : {"signal", "history", "posterior", "auto"}
+        What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
+        is right given everything consulted. "posterior": the same of every answer seen; the best one answers. "auto":
+        what does best on these traces in cross-validation, signals of other kinds made from the evidence among it
+        (`Policy.signal` names the one to decide on); the recorded signal where nothing else can be fitted.
+    order : sequence of int, "best" or "any", optional
+        On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
+        "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order
+        open to the policy. With ``estimate="signal"`` an order makes the model a walk, each node's signal the log-odds
+        of its own answer; without one the forest's branches stay open.
+    like : CascadeModel, optional
+        Use the bin edges, smoothing and strengths of this model, so that the two can be added:
+        ``fit(shard, like=model) + model``. Only of models of plain signals, whose kind is made from the shard's
+        evidence if it recorded another one.
+    smoothing : {"auto", "platt", "mean"}
+        "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
+        "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
+        mean; always the mean where losses are observed or exceed 1. Only for plain signals: estimates are
+        probabilities already, and the loss of a state is their mean. ``estimate="auto"`` chooses it too.
+    loss_strength, transition_strength : float
+        How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16, and 8 with
+        ``bins="auto"`` and with estimates; a loss that is observed is not shrunk, nor is one that is estimated.
+    seed : int
+        Of the folds of cross-fitting and cross-validation.
+    progress : callable, optional
+        Called with a few words whenever a part of ``estimate="auto"`` begins.
+
+    Returns
+    -------
+    CascadeModel
+
+    Raises
+    ------
+    TypeError
+        If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
+    ValueError
+        If a parameter is out of range, `like` is a model of another topology, or estimates are asked for and the
+        traces have no evidence (`Traces.from_probs` records it) or losses other than 0 and 1.
+    ImportError
+        If estimates are asked for and scikit-learn is missing.
+
+    Notes
+    -----
+    Estimates of the rows that a model was fitted on are out-of-fold: `Policy.replay` of these very `Traces` uses the
+    estimates of regressions that did not see the row. They stay with the traces as long as the model, or a policy of
+    it, is in use.
+    """
+    if not isinstance(traces, Traces):
+        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    most = states_of(bins, len(traces))
+    if estimate not in ESTIMATES:
+        raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")
+    for name, strength in (("loss_strength", loss_strength), ("transition_strength", transition_strength)):
+        if strength is not None and not 0 <= real(name, strength) < np.inf:
+            raise ValueError(f"{name}: expected a finite number >= 0, got {strength}")
+    whole("seed", seed, least=0)
+    if like is not None:
+        if estimate != "signal" or order is not None:
+            raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
+        return fit_like(traces, like)
+    estimated = estimate != "signal" or order is not None
+    # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
+    smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
+    if estimated and (smoothing not in smoothings or loss_strength is not None):
+        raise ValueError("smoothing, loss_strength: expected none with estimates, which are probabilities already")
+    if estimate == "auto":
+        if order is not None:
+            raise ValueError("order: expected None with estimate='auto', which chooses it")
+        estimate, order, kind, smoothing = choose(traces, bins, seed, progress)
+        traces = traces._read_as(kind)
+    if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
+        transition_strength = AUTO_STRENGTH
+    if estimate == "signal" and order is None:
+        return fit_signals(traces, most, smoothing, loss_strength, transition_strength)
+    assert transition_strength is not None
+    return fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)

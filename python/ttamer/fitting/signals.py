@@ -1,0 +1,96 @@
+"""Fitting a model whose states are bins of the recorded signals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.checks import whole
+from ttamer.model import CascadeModel
+from ttamer.model.estimators import Estimator
+from ttamer.model.losses import quantile_edges
+from ttamer.model.statistics import SMOOTHINGS, Statistics
+from ttamer.traces import Traces
+
+MOST_STATES = 65_535
+MANY_ROWS = 1000
+"""From this many requests on there are enough for more bins."""
+MANY_BINS, FEW_BINS = 24, 16
+AUTO_STRENGTH = 8.0
+"""Weight of the marginal in transitions of bins="auto" and of estimates."""
+
+
+def states_of(bins: int | str, rows: int) -> int:
+    """Most states of a node: a number, or what "auto" means for so many requests.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither an int from 1 to 65535 nor "auto".
+    """
+    if isinstance(bins, str):
+        if bins != "auto":
+            raise ValueError(f"bins: expected an int or 'auto', got {bins!r}")
+        return MANY_BINS if rows >= MANY_ROWS else FEW_BINS
+    most = whole("bins", bins, least=1)
+    if most > MOST_STATES:
+        raise ValueError(f"bins: expected at most {MOST_STATES}, got {most}")
+    return most
+
+
+def fit_signals(
+    traces: Traces,
+    bins: int,
+    smoothing: str = "auto",
+    loss_strength: float | None = None,
+    transition_strength: float | None = None,
+    estimator: Estimator | None = None,
+) -> CascadeModel:
+    """The model of `ttamer.fit`; `estimator` is what made the signals, if they are not the recorded ones."""
+    if loss_strength is None:
+        loss_strength = 0.0 if traces.observed else 4.0
+    if transition_strength is None:
+        transition_strength = 16.0
+    edges = tuple(quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes))
+    chosen = _choose_smoothing(traces, smoothing)
+    statistics = Statistics.count(traces, edges, chosen, float(loss_strength), float(transition_strength))
+    return _model(traces, statistics, edges, None, estimator)
+
+
+def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
+    """The model of other requests in the states of a known one, so that the two add."""
+    if not isinstance(like, CascadeModel):
+        raise TypeError(f"like: expected a CascadeModel, got {type(like).__name__}")
+    known = like._statistics
+    if known is None:
+        raise ValueError("like: expected a fitted model, got one whose tables were stated")
+    if like.estimator is not None:
+        raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
+    if like.topology != traces.topology:
+        raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
+    traces = traces._read_as(like.signal)
+    smoothing = _choose_smoothing(traces, known.smoothing)
+    statistics = Statistics.count(traces, like.bin_edges, smoothing, known.loss_strength, known.transition_strength)
+    return _model(traces, statistics, like.bin_edges, like.cost_scale, None)
+
+
+def _choose_smoothing(traces: Traces, smoothing: str) -> str:
+    if smoothing not in SMOOTHINGS:
+        raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, got {smoothing!r}")
+    largest = float(traces.losses.max())
+    if smoothing == "platt" and largest > 1:
+        raise ValueError(f"smoothing: 'platt' needs losses in [0, 1], the largest is {largest:g}")
+    return "mean" if smoothing == "auto" and (traces.observed or largest > 1) else smoothing
+
+
+def _model(
+    traces: Traces,
+    statistics: Statistics,
+    edges: Sequence[npt.NDArray[np.float32]],
+    cost_scale: float | None,
+    estimator: Estimator | None,
+) -> CascadeModel:
+    form = (traces.observed, traces.unit, traces.signal)
+    return CascadeModel._from_statistics(traces.topology, statistics, traces.costs, edges, cost_scale, *form, estimator)

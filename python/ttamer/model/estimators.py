@@ -1,0 +1,219 @@
+"""Estimators: plain coefficients that turn what was seen of a request into a signal and an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import files
+from ttamer._base.types import Floats, freeze
+from ttamer._core import Estimator as CoreEstimator
+from ttamer._core import Topology
+from ttamer.model.information_sets import Order, Walk, walk_of
+from ttamer.traces import Evidence
+
+KINDS = ("signal", "history", "posterior")
+_FIELDS = {"kind": str, "topology": str, "nodes": int, "class_count": int, "top": int}
+
+
+class Estimates(NamedTuple):
+    """What an estimator says of N requests at the V steps of its walk.
+
+    Attributes
+    ----------
+    signals : (N, V) float32
+        Log-odds that the step's answer is right.
+    answers : (N, V) int32
+        Node that answers, of the traces' topology.
+    """
+
+    signals: npt.NDArray[np.float32]
+    answers: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Estimator:
+    """Log-odds that an answer is wrong, linear in the features of `ttamer.reference.features`.
+
+    Parameters
+    ----------
+    kind : {"signal", "history", "posterior"}
+        "signal": of the last node's answer, from its own distribution. "history": of the same answer, from all nodes
+        consulted. "posterior": of the answer of each node consulted, from all of them; the best one answers.
+    topology : Topology
+        That of the traces.
+    order : tuple of int, or None
+        In which the nodes of a forest are consulted, see `ttamer.model.information_sets.walk_of`.
+    class_count, top : int
+        Form of the evidence: number of classes, and of log-probabilities used of each node.
+    coefficients : (*,) float64
+        For each step of the walk and each of its candidates an intercept, then the weights of the features.
+
+    Raises
+    ------
+    ValueError
+        If anything does not fit together or is not finite.
+
+    Notes
+    -----
+    Estimators that are equal in all of this compare equal.
+    """
+
+    kind: str
+    topology: Topology
+    order: Order | None
+    class_count: int
+    top: int
+    coefficients: Floats
+    walk: Walk = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"estimate: expected one of {KINDS}, got {self.kind!r}")
+        if not 1 <= self.top <= self.class_count or not 2 <= self.class_count < 2**31:
+            raise ValueError(
+                f"class_count, top: expected at least 2 classes and 1 to as many at the top, "
+                f"got {self.class_count} and {self.top}"
+            )
+        walk = walk_of(self.topology, self.order)
+        expected = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
+        held = self.coefficients
+        if held.dtype != np.float64 or held.shape != (expected,) or not np.isfinite(held).all():
+            raise ValueError(f"coefficients: expected ({expected},) finite float64, got {held.shape} {held.dtype}")
+        object.__setattr__(self, "coefficients", freeze(held.copy()))
+        object.__setattr__(self, "walk", walk)
+
+    def width(self, consulted: int) -> int:
+        """Number of features where so many nodes are consulted."""
+        if self.kind == "signal":
+            return 1
+        return consulted + (5 if consulted > 1 else 2)
+
+    def _candidates(self, walk: Walk, step: int) -> tuple[int, ...]:
+        """Positions in the step's set of the nodes whose answers may be given."""
+        nodes = walk.sets[step]
+        return tuple(range(len(nodes))) if self.kind == "posterior" else (nodes.index(int(walk.last[step])),)
+
+    @cached_property
+    def tables(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of `ttamer.reference.estimate`: last, set_offsets, sets, candidate_offsets and the others."""
+        candidates = [self._candidates(self.walk, step) for step in range(len(self.walk.sets))]
+
+        def flat(parts: list[tuple[int, ...]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+            offsets = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+            return offsets, np.array([value for part in parts for value in part], dtype=np.int32)
+
+        set_offsets, sets = flat(list(self.walk.sets))
+        candidate_offsets, positions = flat(candidates)
+        return {
+            "last": self.walk.last,
+            "set_offsets": set_offsets,
+            "sets": sets,
+            "candidate_offsets": candidate_offsets,
+            "candidates": positions,
+            "coefficients": self.coefficients,
+        }
+
+    @cached_property
+    def core(self) -> CoreEstimator:
+        """The same tables in the core, for serving; immutable, shared between threads."""
+        return CoreEstimator(self.topology.nodes, self.class_count, self.top, self.kind, **self.tables)
+
+    def check(self, evidence: Evidence | None) -> Evidence:
+        """The evidence as this estimator uses it.
+
+        Raises
+        ------
+        ValueError
+            If there is none, it is of another number of classes, or too few log-probabilities were kept.
+        """
+        if evidence is None:
+            raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
+        if evidence.class_count != self.class_count:
+            raise ValueError(f"traces: expected evidence of {self.class_count} classes, got {evidence.class_count}")
+        if evidence.top < self.top:
+            raise ValueError(
+                f"traces: expected evidence of the {self.top} largest probabilities, got {evidence.top} of them"
+            )
+        return evidence if evidence.top == self.top else evidence[:, :, : self.top]
+
+    def estimate(self, evidence: Evidence | None) -> Estimates:
+        """Signal and answer of every request at every step.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            Of (N, n, at least `top`); what lies beyond `top` is not used.
+
+        Raises
+        ------
+        ValueError
+            As `check` does.
+        """
+        used = self.check(evidence)
+        return Estimates(*self.core.estimate(used.log_probs, used.classes))
+
+    def to_file(self) -> tuple[dict[str, Any], files.Arrays]:
+        """Fields and arrays of a file."""
+        fields = {
+            "kind": self.kind,
+            "topology": self.topology.kind,
+            "nodes": self.topology.nodes,
+            "order": None if self.order is None else list(self.order),
+            "class_count": self.class_count,
+            "top": self.top,
+        }
+        arrays: files.Arrays = {"estimator.edges": self.topology.edges, "estimator.coefficients": self.coefficients}
+        return {"estimator": fields}, arrays
+
+    @classmethod
+    def from_file(cls, fields: Mapping[str, Any], arrays: files.Arrays, steps: Topology) -> Estimator | None:
+        """What `to_file` gave, checked; None if the file holds no estimator.
+
+        Parameters
+        ----------
+        steps : Topology
+            Of the model or policy in the file, which has to be that of the walk.
+
+        Raises
+        ------
+        ValueError, KeyError
+            If something is missing or does not fit; it is named.
+        """
+        if "estimator" not in fields:
+            return None
+        held = fields["estimator"]
+        if not isinstance(held, dict):
+            raise ValueError(f"estimator: expected fields, got {type(held).__name__}")
+        files.check_fields(held, _FIELDS)
+        order = held["order"]
+        if order is not None:
+            if not isinstance(order, list) or any(type(node) is not int for node in order):
+                raise ValueError(f"order: expected a list of nodes, got {order!r}")
+            order = tuple(order)
+        edges = files.edges({"edges": arrays["estimator.edges"]})
+        topology = Topology.from_parts(held["topology"], held["nodes"], edges)
+        made = cls(held["kind"], topology, order, held["class_count"], held["top"], arrays["estimator.coefficients"])
+        if made.walk.topology != steps:
+            raise ValueError(f"estimator: expected a walk of {steps!r}, got one of {made.walk.topology!r}")
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Estimator, (self.kind, self.topology, self.order, self.class_count, self.top, self.coefficients)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        form = (self.kind, self.order, self.class_count, self.top)
+        return hashlib.sha256(repr(form).encode() + self.coefficients.tobytes()).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Estimator) and (self.topology, self._digest) == (other.topology, other._digest)
+
+    def __hash__(self) -> int:
+        return hash(self._digest)

@@ -1,0 +1,337 @@
+"""From traces to a model: losses per state, transitions and costs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import files
+from ttamer._base.checks import real
+from ttamer._base.types import Floats, freeze
+from ttamer._core import Model, Topology, Transition
+from ttamer.model.estimators import Estimator
+from ttamer.model.statistics import Statistics
+from ttamer.traces.paths import costliest_path
+from ttamer.traces.signals import check_signal, recorded_signal
+
+FORMAT_VERSION = 1
+_FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
+
+
+class CascadeModel:
+    """What a solver needs to know of a cascade: losses per state, transitions, costs.
+
+    Build one from traces with `fit`, or state the tables yourself.
+
+    Parameters
+    ----------
+    topology : Topology
+    losses : sequence of n (K_j,) float
+        Expected loss of answering with node j in each of its states, finite and >= 0.
+    transitions : sequence of E (K_i or 1, K_j) float
+        Probability of each state of j given the state of i, one an edge in the topology's edge order; one row where
+        j does not depend on i, as for edges that leave the root. Rows sum to 1 within 1e-6 and are normalised.
+    costs : (E,) float
+        Cost of each edge, finite and >= 0, in any one unit.
+    bin_edges : sequence of n (K_j - 1,) float32, optional
+        Strictly increasing; the state is the number of edges <= signal. By default 1, 2, ..., K_j - 1, so that a
+        signal is the number of the state.
+    cost_scale : float, optional
+        What costs are divided by; by default the costliest walk from the root (1 if that is 0).
+    observed : bool
+        Whether the loss of a node is seen when it is consulted; its signal is then the loss itself.
+    unit : str
+        Unit of the costs, for tables and plots.
+    signal : {"", "max_prob", "margin", "entropy", "logit_margin"}
+        What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
+
+    Attributes
+    ----------
+    estimator : Estimator or None
+        What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
+        the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
+
+    Raises
+    ------
+    ValueError
+        If anything has the wrong shape, is not finite, is negative, or a row does not sum to 1; the node or edge is
+        named.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        losses: Sequence[npt.ArrayLike],
+        transitions: Sequence[npt.ArrayLike],
+        costs: npt.ArrayLike,
+        *,
+        bin_edges: Sequence[npt.ArrayLike] | None = None,
+        cost_scale: float | None = None,
+        observed: bool = True,
+        unit: str = "",
+        signal: str = "",
+    ) -> None:
+        if not isinstance(topology, Topology):
+            raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
+        if not isinstance(observed, (bool, np.bool_)):
+            raise TypeError(f"observed: expected a bool, got {type(observed).__name__}")
+        if not isinstance(unit, str):
+            raise TypeError(f"unit: expected a str, got {type(unit).__name__}")
+        if not isinstance(signal, str):
+            raise TypeError(f"signal: expected a str, got {type(signal).__name__}")
+        if signal != "":
+            check_signal(signal)
+        if cost_scale is not None:
+            cost_scale = real("cost_scale", cost_scale)
+        tables = [_floats(row, f"losses[{j}]", 1) for j, row in enumerate(_each("losses", losses))]
+        if bin_edges is None:
+            edges = [np.arange(1, len(row), dtype=np.float32) for row in tables]
+        else:
+            edges = [_edges(row, f"bin_edges[{j}]") for j, row in enumerate(_each("bin_edges", bin_edges))]
+        matrices = [
+            Transition.dense(_stochastic(_floats(matrix, f"transitions[{e}]", 2), f"transitions[{e}]"))
+            for e, matrix in enumerate(_each("transitions", transitions))
+        ]
+        self._set(
+            topology,
+            tables,
+            matrices,
+            _floats(costs, "costs", 1),
+            edges,
+            cost_scale,
+            bool(observed),
+            unit,
+            signal,
+            None,
+        )
+
+    def _set(
+        self,
+        topology: Topology,
+        losses: Sequence[Floats],
+        transitions: Sequence[Transition],
+        costs: Floats,
+        bin_edges: Sequence[npt.NDArray[np.float32]],
+        cost_scale: float | None,
+        observed: bool,
+        unit: str,
+        signal: str,
+        statistics: Statistics | None,
+        estimator: Estimator | None = None,
+    ) -> None:
+        if cost_scale is None and len(costs) == len(topology.edges) and np.all(np.isfinite(costs)):
+            cost_scale = costliest_path(topology, costs)
+        self._core = Model(
+            topology,
+            list(losses),
+            list(transitions),
+            costs,
+            1.0 if cost_scale is None else cost_scale,
+            list(bin_edges),
+            observed,
+        )
+        self.topology = topology
+        self.losses = tuple(freeze(row.copy()) for row in losses)
+        self.costs = freeze(costs.copy())
+        self.bin_edges = tuple(freeze(row.copy()) for row in bin_edges)
+        self.cost_scale = 1.0 if cost_scale is None else float(cost_scale)
+        self.observed = observed
+        self.unit = unit
+        self.signal = signal
+        self._transitions = tuple(transitions)
+        self._statistics = statistics
+        self.estimator = estimator
+
+    @classmethod
+    def _from_statistics(
+        cls,
+        topology: Topology,
+        statistics: Statistics,
+        costs: Floats,
+        bin_edges: Sequence[npt.NDArray[np.float32]],
+        cost_scale: float | None,
+        observed: bool,
+        unit: str,
+        signal: str,
+        estimator: Estimator | None = None,
+    ) -> CascadeModel:
+        losses = [statistics.state_losses(j) for j in range(topology.nodes)]
+        transitions = []
+        for (_, j), counts in zip(topology.edges.tolist(), statistics.transitions, strict=True):
+            marginal = statistics.counts[j]
+            if counts is None:
+                transitions.append(Transition.dense(marginal[None, :] / marginal.sum()))
+            else:
+                transitions.append(Transition.counted(counts, marginal, statistics.transition_strength))
+        model = cls.__new__(cls)
+        tables = (topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, signal)
+        model._set(*tables, statistics, estimator)
+        return model
+
+    @property
+    def transitions(self) -> tuple[Floats, ...]:
+        """One (K_i or 1, K_j) float64 an edge, made dense for looking at; solvers use the sparse counts."""
+        return tuple(matrix.to_dense() for matrix in self._transitions)
+
+    @property
+    def requests(self) -> int | None:
+        """Number of requests the model was fitted on; None if its tables were stated."""
+        return None if self._statistics is None else int(self._statistics.counts[0].sum())
+
+    def __repr__(self) -> str:
+        states = ", ".join(str(len(row)) for row in self.losses)
+        source = "stated" if self.requests is None else f"{self.requests} requests"
+        if self.estimator is not None:
+            source += f", estimate={self.estimator.kind!r}"
+        return f"CascadeModel({self.topology!r}, states=[{states}], {source})"
+
+    def __add__(self, other: CascadeModel) -> CascadeModel:
+        """Model of the requests of both: counts and sums add exactly."""
+        if not isinstance(other, CascadeModel):
+            return NotImplemented
+        if self._statistics is None or other._statistics is None:
+            raise ValueError("only fitted models add: a model whose tables were stated has no counts")
+        if self.estimator is not None or other.estimator is not None:
+            raise ValueError("models with an estimator do not add: its coefficients are not sums over requests")
+        same_edges = all(np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False))
+        if self.topology != other.topology or not same_edges:
+            raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
+        same_kind = (
+            self.unit == other.unit
+            and self.signal == other.signal
+            and self.observed == other.observed
+            and self._statistics.settings == other._statistics.settings
+        )
+        if not np.array_equal(self.costs, other.costs) or not same_kind:
+            raise ValueError(
+                "models add only with the same costs, unit, signal, smoothing, strengths and kind of losses"
+            )
+        return CascadeModel._from_statistics(
+            self.topology,
+            self._statistics + other._statistics,
+            self.costs,
+            self.bin_edges,
+            self.cost_scale,
+            self.observed,
+            self.unit,
+            self.signal,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file; fitted models keep their counts, so that shards can still be added."""
+        files.write(path, self._to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CascadeModel:
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of another kind or another format version.
+        """
+        return cls._from_bytes(Path(path).read_bytes(), str(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CascadeModel._from_bytes, (self._to_bytes(), "pickled model")
+
+    def _to_bytes(self) -> bytes:
+        arrays: files.Arrays = {"edges": self.topology.edges, "costs": self.costs}
+        for j, (losses, edges) in enumerate(zip(self.losses, self.bin_edges, strict=True)):
+            arrays[f"losses.{j}"], arrays[f"bin_edges.{j}"] = losses, edges
+        fields: dict[str, Any] = {
+            "topology": self.topology.kind,
+            "nodes": self.topology.nodes,
+            "cost_scale": self.cost_scale,
+            "observed": self.observed,
+            "unit": self.unit,
+            "signal": self.signal,
+        }
+        if self._statistics is None:
+            arrays.update({f"transitions.{e}": matrix for e, matrix in enumerate(self.transitions)})
+        else:
+            fields["smoothing"] = self._statistics.smoothing
+            fields["strengths"] = [self._statistics.loss_strength, self._statistics.transition_strength]
+            arrays.update(self._statistics.to_arrays())
+        if self.estimator is not None:
+            held, tables = self.estimator.to_file()
+            fields.update(held)
+            arrays.update(tables)
+        return files.to_bytes("model", FORMAT_VERSION, fields, arrays)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes, source: str) -> CascadeModel:
+        fields, arrays = files.from_bytes(data, "model", FORMAT_VERSION, source)
+        try:
+            files.check_fields(fields, _FIELDS)
+            topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
+            nodes = range(topology.nodes)
+            bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
+            signal = recorded_signal(fields)
+            shared = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
+            estimator = Estimator.from_file(fields, arrays, topology)
+            if "strengths" in fields:
+                return cls._from_statistics(
+                    topology,
+                    Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
+                    *shared,
+                    estimator,
+                )
+            if estimator is not None:
+                raise ValueError("estimator: expected that of a fitted model, got stated tables")
+            costs, _, cost_scale, observed, unit, signal = shared
+            return cls(
+                topology,
+                [arrays[f"losses.{j}"] for j in nodes],
+                [arrays[f"transitions.{e}"] for e in range(len(topology.edges))],
+                costs,
+                bin_edges=bin_edges,
+                cost_scale=cost_scale,
+                observed=observed,
+                unit=unit,
+                signal=signal,
+            )
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{source}: not a valid model ({error})") from None
+
+
+def _each(name: str, values: Sequence[npt.ArrayLike]) -> Sequence[npt.ArrayLike]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected a sequence of arrays, got {type(values).__name__}") from None
+
+
+def _floats(values: npt.ArrayLike, name: str, rank: int) -> Floats:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got {type(values).__name__}")
+    if array.ndim != rank:
+        raise ValueError(f"{name}: expected {rank} dimensions, got shape {array.shape}")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _edges(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return _floats(values, name, 1).astype(np.float32)
+
+
+def _stochastic(matrix: Floats, name: str) -> Floats:
+    """Rows that sum to 1 within 1e-6, normalised; those that already do stay as they are, bit for bit."""
+    if not np.all(matrix >= 0):
+        row, column = np.argwhere(~(matrix >= 0))[0]
+        raise ValueError(f"{name}: expected probabilities, got {matrix[row, column]:g} in row {row}")
+    sums = matrix.sum(axis=1)
+    if not np.all(np.abs(sums - 1) <= 1e-6):
+        row = int(np.argmax(~(np.abs(sums - 1) <= 1e-6)))
+        raise ValueError(f"{name}: expected probabilities that sum to 1 within 1e-6, row {row} sums to {sums[row]:g}")
+    normal: Floats = np.where(np.abs(sums - 1)[:, None] <= 1e-14, matrix, matrix / sums[:, None])
+    return normal

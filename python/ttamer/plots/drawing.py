@@ -1,0 +1,182 @@
+"""Text drawings of topologies: a line as a chain, a forest as a tree, skips and dags as lists of successors."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ttamer._base.types import ROOT, Floats
+from ttamer._core import Topology
+from ttamer.policy import Policy
+
+FEW = 12
+"""Successors of a node that are listed unless all are asked for."""
+
+# What stands before a child that has siblings below it, before the last child, before what hangs from either, and
+# before the next node of a chain.
+_BRANCHES = ("├─ ", "└─ ", "│  ", "   ", "↓ ")
+_ASCII = ("|- ", "`- ", "|  ", "   ", "v ")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a drawing shows: all but the topology are None where nothing is known of them.
+
+    Attributes
+    ----------
+    topology : Topology
+    costs : (E,) float64 or None
+        In edge order, in `unit`.
+    visits, stops : (n,) float64 or None
+        Share of requests that consult each node, and that stop there, under the policy's model.
+    unit : str
+    names : tuple of n str
+        What the nodes are called: by their numbers, and the steps of a policy that estimates by the nodes consulted.
+    """
+
+    topology: Topology
+    names: tuple[str, ...]
+    costs: Floats | None = None
+    visits: Floats | None = None
+    stops: Floats | None = None
+    unit: str = ""
+
+    @classmethod
+    def of(cls, shape: Policy | Topology) -> Facts:
+        """Facts of a policy, or of a topology, of which only the edges are known."""
+        if isinstance(shape, Topology):
+            return cls(shape, _numbers(shape))
+        if not isinstance(shape, Policy):
+            raise TypeError(f"shape: expected a Policy or a Topology, got {type(shape).__name__}")
+        visits = np.array([node.sum() for node in shape.expected_visits])
+        stops = np.array([node.sum() for node in shape.expected_stops])
+        names = _numbers(shape.steps) if shape.estimator is None else shape.estimator.walk.names
+        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit)
+
+
+def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, every: bool = True) -> str:
+    """A topology as text; of a policy also the costs, the expected visits and where requests stop.
+
+    Parameters
+    ----------
+    shape : Policy or Topology
+        Of a bare topology only nodes and edges are drawn.
+    width : int
+        Columns after which a list of successors goes on in the next line. The other columns are never cut.
+    ascii : bool
+        Draw branches with ASCII characters only.
+    every : bool
+        List all successors of a node; else at most `FEW`, and how many more there are.
+
+    Returns
+    -------
+    str
+        Lines without trailing spaces, joined by newlines; none after the last.
+
+    Raises
+    ------
+    TypeError
+        If `shape` is neither a policy nor a topology.
+    """
+    facts = Facts.of(shape)
+    marks = _ASCII if ascii else _BRANCHES
+    kind = facts.topology.kind
+    if kind == "line":
+        rows = [(f"{marks[4]}{facts.names[node]}", node) for node in range(facts.topology.nodes)]
+    elif kind == "forest":
+        rows = list(_branches(facts.topology, marks))
+    else:
+        return "\n".join(_walk_lines(facts, width, FEW if not every else facts.topology.nodes))
+    table = [["node", *_heads(facts, costs=True)], ["root"]]
+    table += [[label, *_figures(facts, node, costs=True)] for label, node in rows]
+    return "\n".join(_aligned(table))
+
+
+def _branches(topology: Topology, marks: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Each node of a forest with its branch, a parent before its children; without recursion, as chains may be long."""
+    after = _successors(topology)
+    waiting = [(node, "", node == after[ROOT][-1][0]) for node, _ in reversed(after[ROOT])]
+    while waiting:
+        node, before, last = waiting.pop()
+        yield f"{before}{marks[1] if last else marks[0]}{node}", node
+        below = before + (marks[3] if last else marks[2])
+        children = [child for child, _ in after[node]]
+        waiting += [(child, below, child == children[-1]) for child in reversed(children)]
+
+
+def _walk_lines(facts: Facts, width: int, most: int) -> Iterator[str]:
+    """Nodes with their successors, and the costs of going there in brackets."""
+    after = _successors(facts.topology)
+    nodes = [ROOT, *range(facts.topology.nodes)]
+    table = [["node", *_heads(facts, costs=False)]]
+    table += [["root" if node == ROOT else facts.names[node], *_figures(facts, node, costs=False)] for node in nodes]
+    head = "successors" if facts.costs is None else f"successors ({_in_unit('cost', facts.unit)})"
+    lists = [head, *(_listed(facts, after[node], most) for node in nodes)]
+    left = list(_aligned(table))
+    indent = max(map(len, left)) + 2
+    for begin, listed in zip(left, lists, strict=True):
+        # Whatever the width, there is room for one successor a line.
+        wrapped = textwrap.wrap(listed, max(width - indent, 20), break_long_words=False)
+        for k, part in enumerate(wrapped):
+            yield f"{begin if k == 0 else '':{indent}}{part}".replace("\xa0", " ")
+
+
+def _listed(facts: Facts, after: list[tuple[int, int]], most: int) -> str:
+    """``1 (0.2), 2 (0.5)``, with spaces that no line is broken at between a node and its cost."""
+    if not after:
+        return "none"
+    named = [(facts.names[j], e) for j, e in after[:most]]
+    shown = [name if facts.costs is None else f"{name}\xa0({_number(facts.costs[e])})" for name, e in named]
+    more = [f"and\xa0{len(after) - most}\xa0more"] if len(after) > most else []
+    return ", ".join(shown + more)
+
+
+def _successors(topology: Topology) -> dict[int, list[tuple[int, int]]]:
+    """(node, edge) pairs that may follow each node and the root, lowest node first."""
+    after: dict[int, list[tuple[int, int]]] = {node: [] for node in range(ROOT, topology.nodes)}
+    for e, (i, j) in enumerate(topology.edges.tolist()):
+        after[i].append((j, e))
+    return {node: sorted(pairs) for node, pairs in after.items()}
+
+
+def _heads(facts: Facts, costs: bool) -> list[str]:
+    heads = [_in_unit("cost", facts.unit)] if costs and facts.costs is not None else []
+    return heads if facts.visits is None else [*heads, "visits", "stops"]
+
+
+def _figures(facts: Facts, node: int, costs: bool) -> list[str]:
+    """Cost of the one edge into a node, where there is one, and the shares of requests; nothing for the root."""
+    if node == ROOT:
+        return []
+    figures = []
+    if costs and facts.costs is not None:
+        figures.append(_number(facts.costs[facts.topology.edges[:, 1] == node][0]))
+    if facts.visits is not None and facts.stops is not None:
+        figures += [f"{facts.visits[node]:.1%}", f"{facts.stops[node]:.1%}"]
+    return figures
+
+
+def _aligned(table: list[list[str]]) -> Iterator[str]:
+    """Lines of a table whose first column is set left and whose others are set right; short rows end early."""
+    widths = [max(len(row[k]) for row in table if len(row) > k) for k in range(len(table[0]))]
+    for row in table:
+        cells = [
+            f"{row[0]:{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=False)),
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _numbers(topology: Topology) -> tuple[str, ...]:
+    return tuple(map(str, range(topology.nodes)))
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _in_unit(name: str, unit: str) -> str:
+    return f"{name}, {unit}" if unit else name

@@ -1,0 +1,197 @@
+"""The picture of `ttamer.plots.front`; cost against error; matplotlib is imported only when it is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ttamer import compare
+from ttamer._base import checks
+from ttamer._base.types import Floats
+from ttamer.compare import Curve
+from ttamer.plots.figure import figure_class, saved
+from ttamer.policy import Front
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours can be told apart with any colour vision; markers and dashes tell them apart in grey.
+_STYLES: tuple[tuple[str, str, Any], ...] = (
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#56B4E9", "v", (0, (5, 1))),
+    ("#E69F00", "P", (0, (3, 1, 1, 1))),
+)
+
+_FILL = 16
+"""Points drawn for each segment of a line."""
+
+_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is drawn of a method: its points, and the interval of the error at each *filled* point, if wanted."""
+
+    name: str
+    cost: Floats
+    error: Floats
+    interval: tuple[Floats, Floats] | None = None
+
+
+def front(
+    curves: Front | Sequence[Curve],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str | None = None,
+    coverage: float | None = None,
+    seed: int = 0,
+) -> Figure:
+    """Cost against error: one line a method, one point where a method has one setting.
+
+    Parameters
+    ----------
+    curves : Front or sequence of Curve
+        Of curves the *test* points of the usable settings are drawn. A front is drawn as it is: its points were
+        measured on the rows it was made from.
+    path : path, optional
+        Write the picture there, whole or not at all; the suffix says the format (png, svg, pdf).
+    title : str, optional
+    coverage : float, optional
+        Also draw, as a band, the percentile bootstrap interval of the test error of every setting and mixture at its
+        mean cost; for 0.9 an interval of 90%. The bands of two methods may overlap and the methods still differ: a
+        paired comparison (`ttamer.compare`) is finer, for what is common to both cancels.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        1200 x 750 pixels as png.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If there is nothing to draw, units differ, `coverage` is not in (0, 1) or asked for of a front, or matplotlib
+        does not know the format.
+    """
+    return saved(_picture(figure_class(), curves, title, coverage, seed), path)
+
+
+def _picture(
+    new_figure: type[Figure], curves: Front | Sequence[Curve], title: str | None, coverage: float | None, seed: int
+) -> Figure:
+    lines, unit, rates, rows = _lines(curves, coverage, seed)
+    figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    _draw(axes, lines, 100.0 if rates else 1.0)
+    axes.set_xlabel(f"mean cost of a request, {rows}" + (f" ({unit})" if unit else ""))
+    axes.set_ylabel(f"error rate, {rows} (%)" if rates else f"mean loss of the answers, {rows}")
+    note = None if coverage is None else f"with {100 * coverage:g}% bootstrap intervals"
+    axes.legend(frameon=False, title=note, title_fontsize="small", alignment="left")
+    if title:
+        axes.set_title(title, fontsize=11, loc="left")
+    return figure
+
+
+def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -> tuple[list[_Line], str, bool, str]:
+    """What to draw, the unit of cost, whether the losses are 0/1 errors, and of which rows the points are."""
+    if coverage is not None and not 0.0 < checks.real("coverage", coverage) < 1.0:
+        raise ValueError(f"coverage: expected a number in (0, 1), got {coverage}")
+    if isinstance(curves, Front):
+        if coverage is not None:
+            raise ValueError("coverage: a front has no intervals; expected curves, as compare.curve_of_front makes")
+        cost = np.array([point.cost for point in curves.points])
+        error = np.array([point.error for point in curves.points])
+        return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
+    if len(curves) == 0:
+        raise ValueError("curves: expected at least one, got none")
+    units = sorted({curve.unit for curve in curves})
+    if len(units) > 1:
+        raise ValueError(f"curves: expected costs in one unit, got {', '.join(map(repr, units))}")
+    rates = all(bool(np.isin(curve.test_loss, (0.0, 1.0)).all()) for curve in curves)
+    intervals: list[tuple[Floats, Floats] | None] = [None] * len(curves)
+    if coverage is not None:
+        intervals = list(_intervals(curves, coverage, seed))
+    lines = [_Line(curve.name, *curve.test_points, interval) for curve, interval in zip(curves, intervals, strict=True)]
+    return lines, units[0], rates, "test rows"
+
+
+def _intervals(curves: Sequence[Curve], coverage: float, seed: int) -> list[tuple[Floats, Floats]]:
+    """Percentile bootstrap intervals of the error at every filled point of each curve."""
+    drawn: dict[int, Floats] = {}
+    tails = [(1 - coverage) / 2, (1 + coverage) / 2]
+    found = []
+    for curve in curves:
+        rows = curve.test_cost.shape[1]
+        if rows not in drawn:
+            drawn[rows] = compare.resample(rows, _RESAMPLES, seed)
+        errors = np.apply_along_axis(_filled, 1, curve.resampled_points(drawn[rows])[1])
+        low, high = np.quantile(errors, tails, axis=0)
+        found.append((low, high))
+    return found
+
+
+def _draw(axes: Axes, lines: Sequence[_Line], scale: float) -> None:
+    styles = iter(_STYLES * (len(lines) // len(_STYLES) + 1))
+    for order, line in enumerate(lines):
+        # The first named lies on top of those it covers.
+        above = 2 + (len(lines) - order) / len(lines)
+        if len(line.cost) == 1:
+            _draw_point(axes, line, scale, above)
+            continue
+        colour, marker, dashes = next(styles)
+        cost, error = _filled(line.cost), _filled(line.error)
+        if line.interval is not None:
+            low, high = (end * scale for end in line.interval)
+            axes.fill_between(cost, low, high, color=colour, alpha=0.15, linewidth=0, zorder=above - 1)
+        axes.plot(
+            cost,
+            error * scale,
+            color=colour,
+            marker=marker,
+            markevery=_FILL,
+            linestyle=dashes,
+            linewidth=1.8,
+            markersize=5,
+            label=line.name,
+            zorder=above,
+        )
+    if all((line.cost > 0).all() for line in lines):
+        # Fronts fall steeply at first and are flat later; a logarithm gives both parts room.
+        axes.set_xscale("log")
+        _plain_ticks(axes)
+    axes.grid(which="both", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_point(axes: Axes, line: _Line, scale: float, above: float) -> None:
+    if line.interval is not None:
+        low, high = (float(end[0]) * scale for end in line.interval)
+        axes.vlines(line.cost[0], low, high, color="black", linewidth=1.2, zorder=above)
+    axes.plot(line.cost, line.error * scale, "*", color="black", markersize=14, label=line.name, zorder=above)
+
+
+def _filled(values: Floats) -> Floats:
+    """Points between neighbours: mixtures of two settings lie on a line in cost, which a log axis bends."""
+    steps = np.arange((len(values) - 1) * _FILL + 1) / _FILL
+    return np.interp(steps, np.arange(len(values)), values)
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Label 1, 2 and 5 times the powers of ten as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,199 @@
+"""The pictures of `ttamer.plots.index`; matplotlib is imported only when one is drawn."""
+
+from __future__ import annotations
+
+import os
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ttamer._base.types import ROOT, STOP
+from ttamer.plots.figure import figure_class, saved
+from ttamer.policy import Policy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NODES = 40
+_COLUMNS = 4
+_STOPS = "0.84"
+
+
+def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
+    """What a policy does in each state.
+
+    With recall on a line or forest: the dynamic index as a heat map, a row a node, a column a state of the node before.
+    A request whose best loss so far is at most the index does not consult the node. Where that holds for the loss of
+    the state alone no request ever does: hatched.
+
+    On other walks: a panel a node and a bar a state, as high as the state's expected loss, coloured by what comes next.
+    With recall that depends on the best loss so far, so that a bar may have several colours.
+
+    Parameters
+    ----------
+    policy : Policy
+    path, title
+        As for `front`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If `policy` is not a `Policy`.
+    ValueError
+        If there are more than 40 nodes, or matplotlib does not know the format.
+    """
+    return saved(_picture(figure_class(), policy, title), path)
+
+
+def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Figure:
+    """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a Policy, got {type(policy).__name__}")
+    if policy.topology.nodes > MOST_NODES:
+        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.topology.nodes}")
+    has_index = policy.recall == "observed" and policy.topology.kind in ("line", "forest")
+    figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy)
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+# ---------------------------------------------------------------- the index, where it is defined
+
+
+def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
+    from matplotlib.colors import PowerNorm
+
+    nodes = policy.topology.nodes
+    parents = policy.topology.edges[:, 0].tolist()
+    rows = [policy.index(node) for node in range(nodes)]
+    columns = max(len(policy.losses(parent)) if parent != ROOT else 1 for parent in parents)
+    most = max(float(row.max()) for row in rows)
+    figure = new_figure(figsize=(8, 0.34 * nodes + 1.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    # Most states have small losses; the square root gives them more of the colours.
+    norm = PowerNorm(0.5, 0.0, most or 1.0)
+    image: Any = None
+    for node, (parent, row) in enumerate(zip(parents, rows, strict=True)):
+        # A root, or a node whose index does not depend on the state before, has one value for all of them.
+        states = columns if parent == ROOT else len(policy.losses(parent))
+        ends = np.linspace(0, states, len(row) + 1)
+        image = axes.pcolormesh(ends, [node - 0.44, node + 0.44], row[None, :], norm=norm, cmap="viridis")
+        if parent != ROOT:
+            _hatch(axes, node, policy.losses(parent) <= np.broadcast_to(row, states))
+    axes.set_yticks(range(nodes), [_place(node, parent) for node, parent in enumerate(parents)], fontsize=8)
+    axes.set_ylim(nodes - 0.5, -0.5)
+    axes.set_xlim(0, columns)
+    axes.set_xlabel("state of the node before, from the smallest signal to the largest (hatched: never consulted)")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    bar.set_label("dynamic index (loss)", fontsize=9)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _place(node: int, parent: int) -> str:
+    return f"node {node}" if parent == ROOT else f"node {node} after {parent}"
+
+
+def _hatch(axes: Axes, node: int, stops: Any) -> None:
+    """Cover the states in which the parent's own loss is not above the index: no request goes on to the node."""
+    from matplotlib.patches import Rectangle
+
+    begin = 0
+    for stop, run in groupby(stops.tolist()):
+        length = len(list(run))
+        if stop:
+            axes.add_patch(
+                Rectangle((begin, node - 0.44), length, 0.88, fill=False, hatch="////", edgecolor="white", linewidth=0)
+            )
+        begin += length
+
+
+# ---------------------------------------------------------------- what a walk does
+
+
+def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
+    from matplotlib.patches import Patch
+
+    nodes = policy.topology.nodes
+    columns = min(nodes, _COLUMNS)
+    rows = -(-nodes // columns)
+    figure = new_figure(figsize=(2.1 * columns + 0.6, 1.7 * rows + 0.8), dpi=150, layout="constrained")
+    colours = _colours(policy)
+    most = max(float(policy.losses(node).max()) for node in range(nodes)) or 1.0
+    used: set[int] = set()
+    first: Axes | None = None
+    for node in range(nodes):
+        axes = figure.add_subplot(rows, columns, node + 1, sharey=first)
+        first = first or axes
+        used |= _draw_node(axes, policy, node, colours, most)
+        if node % columns == 0:
+            axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
+        else:
+            axes.tick_params(labelleft=False)
+        if node + columns >= nodes:
+            axes.set_xlabel("state", fontsize=8)
+    shown = [Patch(color=colours[to], label=_says(to, policy)) for to in sorted(used)]
+    # One entry of a line stands for all nodes that come next.
+    labels = {patch.get_label(): patch for patch in shown}
+    figure.legend(
+        handles=list(labels.values()),
+        loc="outside lower left",
+        ncols=min(len(labels), 8),
+        frameon=False,
+        fontsize=8,
+        handlelength=1,
+    )
+    return figure
+
+
+def _draw_node(axes: Axes, policy: Policy, node: int, colours: dict[int, Any], most: float) -> set[int]:
+    """One bar a state, as high as its loss: what is done for each best loss up to that."""
+    losses = policy.losses(node)
+    # What a state without loss does must be seen too.
+    heights = np.maximum(losses, 0.02 * most)
+    bars: dict[int, list[tuple[int, float, float]]] = {}
+    for state, steps in enumerate(policy.actions(node)):
+        bottom = 0.0
+        for k, (upper, to) in enumerate(steps):
+            top = float(heights[state]) if k == len(steps) - 1 else min(upper, float(heights[state]))
+            if top > bottom:
+                bars.setdefault(to, []).append((state, bottom, top - bottom))
+            bottom = max(bottom, top)
+    for to, pieces in bars.items():
+        states, bottoms, lengths = zip(*pieces, strict=True)
+        axes.bar(states, lengths, 1.0, bottom=bottoms, color=colours[to], linewidth=0)
+    visited = policy.expected_visits[node].sum()
+    axes.set_title(f"node {node}, {visited:.0%} of requests" if visited > 0 else f"node {node}, never consulted")
+    axes.title.set_fontsize(9)
+    axes.set_xlim(-0.5, len(losses) - 0.5)
+    axes.set_ylim(0, 1.03 * most)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    return set(bars)
+
+
+def _colours(policy: Policy) -> dict[int, Any]:
+    """Grey stops; nodes by depth of colour; on a line there is one way to go on."""
+    from matplotlib import colormaps
+
+    nodes = policy.topology.nodes
+    if policy.topology.kind == "line":
+        return {STOP: _STOPS, **dict.fromkeys(range(nodes), "#0072B2")}
+    return {STOP: _STOPS, **{node: colormaps["viridis"](1 - node / max(nodes - 1, 1)) for node in range(nodes)}}
+
+
+def _says(to: int, policy: Policy) -> str:
+    if to == STOP:
+        return "stop"
+    return "consult the next node" if policy.topology.kind == "line" else f"consult {to}"

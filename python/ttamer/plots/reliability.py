@@ -1,0 +1,200 @@
+"""The picture of `ttamer.plots.reliability`; matplotlib is imported only when it is drawn."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._base.types import Floats
+from ttamer.plots.figure import figure_class, saved
+from ttamer.traces import Traces
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NODES = 40
+_COLUMNS = 4
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+_NORMAL = 1.6449
+"""Quantile of the standard normal distribution for an interval of 90%."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often a node is right when it says how sure it is.
+
+    Attributes
+    ----------
+    counts : (bins,) intp
+        Requests whose confidence falls into each bin of equal width; 1 belongs to the last.
+    confidence, accuracy : (bins,) float64
+        Their mean confidence and mean 1 - loss; NaN where there are none.
+    low, high : (bins,) float64
+        90% interval of the accuracy (Wilson); NaN where there are none.
+    error : float
+        Expected calibration error: the mean over requests of the distance of accuracy and confidence in their bin.
+    """
+
+    counts: npt.NDArray[np.intp]
+    confidence: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    error: float
+
+    @classmethod
+    def of(cls, confidence: npt.NDArray[np.float32], loss: npt.NDArray[np.float32], bins: int) -> Reliability:
+        """From the confidences (N,) in [0, 1] and losses (N,) in [0, 1] of one node."""
+        places = np.minimum((confidence.astype(np.float64) * bins).astype(np.intp), bins - 1)
+        counts = np.bincount(places, minlength=bins)
+        some = np.where(counts > 0, counts, np.nan)
+        mean = np.bincount(places, confidence, bins) / some
+        right = np.bincount(places, 1.0 - loss.astype(np.float64), bins) / some
+        wide = _NORMAL**2 / some
+        centre = (right + wide / 2) / (1 + wide)
+        half = _NORMAL / (1 + wide) * np.sqrt(right * (1 - right) / some + wide / (4 * some))
+        gap = np.nansum(counts * np.abs(right - mean)) / len(confidence)
+        return cls(counts, mean, right, centre - half, centre + half, float(gap))
+
+
+def reliability(
+    traces: Traces,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    bins: int = 10,
+    title: str | None = None,
+) -> Figure:
+    """Is a node as often right as it is confident? A reliability diagram and a histogram for each.
+
+    Requests are put into bins of equal width by their confidence. A dot is the accuracy of a bin at its mean
+    confidence with a 90% interval (Wilson), the thick line its distance from the diagonal; ECE, the expected
+    calibration error, is the mean of these distances over requests.
+
+    Parameters
+    ----------
+    traces : Traces
+        Their signals are the confidences if they are the largest probability, or the user's own and in [0, 1]. Of other
+        signals the largest probability is taken from the evidence. Losses lie in [0, 1]: accuracy is 1 - loss.
+    path, title
+        As for `front`.
+    bins : int
+        At least 1.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError
+        If `traces` are not `Traces` or `bins` is not an int.
+    ValueError
+        If the traces have no confidences or their losses are observed or above 1, there are more than 40 nodes, `bins`
+        is less than 1, or matplotlib does not know the format.
+    """
+    return saved(_picture(figure_class(), traces, bins, title), path)
+
+
+def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | None) -> Figure:
+    confident = _confident(traces)
+    whole = checks.whole("bins", bins, 1)
+    nodes = traces.topology.nodes
+    if nodes > MOST_NODES:
+        raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
+    found = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in range(nodes)]
+    columns = min(nodes, _COLUMNS)
+    rows = -(-nodes // columns)
+    width, height = 1.95 * columns + 0.65, 2.35 * rows + (0.7 if title else 0.45)
+    figure = new_figure(figsize=(width, height), dpi=150)
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=0.6 / width,
+        right=1 - 0.1 / width,
+        bottom=0.45 / height,
+        top=1 - (0.55 if title else 0.25) / height,
+        wspace=0.13,
+        hspace=0.26,
+    )
+    # All panels show the same part of the square, to be compared: of two classes half of it would be empty.
+    left = _tenth(float(confident.signals.min()))
+    bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in found))
+    for node, each in enumerate(found):
+        row, column = divmod(node, columns)
+        inner = grid[row, column].subgridspec(2, 1, height_ratios=(4, 1), hspace=0.1)
+        diagram = figure.add_subplot(inner[0])
+        histogram = figure.add_subplot(inner[1], sharex=diagram)
+        _draw_diagram(diagram, each, node)
+        _draw_histogram(histogram, each, len(traces))
+        diagram.set_xlim(left, 1)
+        diagram.set_ylim(bottom, 1.02)
+        if column:
+            diagram.tick_params(labelleft=False)
+            histogram.tick_params(labelleft=False)
+        else:
+            diagram.set_ylabel("accuracy", fontsize=8)
+            histogram.set_ylabel("share", fontsize=8)
+        if node + columns >= nodes:
+            histogram.set_xlabel("confidence", fontsize=8)
+    if title:
+        figure.text(0.1 / width, 1 - 0.1 / height, title, fontsize=11, va="top")
+    return figure
+
+
+def _confident(traces: Traces) -> Traces:
+    """The traces with signals that say how likely a node is right."""
+    if not isinstance(traces, Traces):
+        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    if traces.observed:
+        raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
+    if traces.signal != "max_prob" and traces.evidence is not None:
+        traces = traces.with_signal("max_prob")
+    if traces.signal not in ("", "max_prob") or traces.signals.min() < 0 or traces.signals.max() > 1:
+        kind = traces.signal or f"{traces.signals.min():g} to {traces.signals.max():g}"
+        raise ValueError(f"traces: expected confidences in [0, 1] as signals, got {kind} and no evidence")
+    if traces.losses.max() > 1:
+        raise ValueError(f"traces: expected losses in [0, 1], the largest is {traces.losses.max():g}")
+    return traces
+
+
+def _tenth(value: float) -> float:
+    """The tenth below, and 0.9 for 1."""
+    return float(np.floor(10 * min(value, 0.9))) / 10
+
+
+def _draw_diagram(axes: Axes, found: Reliability, node: int) -> None:
+    there = found.counts > 0
+    x, y = found.confidence[there], found.accuracy[there]
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    axes.vlines(x, x, y, color=_ORANGE, linewidth=4, alpha=0.45)
+    axes.vlines(x, found.low[there], found.high[there], color=_BLUE, linewidth=1)
+    axes.plot(x, y, "o-", color=_BLUE, markersize=3.5, linewidth=1.4)
+    axes.set_title(f"node {node}", fontsize=9, loc="left")
+    axes.text(
+        0.97, 0.05, f"ECE {found.error:.3f}", transform=axes.transAxes, ha="right", fontsize=8.5, fontweight="bold"
+    )
+    axes.tick_params(labelsize=7, labelbottom=False)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_histogram(axes: Axes, found: Reliability, rows: int) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    width = 1 / len(found.counts)
+    axes.bar((np.arange(len(found.counts)) + 0.5) * width, found.counts / rows, 0.9 * width, color="0.6")
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,193 @@
+"""Pareto fronts of cost and error, one policy a point, and mixtures of two of their policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.checks import real, whole
+from ttamer._base.hull import lower_hull
+from ttamer.model import CascadeModel
+from ttamer.policy.policy import Policy
+from ttamer.policy.replay import Replay
+from ttamer.traces import Traces
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One policy and what it did on the traces it was chosen on.
+
+    Attributes
+    ----------
+    cost : float
+        Mean cost, in the traces' unit.
+    error : float
+        Mean loss of the answers.
+    policy : Policy
+    """
+
+    cost: float
+    error: float
+    policy: Policy
+
+
+class Front(Sequence[FrontPoint]):
+    """Points of rising cost and falling error, none of which another one dominates.
+
+    Attributes
+    ----------
+    points : tuple of FrontPoint
+    unit : str
+        Unit of the costs.
+    model : CascadeModel or None
+        What the policies were solved for.
+    """
+
+    def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
+        self.points = tuple(points)
+        self.unit = unit
+        self.model = model
+
+    @property
+    def estimate(self) -> str:
+        """str : 'signal', 'history' or 'posterior': what the states of the policies are made of."""
+        return self.points[0].policy.estimate
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @overload
+    def __getitem__(self, item: int) -> FrontPoint: ...
+    @overload
+    def __getitem__(self, item: slice) -> tuple[FrontPoint, ...]: ...
+    def __getitem__(self, item: int | slice) -> FrontPoint | tuple[FrontPoint, ...]:
+        return self.points[item]
+
+    def __iter__(self) -> Iterator[FrontPoint]:
+        return iter(self.points)
+
+    def __repr__(self) -> str:
+        first, last = self.points[0], self.points[-1]
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"Front({len(self)} points, cost {first.cost:.4g} to {last.cost:.4g}{unit}, "
+            f"error {first.error:.4f} to {last.error:.4f}, estimate={self.estimate!r})"
+        )
+
+    def cheapest(self, max_error: float) -> FrontPoint:
+        """The cheapest point with at most this error.
+
+        Raises
+        ------
+        ValueError
+            If no point reaches it; the smallest error is named.
+        """
+        for point in self.points:
+            if point.error <= max_error:
+                return point
+        raise ValueError(f"max_error: no point reaches {max_error:g}, the smallest error is {self.points[-1].error:g}")
+
+    def best(self, max_cost: float) -> FrontPoint:
+        """The most accurate point with at most this mean cost.
+
+        Raises
+        ------
+        ValueError
+            If no point is that cheap; the smallest cost is named.
+        """
+        affordable = [point for point in self.points if point.cost <= max_cost]
+        if not affordable:
+            raise ValueError(
+                f"max_cost: no point costs at most {max_cost:g}, the cheapest costs {self.points[0].cost:g}"
+            )
+        return affordable[-1]
+
+    def mix(self, max_cost: float) -> Mixture:
+        """The most accurate mixture of two points with at most this mean cost.
+
+        Two neighbours on the lower convex hull of the points, mixed request by request so that the mean cost, on the
+        rows that the points were measured on, is the budget; the last point alone where the budget exceeds its cost.
+
+        Raises
+        ------
+        ValueError
+            If no point is that cheap; the smallest cost is named.
+        """
+        return _mix(self, max_cost)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Each request is served by the second policy with a probability, else by the first; made by `Front.mix`.
+
+    Attributes
+    ----------
+    policies : (Policy, Policy)
+        The cheaper one first; twice the same where one alone is best.
+    probability : float
+        Of the second policy, in [0, 1].
+    cost, error : float
+        Expected mean cost and mean loss on the rows that the front was measured on.
+    unit : str
+        Unit of the cost.
+    """
+
+    policies: tuple[Policy, Policy]
+    probability: float
+    cost: float
+    error: float
+    unit: str = ""
+
+    def choose(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.int8]:
+        """Draw which policy serves each of `count` requests.
+
+        Returns
+        -------
+        (count,) int8
+            0 or 1, a place in `policies`; independent draws.
+        """
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
+        return (rng.random(whole("count", count, least=0)) < self.probability).astype(np.int8)
+
+    def replay(self, traces: Traces, seed: int = 0) -> Replay:
+        """Run the mixture over recorded traces, each row with the policy drawn for it.
+
+        Parameters and errors are those of `Policy.replay`; `seed` is that of the draws.
+        """
+        first, second = (policy.replay(traces) for policy in self.policies)
+        chosen = self.choose(len(traces), np.random.default_rng(whole("seed", seed, least=0))).astype(np.bool_)
+        return Replay(
+            np.where(chosen, second.last_node, first.last_node),
+            np.where(chosen, second.answer_node, first.answer_node),
+            np.where(chosen, second.cost, first.cost),
+            np.where(chosen, second.loss, first.loss),
+        )
+
+    def __repr__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        first, second = (f"{policy.tradeoff:.6g}" for policy in self.policies)
+        return (
+            f"Mixture(tradeoff {first} or, with probability {self.probability:.4g}, {second}; "
+            f"cost {self.cost:.4g}{unit}, error {self.error:.4f})"
+        )
+
+
+def _mix(front: Front, max_cost: float) -> Mixture:
+    budget = real("max_cost", max_cost)
+    cost, error = (np.array([getattr(point, name) for point in front]) for name in ("cost", "error"))
+    hull = lower_hull(cost, error)
+    after = int(np.searchsorted(cost[hull], budget, side="right"))
+    if after == 0:
+        raise ValueError(f"max_cost: no point costs at most {budget:g}, the cheapest costs {cost[0]:g}")
+    first = int(hull[after - 1])
+    if after == len(hull):
+        return Mixture((front[first].policy,) * 2, 0.0, float(cost[first]), float(error[first]), front.unit)
+    second = int(hull[after])
+    share = float((budget - cost[first]) / (cost[second] - cost[first]))
+    mixed = (1 - share) * error[first] + share * error[second]
+    return Mixture((front[first].policy, front[second].policy), share, budget, float(mixed), front.unit)

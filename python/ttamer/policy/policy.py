@@ -1,0 +1,394 @@
+"""Policies: what to do in each state, as immutable tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import files
+from ttamer._base.types import Floats
+from ttamer._core import Batch, Topology, start_estimated
+from ttamer._core import Policy as CorePolicy
+from ttamer._core import start as start_batch
+from ttamer.model.estimators import Estimator
+from ttamer.policy.analysis import Aggregation, Analysis
+from ttamer.policy.replay import Replay
+from ttamer.traces import Traces
+from ttamer.traces.signals import recorded_signal
+
+FORMAT_VERSION = 1
+MOST_ROWS = 2**28
+
+_SCALARS = {
+    "recall": bool,
+    "observed": bool,
+    "tradeoff": float,
+    "value": float,
+    "cost_scale": float,
+    "first_node": int,
+}
+_FIELDS = {**_SCALARS, "topology": str, "nodes": int, "unit": str, "expected_cost": float, "expected_loss": float}
+
+
+class Policy:
+    """An optimal policy: immutable tables, shared between threads without locks.
+
+    Made by `solve`, or read from a file by `Policy.load`. Policies pickle.
+
+    A policy that estimates (`estimator` is not None) decides over the `steps` of a walk: `costs`, `index`, `losses`,
+    `bin_edges`, `actions`, `expected_visits` and `expected_stops` are of steps and the edges between them, and ``node``
+    is the number of a step. What it says of requests, `first_node` and `replay`, is in nodes of the traces.
+    """
+
+    def __init__(
+        self,
+        core: CorePolicy,
+        unit: str,
+        analysis: Analysis | Callable[[], Analysis],
+        signal: str,
+        estimator: Estimator | None = None,
+    ) -> None:
+        self._core = core
+        self._unit = unit
+        self._signal = signal
+        self._analysis = analysis
+        self._estimator = estimator
+
+    @property
+    def topology(self) -> Topology:
+        """Topology : that of the traces it is for, whose nodes are consulted."""
+        return self.steps if self._estimator is None else self._estimator.topology
+
+    @property
+    def steps(self) -> Topology:
+        """Topology : what the policy decides over: the steps of `walk` if it estimates, else the nodes themselves."""
+        return self._core.topology
+
+    @property
+    def walk(self) -> tuple[tuple[int, ...], ...] | None:
+        """Tuple or None : the nodes consulted at each step; None where the step does not say which.
+
+        On a line that is all up to the node. Where a policy that estimates may consult in any order the nodes are
+        rising, and `Estimator.walk` also says which of them was the last.
+        """
+        if self._estimator is not None:
+            return self._estimator.walk.sets
+        return tuple(tuple(range(j + 1)) for j in range(self.steps.nodes)) if self.steps.kind == "line" else None
+
+    @property
+    def estimate(self) -> str:
+        """str : 'signal', 'history' or 'posterior', as `ttamer.fit` was asked for."""
+        return "signal" if self._estimator is None else self._estimator.kind
+
+    @property
+    def estimator(self) -> Estimator | None:
+        """Estimator or None : what turns evidence into signals and answers; None if it decides on plain signals."""
+        return self._estimator
+
+    @property
+    def tradeoff(self) -> float:
+        """float : weight of the loss, in (0, 1]; costs weigh 1 - tradeoff."""
+        return self._core.tradeoff
+
+    @property
+    def recall(self) -> str:
+        """str : 'observed' (the answer is the best node consulted) or 'none' (it is the last one)."""
+        return "observed" if self._core.recall else "none"
+
+    @property
+    def value(self) -> float:
+        """float : expected tradeoff * loss + (1 - tradeoff) * cost / cost_scale, before anything is consulted."""
+        return self._core.value
+
+    @property
+    def first_node(self) -> int:
+        """int : the node where every request starts."""
+        first = self._core.first_node
+        return first if self._estimator is None else int(self._estimator.walk.last[first])
+
+    @property
+    def cost_scale(self) -> float:
+        """float : what costs are divided by."""
+        return self._core.cost_scale
+
+    @property
+    def costs(self) -> Floats:
+        """(E,) float64 : cost of each edge that the policy was solved for, in `unit`."""
+        return self._core.arrays()["costs"]
+
+    @property
+    def unit(self) -> str:
+        """str : unit of the costs."""
+        return self._unit
+
+    @property
+    def signal(self) -> str:
+        """str : which of `ttamer.traces.signals.SIGNALS` the policy decides on, '' if signals are the user's own."""
+        return self._signal
+
+    def index(self, node: int) -> Floats:
+        """Dynamic index of a node for each state of its parent.
+
+        A request whose best loss so far is at most the index stops; else it consults the node.
+
+        Parameters
+        ----------
+        node : int
+
+        Returns
+        -------
+        (K_parent or 1,) float64
+            In units of loss.
+
+        Raises
+        ------
+        ValueError
+            If the policy has no index: it exists with recall, on lines and forests.
+        IndexError
+            If the node is out of range.
+        """
+        index = self._known().index
+        if index is None:
+            raise ValueError(
+                f"index: defined with recall on a line or forest, this policy is a {self.steps.kind} "
+                f"with recall={self.recall!r}"
+            )
+        return index[self._check_node(node)]
+
+    def losses(self, node: int) -> Floats:
+        """(K,) float64 : expected loss of answering with the node in each of its states."""
+        arrays = self._core.arrays()
+        losses: Floats = arrays["levels"][_part(arrays["ranks"], arrays["state_offsets"], self._check_node(node))]
+        return losses
+
+    def bin_edges(self, node: int) -> npt.NDArray[np.float32]:
+        """(K - 1,) float32 : a node's state is the number of these that are <= its signal."""
+        arrays = self._core.arrays()
+        offsets = arrays["state_offsets"] - np.arange(self.steps.nodes + 1)
+        return _part(arrays["bin_edges"], offsets, self._check_node(node))
+
+    def actions(self, node: int) -> list[list[tuple[float, int]]]:
+        """What to do after a node, by state and by the best loss so far.
+
+        Returns
+        -------
+        list of list of (float, int)
+            For each state, pairs (upper, next) of increasing upper: the first with best loss <= upper names the node
+            to consult next, or STOP (-1). Without recall the best loss is the state's own, and there is one pair.
+
+        Raises
+        ------
+        ValueError
+            On a forest, where what comes next depends on all that was consulted: see `index`.
+        """
+        if self.steps.kind == "forest":
+            raise ValueError("actions: a forest compares the indices of all open nodes; see Policy.index")
+        arrays = self._core.arrays()
+        begin, end = arrays["state_offsets"][self._check_node(node) : node + 2]
+        levels, offsets = arrays["levels"], arrays["interval_offsets"]
+        return [
+            [
+                (float(levels[arrays["interval_upper"][k]]), int(arrays["interval_next"][k]))
+                for k in range(offsets[s], offsets[s + 1])
+            ]
+            for s in range(begin, end)
+        ]
+
+    @property
+    def expected_visits(self) -> tuple[Floats, ...]:
+        """n arrays (K_j,) : probability, under the model, that the node is consulted and found in each state.
+
+        Exact on walks; on forests the share of 50,000 simulated requests.
+        """
+        return self._by_node(self._known().visits)
+
+    @property
+    def expected_stops(self) -> tuple[Floats, ...]:
+        """n arrays (K_j,) : probability, under the model, that a request stops at the node in each state."""
+        return self._by_node(self._known().stops)
+
+    @property
+    def expected_cost(self) -> float:
+        """float : mean cost of a request under the model, in `unit`."""
+        return self._known().cost
+
+    @property
+    def expected_loss(self) -> float:
+        """float : mean loss of the answers under the model."""
+        return self._known().loss
+
+    @property
+    def aggregation(self) -> Aggregation | None:
+        """Aggregation or None : what soft state aggregation did; None for an exact policy.
+
+        Worked out when first asked for, by an exact solve.
+        """
+        return self._known().aggregation
+
+    def start(self, capacity: int = 64, nan: str = "error") -> Batch:
+        """Open a batch for a serving loop.
+
+        A policy that estimates decides on logits: `Batch.decide_logits` takes those of a node, and keeps of each row
+        what was seen so far.
+
+        Parameters
+        ----------
+        capacity : int
+            Number of rows: requests in flight at once.
+        nan : {"error", "worst"}
+            What a NaN signal does: raise before anything changes, or count as the node's worst state.
+
+        Returns
+        -------
+        Batch
+        """
+        check_batch(capacity, nan)
+        if self._estimator is not None:
+            return start_estimated(self._estimator.core, self._core, capacity, nan)
+        return start_batch(self._core, capacity, nan, self._signal)
+
+    def replay(self, traces: Traces) -> Replay:
+        """Run the policy over recorded traces.
+
+        Parameters
+        ----------
+        traces : Traces
+            Of the same topology; costs are taken from the traces, in their unit. With signals of the policy's kind or
+            evidence to make them from; if the policy estimates, with evidence of as many classes, and at least as many
+            of the largest log-probabilities as it was fitted on.
+
+        Returns
+        -------
+        Replay
+            (N,) arrays last_node, answer_node, cost and loss.
+
+        Raises
+        ------
+        ValueError
+            If the topology is another one, or the evidence is needed and missing or does not fit.
+
+        Notes
+        -----
+        Estimates are made once for traces and kept with them while the policy is in use. On the very `Traces` object
+        that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
+        see it, so that errors on calibration rows are not flattered.
+        """
+        if not isinstance(traces, Traces):
+            raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+        if traces.topology != self.topology:
+            raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
+        if self._estimator is not None:
+            return self._replay_steps(traces, self._estimator)
+        return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.costs, traces.losses))
+
+    def _replay_steps(self, traces: Traces, estimator: Estimator) -> Replay:
+        found = traces._kept_estimates.get(estimator)
+        if found is None:
+            found = estimator.estimate(traces.evidence)
+            traces._kept_estimates[estimator] = found
+        last, _, cost, _ = self._core.replay(found.signals, traces.costs[estimator.walk.outer])
+        # One index into all values: two, a row's and a node's, cost twice as much.
+        answer = found.answers.ravel().take(np.arange(0, found.answers.size, self.steps.nodes) + last)
+        loss = traces.losses.ravel().take(np.arange(0, traces.losses.size, self.topology.nodes) + answer)
+        return Replay(estimator.walk.last[last], answer, cost, loss.astype(np.float64))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file with a format version and a digest."""
+        files.write(path, self._to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of another kind or another format version, or its tables do not fit together.
+        """
+        return cls._from_bytes(Path(path).read_bytes(), str(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Policy._from_bytes, (self._to_bytes(), "pickled policy")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Policy) and self._to_bytes() == other._to_bytes()
+
+    def __hash__(self) -> int:
+        return hash((self.tradeoff, self.value, self.recall, self.topology))
+
+    def __repr__(self) -> str:
+        how = f"recall={self.recall!r}" if self._estimator is None else f"estimate={self.estimate!r}"
+        return f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
+
+    def _known(self) -> Analysis:
+        """The analysis, worked out when first asked for: a sweep over trade-offs never asks."""
+        if callable(self._analysis):
+            self._analysis = self._analysis()
+        return self._analysis
+
+    def _check_node(self, node: int) -> int:
+        if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
+            raise TypeError(f"node: expected an int, got {type(node).__name__}")
+        if not 0 <= node < self.steps.nodes:
+            raise IndexError(f"node: expected 0 to {self.steps.nodes - 1}, got {node}")
+        return int(node)
+
+    def _by_node(self, values: Floats) -> tuple[Floats, ...]:
+        offsets = self._core.arrays()["state_offsets"]
+        return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
+
+    def _to_bytes(self) -> bytes:
+        known = self._known()
+        fields: dict[str, Any] = {
+            "topology": self.steps.kind,
+            "nodes": self.steps.nodes,
+            "unit": self._unit,
+            "signal": self._signal,
+            "expected_cost": known.cost,
+            "expected_loss": known.loss,
+            **{name: getattr(self._core, name) for name in _SCALARS},
+        }
+        arrays = {**self._core.arrays(), "edges": self.steps.edges, "visits": known.visits, "stops": known.stops}
+        if known.aggregation is not None:
+            fields["aggregation"] = list(vars(known.aggregation).values())
+        if known.index is not None:
+            arrays.update({f"index.{j}": row for j, row in enumerate(known.index)})
+        if self._estimator is not None:
+            held, tables = self._estimator.to_file()
+            fields.update(held)
+            arrays.update(tables)
+        return files.to_bytes("policy", FORMAT_VERSION, fields, arrays)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes, source: str) -> Policy:
+        fields, arrays = files.from_bytes(data, "policy", FORMAT_VERSION, source)
+        try:
+            files.check_fields(fields, _FIELDS)
+            topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
+            core = CorePolicy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
+            analysis = Analysis.from_arrays(core, fields, arrays)
+            estimator = Estimator.from_file(fields, arrays, topology)
+            if estimator is not None and core.recall:
+                raise ValueError("recall: expected none with an estimator")
+            return cls(core, str(fields["unit"]), analysis, recorded_signal(fields), estimator)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{source}: not a valid policy ({error})") from None
+
+
+def check_batch(capacity: object, nan: object) -> None:
+    """Raise unless a batch can have this capacity (TypeError, ValueError) and NaN can mean this (ValueError)."""
+    if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
+        raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
+    if not 0 <= capacity <= MOST_ROWS:
+        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
+    if nan not in ("error", "worst"):
+        raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
+
+
+def _part(values: npt.NDArray[Any], offsets: npt.NDArray[Any], node: int) -> npt.NDArray[Any]:
+    return values[offsets[node] : offsets[node + 1]]

@@ -1,0 +1,55 @@
+"""What a policy, or a baseline, did with each recorded request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer.traces import Traces
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Outcome of a policy, or of a baseline, for each recorded request.
+
+    Attributes
+    ----------
+    last_node : (N,) int32
+        Node consulted last.
+    answer_node : (N,) int32
+        Node whose answer is returned.
+    cost : (N,) float64
+        Cost of all edges used, in the traces' unit.
+    loss : (N,) float64
+        Recorded loss of the answer.
+    """
+
+    last_node: npt.NDArray[np.int32]
+    answer_node: npt.NDArray[np.int32]
+    cost: npt.NDArray[np.float64]
+    loss: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    @property
+    def error(self) -> float:
+        """float : mean loss of the answers; for 0/1 losses the error rate."""
+        return float(self.loss.mean())
+
+    @property
+    def mean_cost(self) -> float:
+        """float : mean cost, in the traces' unit."""
+        return float(self.cost.mean())
+
+
+def answered(traces: Traces, nodes: npt.NDArray[np.intp]) -> Replay:
+    """Every request takes the cheapest path to its node, (N,), and is answered by it."""
+    return Replay(
+        last_node=nodes.astype(np.int32),
+        answer_node=nodes.astype(np.int32),
+        cost=traces.reach_costs[nodes],
+        loss=traces.losses[np.arange(len(traces)), nodes].astype(np.float64),
+    )

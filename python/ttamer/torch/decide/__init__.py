@@ -1,0 +1,1 @@
+"""Decisions on tensors: by the core on the CPU, by Triton kernels on CUDA."""

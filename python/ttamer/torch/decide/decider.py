@@ -1,0 +1,180 @@
+"""A policy as a module: logits in, who goes on out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ttamer.policy import Policy
+from ttamer.policy.policy import check_batch
+from ttamer.torch.decide.core_flight import CoreFlight
+from ttamer.torch.decide.flight import Decision, Flight
+from ttamer.torch.decide.tables import Tables, tables_of
+from ttamer.traces.signals import check_signal
+
+
+class Decider(nn.Module):
+    """Decides batches of requests from the logits that a node showed.
+
+    On the CPU the C++ core reads the tensors where they lie. On CUDA two Triton kernels go from logits to signal, bin,
+    answer, next node and the positions of the rows that go on, without waiting for the device; they work on the current
+    stream, while a CUDA graph is captured (after one call with the same tensors, which compiles them) and under
+    `torch.compile`.
+
+    Buffers are the policy's tables, as integers: `.to(device)` moves them, `.half()` leaves them alone. `state_dict`
+    holds the policy itself, and `load_state_dict` brings another one; flights started before keep to the old.
+
+    Parameters
+    ----------
+    policy : ttamer.Policy
+    signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
+        What is computed from logits. Default: the signal that the policy's traces were made with, or "max_prob" where
+        they do not say.
+
+    Raises
+    ------
+    TypeError
+        If `policy` is not a `Policy`.
+    ValueError
+        If `signal` is unknown or another than the policy's own, or the policy needs more than a signal.
+    """
+
+    tables: Tensor
+    levels: Tensor
+    fresh: Tensor
+
+    def __init__(self, policy: Policy, signal: str | None = None) -> None:
+        super().__init__()
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
+        self._take(policy, signal)
+
+    def start(self, capacity: int = 64, nan: str = "error", *, kernels: bool | None = None) -> Flight:
+        """Open a flight on the device where the decider is.
+
+        Parameters
+        ----------
+        capacity : int
+            Number of rows: requests in flight at once.
+        nan : {"error", "worst"}
+            What logits without a softmax, or a NaN signal, do: refuse the call, or count as the node's worst state.
+        kernels : bool, optional
+            Whether the Triton kernels decide: by default on CUDA, and not on the CPU, where they run only in Triton's
+            interpreter (TRITON_INTERPRET=1 before Triton is imported).
+
+        Returns
+        -------
+        Flight
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none of these, or nothing decides on the decider's device.
+        ImportError
+            If Triton is needed and missing.
+        """
+        check_batch(capacity, nan)
+        device = self.tables.device
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError(f"start: expected the decider on a CPU or CUDA device, it is on {device}")
+        if device.type == "cpu" and not kernels:
+            return CoreFlight(self.policy, int(capacity), nan, self.signal)
+        if kernels is False:
+            raise ValueError(f"kernels: expected True or None, the core does not reach {device}")
+        from ttamer.torch.decide.kernel_flight import KernelFlight
+
+        buffers = self.tables, self.levels, self.fresh
+        return KernelFlight(self.policy, self.signal, self.known, *buffers, int(capacity), nan)
+
+    def forward(
+        self,
+        flight: Flight,
+        node: int,
+        logits: Tensor | None = None,
+        rows: Tensor | None = None,
+        *,
+        signals: Tensor | None = None,
+    ) -> Decision:
+        """Consult `node` for some rows and say what each does next.
+
+        Parameters
+        ----------
+        flight : Flight
+            Started by this decider.
+        node : int
+            The node that was consulted. Must be open to each row (a successor of the node that the row consulted last),
+            recommended or not.
+        logits : (B, C) float32, float16 or bfloat16
+            What the node showed, on the flight's device, C >= 2. -inf is a probability of 0.
+        rows : (B,) int32 or int64, optional
+            Rows of the flight that the logits belong to, without repeats (on an accelerator nobody looks for them); by
+            default 0 to B - 1. -1 is padding, which must come last: its logits are not looked at, and it stops.
+        signals : (B,) float32, optional
+            In place of logits: the signals themselves.
+
+        Returns
+        -------
+        Decision
+            Tensors of the flight's own, valid until its next call.
+
+        Raises
+        ------
+        TypeError
+            Wrong dtype, a node that is no int, or not exactly one of `logits` and `signals`.
+        ValueError
+            Wrong shape, another device than the flight's, more rows than its capacity, or another policy's flight. On
+            the CPU also a row of logits with NaN, +inf or nothing but -inf under nan="error", a repeated row, a row
+            that has stopped, or a node that is not open.
+        IndexError
+            A node out of range; on the CPU also a row.
+
+        Notes
+        -----
+        Nothing is changed when it raises. On an accelerator what depends on values cannot raise without waiting for the
+        device: such a call is refused there, changes nothing, and its `count` is -1 - k with k the first position that
+        was refused. `Flight.survivors` and `Flight.check` raise what the CPU would have raised, naming the rows.
+        """
+        if flight.policy is not self.policy:
+            raise ValueError("flight: expected one that this decider started with the policy it has now")
+        if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
+            raise TypeError(f"node: expected an int, got {type(node).__name__}")
+        return flight._decide(int(node), logits, rows, signals)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What `state_dict` holds: the policy, as the bytes of its file, and the signal."""
+        return {
+            "policy": torch.frombuffer(bytearray(self.policy._to_bytes()), dtype=torch.uint8),
+            "signal": self.signal,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the policy of a `state_dict`; the tables stay on their device."""
+        policy = Policy._from_bytes(state["policy"].cpu().numpy().tobytes(), "state_dict")
+        self._take(policy, state["signal"], self.tables.device)
+
+    def extra_repr(self) -> str:
+        """What `repr` says."""
+        return f"{self.policy!r}, signal={self.signal!r}"
+
+    def _take(self, policy: Policy, signal: str | None, device: torch.device | None = None) -> None:
+        if policy.estimate != "signal" or policy.estimator is not None:
+            raise ValueError(
+                f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
+            )
+        chosen = signal if signal is not None else policy.signal or "max_prob"
+        check_signal(chosen)
+        if policy.signal not in ("", chosen):
+            raise ValueError(
+                f"signal: expected {policy.signal}, which the policy's traces were made with, got {chosen}"
+            )
+        self.policy, self.signal, self.known = policy, chosen, tables_of(policy)
+        for name, values in _buffers(self.known).items():
+            # Not in the state: load_state_dict would insist on sizes, and another policy's tables have others.
+            self.register_buffer(name, torch.from_numpy(values).to(device), persistent=False)
+
+
+def _buffers(known: Tables) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    return {"tables": known.block, "levels": known.levels, "fresh": known.fresh}

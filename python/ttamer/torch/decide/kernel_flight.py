@@ -1,0 +1,150 @@
+"""Requests in flight on an accelerator: their state lies in tensors, and kernels decide."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from ttamer.policy import Policy
+from ttamer.torch.decide import ops
+from ttamer.torch.decide.flight import Decision, Flight, check_call, check_rows
+from ttamer.torch.decide.tables import Tables
+from ttamer.traces.signals import SIGNALS
+
+# What `kernels.consult` says of rows that it refuses, with signs changed.
+_IS_NAN, _NOT_OPEN, _HAS_STOPPED, _OUT_OF_RANGE, _IS_NAN_GIVEN = 2, 3, 4, 5, 6
+_CODES = 8
+_MOST_NAMED = 8
+_WORST = '; start the flight with nan="worst" to count it as the worst state'
+
+
+class KernelFlight(Flight):
+    """See `Flight`. A call that a host did not look at (`survivors`) may have been refused: then nothing changed.
+
+    Parameters
+    ----------
+    policy : ttamer.Policy
+    signal : str
+        Kind of signal that is computed from logits.
+    known : Tables
+        Of the policy.
+    tables, levels, fresh : Tensor
+        The same on the flight's device.
+    capacity : int
+    nan : {"error", "worst"}
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        signal: str,
+        known: Tables,
+        tables: Tensor,
+        levels: Tensor,
+        fresh: Tensor,
+        capacity: int,
+        nan: str,
+    ) -> None:
+        super().__init__(policy, capacity, tables.device)
+        _check_triton(self.device)
+        self._known = known
+        self._kind = SIGNALS.index(signal)
+        self._tables, self._levels, self._fresh = tables, levels, fresh
+        self._flags = (
+            ops.FOREST * known.forest
+            + ops.RECALL * known.recall
+            + ops.OBSERVED * known.observed
+            + ops.WORST * (nan == "worst")
+        )
+
+        def empty(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+            return torch.empty(shape, dtype=dtype, device=self.device)
+
+        self._state = empty(5, capacity)
+        self._open = empty(capacity if known.forest else 0, known.nodes)
+        self._plan = empty(4, capacity)
+        self._faults = torch.zeros(capacity + 1, dtype=torch.int32, device=self.device)
+        self._next, self._kept, self._count = empty(capacity), empty(capacity, dtype=torch.int64), empty(1)
+        self._decisions: dict[int, Decision] = {}
+        self.reset()
+
+    @property
+    def answer_node(self) -> Tensor:
+        """See `Flight.answer_node`."""
+        return self._state[1].clone()
+
+    @property
+    def answer_loss(self) -> Tensor:
+        """See `Flight.answer_loss`."""
+        # No rank is the largest integer, and inf stands after all levels.
+        return self._levels.view(torch.float64)[self._state[0].clamp(max=len(self._levels) - 1)]
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """See `Flight.reset`."""
+        if rows is not None:
+            check_rows(self, rows)
+            rows = rows.contiguous()
+        run = torch.ops.ttamer.reset if torch.compiler.is_compiling() else ops.launch_reset
+        run(self._state, self._open, self._faults, self._fresh, rows, self._known.nodes, self._flags)
+
+    def check(self) -> None:
+        """See `Flight.check`."""
+        faults = self._faults.tolist()
+        if not any(faults):
+            return
+        self._faults.zero_()
+        found: dict[tuple[int, int], list[int]] = {}
+        for row, fault in enumerate(faults):
+            if fault:
+                node, code = divmod(fault, _CODES)
+                found.setdefault((code, node), []).append(row)
+        text = "; ".join(self._complaint(code, node, rows) for (code, node), rows in sorted(found.items()))
+        raise (IndexError if all(code == _OUT_OF_RANGE for code, _ in found) else ValueError)(text)
+
+    def _complaint(self, code: int, node: int, rows: list[int]) -> str:
+        which = ("row " if len(rows) == 1 else "rows ") + ", ".join(str(row) for row in rows[:_MOST_NAMED])
+        if len(rows) > _MOST_NAMED:
+            which += f" and {len(rows) - _MOST_NAMED} more"
+        if code == _IS_NAN:
+            return f"logits: NaN, +inf or only -inf at node {node} ({which}){_WORST}"
+        if code == _IS_NAN_GIVEN:
+            return f"signals: NaN at node {node} ({which}){_WORST}"
+        if code == _NOT_OPEN:
+            return f"node: {node} is not open to {which}"
+        if code == _HAS_STOPPED:
+            return f"rows: {which} stopped before node {node}; reset what takes a new request"
+        return f"rows: expected 0 to {self.capacity - 1}, or -1 for padding, got others"
+
+    def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
+        values = check_call(self, logits, rows, signals)
+        if not 0 <= node < self._known.nodes:
+            raise IndexError(f"node: expected 0 to {self._known.nodes - 1}, got {node}")
+        if values.stride(-1) != 1:
+            values = values.contiguous()
+        if rows is not None:
+            rows = rows.contiguous()
+        compiling = torch.compiler.is_compiling()
+        (torch.ops.ttamer.decide if compiling else ops.launch_decide)(
+            self._tables, self._state, self._open, self._plan, self._next, self._kept, self._count, self._faults,
+            values.detach(), rows, node, ops.GIVEN if logits is None else self._kind, self._known.nodes,
+            self._known.edges, self._known.steps[node], self._flags,
+        )  # fmt: skip
+        size = values.shape[0]
+        if compiling:
+            return Decision(self._next[:size], self._kept[:size], self._count)
+        if size not in self._decisions:
+            self._decisions[size] = Decision(self._next[:size], self._kept[:size], self._count)
+        return self._decisions[size]
+
+
+def _check_triton(device: torch.device) -> None:
+    if importlib.util.find_spec("triton") is None:
+        raise ImportError("the kernels need Triton, which comes with PyTorch for CUDA: pip install triton")
+    from ttamer.torch.decide import kernels
+
+    if device.type == "cpu" and not kernels.INTERPRETED:
+        raise ValueError(
+            "kernels: on the CPU they need Triton's interpreter: set TRITON_INTERPRET=1 before Triton starts"
+        )

@@ -1,0 +1,1 @@
+"""Traces from a network with exits: signals, losses, and costs as measured."""

@@ -1,0 +1,1 @@
+"""Batches that requests leave one by one, eager or captured as CUDA graphs."""

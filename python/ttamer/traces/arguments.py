@@ -1,0 +1,164 @@
+"""What `Traces` accepts: each function checks one argument and returns it in the dtype it is kept in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._core import Topology
+from ttamer.traces.evidence import Evidence
+
+
+def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
+    """Array of rows by nodes, float32; of the given shape if there is one."""
+    array = checks.as_array(name, value, "(N, n) float32")
+    if array.dtype != np.float32:
+        raise TypeError(f"{name}: expected (N, n) float32, got {checks.describe(array)}")
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected (N, n) float32, got {checks.describe(array)}")
+    if shape is not None:
+        checks.check_shape(name, array, shape, f"{shape} float32 like signals")
+    if len(array) == 0:
+        raise ValueError(f"{name}: expected at least one row, got {checks.describe(array)}")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name}: expected at least one node, got {checks.describe(array)}")
+    return array
+
+
+def probabilities(value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Array (N, n, C) of any float dtype; what is in it is checked when it is normalised."""
+    expected = "(N, n, C) floats, C >= 2"
+    array = checks.as_array("probs", value, expected)
+    if array.dtype.kind != "f":
+        raise TypeError(f"probs: expected {expected}, got {checks.describe(array)}")
+    if array.ndim != 3 or array.shape[2] < 2:
+        raise ValueError(f"probs: expected {expected}, got {checks.describe(array)}")
+    if len(array) == 0:
+        raise ValueError(f"probs: expected at least one row, got {checks.describe(array)}")
+    if array.shape[1] == 0:
+        raise ValueError(f"probs: expected at least one node, got {checks.describe(array)}")
+    return array
+
+
+def topology_of(topology: Topology | None, nodes: int) -> Topology:
+    """The topology, or a line; it has to have as many nodes as the arrays."""
+    if topology is None:
+        return Topology.line(nodes)
+    if not isinstance(topology, Topology):
+        raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
+    if topology.nodes != nodes:
+        raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology!r}")
+    return topology
+
+
+def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float64]:
+    """Costs of the edges as float64, unshared."""
+    edges = len(topology.edges)
+    expected = f"({edges},) numbers, one an edge of the {topology.kind}"
+    array = checks.as_array("costs", costs, expected)
+    checks.check_shape("costs", array, (edges,), expected)
+    held = array.astype(np.float64)
+    checks.check_values("costs", held, 0.0, ("edge",))
+    return held
+
+
+def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
+    """Raise unless it is evidence of as many rows and nodes."""
+    if not isinstance(evidence, Evidence):
+        raise TypeError(f"evidence: expected Evidence, got {type(evidence).__name__}")
+    if evidence.classes.shape[:2] != shape:
+        raise ValueError(f"evidence: expected {shape} rows and nodes like signals, got {evidence!r}")
+
+
+def predictions_of(
+    predictions: npt.ArrayLike | None, evidence: Evidence | None, shape: tuple[int, ...]
+) -> npt.NDArray[np.int32] | None:
+    """Predictions as int32; those of the evidence where it is there, and no others."""
+    best = None if evidence is None else evidence.classes[..., 0].copy()
+    if predictions is None:
+        return best
+    held = checks.integers("predictions", predictions, "(N, n) integers")
+    checks.check_shape("predictions", held, shape, f"{shape} integers like signals")
+    if best is not None and not np.array_equal(held, best):
+        differs = held != best
+        raise ValueError(
+            f"predictions: expected the most probable class of the evidence, {best[differs][0]}, "
+            f"got {held[differs][0]}{checks.at(differs)}"
+        )
+    return held
+
+
+def classes_of(name: str, labels: npt.ArrayLike, rows: int, count: int | None) -> npt.NDArray[np.int32]:
+    """Labels (N,) as int32, in 0..count-1 if the number of classes is known."""
+    expected = f"({rows},) integers"
+    array = checks.as_array(name, labels, expected)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected {expected}, got {checks.describe(array)}")
+    checks.check_shape(name, array, (rows,), expected)
+    if count is not None:
+        # Before narrowing, so that 2**32 does not pass as class 0.
+        outside = (array < 0) | (array >= count)
+        if outside.any():
+            place = checks.at(outside, ("row",))
+            raise ValueError(f"{name}: expected classes 0..{count - 1}, got {array[outside][0]}{place}")
+    return checks.integers(name, array, expected)
+
+
+def labels_of(labels: npt.ArrayLike | None, rows: int, evidence: Evidence | None) -> npt.NDArray[np.int32] | None:
+    """Optional labels, in the range of the evidence's classes if there is any."""
+    if labels is None:
+        return None
+    return classes_of("labels", labels, rows, None if evidence is None else evidence.class_count)
+
+
+def distinct_nodes(nodes: npt.ArrayLike, known: int) -> npt.NDArray[np.int32]:
+    """Numbers of nodes, each in range and named once."""
+    chosen = checks.integers("nodes", nodes, "(m,) integers")
+    if chosen.ndim != 1 or len(chosen) == 0:
+        raise ValueError(f"nodes: expected (m,) integers, m >= 1, got {checks.describe(chosen)}")
+    outside = (chosen < 0) | (chosen >= known)
+    if outside.any():
+        raise IndexError(f"nodes: {chosen[outside][0]} is out of range for {known} nodes")
+    if len(np.unique(chosen)) < len(chosen):
+        raise ValueError(f"nodes: expected each node at most once, got {chosen.tolist()}")
+    return chosen
+
+
+def row_numbers(rows: object, count: int) -> npt.NDArray[np.intp]:
+    """Row numbers from integers or a mask; negative ones count from the end."""
+    expected = "a slice, integers or a mask"
+    if isinstance(rows, (int, np.integer)):
+        raise TypeError(f"rows: expected {expected}, got {rows}; for one row take [[{rows}]]")
+    if isinstance(rows, tuple):
+        raise TypeError(f"rows: expected {expected}, got a tuple; nodes are picked by `path`")
+    array = np.asarray(rows)
+    if array.dtype == np.bool_:
+        checks.check_shape("rows", array, (count,), f"a mask ({count},) bool")
+        return np.flatnonzero(array)
+    if array.size == 0:
+        return np.empty(0, np.intp)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"rows: expected {expected}, got {checks.describe(array)}")
+    if array.ndim != 1:
+        raise ValueError(f"rows: expected (m,) integers, got {checks.describe(array)}")
+    outside = (array < -count) | (array >= count)
+    if outside.any():
+        raise IndexError(f"rows: {array[outside][0]} is out of range for {count} rows")
+    return array.astype(np.intp)
+
+
+def flag(name: str, value: object) -> bool:
+    """A bool, NumPy's included."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def text(name: str, value: object) -> str:
+    """A str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
+    return value

@@ -1,0 +1,117 @@
+"""Signals: how confident a node is, as one number, from its probabilities or from the evidence kept of them.
+
+A larger signal is a more confident node. Everything is computed in float64 and rounded to float32 once, at
+the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, Evidence
+
+SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
+"""The largest probability; the largest less the second largest; the negative entropy (nats); the logarithm of the
+largest less that of the second largest, which is the difference of their logits and takes no softmax."""
+
+
+def check_signal(kind: str) -> None:
+    """Raise ValueError unless `kind` is one of `SIGNALS`."""
+    if kind not in SIGNALS:
+        raise ValueError(f"signal: expected {', '.join(SIGNALS[:-1])} or {SIGNALS[-1]}, got {kind!r}")
+
+
+def recorded_signal(fields: Mapping[str, Any]) -> str:
+    """The kind of signal that a file names, "" in files written before it was kept; ValueError unless it is one."""
+    name = fields.get("signal", "")
+    if name != "":
+        check_signal(name)
+    return str(name)
+
+
+def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:
+    """Signals of full distributions.
+
+    Logarithms are of probabilities not below 1e-7, as in evidence.
+
+    Parameters
+    ----------
+    probs : (..., C) float64
+        Probabilities that sum to 1 along the last axis, C >= 2.
+    kind : str
+        One of `SIGNALS`.
+
+    Returns
+    -------
+    (...) float32
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown.
+    """
+    check_signal(kind)
+    if kind == "max_prob":
+        return _to_float32(probs.max(axis=-1))
+    if kind == "entropy":
+        return _to_float32(np.sum(_x_log_x(probs), axis=-1))
+    largest = np.partition(probs, probs.shape[-1] - 2, axis=-1)[..., -2:]
+    if kind == "logit_margin":
+        largest = np.log(np.maximum(largest, PROB_FLOOR))
+    return _to_float32(largest[..., 1] - largest[..., 0])
+
+
+def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float32]:
+    """Signals from the largest log-probabilities of each node.
+
+    The mass that the recorded probabilities leave is spread evenly over the classes that were not recorded,
+    and over those recorded at the floor, whose probability is only known to be below 1e-7. With all classes
+    recorded and none at the floor nothing is spread, and the result is that of `signals_from_probs` up to the
+    rounding of the log-probabilities to float32 (a last bit of the largest probability).
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Log-probabilities (N, n, top).
+    kind : str
+        One of `SIGNALS`.
+
+    Returns
+    -------
+    (N, n) float32
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown.
+    """
+    check_signal(kind)
+    logs = evidence.log_probs.astype(np.float64)
+    if kind == "max_prob":
+        return _to_float32(np.exp(logs[..., 0]))
+    floored = evidence.log_probs <= LOG_FLOOR
+    probs = np.where(floored, 0.0, np.exp(logs))
+    spread = floored.sum(axis=-1) + (evidence.class_count - evidence.top)
+    # expm1 keeps the digits of 1 - p where p is nearly 1, and there the missing mass is all that tells rows
+    # apart.
+    missing = -np.expm1(logs[..., 0]) - probs[..., 1:].sum(axis=-1)
+    share = np.where(spread > 0, np.maximum(missing, 0.0) / np.maximum(spread, 1), 0.0)
+    if kind in ("margin", "logit_margin"):
+        runner_up = np.maximum(probs[..., 1:2].sum(axis=-1), share)
+        if kind == "margin":
+            return _to_float32(probs[..., 0] - runner_up)
+        return _to_float32(logs[..., 0] - np.log(np.maximum(runner_up, PROB_FLOOR)))
+    return _to_float32(np.sum(probs * logs, axis=-1) + spread * _x_log_x(share))
+
+
+def _x_log_x(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """x * log(x), and its limit 0 at 0."""
+    return x * np.log(np.where(x > 0, x, 1.0))
+
+
+def _to_float32(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return x.astype(np.float32)

@@ -1,0 +1,340 @@
+"""Recorded calibration data: what every node said about every request, and what its answer was worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._base.types import Cache, freeze
+from ttamer._core import Topology
+from ttamer.traces import arguments, file
+from ttamer.traces.evidence import Evidence, largest, normalised_chunks, trusted
+from ttamer.traces.paths import reach_costs
+from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
+
+__all__ = ["Evidence", "Traces"]
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Traces:
+    """Signals and losses of N requests at n nodes, and the costs of the edges between the nodes. Immutable.
+
+    Parameters
+    ----------
+    signals : (N, n) float32
+        Finite; by convention a larger signal is a more confident node. Where the losses are observed the
+        signal is the loss.
+    losses : (N, n) float32
+        Loss of answering with each node, finite and not negative: a 0/1 error or any other.
+    costs : (E,) real numbers
+        Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. Kept as float64.
+    topology : Topology, optional
+        Default: a line of n nodes.
+    predictions : (N, n) integers, optional
+        What each node would answer. Default: that of the evidence, if there is any. Kept as int32.
+    observed : bool
+        Whether the loss is seen when a node is consulted.
+    unit : str
+        Unit of the costs, e.g. ``"ms"``.
+    labels : (N,) integers, optional
+        The right answers. Kept as int32.
+    evidence : Evidence, optional
+        Largest log-probabilities of every node; `from_probs` records them.
+    signal : str
+        How the signals were made: one of `ttamer.traces.signals.SIGNALS`, or ``""`` if by the user.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong dtype or type.
+    ValueError
+        If a shape or a value is wrong, or there are no rows. Row and node are named.
+
+    Notes
+    -----
+    Arrays are copied, contiguous and read-only.
+    """
+
+    signals: npt.NDArray[np.float32]
+    losses: npt.NDArray[np.float32]
+    costs: npt.NDArray[np.float64]
+    topology: Topology
+    predictions: npt.NDArray[np.int32] | None
+    observed: bool
+    unit: str
+    labels: npt.NDArray[np.int32] | None
+    evidence: Evidence | None
+    signal: str
+
+    def __init__(
+        self,
+        signals: npt.ArrayLike,
+        losses: npt.ArrayLike,
+        costs: npt.ArrayLike,
+        topology: Topology | None = None,
+        *,
+        predictions: npt.ArrayLike | None = None,
+        observed: bool = False,
+        unit: str = "",
+        labels: npt.ArrayLike | None = None,
+        evidence: Evidence | None = None,
+        signal: str = "",
+    ) -> None:
+        given = arguments.table("signals", signals)
+        checks.check_values("signals", given)
+        held = arguments.topology_of(topology, given.shape[1])
+        weighed = arguments.table("losses", losses, given.shape)
+        checks.check_values("losses", weighed, 0.0)
+        seen = arguments.flag("observed", observed)
+        if seen and not np.array_equal(given, weighed):
+            place = checks.at(given != weighed)
+            raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
+        if evidence is not None:
+            arguments.check_evidence(evidence, given.shape)
+        if signal != "":
+            check_signal(signal)
+        self._set(
+            signals=given.copy(order="C"),
+            losses=weighed.copy(order="C"),
+            costs=arguments.edge_costs(costs, held),
+            topology=held,
+            predictions=arguments.predictions_of(predictions, evidence, given.shape),
+            observed=seen,
+            unit=arguments.text("unit", unit),
+            labels=arguments.labels_of(labels, len(given), evidence),
+            evidence=evidence,
+            signal=signal,
+        )
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            held = freeze(value) if isinstance(value, np.ndarray) else value
+            object.__setattr__(self, name, held)
+        # Signals of other kinds, made once: a sweep of thresholds asks for the same ones for every setting.
+        object.__setattr__(self, "_by_kind", {})
+        # Estimates by estimator: those of the rows it was fitted on are out-of-fold, and a sweep asks for them again.
+        object.__setattr__(self, "_estimates", Cache())
+
+    def _with(self, **changes: Any) -> Traces:
+        """A copy with some fields replaced by values that are known to be valid and unshared."""
+        traces = object.__new__(Traces)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        traces._set(**{**fields, **changes})
+        return traces
+
+    @classmethod
+    def from_probs(
+        cls,
+        probs: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        costs: npt.ArrayLike,
+        topology: Topology | None = None,
+        signal: str = "max_prob",
+        top: int = 8,
+        unit: str = "",
+    ) -> Traces:
+        """Traces of classifiers: signals, 0/1 errors, predictions and evidence from recorded probabilities.
+
+        Parameters
+        ----------
+        probs : (N, n, C) of any float dtype
+            Probabilities of C >= 2 classes at every node. They sum to 1 within 1e-3 and are renormalised in
+            float64.
+        labels : (N,) of any integer dtype
+            The right classes, 0..C-1.
+        costs : (E,) real numbers
+            Cost of each edge, in `unit`.
+        topology : Topology, optional
+            Default: a line of n nodes.
+        signal : str
+            ``"max_prob"``, ``"margin"`` (largest less second largest), ``"entropy"`` (its negative, in nats)
+            or ``"logit_margin"`` (difference of the two largest logits).
+        top : int
+            How many of the largest log-probabilities to keep, at most C. Logarithms are floored at ln(1e-7).
+        unit : str
+            Unit of the costs.
+
+        Returns
+        -------
+        Traces
+            The loss is 1 where the most probable class, the lowest one among equals, is not the label, else
+            0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the constructor does; the first row and node whose probabilities are bad are named.
+        """
+        given = arguments.probabilities(probs)
+        rows, nodes, count = given.shape
+        held = arguments.topology_of(topology, nodes)
+        weights = arguments.edge_costs(costs, held)
+        answers = arguments.classes_of("labels", labels, rows, count)
+        check_signal(signal)
+        kept = min(checks.whole("top", top, 1), count)
+        unit = arguments.text("unit", unit)
+        signals = np.empty((rows, nodes), np.float32)
+        log_probs = np.empty((rows, nodes, kept), np.float32)
+        classes = np.empty((rows, nodes, kept), np.int32)
+        for covered, chunk in normalised_chunks(given):
+            signals[covered] = signals_from_probs(chunk, signal)
+            log_probs[covered], classes[covered] = largest(chunk, kept)
+        predictions = classes[:, :, 0].copy()
+        traces = object.__new__(cls)
+        traces._set(
+            signals=signals,
+            losses=(predictions != answers[:, None]).astype(np.float32),
+            costs=weights,
+            topology=held,
+            predictions=predictions,
+            observed=False,
+            unit=unit,
+            labels=answers,
+            evidence=trusted(log_probs, classes, count),
+            signal=signal,
+        )
+        return traces
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} rows", repr(self.topology)]
+        if self.signal:
+            parts.append(f"signal {self.signal}")
+        if self.evidence is not None:
+            parts.append(f"top {self.evidence.top} of {self.evidence.class_count} classes")
+        if self.observed:
+            parts.append("observed losses")
+        if self.unit:
+            parts.append(f"costs in {self.unit}")
+        return f"Traces({', '.join(parts)})"
+
+    def __getitem__(self, rows: slice | npt.ArrayLike) -> Traces:
+        """Traces of some rows.
+
+        Parameters
+        ----------
+        rows : slice, integers or (N,) bool
+            Numbers may repeat (a bootstrap sample) and count from the end if negative.
+
+        Raises
+        ------
+        TypeError
+            If `rows` is a single number or not integers.
+        IndexError
+            If a row is out of range.
+        ValueError
+            If no row is left, or a mask has the wrong length.
+        """
+        picked = rows if isinstance(rows, slice) else arguments.row_numbers(rows, len(self))
+        signals = self.signals[picked]
+        if len(signals) == 0:
+            raise ValueError("rows: expected at least one row, got none")
+        return self._with(
+            signals=signals,
+            losses=self.losses[picked],
+            predictions=None if self.predictions is None else self.predictions[picked],
+            labels=None if self.labels is None else self.labels[picked],
+            evidence=None if self.evidence is None else self.evidence[picked],
+        )
+
+    def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike) -> Traces:
+        """The line through some nodes, in the order given.
+
+        Parameters
+        ----------
+        nodes : (m,) integers
+            Nodes of these traces, each at most once; they need not be neighbours.
+        costs : (m,) real numbers
+            Cost of consulting each node after the one before it, in the traces' unit.
+
+        Returns
+        -------
+        Traces
+            On ``Topology.line(m)``: its node k is ``nodes[k]`` of these traces.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the constructor does; also if `nodes` is empty or names a node twice.
+        IndexError
+            If a node is out of range.
+        """
+        chosen = arguments.distinct_nodes(nodes, self.topology.nodes)
+        line = Topology.line(len(chosen))
+        return self._with(
+            signals=self.signals[:, chosen],
+            losses=self.losses[:, chosen],
+            costs=arguments.edge_costs(costs, line),
+            topology=line,
+            predictions=None if self.predictions is None else self.predictions[:, chosen],
+            evidence=None if self.evidence is None else self.evidence[:, chosen],
+        )
+
+    def with_signal(self, kind: str) -> Traces:
+        """The same traces with another signal, computed from the evidence.
+
+        Parameters
+        ----------
+        kind : str
+            One of `ttamer.traces.signals.SIGNALS`; `ttamer.traces.signals.signals_from_evidence` says what is assumed
+            of classes that were not recorded. If the signals are of that kind already they are kept.
+
+        Raises
+        ------
+        ValueError
+            If the kind is unknown, or there is no evidence.
+        """
+        check_signal(kind)
+        if kind == self.signal:
+            return self
+        if self.evidence is None:
+            raise ValueError(f"signal: {kind} needs evidence, and these traces have none (Traces.from_probs does)")
+        made: dict[str, npt.NDArray[np.float32]] = self.__dict__["_by_kind"]
+        if kind not in made:
+            made[kind] = freeze(signals_from_evidence(self.evidence, kind))
+        return self._with(signals=made[kind], signal=kind)
+
+    def _read_as(self, kind: str) -> Traces:
+        """These traces with the signals that a model of a kind, or of none (""), reads.
+
+        Who stated signals without a kind, and kept no evidence, is believed that they are of this one.
+        """
+        stated = not self.signal and self.evidence is None
+        return self if not kind or stated else self.with_signal(kind)
+
+    @property
+    def _kept_estimates(self) -> Cache:
+        """Estimates of these rows by estimator."""
+        kept: Cache = self.__dict__["_estimates"]
+        return kept
+
+    @property
+    def reach_costs(self) -> npt.NDArray[np.float64]:
+        """(n,) float64: cost of the cheapest walk from the root to each node, its own edge included."""
+        return reach_costs(self.topology, self.costs)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        file.write(path, fields)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Traces:
+        """Read what `save` wrote; every shape, range and value is checked.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ValueError
+            If it is damaged, of another format or version, or its contents are not valid traces. Names the
+            path.
+        """
+        return file.read(path, lambda fields: cls(**fields))

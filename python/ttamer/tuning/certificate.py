@@ -1,0 +1,268 @@
+"""Policies for a service level, with a guarantee on finite data: learn, then test.
+
+The rows are split at random. On the fitting part a front of policies is made and put in an order; on the held-back
+part they are tested in that order, each for "it breaks a limit", until one fails. Whatever passed keeps all limits,
+all of it at once, with probability at least `confidence` over the rows (fixed-sequence testing, Angelopoulos et al.,
+*Learn then Test*, arXiv 2110.01052), so that the best may be picked from it freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.checks import real, whole
+from ttamer.evaluation import frontier
+from ttamer.policy import Policy
+from ttamer.traces import Traces
+from ttamer.tuning import pvalues
+from ttamer.tuning.limits import Limit, stated
+from ttamer.tuning.trial import InfeasibleError, Step, Trial
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certified policy, and how it came to be.
+
+    Attributes
+    ----------
+    best : Step
+        The test of the policy that was chosen. Its outcome took part in the choice and is slightly too good.
+    limits : tuple of Limit
+        What the policy keeps, all at once, with probability `confidence`.
+    confidence : float
+    relative_to : {"labels", "last"}
+    fitted_rows, tested_rows : int
+        Sizes of the two parts.
+    candidates : int
+        Policies on the front of the fitting part.
+    steps : tuple of Step
+        Every test in its order; all passed but the last, unless the order came to its end.
+    """
+
+    best: Step
+    limits: tuple[Limit, ...]
+    confidence: float
+    relative_to: str
+    fitted_rows: int
+    tested_rows: int
+    candidates: int
+    steps: tuple[Step, ...]
+
+    @property
+    def policy(self) -> Policy:
+        """Policy : the one that was chosen."""
+        return self.best.policy
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the policies as plain Python values, for JSON."""
+        names = ("confidence", "relative_to", "fitted_rows", "tested_rows", "candidates")
+        limits = [
+            {
+                "name": limit.name,
+                "bound": limit.bound,
+                "quantile": limit.quantile,
+                "held_back": limit.observed(self.best.outcome),
+                "p_value": p_value,
+            }
+            for limit, p_value in zip(self.limits, self.best.p_values, strict=True)
+        ]
+        steps = [_step_dict(step) for step in self.steps]
+        return {
+            **{name: getattr(self, name) for name in names},
+            **_step_dict(self.best),
+            "limits": limits,
+            "steps": steps,
+        }
+
+    def __str__(self) -> str:
+        kept = " and ".join(limit.text() for limit in self.limits)
+        tested = self.best.outcome
+        return (
+            f"{kept}, with confidence {self.confidence:g} (p-value {self.best.p_value:.2g}); on {self.tested_rows} "
+            f"held-back rows an error of {tested.error:.4f} and a mean cost of {tested.cost:.4g}"
+            f"{f' {self.policy.unit}' if self.policy.unit else ''}"
+        )
+
+
+def _step_dict(step: Step) -> dict[str, Any]:
+    outcome = step.outcome
+    return {
+        "tradeoff": step.policy.tradeoff,
+        "error": outcome.error,
+        "cost": outcome.cost,
+        "p_values": list(step.p_values),
+    }
+
+
+def tune(
+    traces: Traces,
+    *,
+    max_error: float | None = None,
+    max_cost: float | None = None,
+    max_cost_quantile: tuple[float, float] | None = None,
+    relative_to: str = "labels",
+    confidence: float = 0.95,
+    estimate: str = "auto",
+    bins: int | str = "auto",
+    tradeoffs: npt.ArrayLike | None = None,
+    held_back: float = 0.5,
+    max_loss: float = 1.0,
+    seed: int = 0,
+) -> Policy:
+    """The best policy that keeps one or more service levels on future requests, with a stated confidence.
+
+    With a limit on the error: the cheapest policy that could be certified. With limits on the cost only: the most
+    accurate one. `ttamer.tuning.certify` takes the same arguments and also says how the policy was tested.
+
+    Parameters
+    ----------
+    traces : Traces
+        Calibration requests. They are split in two: policies are fitted on one part and tested on the other.
+    max_error : float, optional
+        Limit on the mean loss, in (0, max_loss).
+    max_cost : float, optional
+        Limit on the mean cost, in the traces' unit.
+    max_cost_quantile : (float, float), optional
+        (q, t): a request costs more than t with probability at most 1 - q.
+    relative_to : {"labels", "last"}
+        What an error is: an answer other than the label (the traces' own losses), or other than that of the last node,
+        which is the full model (this needs predictions).
+    confidence : float
+        Probability, over the traces, that the policy keeps all limits; in (0, 1).
+    estimate, bins, tradeoffs
+        As for `frontier`.
+    held_back : float
+        Share of the rows that policies are tested on, in (0, 1).
+    max_loss : float
+        The largest loss there can be, known beforehand. Losses of 0 and `max_loss` alone are tested by the exact
+        binomial tail, others, and mean costs, by Hoeffding and Bentkus' bounds.
+    seed : int
+        Of the split. Choosing it, or a limit, by what comes out voids the guarantee.
+
+    Returns
+    -------
+    Policy
+
+    Raises
+    ------
+    InfeasibleError
+        If no policy could be certified; it says what can be, or how many rows are needed.
+    TypeError, ValueError
+        If an argument is wrong.
+    ImportError
+        If SciPy is missing.
+
+    Notes
+    -----
+    The guarantee is that of independent rows drawn as future requests are; nothing holds after a shift.
+    """
+    return certify(
+        traces,
+        max_error=max_error,
+        max_cost=max_cost,
+        max_cost_quantile=max_cost_quantile,
+        relative_to=relative_to,
+        confidence=confidence,
+        estimate=estimate,
+        bins=bins,
+        tradeoffs=tradeoffs,
+        held_back=held_back,
+        max_loss=max_loss,
+        seed=seed,
+    ).policy
+
+
+def certify(
+    traces: Traces,
+    *,
+    max_error: float | None = None,
+    max_cost: float | None = None,
+    max_cost_quantile: tuple[float, float] | None = None,
+    relative_to: str = "labels",
+    confidence: float = 0.95,
+    estimate: str = "auto",
+    bins: int | str = "auto",
+    tradeoffs: npt.ArrayLike | None = None,
+    held_back: float = 0.5,
+    max_loss: float = 1.0,
+    seed: int = 0,
+) -> Certificate:
+    """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
+    if not isinstance(traces, Traces):
+        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    if relative_to not in ("labels", "last"):
+        raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
+    judged = traces if relative_to == "labels" else relative_to_last(traces)
+    limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss)
+    risk = 1.0 - _inside("confidence", confidence)
+    fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), whole("seed", seed, least=0))
+    _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
+    pvalues.require_scipy()  # now, not after the fit
+    fit_part = judged[fit_rows]
+    front = frontier(fit_part, tradeoffs, estimate, bins=bins)
+    steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
+    return Certificate(
+        best=[step for step in steps if step.p_value <= risk][-1],
+        limits=limits,
+        confidence=float(confidence),
+        relative_to=relative_to,
+        fitted_rows=len(fit_rows),
+        tested_rows=len(test_rows),
+        candidates=len(front),
+        steps=steps,
+    )
+
+
+def relative_to_last(traces: Traces) -> Traces:
+    """The same traces judged by the last node: a loss is 1 where a node's prediction is not the last node's, else 0.
+
+    Raises
+    ------
+    ValueError
+        If there are no predictions.
+    """
+    if traces.predictions is None:
+        raise ValueError("relative_to: 'last' needs predictions, and these traces have none")
+    last = traces.predictions[:, -1]
+    losses = (traces.predictions != last[:, None]).astype(np.float32)
+    return traces._with(losses=losses, labels=last.copy(), observed=False)
+
+
+# ---------------------------------------------------------------- rows, and having too few
+
+
+def _inside(name: str, value: float) -> float:
+    number = real(name, value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name}: expected a number in (0, 1), got {number:g}")
+    return number
+
+
+def _split(rows: int, share: float, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows to fit on and rows to test on, at least one each."""
+    if rows < 2:
+        raise ValueError("traces: expected at least 2 rows, to fit on and to test on, got 1")
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    tested = min(ceil(rows * share), rows - 1)
+    return shuffled[tested:], shuffled[:tested]
+
+
+def _check_rows(limits: Sequence[Limit], confidence: float, share: float, rows: int, tested: int) -> None:
+    """Raise before any work if even rows without a loss could not show what is asked for."""
+    for limit in limits:
+        if not 0 < limit.level < 1:
+            continue
+        needed = pvalues.rows_needed(limit.level, confidence)
+        if tested < needed:
+            total = max(floor((needed - 1) / share) + 1, needed + 1)
+            raise InfeasibleError(
+                f"{limit.name}: {limit.text()} with confidence {confidence:g} needs at least {total} rows, {needed} of "
+                f"them held back, got {rows} and {tested}",
+                rows=total,
+            )

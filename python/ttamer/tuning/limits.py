@@ -1,0 +1,196 @@
+"""Service levels: what a policy may lose or cost, as a mean in [0, 1] that must not exceed a level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.checks import at, real
+from ttamer.policy import Replay
+from ttamer.traces import Traces
+from ttamer.traces.paths import costliest_path
+from ttamer.tuning import pvalues
+
+ROUNDING = 1e-12
+"""Costs this close, relative to the costliest walk, are equal: sums of the same edges differ in their last bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a policy did on some rows, as far as limits look at it.
+
+    Attributes
+    ----------
+    rows : int
+    error : float
+        Mean loss of the answers.
+    cost : float
+        Mean cost.
+    costs : (C,) float64
+        The different costs of rows, rising.
+    counts : (C,) int64
+        Rows of each.
+    """
+
+    rows: int
+    error: float
+    cost: float
+    costs: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, replay: Replay) -> Outcome:
+        """The summary of a replay."""
+        costs, counts = np.unique(replay.cost, return_counts=True)
+        return cls(len(replay), replay.error, replay.mean_cost, costs, counts)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One service level.
+
+    Attributes
+    ----------
+    name : str
+        The argument of `ttamer.tune` that states it.
+    bound : float
+        What is asked for: an error, or a cost in `unit`.
+    low, high : float
+        The range of the bounded quantity: an error lies in [0, max_loss], a cost between that of the cheapest first
+        node and that of the costliest walk.
+    exact : bool
+        Whether the quantity takes its two ends only, so that its mean is a binomial share.
+    quantile : float or None
+        The share of requests that may cost at most `bound`; None where `bound` is for a mean.
+    unit : str
+        Unit of `bound`.
+    """
+
+    name: str
+    bound: float
+    low: float
+    high: float
+    exact: bool
+    quantile: float | None = None
+    unit: str = ""
+
+    @property
+    def level(self) -> float:
+        """float : the largest mean that is within the limit, after scaling the quantity's range to [0, 1].
+
+        At least 1 where every policy keeps the limit, at most 0 where none can be shown to.
+        """
+        if self.bound >= self.high:
+            return 1.0
+        if self.quantile is not None:
+            return 1.0 - self.quantile
+        if self.bound <= self.low:
+            return 0.0
+        return (self.bound - self.low) / (self.high - self.low)
+
+    def at(self, bound: float) -> Limit:
+        """The same limit with another bound."""
+        return replace(self, bound=bound)
+
+    def mean(self, outcome: Outcome) -> float:
+        """Mean over the rows of the scaled quantity, in [0, 1]; that of a quantile is the share of rows above it."""
+        if self.quantile is not None:
+            above = outcome.costs > self.bound + ROUNDING * self.high
+            return float(outcome.counts[above].sum()) / outcome.rows
+        value = outcome.error if self.name == "max_error" else outcome.cost
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) if self.high > self.low else 0.0
+
+    def observed(self, outcome: Outcome) -> float:
+        """The error or mean cost on the rows; for a quantile the share of rows that cost at most the bound."""
+        if self.quantile is not None:
+            return 1.0 - self.mean(outcome)
+        return outcome.error if self.name == "max_error" else outcome.cost
+
+    def margin(self, outcome: Outcome) -> float:
+        """How far a policy is within the limit: `ttamer.tuning.pvalues.exponent`, of one scale for all limits."""
+        return pvalues.exponent(self.mean(outcome), self.level)
+
+    def p_value(self, outcome: Outcome) -> float:
+        """P-value of the hypothesis that the policy breaks the limit on all requests."""
+        if self.level >= 1 or self.level <= 0:
+            return 0.0 if self.level >= 1 else 1.0
+        mean = self.mean(outcome)
+        if self.exact:
+            return pvalues.binomial(round(mean * outcome.rows), outcome.rows, self.level)
+        return pvalues.hoeffding_bentkus(mean, outcome.rows, self.level)
+
+    def text(self, bound: float | None = None) -> str:
+        """The bound, or another one, in words: ``a mean cost of 0.4 ms``."""
+        value = f"{self.bound if bound is None else bound:.4g}{f' {self.unit}' if self.unit else ''}"
+        if self.quantile is not None:
+            return f"a cost of at most {value} in {100 * self.quantile:.4g}% of requests"
+        return f"an error of at most {value}" if self.name == "max_error" else f"a mean cost of at most {value}"
+
+
+def stated(
+    traces: Traces,
+    max_error: float | None,
+    max_cost: float | None,
+    max_cost_quantile: tuple[float, float] | None,
+    max_loss: float,
+) -> tuple[Limit, ...]:
+    """The limits that are not None; arguments as those of `ttamer.tune`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none, one is no number or out of range, or a loss exceeds `max_loss`.
+    """
+    costs = traces.costs
+    low = float(costs[traces.topology.edges[:, 0] < 0].min())
+    # A forest's requests may consult every node; the others walk one path.
+    high = float(costs.sum()) if traces.topology.kind == "forest" else costliest_path(traces.topology, costs)
+    high = max(low, high if costs.any() else 0.0)
+    limits = []
+    if max_error is not None:
+        limits.append(_error_limit(traces, max_error, max_loss))
+    if max_cost is not None:
+        bound = _finite("max_cost", max_cost)
+        limits.append(Limit("max_cost", bound, low, high, exact=False, unit=traces.unit))
+    if max_cost_quantile is not None:
+        quantile, bound = _pair(max_cost_quantile)
+        limits.append(Limit("max_cost_quantile", bound, low, high, exact=True, quantile=quantile, unit=traces.unit))
+    if not limits:
+        raise ValueError("limits: expected at least one of max_error, max_cost and max_cost_quantile, got none")
+    return tuple(limits)
+
+
+def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
+    largest = real("max_loss", max_loss)
+    if not 0 < largest < np.inf:
+        raise ValueError(f"max_loss: expected a finite number above 0, got {largest:g}")
+    beyond = traces.losses > largest
+    if beyond.any():
+        found = float(traces.losses[beyond][0])
+        raise ValueError(
+            f"max_loss: expected a bound on every loss, got {largest:g} and a loss of {found:g}{at(beyond)}"
+        )
+    bound = real("max_error", max_error)
+    if not 0 < bound < largest:
+        raise ValueError(f"max_error: expected a number in (0, {largest:g}), got {bound:g}")
+    # Losses are float32: the two ends are compared in it.
+    two_valued = bool(np.isin(traces.losses, np.array([0.0, largest], np.float32)).all())
+    return Limit("max_error", bound, 0.0, largest, exact=two_valued)
+
+
+def _finite(name: str, value: float) -> float:
+    number = real(name, value)
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name}: expected a finite cost >= 0, got {number:g}")
+    return number
+
+
+def _pair(value: object) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"max_cost_quantile: expected a pair (quantile, cost), got {value!r}")
+    quantile = real("max_cost_quantile", value[0])
+    if not 0 < quantile < 1:
+        raise ValueError(f"max_cost_quantile: expected a quantile in (0, 1), got {quantile:g}")
+    return quantile, _finite("max_cost_quantile", value[1])

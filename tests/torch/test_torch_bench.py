@@ -1,0 +1,78 @@
+"""bench/torch_serve.py: its arms answer alike, its policy spreads requests, and its report holds what it says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paths import BENCH
+
+torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
+
+from torch import nn  # noqa: E402
+from torch_models import CLASSES, EXITS, WIDTH, inputs, network  # noqa: E402
+
+from ttamer.torch import EarlyExit  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCH))
+        yield importlib.import_module("torch_serve")
+    torch.set_num_threads(threads)
+
+
+def served(bench: Any, rows: int) -> tuple[EarlyExit, list[float], Any]:
+    model, x = network(), inputs(rows)
+    bench.spread(model, x)
+    loader = [(x, torch.zeros(rows, dtype=torch.long))]
+    policy = bench.leaving_everywhere(model.record(loader, repeats=2, progress=False))
+    return model.attach(policy), [float(policy.bin_edges(node)[0]) for node in range(EXITS - 1)], x
+
+
+def test_the_same_share_leaves_at_every_exit(bench: Any) -> None:
+    model, _, x = served(bench, 200)
+    counts = np.bincount(model(x).last_node.numpy(), minlength=EXITS)
+    assert np.abs(counts - 200 / EXITS).max() <= 2
+
+
+def test_eager_thresholds_give_the_same_answers(bench: Any) -> None:
+    model, values, x = served(bench, 200)
+    with torch.inference_mode():
+        found = model(x).logits
+        torch.testing.assert_close(bench.eager_thresholds(model, values, x), found, rtol=1e-5, atol=1e-5)
+        assert not torch.equal(found, model.all_logits(x)[-1])
+
+
+def test_networks(bench: Any) -> None:
+    assert [tuple(one.shape) for one in bench.vgg().eval().all_logits(torch.zeros(2, 1, 28, 28))] == [(2, 10)] * 8
+    small = bench.encoder(layers=2, width=64).eval()
+    assert [tuple(one.shape) for one in small.all_logits(torch.zeros(2, 5, 64))] == [(2, 10)] * 2
+
+
+def test_report(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tiny() -> EarlyExit:
+        stages = [nn.Sequential(nn.Flatten(), nn.Linear(784, WIDTH)), nn.Linear(WIDTH, WIDTH)]
+        return EarlyExit(stages, [nn.Linear(WIDTH, CLASSES) for _ in stages])
+
+    monkeypatch.setattr(bench, "vgg", tiny)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["torch_serve.py", "--quick", "--output", str(tmp_path)])
+    monkeypatch.setattr(bench, "CLASSES", CLASSES)
+    bench.main()
+    printed = capsys.readouterr().out
+    read = json.loads((tmp_path / "torch_serve.json").read_text())
+    assert [row["B"] for row in read["rows"]] == [1, 8, 64]
+    for row in read["rows"]:
+        assert row["of promised"] == pytest.approx(row["x full"] / row["promised"])
+        assert row["x full"] == pytest.approx(row["policy req/s"] / row["full req/s"])
+    assert len(read["aims"]) == 2
+    assert all(line in printed for line in read["aims"])
