@@ -56,8 +56,3 @@ inline constexpr std::size_t kCacheLine = 64; // in bytes; if it is another, pre
 #if defined(__GNUC__)
 #define TTAMER_VECTORS
 #endif
-
-// Whether it also has shuffles of them that it can see through.
-#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
-#define TTAMER_SHUFFLES
-#endif

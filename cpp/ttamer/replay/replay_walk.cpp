@@ -1,9 +1,9 @@
 #include "ttamer/replay/replay_walk.hpp"
 
+#include "ttamer/base/dispatch.hpp"
 #include "ttamer/decide/lookup.hpp"
 #include "ttamer/decide/row_block.hpp"
 #include "ttamer/replay/passing.hpp"
-#include "ttamer/replay/run_signals.hpp"
 
 #include <algorithm>
 #include <array>
@@ -25,6 +25,17 @@ static_assert(kMostRequests <= kPositionBits + 1);
 
 template <AnyRow Row> std::size_t request_of(Row row) {
     return static_cast<std::size_t>(row & Row{kPositionBits});
+}
+
+// Of each of the rows, what stands at `first` for its request: requests follow each other `stride` apart.
+template <AnyRow Row>
+void gather(const float *first, std::size_t stride, std::span<const Row> rows, float *TTAMER_RESTRICT out) {
+    const Row *at = rows.data();
+    const std::size_t count = rows.size();
+    TTAMER_UNROLL
+    for (std::size_t k = 0; k < count; ++k) {
+        out[k] = first[request_of(at[k]) * stride];
+    }
 }
 
 // How a request ended, in 4 bytes: who answers, in the upper half as rows have it, and the node consulted last.
@@ -82,8 +93,7 @@ template <AnyRow Row> class WalkRunner {
   public:
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
-          most_(std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests)),
-          signals_(recorded.signals, nodes_, most_), stopped_(most_), ends_(most_),
+          most_(std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests)), stopped_(most_), ends_(most_),
           path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? most_ : 0),
           best_signals_(policy.compares_signals() ? most_ : 0) {
         lay_out_queues();
@@ -105,7 +115,7 @@ template <AnyRow Row> class WalkRunner {
         paid_ = heads_;
         std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
         std::fill(cost_.begin(), cost_.end(), 0.0);
-        signals_.start(begin, count);
+        signals_ = recorded_.signals.data() + begin * nodes_;
         const std::span<const Row> all(fresh_.data(), count);
         pay(all, policy_.edge_between(kRoot, first));
         for (const auto node : policy_.topology().order()) {
@@ -153,18 +163,14 @@ template <AnyRow Row> class WalkRunner {
     }
 
     void consult_all(std::int32_t node, std::span<const Row> rows) {
-        const SignalColumn column = signals_.column(static_cast<std::size_t>(node), rows.size());
-        const bool as_they_lie = node == policy_.tables().first_node && column.stride == 1;
+        const float *column = signals_ + node;
         tail(kStop) = stopped_.data();
         stopped_begin_ = stopped_.data() + stopped_.size();
         for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {
             const auto some = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
-            std::array<float, kBlock> taken;
-            if (!as_they_lie) {
-                column.take(some.data(), some.size(), taken.data());
-            }
-            signals_.fetch_ahead();
-            consult(node, some, {as_they_lie ? column.first + begin : taken.data(), some.size()});
+            std::array<float, kBlock> gathered;
+            gather(column, nodes_, some, gathered.data());
+            consult(node, some, {gathered.data(), some.size()});
         }
         finish(node, {stopped_.data(), tail(kStop)});
         finish(node, {stopped_begin_, stopped_.data() + stopped_.size()});
@@ -215,7 +221,7 @@ template <AnyRow Row> class WalkRunner {
         const std::size_t count = signals.size();
         std::copy_n(rows, count, consulted.begin());
         if (!best_signals_.empty()) {
-            SignalColumn{best_signals_.data(), 1}.take(rows, count, best.data());
+            gather(best_signals_.data(), 1, std::span(rows, count), best.data());
         }
         consult_block(policy_, node, consulted.data(), best.data(), signals, next.data());
         for (std::size_t k = 0; k < count; ++k) {
@@ -267,7 +273,7 @@ template <AnyRow Row> class WalkRunner {
     const Pass pass_ = all_passes().front();
     std::size_t nodes_;
     std::size_t most_;
-    RunSignals signals_;
+    const float *signals_ = nullptr;  // of the requests that move together: (requests, nodes)
     std::vector<Row> fresh_;          // of each request, before the first node
     std::vector<Row> rows_;           // (queues, requests): who waits in each
     std::vector<Row> stopped_;        // at the node that is consulted
