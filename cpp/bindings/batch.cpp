@@ -1,13 +1,13 @@
 // The serving loop's calls. Arguments are checked by hand (see arrays.hpp), results are views that are made once.
-#include "ttamer/batch.hpp"
+#include "ttamer/decide/batch.hpp"
 
 #include "bindings.hpp"
 #include "logits.hpp"
 #include "tensors.hpp"
 
-#include "ttamer/dispatch.hpp"
-#include "ttamer/estimated_batch.hpp"
-#include "ttamer/logit_signals.hpp"
+#include "ttamer/base/dispatch.hpp"
+#include "ttamer/decide/estimated_batch.hpp"
+#include "ttamer/decide/logit_signals.hpp"
 
 #include <array>
 #include <memory>

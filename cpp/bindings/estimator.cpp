@@ -1,5 +1,5 @@
 // Estimators: tables in, estimates of recorded evidence out.
-#include "ttamer/estimator.hpp"
+#include "ttamer/signals/estimator.hpp"
 
 #include "arrays.hpp"
 #include "bindings.hpp"

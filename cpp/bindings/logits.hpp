@@ -1,7 +1,7 @@
 // Logits as arrays and tensors: the element types that are taken, and what is said of others.
 #pragma once
 
-#include "ttamer/softmax.hpp"
+#include "ttamer/signals/softmax.hpp"
 
 #include "tensors.hpp"
 

@@ -1,11 +1,11 @@
 // What a model is made of: quantiser, counts, transitions.
-#include "ttamer/model.hpp"
+#include "ttamer/model/model.hpp"
 
 #include "arrays.hpp"
 #include "bindings.hpp"
 
-#include "ttamer/counts.hpp"
-#include "ttamer/quantiser.hpp"
+#include "ttamer/base/quantiser.hpp"
+#include "ttamer/model/counts.hpp"
 
 #include <pybind11/stl.h>
 

@@ -1,11 +1,11 @@
-#include "ttamer/policy.hpp"
+#include "ttamer/policy/policy.hpp"
 
 #include "arrays.hpp"
 #include "bindings.hpp"
 
-#include "ttamer/expect.hpp"
-#include "ttamer/replay.hpp"
-#include "ttamer/solve.hpp"
+#include "ttamer/replay/replay.hpp"
+#include "ttamer/solve/expect.hpp"
+#include "ttamer/solve/solve.hpp"
 
 #include <algorithm>
 #include <cstdint>

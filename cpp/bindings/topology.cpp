@@ -1,4 +1,4 @@
-#include "ttamer/topology.hpp"
+#include "ttamer/base/topology.hpp"
 
 #include "arrays.hpp"
 #include "bindings.hpp"

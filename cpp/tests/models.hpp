@@ -1,11 +1,11 @@
 // Small models for the tests: random tables with many ties, from a generator that is the same everywhere.
 #pragma once
 
-#include "ttamer/batch.hpp"
-#include "ttamer/model.hpp"
-#include "ttamer/policy.hpp"
-#include "ttamer/replay.hpp"
-#include "ttamer/solve.hpp"
+#include "ttamer/decide/batch.hpp"
+#include "ttamer/model/model.hpp"
+#include "ttamer/policy/policy.hpp"
+#include "ttamer/replay/replay.hpp"
+#include "ttamer/solve/solve.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,0 +1,92 @@
+// Transition counts: they add, and what does not fit together is refused.
+#include "ttamer/model/counts.hpp"
+
+#include "check.hpp"
+#include "models.hpp"
+
+#include <cstddef>
+#include <stdexcept>
+#include <vector>
+
+using namespace ttamer;
+
+namespace {
+
+using Longs = std::vector<std::int64_t>;
+using Ints = std::vector<std::int32_t>;
+
+bool same(const Counts &a, const Counts &b) {
+    return a.rows == b.rows && a.columns == b.columns && a.offsets == b.offsets && a.indices == b.indices &&
+           a.values == b.values;
+}
+
+void counting() {
+    const Ints from{1, 0, 1, 1};
+    const Ints to{2, 0, 0, 2};
+    const auto counts = count_transitions(from, to, 3, 3);
+    CHECK(counts.offsets == Longs{0, 1, 3, 3});
+    CHECK(counts.indices == Ints{0, 0, 2});
+    CHECK(counts.values == Longs{1, 1, 2});
+    check(counts);
+    const auto none = count_transitions({}, {}, 2, 5);
+    CHECK(none.offsets == Longs{0, 0, 0} && none.indices.empty());
+    check(none);
+}
+
+void adding() {
+    std::mt19937 random(1);
+    for (int round = 0; round < 20; ++round) {
+        Ints from;
+        Ints to;
+        for (int k = 0; k < 60; ++k) {
+            from.push_back(test::below(random, 4));
+            to.push_back(test::below(random, 7));
+        }
+        const std::span<const std::int32_t> a(from);
+        const std::span<const std::int32_t> b(to);
+        const auto cut = static_cast<std::size_t>(test::below(random, 61));
+        const auto first = count_transitions(a.first(cut), b.first(cut), 4, 7);
+        const auto second = count_transitions(a.subspan(cut), b.subspan(cut), 4, 7);
+        CHECK(same(add(first, second), count_transitions(a, b, 4, 7)));
+        CHECK(same(add(first, second), add(second, first)));
+        check(add(first, second));
+    }
+    const auto small = count_transitions({}, {}, 2, 2);
+    CHECK_THROWS(add(small, count_transitions({}, {}, 2, 3)), std::invalid_argument, "shapes differ");
+    CHECK_THROWS(add(small, count_transitions({}, {}, 3, 2)), std::invalid_argument, "shapes differ");
+}
+
+void refused() {
+    const Counts good{2, 3, {0, 2, 3}, {0, 2, 1}, {1, 1, 4}};
+    check(good);
+    const auto with = [&](auto change) {
+        Counts counts = good;
+        change(counts);
+        return counts;
+    };
+    const auto refuses = [&](auto change, const char *part) {
+        CHECK_THROWS(check(with(change)), std::invalid_argument, part);
+    };
+    refuses([](Counts &c) { c.columns = 0; }, "offsets");
+    refuses([](Counts &c) { c.offsets = {}; }, "offsets");
+    refuses([](Counts &c) { c.offsets = {0}; }, "offsets");
+    refuses([](Counts &c) { c.offsets = {1, 2, 3}; }, "offsets must start at 0");
+    refuses([](Counts &c) { c.offsets = {0, 4, 3}; }, "offsets must start at 0 and not decrease");
+    refuses([](Counts &c) { c.offsets = {0, 2, 4}; }, "differ in length");
+    refuses([](Counts &c) { c.values.pop_back(); }, "differ in length");
+    refuses([](Counts &c) { c.indices = {0, 3, 1}; }, "indices must be columns");
+    refuses([](Counts &c) { c.indices = {-1, 2, 1}; }, "indices must be columns");
+    refuses([](Counts &c) { c.indices = {2, 0, 1}; }, "increasing order");
+    refuses([](Counts &c) { c.indices = {2, 2, 1}; }, "increasing order");
+    refuses([](Counts &c) { c.values = {1, 0, 4}; }, "values must be positive");
+    refuses([](Counts &c) { c.values = {1, 1, -4}; }, "values must be positive");
+}
+
+} // namespace
+
+int main() {
+    counting();
+    adding();
+    refused();
+    return test::result();
+}

@@ -1,0 +1,208 @@
+#include "ttamer/decide/batch.hpp"
+
+#include "ttamer/base/text.hpp"
+#include "ttamer/decide/kernels.hpp"
+#include "ttamer/decide/row_block.hpp"
+#include "ttamer/policy/open_nodes.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+namespace ttamer {
+
+namespace {
+
+// Rows are int32 on accelerators; this also keeps the columns of one batch below ten gigabytes.
+constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
+
+} // namespace
+
+Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSignal nan)
+    : policy_(std::move(policy)), nan_(nan) {
+    if (capacity < 0 || capacity > kMaxCapacity) {
+        throw std::invalid_argument("capacity: expected 0 to " + text(kMaxCapacity) + ", got " + text(capacity));
+    }
+    const auto rows = static_cast<std::size_t>(capacity);
+    const std::size_t compared = policy_->compares_signals() ? rows : 0;
+    signal_.assign(compared, std::numeric_limits<float>::infinity());
+    next_.assign(rows, kStop);
+    with_states([&]<AnyRow Row>(States<Row> &states) {
+        states.rows.assign(rows, kFresh<Row>);
+        states.before.assign(policy_->is_forest() ? 0 : rows, kFresh<Row>);
+    });
+    if (!policy_->is_forest()) {
+        signal_before_.assign(compared, 0.0F);
+        pending_.assign(rows, kStop);
+    } else {
+        open_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
+        for (std::size_t row = 0; row < rows; ++row) {
+            open_roots(*policy_, open_of(row));
+        }
+    }
+}
+
+std::span<const std::int32_t> Batch::decide(std::int64_t node, std::span<const float> signals, const Rows &rows) {
+    if (node < 0 || node >= policy_->nodes()) {
+        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(node));
+    }
+    return decide(Nodes{{}, static_cast<std::int32_t>(node)}, signals, rows);
+}
+
+std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
+                                            const Rows &rows) {
+    if (nodes.size() != signals.size()) {
+        throw std::invalid_argument("node: expected one for each of the " + text(signals.size()) + " signals, got " +
+                                    text(nodes.size()));
+    }
+    // Rows that move together, as on a line, have one node: then what follows need not look at each.
+    if (!nodes.empty() && nodes[0] >= 0 && nodes[0] < policy_->nodes() &&
+        all_equal(nodes.data(), nodes.size(), nodes[0])) {
+        return decide(Nodes{{}, nodes[0]}, signals, rows);
+    }
+    if (!all_inside(nodes.data(), nodes.size(), static_cast<std::size_t>(policy_->nodes()))) {
+        complain_nodes(nodes);
+    }
+    return decide(Nodes{nodes, 0}, signals, rows);
+}
+
+std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
+    check_sizes(signals.size(), rows);
+    const Call call{nodes, signals, rows};
+    if (!(policy_->is_forest() ? consult_branches(call)
+                               : with_states([&](auto &states) { return consult(states, call); }))) {
+        refuse(call);
+    }
+    return {next_.data(), signals.size()};
+}
+
+void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
+    if (rows.given && rows.size() != signals) {
+        throw std::invalid_argument("rows: expected one for each of the " + text(signals) + " signals, got " +
+                                    text(rows.size()));
+    }
+    if (signals > capacity()) {
+        throw std::invalid_argument("signals: " + text(signals) + " exceed the batch's capacity of " +
+                                    text(capacity()));
+    }
+}
+
+void Batch::check_rows(const Rows &rows) const {
+    if (!all_inside(rows.narrow.data(), rows.narrow.size(), capacity()) ||
+        !all_inside(rows.wide.data(), rows.wide.size(), capacity())) {
+        complain_range(rows);
+    }
+}
+
+bool Batch::has_nan(std::span<const float> signals) const {
+    return nan_ == NanSignal::error && any_nan(signals.data(), signals.size());
+}
+
+// Marks the rows that are named, so that one named twice is found: false.
+template <AnyRow Row> bool Batch::take(std::vector<Row> &states, const Rows &rows) {
+    Row taken = 0;
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        Row &row = states[rows.at(k)];
+        taken |= row;
+        row |= Row{kTaken};
+    }
+    return (taken & Row{kTaken}) == 0;
+}
+
+bool Batch::take(const Rows &rows) {
+    return with_states([&](auto &states) { return take(states.rows, rows); });
+}
+
+void Batch::give_back(const Rows &rows) {
+    with_states([&]<AnyRow Row>(States<Row> &states) {
+        for (std::size_t k = 0; k < rows.size(); ++k) {
+            states.rows[rows.at(k)] &= ~Row{kTaken};
+        }
+    });
+}
+
+bool Batch::may_follow(std::int32_t position, std::int32_t node) const {
+    // A stopped row is looked up as a fresh one, to stay within the table without a branch.
+    const auto stopped = mask_of<std::int32_t>(position == kStoppedPosition);
+    const std::int32_t last = choose(stopped, 0, position) - 1;
+    return (stopped | mask_of<std::int32_t>(policy_->edge_between(last, node) < 0)) == 0;
+}
+
+bool Batch::is_open(std::size_t row, std::int32_t node) const {
+    return policy_->is_forest() ? !has_stopped(row) && open_of(row)[node] != kClosed : may_follow(position(row), node);
+}
+
+// On a forest, one row after the other.
+bool Batch::consult_branches(const Call &call) {
+    check_rows(call.rows);
+    bool legal = take(call.rows) && !has_nan(call.signals);
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        legal = legal && is_open(call.rows.at(k), call.nodes.at(k));
+    }
+    if (!legal) {
+        give_back(call.rows);
+        return false;
+    }
+    float unused = 0;
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        const std::int32_t node = call.nodes.at(k);
+        const float signal = call.signals[k];
+        const std::size_t at = call.rows.at(k);
+        next_[k] = consult_branch(*policy_, node, state_of(*policy_, node, signal), signal, states<RankRow>().rows[at],
+                                  signal_.empty() ? unused : signal_[at], open_of(at));
+    }
+    return true;
+}
+
+void Batch::clear(std::size_t row) {
+    with_states([row]<AnyRow Row>(States<Row> &states) { states.rows[row] = kFresh<Row>; });
+    if (!signal_.empty()) {
+        signal_[row] = std::numeric_limits<float>::infinity();
+    }
+    if (policy_->is_forest()) {
+        open_roots(*policy_, open_of(row));
+    }
+}
+
+void Batch::reset(const Rows &rows) {
+    if (!rows.given && policy_->is_forest()) {
+        for (std::size_t row = 0; row < capacity(); ++row) {
+            clear(row);
+        }
+        return;
+    }
+    if (!rows.given) {
+        with_states(
+            []<AnyRow Row>(States<Row> &states) { std::fill(states.rows.begin(), states.rows.end(), kFresh<Row>); });
+        std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
+        return;
+    }
+    check_rows(rows);
+    if (!take(rows)) {
+        give_back(rows);
+        complain_repeated(rows);
+    }
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        clear(rows.at(k));
+    }
+}
+
+void Batch::answer_node(std::span<std::int32_t> out) const {
+    with_states([&](const auto &states) {
+        std::transform(states.rows.begin(), states.rows.end(), out.begin(),
+                       [&](auto row) { return answer_of(*policy_, row); });
+    });
+}
+
+void Batch::answer_loss(std::span<double> out) const {
+    const auto &levels = policy_->tables().levels;
+    with_states([&](const auto &states) {
+        std::transform(states.rows.begin(), states.rows.end(), out.begin(), [&](auto row) {
+            const std::int32_t rank = best_rank(*policy_, row);
+            return rank == kNoRank ? std::numeric_limits<double>::infinity() : levels[static_cast<std::size_t>(rank)];
+        });
+    });
+}
+
+} // namespace ttamer

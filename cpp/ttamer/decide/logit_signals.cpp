@@ -1,0 +1,47 @@
+#include "ttamer/decide/logit_signals.hpp"
+
+#include "ttamer/decide/kernels.hpp"
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace ttamer {
+
+void LogitSignals::check(const Logits &logits, const Rows &rows) const {
+    if (kind_ == SignalKind::stated) {
+        throw std::invalid_argument("decide_logits: the policy's signal is not one that logits give; call decide with "
+                                    "your own signals, or fit on traces made by Traces.from_probs");
+    }
+    if (logits.classes < 2) {
+        throw std::invalid_argument("logits: expected (B, C) with C >= 2, got C = " + std::to_string(logits.classes));
+    }
+    if (logits.rows > signals_.size()) {
+        throw std::invalid_argument("logits: " + std::to_string(logits.rows) + " rows exceed the batch's capacity of " +
+                                    std::to_string(signals_.size()));
+    }
+    if (rows.given && rows.size() != logits.rows) {
+        throw std::invalid_argument("rows: expected one for each of the " + std::to_string(logits.rows) +
+                                    " rows of logits, got " + std::to_string(rows.size()));
+    }
+}
+
+std::span<const float> LogitSignals::finish(const Logits &logits, const Rows &rows) const {
+    const std::span<const float> signals{signals_.data(), logits.rows};
+    if (nan_ == NanSignal::worst || !any_nan(signals.data(), signals.size())) {
+        return signals;
+    }
+    std::size_t k = 0;
+    while (!std::isnan(signals[k])) {
+        ++k;
+    }
+    const auto row = !rows.given           ? static_cast<std::int64_t>(k)
+                     : rows.narrow.empty() ? rows.wide[k]
+                                           : std::int64_t{rows.narrow[k]};
+    throw std::invalid_argument("logits: NaN, +inf or only -inf at position " + std::to_string(k) + " (row " +
+                                std::to_string(row) +
+                                "); start the batch with nan=\"worst\" to count it as the worst "
+                                "state");
+}
+
+} // namespace ttamer

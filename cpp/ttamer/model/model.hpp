@@ -1,0 +1,36 @@
+// What a solver reads: losses per state, transitions, costs.
+#pragma once
+
+#include "ttamer/base/quantiser.hpp"
+#include "ttamer/base/topology.hpp"
+#include "ttamer/model/transition.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace ttamer {
+
+struct Model {
+    Topology topology;
+    std::vector<std::vector<double>> losses; // one (K_j) a node
+    std::vector<Transition> transitions;     // one (K_i or 1, K_j) an edge
+    std::vector<double> costs;               // one an edge, in the user's unit
+    double cost_scale;                       // what costs are divided by
+    std::vector<std::vector<float>> bin_edges;
+    bool observed; // a consulted node's loss is seen: its signal is the loss itself
+
+    // What does not depend on the trade-off, worked out once by prepare.
+    std::vector<double> levels = {};                   // losses that can be attained, increasing
+    std::vector<std::vector<std::int32_t>> ranks = {}; // position of each state's loss among them
+    std::shared_ptr<const Quantisers> quantisers = {};
+
+    std::size_t states(std::int32_t node) const { return losses[static_cast<std::size_t>(node)].size(); }
+};
+
+// Check a model whose tables are filled in, and complete it. Throws std::invalid_argument that names the node or edge
+// if anything does not fit.
+void prepare(Model &model);
+
+} // namespace ttamer

@@ -1,0 +1,133 @@
+// Running state of one request in one number: one load and one store a step, also where rows lie scattered.
+#pragma once
+
+#include "ttamer/policy/policy.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <limits>
+
+namespace ttamer {
+
+// A row in 4 bytes, where the policy's states have standings: that of the best so far in the upper half, then the
+// position.
+using StandingRow = std::uint32_t;
+
+// A row in 8 bytes, elsewhere: rank of the best loss so far in the upper half, then the node that answers, counted from
+// 1, and the position, 16 bits each.
+using RankRow = std::int64_t;
+
+template <typename T>
+concept AnyRow = std::same_as<T, StandingRow> || std::same_as<T, RankRow>;
+
+// Of either, the lowest 16 bits: the node consulted last, counted from 1, so that 0 is none. Nodes are few enough
+// (Topology) to leave a bit free.
+inline constexpr std::int32_t kStoppedPosition = 0x7FFF;
+inline constexpr std::int32_t kTaken = 0x8000; // beside the position: the call at work names the row
+inline constexpr std::int32_t kPositionBits = kTaken | 0x7FFF;
+
+template <AnyRow Row> inline constexpr Row kFresh = 0;
+template <> inline constexpr StandingRow kFresh<StandingRow> = 0xFFFF0000; // behind every state
+template <> inline constexpr RankRow kFresh<RankRow> = static_cast<RankRow>(kNoRank) << 32;
+
+// Choices are written with masks: a ternary on a comparison of loads may become a branch that data mispredicts.
+template <std::integral T> T mask_of(bool yes) {
+    return static_cast<T>(T{0} - static_cast<T>(yes));
+}
+template <std::integral T> T choose(T which, T yes, T no) {
+    return (which & yes) | (~which & no);
+}
+
+// The node consulted last plus 1, 0 for a fresh row, or kStoppedPosition.
+template <AnyRow Row> std::int32_t position_of(Row row) {
+    return static_cast<std::int32_t>(row & (kPositionBits ^ kTaken));
+}
+template <AnyRow Row> Row with_position(Row row, std::int32_t position) {
+    return (row & ~static_cast<Row>(kPositionBits)) | static_cast<Row>(position);
+}
+
+// The node that answers, -1 for none; the rank of its loss, kNoRank for none.
+inline std::int32_t answer_of(const Policy & /*policy*/, RankRow row) {
+    return static_cast<std::int32_t>(row >> 16 & 0xFFFF) - 1;
+}
+inline std::int32_t best_rank(const Policy & /*policy*/, RankRow row) {
+    return rank_of(row);
+}
+inline std::int32_t answer_of(const Policy &policy, StandingRow row) {
+    return row >= kFresh<StandingRow> ? -1 : policy.standing(row >> 16).node;
+}
+inline std::int32_t best_rank(const Policy &policy, StandingRow row) {
+    return row >= kFresh<StandingRow> ? kNoRank : policy.standing(row >> 16).rank;
+}
+
+template <AnyRow Row> struct Step {
+    Row row;
+    std::int32_t next;
+};
+
+// The best of what was seen before and now, and whether to go on from there: `onward`, or stop. Standings are compared
+// as upper halves, without taking rows and entries apart: the entry takes the row's lower half first.
+inline Step<StandingRow> consult_row(StandingRow row, StandingEntry entry, std::int32_t node, std::int32_t onward) {
+    constexpr auto lower = static_cast<StandingRow>(kPositionBits);
+    const StandingRow best = std::min(row, (entry & ~lower) | (row & lower));
+    const auto go = mask_of<std::int32_t>(best >= entry << 16);
+    return {with_position(best, choose(go, node + 1, kStoppedPosition)), choose(go, onward, kStop)};
+}
+
+// The signal of a row's answer where losses are observed; NaN is no information and loses every comparison.
+inline float compared(float signal) {
+    return signal == signal ? signal : std::numeric_limits<float>::infinity();
+}
+
+// With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, where losses are
+// observed, the smaller signal. `also` is the mask of rows that take the new answer though its loss is not smaller:
+// all of them without recall, where the last node answers, and those that smaller_signal finds where losses are
+// observed.
+inline std::int64_t smaller_signal(RankRow row, std::int32_t rank, float signal, float best_signal) {
+    return mask_of<std::int64_t>(rank == rank_of(row)) & mask_of<std::int64_t>(signal < best_signal);
+}
+
+// Ranks are compared as upper halves too: of two numbers one of which has its lower half full, the smaller one has the
+// smaller rank if ranks differ, and else is the other.
+inline Step<RankRow> consult_row(RankRow row, RankEntry entry, std::int64_t also, std::int32_t node,
+                                 std::int32_t onward) {
+    constexpr RankRow lower = 0xFFFFFFFF;
+    const std::int64_t take = mask_of<std::int64_t>((entry | lower) < row) | also;
+    const RankRow best = choose(take, (entry & ~lower) | static_cast<RankRow>(node + 1) << 16, row);
+    const auto go = mask_of<std::int64_t>(best > (entry << 32 | lower));
+    return {with_position(best, static_cast<std::int32_t>(choose<std::int64_t>(go, node + 1, kStoppedPosition))),
+            static_cast<std::int32_t>(choose<std::int64_t>(go, onward, kStop))};
+}
+
+// The next node where the states of `node` go on to several, which the row's position then depends on. Without recall
+// the state alone says it, and rows of a replay may not know theirs.
+template <AnyRow Row> std::int32_t settle(const Policy &policy, std::int32_t node, std::int32_t state, Row &row) {
+    const std::int32_t next =
+        policy.next(node, state, policy.tables().recall ? best_rank(policy, row) : policy.rank(node, state));
+    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
+    return next;
+}
+
+// One request that consults `node` in `state`: its row, and the signal of its answer, which is used and kept only where
+// answers are compared by it. On forests next is not for this to say.
+inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float /*signal*/,
+                                StandingRow &row, float & /*best_signal*/) {
+    const auto step = consult_row(row, policy.entries<StandingEntry>(node)[state], node, policy.only_next(node));
+    row = step.row;
+    return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
+}
+inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float signal, RankRow &row,
+                                float &best_signal) {
+    const RankEntry entry = policy.entries<RankEntry>(node)[state];
+    std::int64_t also = policy.tables().recall ? 0 : -1;
+    if (policy.compares_signals()) {
+        also = smaller_signal(row, rank_of(entry), compared(signal), best_signal);
+        best_signal = rank_of(entry) < rank_of(row) || also != 0 ? compared(signal) : best_signal;
+    }
+    const auto step = consult_row(row, entry, also, node, policy.only_next(node));
+    row = step.row;
+    return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
+}
+
+} // namespace ttamer
