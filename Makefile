@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
 # What `make bench` runs, one script a question.
-BENCHMARKS ?= call logits solve replay frontier threads synthetic torch_decide torch_serve
+BENCHMARKS ?= core synthetic torch_decide torch_serve
 # Where `make demo` leaves front.png and policy.safetensors.
 DEMO_DIR ?= .
 

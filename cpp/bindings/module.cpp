@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, m) {
     bind_model(m);
     bind_policy(m);
     bind_estimator(m);
+    bind_signals(m);
     bind_batch(m);
 }

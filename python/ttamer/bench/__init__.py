@@ -60,21 +60,26 @@ def run(name: str, size: str = "short") -> Report:
     return _RUNS[name](size)
 
 
-def script(name: str, description: str, results: Path) -> None:
-    """Run one benchmark as a script: print its tables, and write them to `results` unless told otherwise."""
-    made = harness.parser(description, results)
-    made.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
-    options = made.parse_args()
+def main(description: str, results: Path) -> None:
+    """The named benchmarks, all by default: print their tables, and write them to `results` unless told otherwise."""
+    parser = harness.parser(description, results)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{_one_of(NAMES)}; all by default")
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown:
+        parser.error(f"NAME: expected {_one_of(NAMES)}, got {unknown[0]}")
     options.quick |= options.tiny
-    report = run(name, "tiny" if options.tiny else "short" if options.quick else "full")
     print(harness.machine_line())
-    for table in report.tables:
-        print(f"\n{table.title}\n")
-        harness.print_rows(table.rows)
-    for note in report.notes:
-        print(f"\n{note}")
-    if harness.is_kept(options):
-        harness.write(name, {"title": report.title, "machine": harness.machine(), **report.rows()}, options.output)
+    for name in options.names or NAMES:
+        report = run(name, "tiny" if options.tiny else "short" if options.quick else "full")
+        for table in report.tables:
+            print(f"\n{table.title}\n")
+            harness.print_rows(table.rows)
+        for note in report.notes:
+            print(f"\n{note}")
+        if harness.is_kept(options):
+            harness.write(name, {"title": report.title, "machine": harness.machine(), **report.rows()}, options.output)
 
 
 def _one_of(names: tuple[str, ...]) -> str:

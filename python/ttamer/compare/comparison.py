@@ -26,6 +26,7 @@ from ttamer.compare.curves import (
 )
 from ttamer.compare.lines import lines_through
 from ttamer.evaluation import frontier
+from ttamer.fitting.budgets import default_budgets
 from ttamer.traces import Traces
 
 FULL, OURS, TIE = "full model", "ttamer", "tie"
@@ -34,7 +35,6 @@ MARGINS = (0.0, 0.005, 0.01, 0.02)
 """Error levels that are compared: the full model's error plus these."""
 RELATIVE_MARGINS = (0.0, 0.05, 0.1, 0.2)
 """Where losses are not 0/1: the full model's mean loss times one plus these."""
-BUDGETS = 25
 STEPS = ("fit and sweep the trade-off", "tune the baselines", "bootstrap")
 
 _BASELINES: dict[str, Callable[[Traces], Sequence[Setting]]] = {
@@ -209,7 +209,7 @@ def run(
     scale = float(here.reach_costs[full])
     if scale == 0:
         raise ValueError("traces: nothing to compare where consulting costs nothing")
-    budgets = _budgets(here, scale)
+    budgets = default_budgets(here, scale)
     begin = progress or (lambda step: None)
     begin(STEPS[0])
     ours = curve_of_front(frontier(here), here, there, OURS)
@@ -311,13 +311,6 @@ def _full_node(traces: Traces) -> int:
     if traces.topology.kind == "line":
         return traces.topology.nodes - 1
     return int(traces.losses.mean(axis=0, dtype=np.float64).argmin())
-
-
-def _budgets(traces: Traces, scale: float) -> Floats:
-    """Log-spaced mean costs up to that of the full model, from where the cheapest node can be left now and then."""
-    share = 0.1 if traces.topology.kind == "line" else 0.02
-    lowest = max(share * scale, 1.5 * float(traces.reach_costs.min()))
-    return np.geomspace(min(lowest, scale), scale, BUDGETS)
 
 
 def _baseline_curves(

@@ -23,13 +23,14 @@ def default_tradeoffs() -> Floats:
     return 1 / (1 + np.geomspace(1e-3, 30, MOST_POINTS - 1))
 
 
-def default_budgets(traces: Traces) -> Floats:
+def default_budgets(traces: Traces, most: float | None = None) -> Floats:
     """Mean costs (25,), evenly spaced in their logarithm, at which estimates and orders are compared.
 
-    Up to the costliest path, from half as much again as the cheapest node costs, but at least a tenth of that path; on
-    a forest, whose models may differ in cost by orders of magnitude, at least a hundredth.
+    From half as much again as the cheapest node costs, but at least a tenth of `most` (on a forest, whose models may
+    differ in cost by orders of magnitude, a hundredth), up to `most`: by default the cost of the costliest path.
     """
-    most = costliest_path(traces.topology, traces.costs)
+    if most is None:
+        most = costliest_path(traces.topology, traces.costs)
     floor = LEAST_ON_FORESTS if traces.topology.kind == "forest" else LEAST
     least = max(floor * most, CHEAPEST * float(traces.reach_costs.min()))
     return np.geomspace(least, max(least, most), BUDGETS)

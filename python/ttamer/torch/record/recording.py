@@ -19,9 +19,7 @@ import torch
 from torch import Tensor
 
 from ttamer._base import checks
-from ttamer._core import Batch, Topology
-from ttamer.model import CascadeModel
-from ttamer.policy import solve
+from ttamer._core import Topology, logit_signals
 from ttamer.torch.parts import Network, run
 from ttamer.torch.record.timing import Sample, measure
 from ttamer.torch.serve import nested
@@ -81,7 +79,6 @@ class _Recorder:
         self._unit = "ms" if costs is None else settings.unit
         self._parts: list[Traces] = []
         self._path = None if settings.resume is None else Path(settings.resume)
-        self._signals = _Signals(model.signal)
         self._kept: Traces | None = None
         if self._path is not None and not self._path.parent.is_dir():
             # Now, and not when the first batches are to be kept.
@@ -153,7 +150,9 @@ class _Recorder:
                 f"for row {row} of the loader"
             )
         probs = values.double().softmax(dim=1).numpy()[:, None]
-        return self._signals.of(values.numpy()), Traces.from_probs(probs, labels, [0.0], top=self._settings.top)
+        return logit_signals(values.numpy(), self._model.signal), Traces.from_probs(
+            probs, labels, [0.0], top=self._settings.top
+        )
 
     def _measured(self, batch: Labelled, rows: int) -> Array:
         """Costs of the edges, timed on the requests of the first batch."""
@@ -223,22 +222,6 @@ class _Recorder:
             raise ValueError(
                 f"resume: {self._path} has {len(self._kept)} rows, the loader gave {seen}; give the same loader"
             )
-
-
-class _Signals:
-    """Signals from logits as the core computes them: bit for bit what serving on the CPU decides by."""
-
-    def __init__(self, kind: str) -> None:
-        # A batch computes signals; what its policy would decide does not matter.
-        self._policy = solve(CascadeModel(Topology.line(1), [[0.0]], [[[1.0]]], [0.0], signal=kind))
-        self._batch: Batch = self._policy.start(1)
-
-    def of(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(B,) float32 signals of logits (B, C)."""
-        if len(logits) > self._batch.capacity:
-            self._batch = self._policy.start(len(logits))
-        signals: npt.NDArray[np.float32] = self._batch._logit_signals(logits).copy()
-        return signals
 
 
 def _stacked(

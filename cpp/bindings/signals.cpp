@@ -1,0 +1,36 @@
+// Signals of logits without a batch: what recording keeps is bit for bit what serving decides by.
+#include "bindings.hpp"
+
+#include "logits.hpp"
+
+#include <pybind11/numpy.h>
+
+#include "ttamer/decide/logit_signals.hpp"
+
+#include <string>
+
+namespace ttamer::bindings {
+
+namespace {
+
+py::array_t<float> logit_signals(py::handle logits, const std::string &kind) {
+    const Logits values = logits_of(logits);
+    LogitSignals signals(signal_kind(kind), values.rows, NanSignal::error);
+    const Rows every_row{};
+    signals.check(values, every_row);
+    {
+        const py::gil_scoped_release release;
+        signals.compute(values);
+    }
+    const auto result = signals.finish(values, every_row);
+    return py::array_t<float>(static_cast<py::ssize_t>(result.size()), result.data());
+}
+
+} // namespace
+
+void bind_signals(py::module_ &m) {
+    m.def("logit_signals", &logit_signals, py::arg("logits"), py::arg("kind"),
+          "The (B,) float32 signals of a kind that Batch.decide_logits makes of (B, C) logits.");
+}
+
+} // namespace ttamer::bindings
