@@ -12,7 +12,7 @@ inline constexpr const char *kDecideLogitsDoc =
 
 The signal is the one that the policy's traces were made with (`Policy.signal`): the largest probability of
 softmax(logits), the largest less the second largest, the negative entropy, or the largest logit less the second
-largest, as in `ttamer.signals`.
+largest, as in `ttamer.traces.signals`.
 
 Parameters
 ----------
