@@ -39,7 +39,7 @@ __all__ = [
     "tune",
 ]
 
-_ON_FIRST_TOUCH = ("baselines", "compare", "data", "plots", "torch")
+_ON_FIRST_TOUCH = ("baselines", "compare", "data", "plots", "reference", "torch")
 
 
 def __getattr__(name: str) -> _ModuleType:

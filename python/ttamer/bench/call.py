@@ -18,8 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import ttamer
+from ttamer._base.types import STOP
+from ttamer._core import Batch
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times, on_one_thread, optional
+from ttamer.fitting import fit
+from ttamer.policy import Policy
+from ttamer.policy import solve as solve_policy
+from ttamer.traces import Traces
 
 Signals = npt.NDArray[np.float32]
 
@@ -59,24 +64,24 @@ PLANS = {
 }
 
 
-def make_policy(rng: np.random.Generator) -> ttamer.Policy:
+def make_policy(rng: np.random.Generator) -> Policy:
     """A line with recall whose first node stops about half of its requests."""
     count = 20_000
     quality = rng.random((count, 1))
     signals = np.clip(quality + rng.normal(0, 0.15, (count, NODES)), 0.0, 1.0).astype(np.float32)
     losses = (rng.random((count, NODES)) > signals).astype(np.float32)
-    traces = ttamer.Traces(signals, losses, np.ones(NODES))
-    return ttamer.solve(ttamer.fit(traces, bins=STATES), tradeoff=0.6, recall="observed")
+    traces = Traces(signals, losses, np.ones(NODES))
+    return solve_policy(fit(traces, bins=STATES), tradeoff=0.6, recall="observed")
 
 
 class NumpyReference:
     """The first node's decision in NumPy: bin, two look-ups, keep the best with its node, compare, list who goes on."""
 
-    def __init__(self, policy: ttamer.Policy, capacity: int) -> None:
+    def __init__(self, policy: Policy, capacity: int) -> None:
         self.edges = policy.bin_edges(0)
         actions = policy.actions(0)
         self.loss = policy.losses(0)
-        self.stop = np.array([first[0] if first[1] == ttamer.STOP else -np.inf for first, *_ in actions])
+        self.stop = np.array([first[0] if first[1] == STOP else -np.inf for first, *_ in actions])
         self.best = np.full(capacity, np.inf)
         self.node = np.full(capacity, -1, np.int32)
 
@@ -104,14 +109,14 @@ class Mixture:
         self.rows = [np.flatnonzero(self.nodes > node) for node in range(NODES - 1)]
         self.signals = [np.full(len(rows), POOR, np.float32) for rows in self.rows]
 
-    def prepare(self, batch: ttamer.Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Bring every request to its node."""
         batch.reset()
         for node, (rows, signals) in enumerate(zip(self.rows, self.signals, strict=True)):
             batch.decide(node, signals, rows)
 
 
-def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch: Any) -> Arms:
+def arms_for(policy: Policy, pool: Signals, size: int, calls: int, torch: Any) -> Arms:
     """All that is timed with `size` requests a call; each arm makes `calls` calls."""
     slices = [pool[k : k + size] for k in range(0, len(pool) - size + 1, size)]
     position = 0
@@ -197,7 +202,7 @@ def arms_for(policy: ttamer.Policy, pool: Signals, size: int, calls: int, torch:
     return arms
 
 
-def measure(policy: ttamer.Policy, pool: Signals, size: int, plan: Plan, torch: Any) -> Row:
+def measure(policy: Policy, pool: Signals, size: int, plan: Plan, torch: Any) -> Row:
     """One row of the table: times of a call of `size` requests, resets and the loop around it taken off."""
     calls = max(4, plan.requests // max(size, 20))
     with on_one_thread(torch), contextlib.nullcontext() if torch is None else torch.inference_mode():

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import ttamer
+from ttamer._core import solve as core_solve
 from ttamer.bench.harness import Report, Row, Table, median_times, one_thread, thread_note
 from ttamer.bench.solve import NODES, TRADEOFF, checked, seen_losses
+from ttamer.evaluation import frontier as sweep
+from ttamer.fitting import fit
 from ttamer.fitting.budgets import default_tradeoffs
+from ttamer.policy import solve as solve_policy
+from ttamer.traces import Traces
 
 
 @dataclass(frozen=True)
@@ -37,26 +41,26 @@ class Plan:
 PLANS = {"full": Plan((32, 64, 128), 100, 15), "short": Plan((64,), 100, 5), "tiny": Plan((8,), 3, 2)}
 
 
-def make_traces(recall: str, rng: np.random.Generator) -> ttamer.Traces:
+def make_traces(recall: str, rng: np.random.Generator) -> Traces:
     """10,000 requests whose losses are seen, or of whom a confidence is: `frontier` then solves without recall."""
     losses, costs = seen_losses(rng), np.full(NODES, 0.02)
     if recall == "observed":
-        return ttamer.Traces(losses, losses, costs, observed=True)
-    return ttamer.Traces(1 - losses, (rng.random(losses.shape) < losses).astype(np.float32), costs)
+        return Traces(losses, losses, costs, observed=True)
+    return Traces(1 - losses, (rng.random(losses.shape) < losses).astype(np.float32), costs)
 
 
-def measure(traces: ttamer.Traces, states: int, recall: str, plan: Plan) -> Row:
+def measure(traces: Traces, states: int, recall: str, plan: Plan) -> Row:
     """One row of the table."""
-    model = ttamer.fit(traces, bins=states)
+    model = fit(traces, bins=states)
     weights = 1 / default_tradeoffs() - 1
     grid = 1 / (1 + np.geomspace(weights[0], weights[-1], plan.tradeoffs))
-    policies = [ttamer.solve(model, float(tradeoff), recall) for tradeoff in grid]
+    policies = [solve_policy(model, float(tradeoff), recall) for tradeoff in grid]
     plain = checked(model, TRADEOFF, recall)
     seconds = median_times(
         {
-            "frontier": lambda: ttamer.frontier(traces, grid, model=model),
-            "solving": lambda: [ttamer.solve(model, float(tradeoff), recall) for tradeoff in grid],
-            "core": lambda: [ttamer._core.solve(model._core, tradeoff, recall == "observed") for tradeoff in grid],
+            "frontier": lambda: sweep(traces, grid, model=model),
+            "solving": lambda: [solve_policy(model, float(tradeoff), recall) for tradeoff in grid],
+            "core": lambda: [core_solve(model._core, tradeoff, recall == "observed") for tradeoff in grid],
             "replay": lambda: [policy.replay(traces) for policy in policies],
             "numpy": lambda: [plain.run() for _ in grid],
         },

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import ttamer
+from ttamer._core import __version__
 
 Row = dict[str, Any]
 Arms = dict[str, Callable[[], Any]]
@@ -171,7 +171,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "ttamer": ttamer.__version__,
+        "ttamer": __version__,
     }
 
 

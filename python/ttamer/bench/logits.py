@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import ttamer
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times, on_one_thread, optional
+from ttamer.fitting import fit
+from ttamer.policy import Policy
+from ttamer.policy import solve as solve_policy
+from ttamer.traces import Traces
 from ttamer.traces.signals import SIGNALS
 
 Logits = npt.NDArray[np.float32]
@@ -35,15 +38,15 @@ SHAPES = ((10, 65536, 1), (1000, 1024, 1), (32_000, 256, 4))
 PLANS = {"full": Plan(SHAPES, 15), "short": Plan(SHAPES, 5), "tiny": Plan(((10, 256, 1), (100, 64, 2)), 2)}
 
 
-def policies(rng: np.random.Generator) -> dict[str, ttamer.Policy]:
+def policies(rng: np.random.Generator) -> dict[str, Policy]:
     """A line of three nodes for each signal, its bins made of the same kind of logits as are served."""
     logits = rng.normal(0, 3, (2000, 3, 10))
     probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     labels = logits.sum(axis=1).argmax(axis=-1)
     made = {}
     for kind in SIGNALS:
-        traces = ttamer.Traces.from_probs(probs, labels, np.full(3, 0.1), signal=kind)
-        made[kind] = ttamer.solve(ttamer.fit(traces, bins=64), 0.8, recall="none")
+        traces = Traces.from_probs(probs, labels, np.full(3, 0.1), signal=kind)
+        made[kind] = solve_policy(fit(traces, bins=64), 0.8, recall="none")
     return made
 
 
@@ -66,7 +69,7 @@ def torch_max_prob(torch: Any, logits: Any, threshold: float) -> Any:
     return (torch.softmax(logits, dim=1).max(dim=1).values < threshold).nonzero()
 
 
-def arms_for(made: dict[str, ttamer.Policy], buffers: list[Logits], torch: Any) -> Arms:
+def arms_for(made: dict[str, Policy], buffers: list[Logits], torch: Any) -> Arms:
     """Every arm goes once through all buffers."""
     rows = len(buffers[0])
 
@@ -98,7 +101,7 @@ def arms_for(made: dict[str, ttamer.Policy], buffers: list[Logits], torch: Any) 
     return arms
 
 
-def largest_error(policy: ttamer.Policy, logits: Logits) -> float:
+def largest_error(policy: Policy, logits: Logits) -> float:
     """Relative error of the largest probability next to float64."""
     values = logits.astype(np.float64)
     exact = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
@@ -107,7 +110,7 @@ def largest_error(policy: ttamer.Policy, logits: Logits) -> float:
     return float(np.max(np.abs(found / exact - 1)))
 
 
-def measure(made: dict[str, ttamer.Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
+def measure(made: dict[str, Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
     """One row of the table."""
     classes, rows, count = shape
     rng = np.random.default_rng(classes)

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import ttamer
+from ttamer._base.types import STOP
+from ttamer._core import Topology
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times_in_a_row
+from ttamer.fitting import fit
+from ttamer.model import CascadeModel
+from ttamer.policy import Policy
+from ttamer.policy import solve as solve_policy
+from ttamer.traces import Traces
 
 NODES = 8
 
@@ -44,9 +50,7 @@ PLANS = {
 }
 
 
-def make(
-    states: int, requests: int, rng: np.random.Generator, shape: str = "line"
-) -> tuple[ttamer.CascadeModel, ttamer.Traces]:
+def make(states: int, requests: int, rng: np.random.Generator, shape: str = "line") -> tuple[CascadeModel, Traces]:
     """Requests of varying hardness, whose confidence grows with depth, and a model fitted on a fifth of them.
 
     A node costs a half, and each step forward another: half of a node's cost is saved where a skip jumps over it.
@@ -55,10 +59,10 @@ def make(
     confidence = 1 - hardness * np.linspace(0.7, 0.1, NODES) * rng.random((requests, NODES))
     signals = confidence.astype(np.float32)
     losses = (rng.random((requests, NODES)) > signals).astype(np.float32)
-    topology = ttamer.Topology.line(NODES) if shape == "line" else ttamer.Topology.skip(NODES)
+    topology = Topology.line(NODES) if shape == "line" else Topology.skip(NODES)
     costs = np.array([0.5 + 0.5 * (node - before) for before, node in topology.edges])
-    traces = ttamer.Traces(signals, losses, costs, topology)
-    return ttamer.fit(traces[: requests // 5], bins=states), traces
+    traces = Traces(signals, losses, costs, topology)
+    return fit(traces[: requests // 5], bins=states), traces
 
 
 class Progress:
@@ -78,16 +82,16 @@ class Progress:
 class NumpyReplay:
     """Bin, look up, keep the best, and go on with the requests that do not stop."""
 
-    def __init__(self, policy: ttamer.Policy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.recall = policy.recall == "observed"
         self.edges = [policy.bin_edges(j) for j in range(NODES)]
         self.losses = [policy.losses(j) for j in range(NODES)]
         self.stop = [
-            np.array([first[0] if first[1] == ttamer.STOP else -np.inf for first, *_ in policy.actions(j)])
+            np.array([first[0] if first[1] == STOP else -np.inf for first, *_ in policy.actions(j)])
             for j in range(NODES)
         ]
 
-    def consult(self, j: int, active: Indices, traces: ttamer.Traces, progress: Progress) -> Indices:
+    def consult(self, j: int, active: Indices, traces: Traces, progress: Progress) -> Indices:
         """The states of the requests `active`, which consult node j."""
         state: Indices = np.searchsorted(self.edges[j], traces.signals[active, j], side="right")
         loss = self.losses[j][state]
@@ -97,7 +101,7 @@ class NumpyReplay:
         progress.last[active] = j
         return state
 
-    def run(self, traces: ttamer.Traces) -> Result:
+    def run(self, traces: Traces) -> Result:
         """Last node, answering node and cost of each request."""
         progress = Progress(len(traces))
         active = np.arange(len(traces))
@@ -111,7 +115,7 @@ class NumpyReplay:
 class NumpySkip(NumpyReplay):
     """The same where a state and the best so far say which node comes next."""
 
-    def __init__(self, policy: ttamer.Policy) -> None:
+    def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
         actions = [policy.actions(j) for j in range(NODES)]
         most = max(len(pairs) for of_node in actions for pairs in of_node)
@@ -120,7 +124,7 @@ class NumpySkip(NumpyReplay):
         self.next = [np.array([[node for _, node in pairs] for pairs in of_node]) for of_node in padded]
         self.first = policy.first_node
 
-    def run(self, traces: ttamer.Traces) -> Result:
+    def run(self, traces: Traces) -> Result:
         """Last node, answering node and cost of each request."""
         before, after = traces.topology.edges.T
         costs = np.zeros((NODES + 1, NODES))  # the last row is that of the root, -1
@@ -164,9 +168,9 @@ class Case:
         return row
 
 
-def checked(model: ttamer.CascadeModel, traces: ttamer.Traces, tradeoff: float, recall: str) -> Case:
+def checked(model: CascadeModel, traces: Traces, tradeoff: float, recall: str) -> Case:
     """A case whose replays agree on every request."""
-    policy = ttamer.solve(model, tradeoff, recall)
+    policy = solve_policy(model, tradeoff, recall)
     plain = NumpyReplay(policy) if traces.topology.kind == "line" else NumpySkip(policy)
     result, expected = policy.replay(traces), plain.run(traces)
     found: Result = (result.last_node, result.answer_node, result.cost)

@@ -14,9 +14,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-import ttamer
 from ttamer._base.types import Floats
+from ttamer._core import Topology
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times, one_thread, power, thread_note
+from ttamer.fitting import fit
+from ttamer.model import CascadeModel
+from ttamer.policy import solve as solve_policy
+from ttamer.traces import Traces
 
 NODES = 8
 REQUESTS = 10_000
@@ -71,12 +75,12 @@ SHOWN_EXPONENTS = {
 }
 
 
-def dense_model(states: int, rng: np.random.Generator, common: bool, nodes: int = NODES) -> ttamer.CascadeModel:
+def dense_model(states: int, rng: np.random.Generator, common: bool, nodes: int = NODES) -> CascadeModel:
     """Random Markov line; with `common`, all nodes share one grid of losses."""
     grid = np.sort(rng.random(states))
     losses = [grid if common else np.sort(rng.random(states)) for _ in range(nodes)]
     transitions = [rng.dirichlet(np.ones(states), size=states if j else 1) for j in range(nodes)]
-    return ttamer.CascadeModel(ttamer.Topology.line(nodes), losses, transitions, np.full(nodes, 0.02), cost_scale=1.0)
+    return CascadeModel(Topology.line(nodes), losses, transitions, np.full(nodes, 0.02), cost_scale=1.0)
 
 
 def seen_losses(rng: np.random.Generator, nodes: int = NODES) -> npt.NDArray[np.float32]:
@@ -86,13 +90,13 @@ def seen_losses(rng: np.random.Generator, nodes: int = NODES) -> npt.NDArray[np.
     return losses.astype(np.float32)
 
 
-def counted_model(states: int, rng: np.random.Generator, nodes: int = NODES) -> ttamer.CascadeModel:
+def counted_model(states: int, rng: np.random.Generator, nodes: int = NODES) -> CascadeModel:
     """A model counted from 10,000 requests whose losses are seen."""
     losses = seen_losses(rng, nodes)
-    return ttamer.fit(ttamer.Traces(losses, losses, np.full(nodes, 0.02), observed=True), bins=states)
+    return fit(Traces(losses, losses, np.full(nodes, 0.02), observed=True), bins=states)
 
 
-def make_model(kind: str, states: int, rng: np.random.Generator, nodes: int = NODES) -> ttamer.CascadeModel:
+def make_model(kind: str, states: int, rng: np.random.Generator, nodes: int = NODES) -> CascadeModel:
     """A model of one of `KINDS`."""
     if kind == "counted":
         return counted_model(states, rng, nodes)
@@ -105,7 +109,7 @@ class NumpySolve:
     Transitions are made dense and costs weighed here, which is not timed.
     """
 
-    def __init__(self, model: ttamer.CascadeModel, tradeoff: float, recall: bool) -> None:
+    def __init__(self, model: CascadeModel, tradeoff: float, recall: bool) -> None:
         self.losses, self.transitions = list(model.losses), list(model.transitions)
         self.costs = model.costs / model.cost_scale * (1 - tradeoff) / tradeoff
         self.recall = recall
@@ -135,20 +139,20 @@ class NumpySolve:
         return float(best[0, -1])
 
 
-def checked(model: ttamer.CascadeModel, tradeoff: float, recall: str) -> NumpySolve:
+def checked(model: CascadeModel, tradeoff: float, recall: str) -> NumpySolve:
     """The NumPy solve of a model, once its value is that of ttamer."""
     plain = NumpySolve(model, tradeoff, recall == "observed")
-    value = ttamer.solve(model, tradeoff, recall).value / tradeoff
+    value = solve_policy(model, tradeoff, recall).value / tradeoff
     if abs(plain.run() - value) > EXACT:
         raise RuntimeError(f"solve: NumPy's value is {plain.run()!r}, ttamer's {value!r}")
     return plain
 
 
-def measure(kind: str, model: ttamer.CascadeModel, repeats: int) -> Row:
+def measure(kind: str, model: CascadeModel, repeats: int) -> Row:
     """One row of the comparison."""
     recall, none = (checked(model, TRADEOFF, mode) for mode in ("observed", "none"))
-    long: Arms = {"with recall": lambda: ttamer.solve(model, TRADEOFF, "observed"), "numpy with recall": recall.run}
-    short: Arms = {"without": lambda: ttamer.solve(model, TRADEOFF, "none"), "numpy without": none.run}
+    long: Arms = {"with recall": lambda: solve_policy(model, TRADEOFF, "observed"), "numpy with recall": recall.run}
+    short: Arms = {"without": lambda: solve_policy(model, TRADEOFF, "none"), "numpy without": none.run}
     # Apart: a long arm leaves the caches, which the short ones mostly wait for, to others.
     seconds = median_times(long, repeats) | median_times(short, 10 * repeats)
     return {
@@ -169,7 +173,7 @@ def time_over_nodes(plan: Plan, rng: np.random.Generator) -> list[Row]:
     for nodes in plan.nodes:
         for kind in KINDS:
             model = make_model(kind, plan.nodes_states, rng, nodes)
-            arms: Arms = {mode: partial(ttamer.solve, model, TRADEOFF, mode) for mode in ("observed", "none")}
+            arms: Arms = {mode: partial(solve_policy, model, TRADEOFF, mode) for mode in ("observed", "none")}
             seconds = median_times(arms, plan.repeats)
             times = {"recall ms": 1e3 * seconds["observed"], "no recall ms": 1e3 * seconds["none"]}
             rows.append({"n": nodes, "K": plan.nodes_states, "model": kind, **times})

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-import ttamer
+from ttamer._core import Batch
 from ttamer.bench import call, logits, replay
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times
+from ttamer.policy import solve as solve_policy
 
 Worker = Callable[[int], None]
 """Does its work so many times."""
@@ -83,7 +84,7 @@ def make_workers(work: str, size: int, count: int) -> list[Worker]:
     rng = np.random.default_rng(0)
     if work == "replay":
         model, traces = replay.make(REPLAY_STATES, size, rng)
-        policy = ttamer.solve(model, 0.95, "observed")
+        policy = solve_policy(model, 0.95, "observed")
         return [partial(_repeat, partial(policy.replay, traces)) for _ in range(count)]
     if work == "decide_logits":
         policy = logits.policies(rng)["max_prob"]
@@ -99,7 +100,7 @@ def _repeat(once: Callable[[], Any], calls: int) -> None:
         once()
 
 
-def _deciding(batch: ttamer.Batch, pool: call.Signals, size: int) -> Callable[[], None]:
+def _deciding(batch: Batch, pool: call.Signals, size: int) -> Callable[[], None]:
     """One call with the next signals of the pool."""
     parts = [pool[k : k + size] for k in range(0, len(pool) - size + 1, size)]
     position = 0
@@ -113,7 +114,7 @@ def _deciding(batch: ttamer.Batch, pool: call.Signals, size: int) -> Callable[[]
     return once
 
 
-def _deciding_logits(batch: ttamer.Batch, values: logits.Logits) -> Callable[[], None]:
+def _deciding_logits(batch: Batch, values: logits.Logits) -> Callable[[], None]:
     def once() -> None:
         batch.reset()
         batch.decide_logits(0, values)
