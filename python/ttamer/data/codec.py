@@ -46,8 +46,8 @@ def encode(probs: Floats, log_odds_range: tuple[float, float]) -> tuple[npt.NDAr
     largest = np.rint((log_odds(probs) - low) / (high - low) * _LEVELS).astype(np.uint16)
     top, runner_up = probs.max(axis=-1), np.partition(probs, -2, axis=-1)[..., -2]
     # Where the largest was rounded down, the runner-up gets what it lost, and may not overtake it by that.
-    rounded = _largest_probs(largest, log_odds_range)
-    largest += (runner_up + (top - rounded) >= rounded * _CAP) & (rounded < top)
+    code_values = _largest_probs(largest, log_odds_range)
+    largest += (runner_up + (top - code_values) >= code_values * _CAP) & (code_values < top)
     steps = np.rint((np.log(np.maximum(probs, 1e-300)) - _LOW) / _STEP)
     others = (np.clip(steps, -1, TOP - 2) + 1).astype(np.uint8)
     np.put_along_axis(others, probs.argmax(axis=-1)[..., None], TOP, axis=-1)
@@ -64,23 +64,23 @@ def decode(
     """
     top = _largest_probs(largest, log_odds_range)[..., None]
     # Not 1 - top: near 1 that difference would have few digits left.
-    left = _largest_probs(largest, log_odds_range, -1.0)[..., None]
+    rest = _largest_probs(largest, log_odds_range, -1.0)[..., None]
     codes = others.transpose(0, 2, 1)
     is_top, is_below = codes == TOP, codes == BELOW
     probs = np.exp(_LOW + (codes.astype(np.float64) - 1.0) * _STEP)
     probs[is_top | is_below] = 0.0
-    missing = np.maximum(left - probs.sum(axis=-1, keepdims=True), 0.0)
-    share = missing / np.maximum(is_below.sum(axis=-1, keepdims=True), 1)
+    gap = np.maximum(rest - probs.sum(axis=-1, keepdims=True), 0.0)
+    share = gap / np.maximum(is_below.sum(axis=-1, keepdims=True), 1)
     probs = np.where(is_below, np.clip(share, 1e-12, 1e-7), probs)
-    probs *= left / probs.sum(axis=-1, keepdims=True)
+    probs *= rest / probs.sum(axis=-1, keepdims=True)
     # A class that this lifts to the largest is capped, and the others take what it cannot; that may lift another.
     cap = top * _CAP
     while np.any(probs > cap):
-        capped = probs >= cap
-        free = np.where(capped, 0.0, probs)
-        room = left - cap * capped.sum(axis=-1, keepdims=True)
+        at_cap = probs >= cap
+        free = np.where(at_cap, 0.0, probs)
+        room = rest - cap * at_cap.sum(axis=-1, keepdims=True)
         scale = room / np.maximum(free.sum(axis=-1, keepdims=True), 1e-300)
-        probs = np.where(capped, cap, free * scale)
+        probs = np.where(at_cap, cap, free * scale)
     return np.where(is_top, top, probs)
 
 

@@ -50,12 +50,12 @@ class Evaluation:
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        saved = 1 - self.mean_cost / self.full_cost if self.full_cost > 0 else 0.0
+        saving = 1 - self.mean_cost / self.full_cost if self.full_cost > 0 else 0.0
         return "\n".join(
             [
                 f"requests   {self.requests}",
                 f"error      {self.error:.4f}  (full model {self.full_error:.4f})",
-                f"mean cost  {self.mean_cost:.4g}{unit}  (full model {self.full_cost:.4g}{unit}, {saved:.1%} saved)",
+                f"mean cost  {self.mean_cost:.4g}{unit}  (full model {self.full_cost:.4g}{unit}, {saving:.1%} saved)",
                 f"p50, p95   {self.p50_cost:.4g}, {self.p95_cost:.4g}{unit}",
                 f"stops at   {'  '.join(f'{j}: {share:.1%}' for j, share in enumerate(self.stops))}",
                 f"recalled   {self.recall_rate:.1%}",

@@ -67,17 +67,17 @@ def frontier(
 
 
 def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    given = as_array("tradeoffs", tradeoffs, "numbers") if np.size(tradeoffs) else np.empty(0)
-    grid = np.unique(given.astype(np.float64))
-    if given.ndim != 1 or not 1 <= len(grid) <= MOST_POINTS:
-        raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {given.shape}")
+    values = as_array("tradeoffs", tradeoffs, "numbers") if np.size(tradeoffs) else np.empty(0)
+    grid = np.unique(values.astype(np.float64))
+    if values.ndim != 1 or not 1 <= len(grid) <= MOST_POINTS:
+        raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {values.shape}")
     return grid
 
 
 def _undominated(points: list[FrontPoint]) -> list[FrontPoint]:
     """Points in order of cost, each with a smaller error than all cheaper ones."""
-    kept: list[FrontPoint] = []
+    front: list[FrontPoint] = []
     for point in sorted(points, key=lambda point: (point.cost, point.error)):
-        if not kept or point.error < kept[-1].error:
-            kept.append(point)
-    return kept
+        if not front or point.error < front[-1].error:
+            front.append(point)
+    return front

@@ -85,17 +85,17 @@ def choose(
     ImportError
         If scikit-learn is missing.
     """
-    offered = candidates(traces)
-    if len(offered) == 1:
-        return offered[0]
+    choices = candidates(traces)
+    if len(choices) == 1:
+        return choices[0]
     try:
-        losses = cross_validated(traces, offered, bins, seed, progress)
+        losses = cross_validated(traces, choices, bins, seed, progress)
     except ImportError as error:
         raise ImportError(f"{error}; estimate='signal' does without") from None
     best = min(losses.values(), key=lambda loss: float(loss.mean()))
     for choice, loss in losses.items():
-        behind = loss - best
-        if behind.mean() <= behind.std() / np.sqrt(len(traces)):
+        gap = loss - best
+        if gap.mean() <= gap.std() / np.sqrt(len(traces)):
             return choice
     raise AssertionError("the best one is not behind itself")
 
@@ -106,8 +106,8 @@ def candidates(traces: Traces) -> list[Choice]:
         return [RECORDED]
     posterior = [POSTERIOR] if _fits(traces) else []
     if traces.topology.kind == "forest":
-        ordered = [Choice("posterior", BEST), Choice("signal", BEST)]
-        return [*ordered, Choice("posterior", ANY)] if posterior else ordered
+        along_best = [Choice("posterior", BEST), Choice("signal", BEST)]
+        return [*along_best, Choice("posterior", ANY)] if posterior else along_best
     kinds = dict.fromkeys((CHEAPEST_SIGNAL, traces.signal, *SIGNALS))
     plain = [Choice("signal", None, kind, smoothing) for smoothing in ("platt", "mean") for kind in kinds]
     return [*plain, HISTORY, *posterior] if traces.topology.kind == "line" else [*plain, *posterior]
@@ -125,21 +125,21 @@ def cross_validated(
     losses = {choice: np.empty(len(traces)) for choice in offered}
     folds = folds_of(len(traces), seed)
     for fold in range(FOLDS):
-        held = folds == fold
-        fitting_rows, judged = traces[~held], traces[held]
+        in_fold = folds == fold
+        fitting_rows, fold_rows = traces[~in_fold], traces[in_fold]
         fitting = None if all(choice.is_plain for choice in offered) else CrossFit(fitting_rows, seed)
         states = states_of(bins, len(fitting_rows))
         for choice in offered:
             if progress is not None:
                 progress(f"cross-validate {choice}, fold {fold + 1} of {FOLDS}")
-            known = fitting_rows._read_as(choice.signal)
+            training = fitting_rows._read_as(choice.signal)
             if choice.is_plain:
                 strength = AUTO_STRENGTH if bins == "auto" else None
-                model = fit_signals(known, states, choice.smoothing, transition_strength=strength)
+                model = fit_signals(training, states, choice.smoothing, transition_strength=strength)
             else:
                 assert fitting is not None
                 model = fit_estimates(fitting, choice.estimate, choice.order, states)
-            losses[choice][held] = _loss_at_budgets(model, known, judged, budgets)
+            losses[choice][in_fold] = _loss_at_budgets(model, training, fold_rows, budgets)
     return losses
 
 

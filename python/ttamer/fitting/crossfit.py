@@ -93,28 +93,28 @@ class CrossFit:
         self._folds = folds_of(len(traces), seed)
         self._odds: dict[tuple[int, int], Floats] = {}
         self._doubts: dict[int, Floats] = {}
-        self._made: dict[tuple[bool, tuple[int, ...], int, int], tuple[Floats, Floats]] = {}
+        self._fits: dict[tuple[bool, tuple[int, ...], int, int], tuple[Floats, Floats]] = {}
 
     def step(self, kind: str, nodes: Sequence[int], last: int) -> tuple[list[Floats], Estimates]:
         """Coefficients of each candidate, and the out-of-fold estimates of one step, arrays (N, 1)."""
         candidates = list(nodes) if kind == "posterior" else [last]
-        fitted = [self._regression(kind, tuple(nodes), last, candidate) for candidate in candidates]
-        wrong = np.stack([out_of_fold for _, out_of_fold in fitted], axis=1)
+        fits = [self._regression(kind, tuple(nodes), last, candidate) for candidate in candidates]
+        wrong = np.stack([out_of_fold for _, out_of_fold in fits], axis=1)
         best = wrong.argmin(axis=1)[:, None]
         signals = -np.take_along_axis(wrong, best, axis=1)
-        return [weights for weights, _ in fitted], Estimates(
+        return [weights for weights, _ in fits], Estimates(
             signals.astype(np.float32), np.array(candidates, dtype=np.int32)[best]
         )
 
     def estimator(self, kind: str, walk: Walk) -> tuple[Estimator, Estimates]:
         """The estimator refitted on all rows, and the out-of-fold estimates of these rows."""
         parts = [self.step(kind, nodes, int(last)) for nodes, last in zip(walk.sets, walk.last, strict=True)]
-        coefficients = np.concatenate([weights for fitted, _ in parts for weights in fitted])
+        coefficients = np.concatenate([weights for fits, _ in parts for weights in fits])
         form = (self._evidence.class_count, self._evidence.top)
-        made = Estimator(kind, self.traces.topology, walk.order, *form, coefficients)
-        return made, Estimates(
-            np.concatenate([found.signals for _, found in parts], axis=1),
-            np.concatenate([found.answers for _, found in parts], axis=1),
+        estimator = Estimator(kind, self.traces.topology, walk.order, *form, coefficients)
+        return estimator, Estimates(
+            np.concatenate([estimates.signals for _, estimates in parts], axis=1),
+            np.concatenate([estimates.answers for _, estimates in parts], axis=1),
         )
 
     def _regression(self, kind: str, nodes: Order, last: int, candidate: int) -> tuple[Floats, Floats]:
@@ -122,9 +122,9 @@ class CrossFit:
         plain = kind == "signal"
         ascending = (last,) if plain else tuple(sorted(nodes))
         key = (plain, ascending, last, candidate)
-        if key not in self._made:
-            self._made[key] = self._fit(self._features(*key), self.traces.losses[:, candidate] == 1)
-        weights, out_of_fold = self._made[key]
+        if key not in self._fits:
+            self._fits[key] = self._fit(self._features(*key), self.traces.losses[:, candidate] == 1)
+        weights, out_of_fold = self._fits[key]
         if plain or nodes == ascending:
             return weights, out_of_fold
         # The same features in another order: the odds stand in the order of the step.
@@ -136,19 +136,19 @@ class CrossFit:
         if plain:
             return self._odds_of(last, candidate)[:, None]
         answers = self._evidence.classes[:, :, 0]
-        according = np.stack([self._odds_of(node, candidate) for node in nodes], axis=1)
+        node_odds = np.stack([self._odds_of(node, candidate) for node in nodes], axis=1)
         agree = answers[:, list(nodes)] == answers[:, [candidate]]
         if last not in self._doubts:
             self._doubts[last] = doubts(self._evidence.log_probs[:, last], self._evidence.class_count)
-        return assemble(according, agree, self._doubts[last])
+        return assemble(node_odds, agree, self._doubts[last])
 
     def _odds_of(self, node: int, candidate: int) -> Floats:
         """Of the candidate's answer according to a node, (N,)."""
         if (node, candidate) not in self._odds:
-            held = self._evidence
-            answer = held.classes[:, candidate, 0]
-            found = odds(held.log_probs[:, node], held.classes[:, node], held.class_count, answer)
-            self._odds[node, candidate] = found
+            evidence = self._evidence
+            answer = evidence.classes[:, candidate, 0]
+            answer_odds = odds(evidence.log_probs[:, node], evidence.classes[:, node], evidence.class_count, answer)
+            self._odds[node, candidate] = answer_odds
         return self._odds[node, candidate]
 
     def _fit(self, features: Floats, wrong: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -159,10 +159,10 @@ class CrossFit:
         whole = _coefficients(regression, standard, wrong)
         out_of_fold = np.empty(len(wrong))
         for fold in range(FOLDS):
-            held = self._folds == fold
-            # From the last solution: the folds' are near each other, and near is soon reached.
-            found = _coefficients(regression, standard[~held], wrong[~held])
-            out_of_fold[held] = found[0] + standard[held] @ found[1:]
+            in_fold = self._folds == fold
+            # Each fit starts from the last solution: those of the folds are close together, a few steps apart.
+            fold_weights = _coefficients(regression, standard[~in_fold], wrong[~in_fold])
+            out_of_fold[in_fold] = fold_weights[0] + standard[in_fold] @ fold_weights[1:]
         weights = whole[1:] / spread
         return np.append(whole[0] - weights @ mean, weights), out_of_fold
 

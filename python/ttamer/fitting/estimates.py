@@ -38,16 +38,16 @@ def fit_estimates(
     """
     traces = fitting.traces
     walk = _walk(fitting, kind, order, bins)
-    estimator, found = fitting.estimator(kind, walk)
+    estimator, estimates = fitting.estimator(kind, walk)
     inner = Traces(
-        found.signals,
-        sigmoid(-found.signals.astype(np.float64)).astype(np.float32),
+        estimates.signals,
+        sigmoid(-estimates.signals.astype(np.float64)).astype(np.float32),
         traces.costs[walk.outer],
         walk.topology,
         unit=traces.unit,
     )
     model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
-    traces._kept_estimates[estimator] = found
+    traces._kept_estimates[estimator] = estimates
     return model
 
 

@@ -107,10 +107,10 @@ def fit(
         if estimate != "signal" or order is not None:
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
         return fit_like(traces, like)
-    estimated = estimate != "signal" or order is not None
+    has_estimates = estimate != "signal" or order is not None
     # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
     smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
-    if estimated and (smoothing not in smoothings or loss_strength is not None):
+    if has_estimates and (smoothing not in smoothings or loss_strength is not None):
         raise ValueError("smoothing, loss_strength: expected none with estimates, which are probabilities already")
     if estimate == "auto":
         if order is not None:

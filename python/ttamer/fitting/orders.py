@@ -22,7 +22,7 @@ MOST_NODES = 5
 WIDTH = 4
 """Orders of each length that a beam search goes on from."""
 EVERY = 6
-"""Every which trade-off is solved: a few rank orders as well as all."""
+"""One trade-off in this many is solved: a few of them rank orders as well as all do."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,25 @@ def _beam(topology: Topology, trial: _Trial) -> Order:
     """Longer and longer orders, from the best few of each length, until none is better than the best shorter one."""
     parents = topology.edges[:, 0].tolist()
     best: tuple[float, Order] = (np.inf, ())
-    kept: list[Order] = [()]
+    starts: list[Order] = [()]
     while True:
         longer = {
             (*order, node)
-            for order in kept
+            for order in starts
             for node in range(topology.nodes)
             if node not in order and parents[node] in (ROOT, *order)
         }
-        ranked = sorted((trial.error(order), order) for order in longer)[:WIDTH]
-        if not ranked or ranked[0][0] >= best[0]:
+        leaders = sorted((trial.error(order), order) for order in longer)[:WIDTH]
+        if not leaders or leaders[0][0] >= best[0]:
             return best[1]
-        best, kept = ranked[0], [order for _, order in ranked]
+        best, starts = leaders[0], [order for _, order in leaders]
 
 
 class _Trial:
     """Solves and replays orders on the rows fitted on; steps and transitions that orders share are made once."""
 
     def __init__(self, fitting: CrossFit, kind: str, bins: int) -> None:
-        self._fitting, self._kind, self._bins = fitting, kind, bins
+        self._cross_fit, self._kind, self._bins = fitting, kind, bins
         traces = fitting.traces
         self._costs = traces.costs
         self._budgets = default_budgets(traces)
@@ -94,7 +94,7 @@ class _Trial:
 
     def error(self, order: Order) -> float:
         """Mean error over the budgets of the policies along an order, and of always the cheapest node."""
-        traces = self._fitting.traces
+        traces = self._cross_fit.traces
         steps = [self._step(order[: k + 1]) for k in range(len(order))]
         costs = self._costs[list(order)]
         model = Model(
@@ -120,13 +120,13 @@ class _Trial:
         """The last step of an order; that of the same nodes in another order with the same last one is the same."""
         key = (tuple(sorted(order)), order[-1])
         if key not in self._steps:
-            found = self._fitting.step(self._kind, *key)[1]
-            signals = found.signals[:, 0]
+            estimates = self._cross_fit.step(self._kind, *key)[1]
+            signals = estimates.signals[:, 0]
             edges = quantile_edges(signals, self._bins)
-            states = core_states(edges, found.signals, 0)
+            states = core_states(edges, estimates.signals, 0)
             counts = np.bincount(states, minlength=len(edges) + 1)
             sums = np.bincount(states, sigmoid(-signals.astype(np.float64)), len(counts)).astype(np.float64)
-            wrong = np.take_along_axis(self._fitting.traces.losses, found.answers, axis=1)[:, 0]
+            wrong = np.take_along_axis(self._cross_fit.traces.losses, estimates.answers, axis=1)[:, 0]
             losses = state_losses(counts.astype(np.float64), sums, 0.0)
             self._steps[key] = _Step(signals, wrong.astype(np.float64), edges, states, counts, losses)
         return self._steps[key]

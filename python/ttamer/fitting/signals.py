@@ -54,8 +54,8 @@ def fit_signals(
     if transition_strength is None:
         transition_strength = 16.0
     edges = tuple(quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes))
-    chosen = _choose_smoothing(traces, smoothing)
-    statistics = Statistics.count(traces, edges, chosen, float(loss_strength), float(transition_strength))
+    smoothing = _choose_smoothing(traces, smoothing)
+    statistics = Statistics.count(traces, edges, smoothing, float(loss_strength), float(transition_strength))
     return _model(traces, statistics, edges, None, estimator)
 
 
@@ -63,16 +63,16 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     """The model of other requests in the states of a known one, so that the two add."""
     if not isinstance(like, CascadeModel):
         raise TypeError(f"like: expected a CascadeModel, got {type(like).__name__}")
-    known = like._statistics
-    if known is None:
+    sums = like._statistics
+    if sums is None:
         raise ValueError("like: expected a fitted model, got one whose tables were stated")
     if like.estimator is not None:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
     if like.topology != traces.topology:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
     traces = traces._read_as(like.signal)
-    smoothing = _choose_smoothing(traces, known.smoothing)
-    statistics = Statistics.count(traces, like.bin_edges, smoothing, known.loss_strength, known.transition_strength)
+    smoothing = _choose_smoothing(traces, sums.smoothing)
+    statistics = Statistics.count(traces, like.bin_edges, smoothing, sums.loss_strength, sums.transition_strength)
     return _model(traces, statistics, like.bin_edges, like.cost_scale, None)
 
 

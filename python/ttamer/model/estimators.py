@@ -82,15 +82,17 @@ class Estimator:
                 f"got {self.class_count} and {self.top}"
             )
         walk = walk_of(self.topology, self.order)
-        expected = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
-        held = self.coefficients
-        if held.dtype != np.float64 or held.shape != (expected,) or not np.isfinite(held).all():
-            raise ValueError(f"coefficients: expected ({expected},) finite float64, got {held.shape} {held.dtype}")
-        object.__setattr__(self, "coefficients", freeze(held.copy()))
+        size = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
+        coefficients = self.coefficients
+        if coefficients.dtype != np.float64 or coefficients.shape != (size,) or not np.isfinite(coefficients).all():
+            raise ValueError(
+                f"coefficients: expected ({size},) finite float64, got {coefficients.shape} {coefficients.dtype}"
+            )
+        object.__setattr__(self, "coefficients", freeze(coefficients.copy()))
         object.__setattr__(self, "walk", walk)
 
     def width(self, consulted: int) -> int:
-        """Number of features where so many nodes are consulted."""
+        """Number of features of a step at which this many nodes are consulted."""
         if self.kind == "signal":
             return 1
         return consulted + (5 if consulted > 1 else 2)
@@ -156,8 +158,8 @@ class Estimator:
         ValueError
             As `check` does.
         """
-        used = self.check(evidence)
-        return Estimates(*self.core.estimate(used.log_probs, used.classes))
+        evidence = self.check(evidence)
+        return Estimates(*self.core.estimate(evidence.log_probs, evidence.classes))
 
     def to_file(self) -> tuple[dict[str, Any], files.Arrays]:
         """Fields and arrays of a file."""
@@ -188,21 +190,22 @@ class Estimator:
         """
         if "estimator" not in fields:
             return None
-        held = fields["estimator"]
-        if not isinstance(held, dict):
-            raise ValueError(f"estimator: expected fields, got {type(held).__name__}")
-        files.check_fields(held, _FIELDS)
-        order = held["order"]
+        values = fields["estimator"]
+        if not isinstance(values, dict):
+            raise ValueError(f"estimator: expected fields, got {type(values).__name__}")
+        files.check_fields(values, _FIELDS)
+        order = values["order"]
         if order is not None:
             if not isinstance(order, list) or any(type(node) is not int for node in order):
                 raise ValueError(f"order: expected a list of nodes, got {order!r}")
             order = tuple(order)
         edges = files.edges({"edges": arrays["estimator.edges"]})
-        topology = Topology.from_parts(held["topology"], held["nodes"], edges)
-        made = cls(held["kind"], topology, order, held["class_count"], held["top"], arrays["estimator.coefficients"])
-        if made.walk.topology != steps:
-            raise ValueError(f"estimator: expected a walk of {steps!r}, got one of {made.walk.topology!r}")
-        return made
+        topology = Topology.from_parts(values["topology"], values["nodes"], edges)
+        coefficients = arrays["estimator.coefficients"]
+        estimator = cls(values["kind"], topology, order, values["class_count"], values["top"], coefficients)
+        if estimator.walk.topology != steps:
+            raise ValueError(f"estimator: expected a walk of {steps!r}, got one of {estimator.walk.topology!r}")
+        return estimator
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Estimator, (self.kind, self.topology, self.order, self.class_count, self.top, self.coefficients)

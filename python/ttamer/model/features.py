@@ -40,9 +40,10 @@ def odds(
     logs = log_probs.astype(np.float64)
     _, other = _rest(log_probs, class_count)
     second = logs[:, 1] if logs.shape[1] > 1 else other
-    listed = classes == answer[:, None]
-    own = np.where(listed.any(axis=1), np.take_along_axis(logs, listed.argmax(axis=1)[:, None], axis=1)[:, 0], other)
-    against: Floats = own - np.where(listed[:, 0], second, logs[:, 0])
+    is_answer = classes == answer[:, None]
+    place = is_answer.argmax(axis=1)[:, None]
+    own = np.where(is_answer.any(axis=1), np.take_along_axis(logs, place, axis=1)[:, 0], other)
+    against: Floats = own - np.where(is_answer[:, 0], second, logs[:, 0])
     return against
 
 

@@ -1,7 +1,7 @@
 """Walks through a topology: the steps at which a policy that estimates may be, and what leads from one to another.
 
-A step is the set of nodes consulted so far and the last of them: what was seen is then known from the step alone, so
-that its estimate can be made of all of it, and deciding over steps needs no other memory.
+A step is the set of nodes consulted so far and the last of them. The step alone says which nodes were seen, so its
+estimate can be made of all of them, and deciding over steps needs no other memory.
 """
 
 from __future__ import annotations
@@ -104,15 +104,15 @@ def check_order(topology: Topology, order: Sequence[int]) -> Order:
     if np.ndim(order) != 1 or len(order) == 0:
         raise ValueError(f"order: expected at least one node, got {order!r}")
     nodes = checks.integers("order", order, "a sequence of nodes")
-    parents, seen = topology.edges[:, 0].tolist(), {ROOT}
+    parents, earlier = topology.edges[:, 0].tolist(), {ROOT}
     for node in nodes.tolist():
         if not 0 <= node < topology.nodes:
             raise IndexError(f"order: {node} is out of range for {topology.nodes} nodes")
-        if node in seen:
+        if node in earlier:
             raise ValueError(f"order: expected each node at most once, got {nodes.tolist()}")
-        if parents[node] not in seen:
+        if parents[node] not in earlier:
             raise ValueError(f"order: expected node {parents[node]} before {node}, got {nodes.tolist()}")
-        seen.add(node)
+        earlier.add(node)
     return tuple(nodes.tolist())
 
 
@@ -143,34 +143,34 @@ def _along(topology: Topology, order: Order) -> Walk:
 
 def _pairs(topology: Topology) -> Walk:
     """Every (consulted set, last node) that can be reached, small sets first."""
-    following = _Following(topology)
-    layer: list[tuple[Order, int]] = [((j,), j) for j, _ in following(ROOT, ())]
-    found: list[tuple[Order, int]] = []
+    successors = _Successors(topology)
+    layer: list[tuple[Order, int]] = [((j,), j) for j, _ in successors(ROOT, ())]
+    pairs: list[tuple[Order, int]] = []
     while layer:
-        if len(found) + len(layer) > MOST_STEPS:
+        if len(pairs) + len(layer) > MOST_STEPS:
             raise ValueError(
                 f"estimate: this topology has more than {MOST_STEPS} pairs of consulted nodes and a last one, "
                 "which is the most that can be solved; use estimate='signal'"
                 + (" or state an order" if topology.kind == "forest" else "")
             )
-        found += layer
-        layer = sorted({(tuple(sorted((*nodes, j))), j) for nodes, last in layer for j, _ in following(last, nodes)})
-    number = {pair: k for k, pair in enumerate(found)}
-    edges = [(ROOT, number[(j,), j], e) for j, e in following(ROOT, ())]
-    for nodes, last in found:
+        pairs += layer
+        layer = sorted({(tuple(sorted((*nodes, j))), j) for nodes, last in layer for j, _ in successors(last, nodes)})
+    number = {pair: k for k, pair in enumerate(pairs)}
+    edges = [(ROOT, number[(j,), j], e) for j, e in successors(ROOT, ())]
+    for nodes, last in pairs:
         step = number[nodes, last]
-        edges += [(step, number[tuple(sorted((*nodes, j))), j], e) for j, e in following(last, nodes)]
+        edges += [(step, number[tuple(sorted((*nodes, j))), j], e) for j, e in successors(last, nodes)]
     table = np.array(edges, dtype=np.int32)
     return Walk(
-        last=np.array([last for _, last in found], dtype=np.int32),
-        sets=tuple(nodes for nodes, _ in found),
+        last=np.array([last for _, last in pairs], dtype=np.int32),
+        sets=tuple(nodes for nodes, _ in pairs),
         edges=np.ascontiguousarray(table[:, :2]),
         outer=np.ascontiguousarray(table[:, 2]),
         order=None,
     )
 
 
-class _Following:
+class _Successors:
     """(node, edge) pairs that may come after a last node and what was consulted before it, lowest node first."""
 
     def __init__(self, topology: Topology) -> None:
@@ -183,5 +183,5 @@ class _Following:
         if not self._forest:
             return sorted(self._after[last])
         # Branches stay open: the parent may have been consulted long ago.
-        opened = [pair for node in (ROOT, *consulted) for pair in self._after[node]]
-        return sorted((j, e) for j, e in opened if j not in consulted)
+        pairs = [pair for node in (ROOT, *consulted) for pair in self._after[node]]
+        return sorted((j, e) for j, e in pairs if j not in consulted)

@@ -12,8 +12,8 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
     """Edges of at most `bins` quantile bins; equal quantiles are merged.
 
     Edge k belongs below the sorted signal at position ``round(k * N / bins)`` and above the next smaller recorded
-    value, strictly between the two where float32 has a number there: then a last-bit difference of a signal, as
-    another batch size may cause, does not change its state.
+    value, strictly between the two where float32 has a number there. A difference in a signal's last bit, as another
+    batch size may cause, then does not change its state.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
     (K - 1,) float32
         Strictly increasing edges, K <= bins.
     """
-    ordered = np.sort(signals)
-    positions = (2 * np.arange(1, bins) * len(ordered) + bins) // (2 * bins)
-    above = np.unique(ordered[positions[positions < len(ordered)]])
-    above = above[above > ordered[0]]
-    below = ordered[np.searchsorted(ordered, above, side="left") - 1]
+    values = np.sort(signals)
+    positions = (2 * np.arange(1, bins) * len(values) + bins) // (2 * bins)
+    above = np.unique(values[positions[positions < len(values)]])
+    above = above[above > values[0]]
+    below = values[np.searchsorted(values, above, side="left") - 1]
     middle: Floats = (below.astype(np.float64) + above.astype(np.float64)) / 2
     edges: npt.NDArray[np.float32] = middle.astype(np.float32)
     edges = np.where(edges >= above, np.nextafter(above, np.float32(-np.inf)), edges)
@@ -66,8 +66,8 @@ def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
     counts, sums, signals : (K,) float64
         Requests in each state, the sum of their losses (each in [0, 1]) and of their signals.
     """
-    seen = counts > 0
-    n, wrong, mean = counts[seen], sums[seen], signals[seen] / counts[seen]
+    nonempty = counts > 0
+    n, wrong, mean = counts[nonempty], sums[nonempty], signals[nonempty] / counts[nonempty]
     if mean.min() >= 0 and mean.max() <= 1:
         inside = np.clip(mean, 1e-7, 1 - 1e-7)
         mean = np.log(inside / (1 - inside))
@@ -85,7 +85,7 @@ def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
         if np.abs(step).max() < 1e-12:
             break
     curve = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-    losses: Floats = np.interp(np.arange(len(counts)), np.flatnonzero(seen), curve)
+    losses: Floats = np.interp(np.arange(len(counts)), np.flatnonzero(nonempty), curve)
     return losses
 
 
@@ -95,12 +95,12 @@ def curve_fits(counts: Floats, sums: Floats, losses: Floats) -> bool:
     The deviance of K binomial counts from a true curve is about chi-squared with K - 2 degrees of freedom, whose mean
     is K - 2 and whose variance is twice that.
     """
-    seen = counts > 0
-    n, wrong, p = counts[seen], sums[seen], losses[seen]
+    nonempty = counts > 0
+    n, wrong, p = counts[nonempty], sums[nonempty], losses[nonempty]
     right = n - wrong
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(wrong > 0, wrong * np.log(wrong / (n * p)), 0) + np.where(
             right > 0, right * np.log(right / (n * (1 - p))), 0
         )
-    freedom = max(int(seen.sum()) - 2, 0)
+    freedom = max(int(nonempty.sum()) - 2, 0)
     return bool(2 * terms.sum() <= freedom + 4 * np.sqrt(2 * freedom))

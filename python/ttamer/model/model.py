@@ -259,8 +259,8 @@ class CascadeModel:
             fields["strengths"] = [self._statistics.loss_strength, self._statistics.transition_strength]
             arrays.update(self._statistics.to_arrays())
         if self.estimator is not None:
-            held, tables = self.estimator.to_file()
-            fields.update(held)
+            estimator_fields, tables = self.estimator.to_file()
+            fields.update(estimator_fields)
             arrays.update(tables)
         return files.to_bytes("model", FORMAT_VERSION, fields, arrays)
 
@@ -273,18 +273,18 @@ class CascadeModel:
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
             signal = recorded_signal(fields)
-            shared = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
+            settings = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
             estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
                 return cls._from_statistics(
                     topology,
                     Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
-                    *shared,
+                    *settings,
                     estimator,
                 )
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
-            costs, _, cost_scale, observed, unit, signal = shared
+            costs, _, cost_scale, observed, unit, signal = settings
             return cls(
                 topology,
                 [arrays[f"losses.{j}"] for j in nodes],

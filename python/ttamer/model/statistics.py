@@ -39,7 +39,7 @@ class Statistics:
 
     @property
     def settings(self) -> tuple[str, float, float]:
-        """What has to be the same for two of these to add."""
+        """What two of these must have in common to be added."""
         return self.smoothing, self.loss_strength, self.transition_strength
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -125,13 +125,13 @@ class Statistics:
                 raise ValueError(f"counts.{j}: expected the same number of requests at every node, at least 1")
 
         def sums(name: str) -> tuple[Floats, ...]:
-            found = tuple(_checked(arrays[f"{name}.{j}"], f"{name}.{j}", np.float64) for j in nodes)
+            values = tuple(_checked(arrays[f"{name}.{j}"], f"{name}.{j}", np.float64) for j in nodes)
             for j in nodes:
-                if found[j].shape != counts[j].shape:
-                    raise ValueError(f"{name}.{j}: expected {counts[j].shape}, got {found[j].shape}")
-                if name == "loss_sums" and np.any(found[j] < 0):
-                    raise ValueError(f"{name}.{j}: expected values >= 0, got {found[j].min():g}")
-            return found
+                if values[j].shape != counts[j].shape:
+                    raise ValueError(f"{name}.{j}: expected {counts[j].shape}, got {values[j].shape}")
+                if name == "loss_sums" and np.any(values[j] < 0):
+                    raise ValueError(f"{name}.{j}: expected values >= 0, got {values[j].min():g}")
+            return values
 
         transitions = tuple(
             None if i < 0 else _counts_between(arrays, e, counts[i], counts[j])
@@ -159,15 +159,15 @@ class Statistics:
 def _counts_between(
     arrays: files.Arrays, edge: int, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
 ) -> Counts:
-    read = Counts(len(after), *(arrays[f"transitions.{edge}.{part}"] for part in _PARTS))
-    if read.rows != len(before):
-        raise ValueError(f"transitions.{edge}: expected {len(before)} rows, got {read.rows}")
-    rows = np.repeat(np.arange(read.rows), np.diff(read.offsets))
-    leaving = np.bincount(rows, weights=read.values, minlength=len(before))
-    arriving = np.bincount(read.indices, weights=read.values, minlength=len(after))
-    if not (np.array_equal(leaving, before) and np.array_equal(arriving, after)):
+    counts = Counts(len(after), *(arrays[f"transitions.{edge}.{part}"] for part in _PARTS))
+    if counts.rows != len(before):
+        raise ValueError(f"transitions.{edge}: expected {len(before)} rows, got {counts.rows}")
+    rows = np.repeat(np.arange(counts.rows), np.diff(counts.offsets))
+    departures = np.bincount(rows, weights=counts.values, minlength=len(before))
+    arrivals = np.bincount(counts.indices, weights=counts.values, minlength=len(after))
+    if not (np.array_equal(departures, before) and np.array_equal(arrivals, after)):
         raise ValueError(f"transitions.{edge}: expected counts that add up to those of the states")
-    return read
+    return counts
 
 
 def _checked(array: npt.NDArray[Any], name: str, dtype: type) -> npt.NDArray[Any]:

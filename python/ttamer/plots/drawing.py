@@ -98,13 +98,13 @@ def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, ever
 def _branches(topology: Topology, marks: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Each node of a forest with its branch, a parent before its children; without recursion, as chains may be long."""
     after = _successors(topology)
-    waiting = [(node, "", node == after[ROOT][-1][0]) for node, _ in reversed(after[ROOT])]
-    while waiting:
-        node, before, last = waiting.pop()
+    stack = [(node, "", node == after[ROOT][-1][0]) for node, _ in reversed(after[ROOT])]
+    while stack:
+        node, before, last = stack.pop()
         yield f"{before}{marks[1] if last else marks[0]}{node}", node
         below = before + (marks[3] if last else marks[2])
         children = [child for child, _ in after[node]]
-        waiting += [(child, below, child == children[-1]) for child in reversed(children)]
+        stack += [(child, below, child == children[-1]) for child in reversed(children)]
 
 
 def _walk_lines(facts: Facts, width: int, most: int) -> Iterator[str]:
@@ -128,10 +128,10 @@ def _listed(facts: Facts, after: list[tuple[int, int]], most: int) -> str:
     """``1 (0.2), 2 (0.5)``, with spaces that no line is broken at between a node and its cost."""
     if not after:
         return "none"
-    named = [(facts.names[j], e) for j, e in after[:most]]
-    shown = [name if facts.costs is None else f"{name}\xa0({_number(facts.costs[e])})" for name, e in named]
+    pairs = [(facts.names[j], e) for j, e in after[:most]]
+    items = [name if facts.costs is None else f"{name}\xa0({_number(facts.costs[e])})" for name, e in pairs]
     more = [f"and\xa0{len(after) - most}\xa0more"] if len(after) > most else []
-    return ", ".join(shown + more)
+    return ", ".join(items + more)
 
 
 def _successors(topology: Topology) -> dict[int, list[tuple[int, int]]]:

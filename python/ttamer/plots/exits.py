@@ -74,10 +74,10 @@ def _picture(
     from matplotlib.patches import Patch
     from matplotlib.ticker import PercentFormatter
 
-    given = outcome if isinstance(outcome, Mapping) else {"": outcome}
-    if not given:
+    outcomes = outcome if isinstance(outcome, Mapping) else {"": outcome}
+    if not outcomes:
         raise ValueError("outcome: expected at least one, got none")
-    bars = [_bars(name, each) for name, each in given.items()]
+    bars = [_bars(name, each) for name, each in outcomes.items()]
     nodes = max(len(each.stops) for each in bars)
     recalls = any(each.recalls for each in bars)
     lanes = (2 if recalls else 1) * len(bars)

@@ -128,17 +128,17 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
 
 def _intervals(curves: Sequence[Curve], coverage: float, seed: int) -> list[tuple[Floats, Floats]]:
     """Percentile bootstrap intervals of the error at every filled point of each curve."""
-    drawn: dict[int, Floats] = {}
+    samples: dict[int, Floats] = {}
     tails = [(1 - coverage) / 2, (1 + coverage) / 2]
-    found = []
+    intervals = []
     for curve in curves:
         rows = curve.test_cost.shape[1]
-        if rows not in drawn:
-            drawn[rows] = compare.resample(rows, _RESAMPLES, seed)
-        errors = np.apply_along_axis(_filled, 1, curve.resampled_points(drawn[rows])[1])
+        if rows not in samples:
+            samples[rows] = compare.resample(rows, _RESAMPLES, seed)
+        errors = np.apply_along_axis(_filled, 1, curve.resampled_points(samples[rows])[1])
         low, high = np.quantile(errors, tails, axis=0)
-        found.append((low, high))
-    return found
+        intervals.append((low, high))
+    return intervals
 
 
 def _draw(axes: Axes, lines: Sequence[_Line], scale: float) -> None:

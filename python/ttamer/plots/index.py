@@ -131,21 +131,21 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     figure = new_figure(figsize=(2.1 * columns + 0.6, 1.7 * rows + 0.8), dpi=150, layout="constrained")
     colours = _colours(policy)
     most = max(float(policy.losses(node).max()) for node in range(nodes)) or 1.0
-    used: set[int] = set()
+    targets: set[int] = set()
     first: Axes | None = None
     for node in range(nodes):
         axes = figure.add_subplot(rows, columns, node + 1, sharey=first)
         first = first or axes
-        used |= _draw_node(axes, policy, node, colours, most)
+        targets |= _draw_node(axes, policy, node, colours, most)
         if node % columns == 0:
             axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
         else:
             axes.tick_params(labelleft=False)
         if node + columns >= nodes:
             axes.set_xlabel("state", fontsize=8)
-    shown = [Patch(color=colours[to], label=_says(to, policy)) for to in sorted(used)]
+    patches = [Patch(color=colours[to], label=_says(to, policy)) for to in sorted(targets)]
     # One entry of a line stands for all nodes that come next.
-    labels = {patch.get_label(): patch for patch in shown}
+    labels = {patch.get_label(): patch for patch in patches}
     figure.legend(
         handles=list(labels.values()),
         loc="outside lower left",
@@ -173,8 +173,8 @@ def _draw_node(axes: Axes, policy: Policy, node: int, colours: dict[int, Any], m
     for to, pieces in bars.items():
         states, bottoms, lengths = zip(*pieces, strict=True)
         axes.bar(states, lengths, 1.0, bottom=bottoms, color=colours[to], linewidth=0)
-    visited = policy.expected_visits[node].sum()
-    axes.set_title(f"node {node}, {visited:.0%} of requests" if visited > 0 else f"node {node}, never consulted")
+    visits = policy.expected_visits[node].sum()
+    axes.set_title(f"node {node}, {visits:.0%} of requests" if visits > 0 else f"node {node}, never consulted")
     axes.title.set_fontsize(9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
     axes.set_ylim(0, 1.03 * most)

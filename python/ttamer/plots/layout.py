@@ -54,14 +54,14 @@ def lay_out(topology: Topology) -> Layout:
     nodes = _positions(topology)
     edges = topology.edges.tolist()
     bends, labels = np.zeros(len(edges)), np.zeros((len(edges), 2))
-    placed: list[Floats] = []
+    obstacles: list[Floats] = []
     curves = [nodes]
     # Short edges first: they have the least room to give way.
     for e in sorted(range(len(edges)), key=lambda e: float(np.linalg.norm(nodes[edges[e][1]] - nodes[edges[e][0]]))):
         i, j = edges[e]
         others = np.delete(nodes, [i % len(nodes), j], axis=0)
-        bends[e], labels[e] = _route(nodes[i], nodes[j], others, placed)
-        placed.append(labels[e])
+        bends[e], labels[e] = _route(nodes[i], nodes[j], others, obstacles)
+        obstacles.append(labels[e])
         curves.append(_points(nodes[i], nodes[j], float(bends[e]), _STEPS))
     room = np.array(LABEL) / 2
     points = np.concatenate([*curves, labels - room, labels + room])
@@ -100,11 +100,11 @@ def _positions(topology: Topology) -> Floats:
 
 def _parents_first(hung: dict[int, list[int]]) -> Iterator[int]:
     """Nodes of a tree, so that the leaves, read backwards, come with the lowest node last: it is to stand on top."""
-    waiting = [ROOT]
-    while waiting:
-        node = waiting.pop()
+    stack = [ROOT]
+    while stack:
+        node = stack.pop()
         yield node
-        waiting += reversed(hung[node])
+        stack += reversed(hung[node])
 
 
 def _route(start: Floats, end: Floats, others: Floats, labels: list[Floats]) -> tuple[float, Floats]:
@@ -113,8 +113,8 @@ def _route(start: Floats, end: Floats, others: Floats, labels: list[Floats]) -> 
     free = [bend for bend in _BENDS if _is_clear(_points(start, end, bend, _STEPS), others)]
     for bend in free:
         for label in _points(start, end, bend, np.array(_ALONG)[:, None]):
-            covered = _overlaps(label, captions, CAPTION) or (labels and _overlaps(label, np.array(labels), LABEL))
-            if not covered and _is_clear(label[None], others):
+            overlap = _overlaps(label, captions, CAPTION) or (labels and _overlaps(label, np.array(labels), LABEL))
+            if not overlap and _is_clear(label[None], others):
                 return bend, label
     bend = free[0] if free else _BENDS[1]
     return bend, _points(start, end, bend, np.array([[0.5]]))[0]

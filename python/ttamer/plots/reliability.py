@@ -109,7 +109,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | N
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
-    found = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in range(nodes)]
+    panels = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in range(nodes)]
     columns = min(nodes, _COLUMNS)
     rows = -(-nodes // columns)
     width, height = 1.95 * columns + 0.65, 2.35 * rows + (0.7 if title else 0.45)
@@ -126,8 +126,8 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | N
     )
     # All panels show the same part of the square, to be compared: of two classes half of it would be empty.
     left = _tenth(float(confident.signals.min()))
-    bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in found))
-    for node, each in enumerate(found):
+    bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in panels))
+    for node, each in enumerate(panels):
         row, column = divmod(node, columns)
         inner = grid[row, column].subgridspec(2, 1, height_ratios=(4, 1), hspace=0.1)
         diagram = figure.add_subplot(inner[0])

@@ -144,13 +144,13 @@ def _draw_edges(axes: Axes, facts: Facts, layout: Layout, look: _Look) -> None:
 
     for e, (i, j) in enumerate(facts.topology.edges.tolist()):
         taken = bool(look.taken[e])
-        leaving = 0.08 if i == ROOT else look.radii[i]
+        start_radius = 0.08 if i == ROOT else look.radii[i]
         arrow = FancyArrowPatch(
             tuple(layout.nodes[i]),
             tuple(layout.nodes[j]),
             connectionstyle=f"arc3,rad={layout.bends[e]}",
             arrowstyle="-|>,head_length=4,head_width=2",
-            shrinkA=leaving * _POINTS + 1,
+            shrinkA=start_radius * _POINTS + 1,
             shrinkB=look.radii[j] * _POINTS + 1,
             color=_INK if taken else _PALE,
             linewidth=1.3 if taken else 0.8,

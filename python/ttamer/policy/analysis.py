@@ -23,8 +23,8 @@ class Aggregation:
     value_error : float
         The value the aggregated solve gave, minus the exact one.
     regret : float
-        What the policy is worth under the exact model, minus what the exact policy is: >= 0 to rounding on walks. On
-        forests both are simulated on the same requests, so that noise may turn a regret near 0 negative.
+        Value of the policy under the exact model, minus that of the exact policy: on walks >= 0, up to rounding. On
+        forests both values are simulated on the same requests, and noise may turn a regret near 0 negative.
     """
 
     states: int
@@ -35,11 +35,11 @@ class Aggregation:
     def from_list(cls, values: list[Any]) -> Aggregation:
         """What a file holds, checked; ValueError names the number that does not fit."""
         types = {"states": int, "value_error": float, "regret": float}
-        held = dict(zip(types, values, strict=True))
-        files.check_fields(held, types)
-        if held["states"] < 1 or not np.isfinite([held["value_error"], held["regret"]]).all():
+        fields = dict(zip(types, values, strict=True))
+        files.check_fields(fields, types)
+        if fields["states"] < 1 or not np.isfinite([fields["value_error"], fields["regret"]]).all():
             raise ValueError(f"aggregation: expected states >= 1 and finite numbers, got {values}")
-        return cls(held["states"], float(held["value_error"]), float(held["regret"]))
+        return cls(fields["states"], float(fields["value_error"]), float(fields["regret"]))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Analysis:
 
 
 def analyse(model: Model, policy: Policy, aggregate: int = 0) -> Analysis:
-    """Work the analysis out; the model is the one the policy was solved for, `aggregate` as in `ttamer.solve`."""
+    """Compute the analysis; the model is the one the policy was solved for, `aggregate` is as in `ttamer.solve`."""
     visits, stops, cost, loss = expect(model, policy)
     index: tuple[Floats, ...] | None = None
     if _has_index(policy):

@@ -160,12 +160,12 @@ class Mixture:
         Parameters and errors are those of `Policy.replay`; `seed` is that of the draws.
         """
         first, second = (policy.replay(traces) for policy in self.policies)
-        chosen = self.choose(len(traces), np.random.default_rng(whole("seed", seed, least=0))).astype(np.bool_)
+        draws = self.choose(len(traces), np.random.default_rng(whole("seed", seed, least=0))).astype(np.bool_)
         return Replay(
-            np.where(chosen, second.last_node, first.last_node),
-            np.where(chosen, second.answer_node, first.answer_node),
-            np.where(chosen, second.cost, first.cost),
-            np.where(chosen, second.loss, first.loss),
+            np.where(draws, second.last_node, first.last_node),
+            np.where(draws, second.answer_node, first.answer_node),
+            np.where(draws, second.cost, first.cost),
+            np.where(draws, second.loss, first.loss),
         )
 
     def __repr__(self) -> str:
@@ -189,5 +189,5 @@ def _mix(front: Front, max_cost: float) -> Mixture:
         return Mixture((front[first].policy,) * 2, 0.0, float(cost[first]), float(error[first]), front.unit)
     second = int(hull[after])
     share = float((budget - cost[first]) / (cost[second] - cost[first]))
-    mixed = (1 - share) * error[first] + share * error[second]
-    return Mixture((front[first].policy, front[second].policy), share, budget, float(mixed), front.unit)
+    loss = (1 - share) * error[first] + share * error[second]
+    return Mixture((front[first].policy, front[second].policy), share, budget, float(loss), front.unit)

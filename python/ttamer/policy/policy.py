@@ -152,7 +152,7 @@ class Policy:
         IndexError
             If the node is out of range.
         """
-        index = self._known().index
+        index = self._expectations().index
         if index is None:
             raise ValueError(
                 f"index: defined with recall on a line or forest, this policy is a {self.steps.kind} "
@@ -205,30 +205,30 @@ class Policy:
 
         Exact on walks; on forests the share of 50,000 simulated requests.
         """
-        return self._by_node(self._known().visits)
+        return self._by_node(self._expectations().visits)
 
     @property
     def expected_stops(self) -> tuple[Floats, ...]:
         """n arrays (K_j,) : probability, under the model, that a request stops at the node in each state."""
-        return self._by_node(self._known().stops)
+        return self._by_node(self._expectations().stops)
 
     @property
     def expected_cost(self) -> float:
         """float : mean cost of a request under the model, in `unit`."""
-        return self._known().cost
+        return self._expectations().cost
 
     @property
     def expected_loss(self) -> float:
         """float : mean loss of the answers under the model."""
-        return self._known().loss
+        return self._expectations().loss
 
     @property
     def aggregation(self) -> Aggregation | None:
         """Aggregation or None : what soft state aggregation did; None for an exact policy.
 
-        Worked out when first asked for, by an exact solve.
+        Computed when it is first read, by an exact solve.
         """
-        return self._known().aggregation
+        return self._expectations().aggregation
 
     def start(self, capacity: int = 64, nan: str = "error") -> Batch:
         """Open a batch for a serving loop.
@@ -287,13 +287,13 @@ class Policy:
         return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.costs, traces.losses))
 
     def _replay_steps(self, traces: Traces, estimator: Estimator) -> Replay:
-        found = traces._kept_estimates.get(estimator)
-        if found is None:
-            found = estimator.estimate(traces.evidence)
-            traces._kept_estimates[estimator] = found
-        last, _, cost, _ = self._core.replay(found.signals, traces.costs[estimator.walk.outer])
-        # One index into all values: two, a row's and a node's, cost twice as much.
-        answer = found.answers.ravel().take(np.arange(0, found.answers.size, self.steps.nodes) + last)
+        estimates = traces._kept_estimates.get(estimator)
+        if estimates is None:
+            estimates = estimator.estimate(traces.evidence)
+            traces._kept_estimates[estimator] = estimates
+        last, _, cost, _ = self._core.replay(estimates.signals, traces.costs[estimator.walk.outer])
+        # One index into the flat values: a pair of indices, of row and node, takes twice as long.
+        answer = estimates.answers.ravel().take(np.arange(0, estimates.answers.size, self.steps.nodes) + last)
         loss = traces.losses.ravel().take(np.arange(0, traces.losses.size, self.topology.nodes) + answer)
         return Replay(estimator.walk.last[last], answer, cost, loss.astype(np.float64))
 
@@ -325,8 +325,8 @@ class Policy:
         how = f"recall={self.recall!r}" if self._estimator is None else f"estimate={self.estimate!r}"
         return f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
 
-    def _known(self) -> Analysis:
-        """The analysis, worked out when first asked for: a sweep over trade-offs never asks."""
+    def _expectations(self) -> Analysis:
+        """The analysis, computed when it is first needed: a sweep over trade-offs never needs it."""
         if callable(self._analysis):
             self._analysis = self._analysis()
         return self._analysis
@@ -343,24 +343,24 @@ class Policy:
         return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
 
     def _to_bytes(self) -> bytes:
-        known = self._known()
+        analysis = self._expectations()
         fields: dict[str, Any] = {
             "topology": self.steps.kind,
             "nodes": self.steps.nodes,
             "unit": self._unit,
             "signal": self._signal,
-            "expected_cost": known.cost,
-            "expected_loss": known.loss,
+            "expected_cost": analysis.cost,
+            "expected_loss": analysis.loss,
             **{name: getattr(self._core, name) for name in _SCALARS},
         }
-        arrays = {**self._core.arrays(), "edges": self.steps.edges, "visits": known.visits, "stops": known.stops}
-        if known.aggregation is not None:
-            fields["aggregation"] = list(vars(known.aggregation).values())
-        if known.index is not None:
-            arrays.update({f"index.{j}": row for j, row in enumerate(known.index)})
+        arrays = {**self._core.arrays(), "edges": self.steps.edges, "visits": analysis.visits, "stops": analysis.stops}
+        if analysis.aggregation is not None:
+            fields["aggregation"] = list(vars(analysis.aggregation).values())
+        if analysis.index is not None:
+            arrays.update({f"index.{j}": row for j, row in enumerate(analysis.index)})
         if self._estimator is not None:
-            held, tables = self._estimator.to_file()
-            fields.update(held)
+            estimator_fields, tables = self._estimator.to_file()
+            fields.update(estimator_fields)
             arrays.update(tables)
         return files.to_bytes("policy", FORMAT_VERSION, fields, arrays)
 

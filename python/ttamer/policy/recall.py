@@ -30,8 +30,8 @@ def price_of_no_recall(model: CascadeModel, tradeoff: float = 0.8) -> float:
     ValueError
         If the model is a forest, where having no recall is not defined.
     """
-    without = solve(model, tradeoff, "none").value
+    without_recall = solve(model, tradeoff, "none").value
     with_recall = solve(model, tradeoff, "observed").value
     if with_recall > 0:
-        return without / with_recall
-    return np.inf if without > 0 else 1.0
+        return without_recall / with_recall
+    return np.inf if without_recall > 0 else 1.0

@@ -46,7 +46,7 @@ class Replay:
 
 
 def answered(traces: Traces, nodes: npt.NDArray[np.intp]) -> Replay:
-    """Every request takes the cheapest path to its node, (N,), and is answered by it."""
+    """The replay in which every request takes the cheapest path to its node of `nodes` (N,), which answers it."""
     return Replay(
         last_node=nodes.astype(np.int32),
         answer_node=nodes.astype(np.int32),

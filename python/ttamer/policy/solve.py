@@ -54,9 +54,9 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     forest = model.topology.kind == "forest"
     if forest and recall == "none":
         raise ValueError("recall: 'none' is not defined on a forest, which has no last node; expected 'observed'")
-    keep = model.observed or forest if recall == "auto" else recall == "observed"
+    has_recall = model.observed or forest if recall == "auto" else recall == "observed"
     states = 0
     if aggregate is not None:  # as many meta-states as states change nothing
         states = min(whole("aggregate", aggregate, least=1), max(len(row) for row in model.losses))
-    core = core_solve(model._core, float(tradeoff), keep, states)
+    core = core_solve(model._core, float(tradeoff), has_recall, states)
     return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal, model.estimator)

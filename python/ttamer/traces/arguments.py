@@ -60,9 +60,9 @@ def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float
     expected = f"({edges},) numbers, one an edge of the {topology.kind}"
     array = checks.as_array("costs", costs, expected)
     checks.check_shape("costs", array, (edges,), expected)
-    held = array.astype(np.float64)
-    checks.check_values("costs", held, 0.0, ("edge",))
-    return held
+    values = array.astype(np.float64)
+    checks.check_values("costs", values, 0.0, ("edge",))
+    return values
 
 
 def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
@@ -76,19 +76,19 @@ def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
 def predictions_of(
     predictions: npt.ArrayLike | None, evidence: Evidence | None, shape: tuple[int, ...]
 ) -> npt.NDArray[np.int32] | None:
-    """Predictions as int32; those of the evidence where it is there, and no others."""
+    """Predictions as int32. Where there is evidence they have to be its most probable classes, and default to these."""
     best = None if evidence is None else evidence.classes[..., 0].copy()
     if predictions is None:
         return best
-    held = checks.integers("predictions", predictions, "(N, n) integers")
-    checks.check_shape("predictions", held, shape, f"{shape} integers like signals")
-    if best is not None and not np.array_equal(held, best):
-        differs = held != best
+    classes = checks.integers("predictions", predictions, "(N, n) integers")
+    checks.check_shape("predictions", classes, shape, f"{shape} integers like signals")
+    if best is not None and not np.array_equal(classes, best):
+        differs = classes != best
         raise ValueError(
             f"predictions: expected the most probable class of the evidence, {best[differs][0]}, "
-            f"got {held[differs][0]}{checks.at(differs)}"
+            f"got {classes[differs][0]}{checks.at(differs)}"
         )
-    return held
+    return classes
 
 
 def classes_of(name: str, labels: npt.ArrayLike, rows: int, count: int | None) -> npt.NDArray[np.int32]:
@@ -116,15 +116,15 @@ def labels_of(labels: npt.ArrayLike | None, rows: int, evidence: Evidence | None
 
 def distinct_nodes(nodes: npt.ArrayLike, known: int) -> npt.NDArray[np.int32]:
     """Numbers of nodes, each in range and named once."""
-    chosen = checks.integers("nodes", nodes, "(m,) integers")
-    if chosen.ndim != 1 or len(chosen) == 0:
-        raise ValueError(f"nodes: expected (m,) integers, m >= 1, got {checks.describe(chosen)}")
-    outside = (chosen < 0) | (chosen >= known)
+    numbers = checks.integers("nodes", nodes, "(m,) integers")
+    if numbers.ndim != 1 or len(numbers) == 0:
+        raise ValueError(f"nodes: expected (m,) integers, m >= 1, got {checks.describe(numbers)}")
+    outside = (numbers < 0) | (numbers >= known)
     if outside.any():
-        raise IndexError(f"nodes: {chosen[outside][0]} is out of range for {known} nodes")
-    if len(np.unique(chosen)) < len(chosen):
-        raise ValueError(f"nodes: expected each node at most once, got {chosen.tolist()}")
-    return chosen
+        raise IndexError(f"nodes: {numbers[outside][0]} is out of range for {known} nodes")
+    if len(np.unique(numbers)) < len(numbers):
+        raise ValueError(f"nodes: expected each node at most once, got {numbers.tolist()}")
+    return numbers
 
 
 def row_numbers(rows: object, count: int) -> npt.NDArray[np.intp]:

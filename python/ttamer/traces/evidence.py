@@ -18,12 +18,12 @@ LOG_FLOOR = np.float32(np.log(PROB_FLOOR))
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a node may sum."""
 _CHUNK = 1 << 22
-"""Probabilities widened to float64 at a time: all of them could take four times the caller's memory."""
+"""How many probabilities are widened to float64 at a time; all at once could take four times the caller's memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The largest log-probabilities a node gave, and their classes; used alike in fitting and in serving.
+    """The largest log-probabilities of each node and their classes; fitting and serving use them in the same way.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ def normalised_chunks(probs: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDAr
     """
     rows = max(1, _CHUNK // (probs.shape[1] * probs.shape[2]))
     for start in range(0, len(probs), rows):
-        covered = slice(start, min(start + rows, len(probs)))
-        chunk = probs[covered].astype(np.float64)
+        part = slice(start, min(start + rows, len(probs)))
+        chunk = probs[part].astype(np.float64)
         checks.check_values("probs", chunk, 0.0, ("row", "node", "class"), start)
         sums = chunk.sum(axis=-1)
         off = np.abs(sums - 1.0) > SUM_TOLERANCE
@@ -106,7 +106,7 @@ def normalised_chunks(probs: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDAr
                 f"probs: expected rows that sum to 1 within {SUM_TOLERANCE:g}, got {sums[off][0]:.6g}{place}"
             )
         chunk /= sums[..., None]
-        yield covered, chunk
+        yield part, chunk
 
 
 def largest(probs: npt.NDArray[np.float64], top: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
@@ -114,14 +114,14 @@ def largest(probs: npt.NDArray[np.float64], top: int) -> tuple[npt.NDArray[np.fl
 
     Repeated argmax: it costs top * C, keeps ties in order, and needs no full sort of a large vocabulary.
     """
-    left = probs.copy()
+    rest = probs.copy()
     classes = np.empty((*probs.shape[:-1], top), np.int32)
     values = np.empty((*probs.shape[:-1], top))
     for k in range(top):
-        best = left.argmax(axis=-1)[..., None]
+        best = rest.argmax(axis=-1)[..., None]
         classes[..., k : k + 1] = best
-        values[..., k : k + 1] = np.take_along_axis(left, best, axis=-1)
-        np.put_along_axis(left, best, -1.0, axis=-1)
+        values[..., k : k + 1] = np.take_along_axis(rest, best, axis=-1)
+        np.put_along_axis(rest, best, -1.0, axis=-1)
     return np.log(np.maximum(values, PROB_FLOOR)).astype(np.float32), classes
 
 
@@ -142,7 +142,7 @@ def _check_classes(classes: npt.NDArray[np.int32], count: int) -> None:
     if outside.any():
         value = classes[outside][0]
         raise ValueError(f"classes: expected 0..{count - 1}, got {value}{checks.at(outside)}")
-    ordered = np.sort(classes, axis=-1)
-    twice = ordered[..., 1:] == ordered[..., :-1]
+    sorted_classes = np.sort(classes, axis=-1)
+    twice = sorted_classes[..., 1:] == sorted_classes[..., :-1]
     if twice.any():
-        raise ValueError(f"classes: {ordered[..., 1:][twice][0]} is listed twice{checks.at(twice)}")
+        raise ValueError(f"classes: {sorted_classes[..., 1:][twice][0]} is listed twice{checks.at(twice)}")

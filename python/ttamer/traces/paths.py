@@ -23,44 +23,44 @@ def reach_costs(topology: Topology, costs: Floats) -> Floats:
     """
     sources, targets = topology.edges[:, 0], topology.edges[:, 1]
     # The root, -1, is the last element.
-    reached = np.full(topology.nodes + 1, np.inf)
-    reached[-1] = 0.0
+    cheapest = np.full(topology.nodes + 1, np.inf)
+    cheapest[-1] = 0.0
     # Bellman's relaxation settles after as many rounds as the longest of the cheapest walks has edges.
     while True:
-        further = reached.copy()
-        np.minimum.at(further, targets, reached[sources] + costs)
-        if np.array_equal(further, reached):
-            return reached[:-1]
-        reached = further
+        further = cheapest.copy()
+        np.minimum.at(further, targets, cheapest[sources] + costs)
+        if np.array_equal(further, cheapest):
+            return cheapest[:-1]
+        cheapest = further
 
 
 def last_first(topology: Topology) -> list[int]:
     """All nodes, each after its successors; linear in edges."""
     before: list[list[int]] = [[] for _ in range(topology.nodes)]
-    waiting = [0] * topology.nodes
+    successors_left = [0] * topology.nodes
     for i, j in topology.edges.tolist():
         if i != ROOT:
             before[j].append(i)
-            waiting[i] += 1
-    order = [node for node in range(topology.nodes) if waiting[node] == 0]
+            successors_left[i] += 1
+    order = [node for node in range(topology.nodes) if successors_left[node] == 0]
     for node in order:  # grows as nodes come free
         for i in before[node]:
-            waiting[i] -= 1
-            if waiting[i] == 0:
+            successors_left[i] -= 1
+            if successors_left[i] == 0:
                 order.append(i)
     return order
 
 
 def costliest_path(topology: Topology, costs: Floats) -> float:
-    """Cost of the costliest path from the root: what costs are divided by, unless told otherwise; 1 if that is 0.
+    """Cost of the costliest path from the root: the default of the scale that costs are divided by; 1 if it is 0.
 
     Linear in edges.
     """
-    leaving: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
+    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
     for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
-        leaving[i].append((j, cost))
+        successors[i].append((j, cost))
     ahead = [0.0] * topology.nodes
     for node in last_first(topology):
-        ahead[node] = max((cost + ahead[j] for j, cost in leaving[node]), default=0.0)
-    longest = max(cost + ahead[j] for j, cost in leaving[ROOT])
+        ahead[node] = max((cost + ahead[j] for j, cost in successors[node]), default=0.0)
+    longest = max(cost + ahead[j] for j, cost in successors[ROOT])
     return longest if longest > 0 else 1.0

@@ -93,19 +93,18 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
     logs = evidence.log_probs.astype(np.float64)
     if kind == "max_prob":
         return _to_float32(np.exp(logs[..., 0]))
-    floored = evidence.log_probs <= LOG_FLOOR
-    probs = np.where(floored, 0.0, np.exp(logs))
-    spread = floored.sum(axis=-1) + (evidence.class_count - evidence.top)
-    # expm1 keeps the digits of 1 - p where p is nearly 1, and there the missing mass is all that tells rows
-    # apart.
-    missing = -np.expm1(logs[..., 0]) - probs[..., 1:].sum(axis=-1)
-    share = np.where(spread > 0, np.maximum(missing, 0.0) / np.maximum(spread, 1), 0.0)
+    at_floor = evidence.log_probs <= LOG_FLOOR
+    probs = np.where(at_floor, 0.0, np.exp(logs))
+    others = at_floor.sum(axis=-1) + (evidence.class_count - evidence.top)
+    # expm1 keeps the digits of 1 - p where p is nearly 1. There rows differ only in the mass that is missing.
+    mass = -np.expm1(logs[..., 0]) - probs[..., 1:].sum(axis=-1)
+    share = np.where(others > 0, np.maximum(mass, 0.0) / np.maximum(others, 1), 0.0)
     if kind in ("margin", "logit_margin"):
         runner_up = np.maximum(probs[..., 1:2].sum(axis=-1), share)
         if kind == "margin":
             return _to_float32(probs[..., 0] - runner_up)
         return _to_float32(logs[..., 0] - np.log(np.maximum(runner_up, PROB_FLOOR)))
-    return _to_float32(np.sum(probs * logs, axis=-1) + spread * _x_log_x(share))
+    return _to_float32(np.sum(probs * logs, axis=-1) + others * _x_log_x(share))
 
 
 def _x_log_x(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

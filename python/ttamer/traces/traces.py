@@ -85,39 +85,38 @@ class Traces:
         evidence: Evidence | None = None,
         signal: str = "",
     ) -> None:
-        given = arguments.table("signals", signals)
-        checks.check_values("signals", given)
-        held = arguments.topology_of(topology, given.shape[1])
-        weighed = arguments.table("losses", losses, given.shape)
-        checks.check_values("losses", weighed, 0.0)
-        seen = arguments.flag("observed", observed)
-        if seen and not np.array_equal(given, weighed):
-            place = checks.at(given != weighed)
+        signal_table = arguments.table("signals", signals)
+        checks.check_values("signals", signal_table)
+        topology = arguments.topology_of(topology, signal_table.shape[1])
+        loss_table = arguments.table("losses", losses, signal_table.shape)
+        checks.check_values("losses", loss_table, 0.0)
+        observed = arguments.flag("observed", observed)
+        if observed and not np.array_equal(signal_table, loss_table):
+            place = checks.at(signal_table != loss_table)
             raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
         if evidence is not None:
-            arguments.check_evidence(evidence, given.shape)
+            arguments.check_evidence(evidence, signal_table.shape)
         if signal != "":
             check_signal(signal)
         self._set(
-            signals=given.copy(order="C"),
-            losses=weighed.copy(order="C"),
-            costs=arguments.edge_costs(costs, held),
-            topology=held,
-            predictions=arguments.predictions_of(predictions, evidence, given.shape),
-            observed=seen,
+            signals=signal_table.copy(order="C"),
+            losses=loss_table.copy(order="C"),
+            costs=arguments.edge_costs(costs, topology),
+            topology=topology,
+            predictions=arguments.predictions_of(predictions, evidence, signal_table.shape),
+            observed=observed,
             unit=arguments.text("unit", unit),
-            labels=arguments.labels_of(labels, len(given), evidence),
+            labels=arguments.labels_of(labels, len(signal_table), evidence),
             evidence=evidence,
             signal=signal,
         )
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
-            held = freeze(value) if isinstance(value, np.ndarray) else value
-            object.__setattr__(self, name, held)
-        # Signals of other kinds, made once: a sweep of thresholds asks for the same ones for every setting.
+            object.__setattr__(self, name, freeze(value) if isinstance(value, np.ndarray) else value)
+        # Signals of other kinds, computed once: a sweep of thresholds needs the same ones at every setting.
         object.__setattr__(self, "_by_kind", {})
-        # Estimates by estimator: those of the rows it was fitted on are out-of-fold, and a sweep asks for them again.
+        # Estimates by estimator. Those of the rows that it was fitted on are out-of-fold, and a sweep needs them again.
         object.__setattr__(self, "_estimates", Cache())
 
     def _with(self, **changes: Any) -> Traces:
@@ -170,27 +169,27 @@ class Traces:
         TypeError, ValueError
             As the constructor does; the first row and node whose probabilities are bad are named.
         """
-        given = arguments.probabilities(probs)
-        rows, nodes, count = given.shape
-        held = arguments.topology_of(topology, nodes)
-        weights = arguments.edge_costs(costs, held)
+        array = arguments.probabilities(probs)
+        rows, nodes, count = array.shape
+        topology = arguments.topology_of(topology, nodes)
+        edge_costs = arguments.edge_costs(costs, topology)
         answers = arguments.classes_of("labels", labels, rows, count)
         check_signal(signal)
-        kept = min(checks.whole("top", top, 1), count)
+        top = min(checks.whole("top", top, 1), count)
         unit = arguments.text("unit", unit)
         signals = np.empty((rows, nodes), np.float32)
-        log_probs = np.empty((rows, nodes, kept), np.float32)
-        classes = np.empty((rows, nodes, kept), np.int32)
-        for covered, chunk in normalised_chunks(given):
-            signals[covered] = signals_from_probs(chunk, signal)
-            log_probs[covered], classes[covered] = largest(chunk, kept)
+        log_probs = np.empty((rows, nodes, top), np.float32)
+        classes = np.empty((rows, nodes, top), np.int32)
+        for part, chunk in normalised_chunks(array):
+            signals[part] = signals_from_probs(chunk, signal)
+            log_probs[part], classes[part] = largest(chunk, top)
         predictions = classes[:, :, 0].copy()
         traces = object.__new__(cls)
         traces._set(
             signals=signals,
             losses=(predictions != answers[:, None]).astype(np.float32),
-            costs=weights,
-            topology=held,
+            costs=edge_costs,
+            topology=topology,
             predictions=predictions,
             observed=False,
             unit=unit,
@@ -232,16 +231,16 @@ class Traces:
         ValueError
             If no row is left, or a mask has the wrong length.
         """
-        picked = rows if isinstance(rows, slice) else arguments.row_numbers(rows, len(self))
-        signals = self.signals[picked]
+        selection = rows if isinstance(rows, slice) else arguments.row_numbers(rows, len(self))
+        signals = self.signals[selection]
         if len(signals) == 0:
             raise ValueError("rows: expected at least one row, got none")
         return self._with(
             signals=signals,
-            losses=self.losses[picked],
-            predictions=None if self.predictions is None else self.predictions[picked],
-            labels=None if self.labels is None else self.labels[picked],
-            evidence=None if self.evidence is None else self.evidence[picked],
+            losses=self.losses[selection],
+            predictions=None if self.predictions is None else self.predictions[selection],
+            labels=None if self.labels is None else self.labels[selection],
+            evidence=None if self.evidence is None else self.evidence[selection],
         )
 
     def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike) -> Traces:
@@ -266,15 +265,15 @@ class Traces:
         IndexError
             If a node is out of range.
         """
-        chosen = arguments.distinct_nodes(nodes, self.topology.nodes)
-        line = Topology.line(len(chosen))
+        numbers = arguments.distinct_nodes(nodes, self.topology.nodes)
+        line = Topology.line(len(numbers))
         return self._with(
-            signals=self.signals[:, chosen],
-            losses=self.losses[:, chosen],
+            signals=self.signals[:, numbers],
+            losses=self.losses[:, numbers],
             costs=arguments.edge_costs(costs, line),
             topology=line,
-            predictions=None if self.predictions is None else self.predictions[:, chosen],
-            evidence=None if self.evidence is None else self.evidence[:, chosen],
+            predictions=None if self.predictions is None else self.predictions[:, numbers],
+            evidence=None if self.evidence is None else self.evidence[:, numbers],
         )
 
     def with_signal(self, kind: str) -> Traces:
@@ -296,24 +295,24 @@ class Traces:
             return self
         if self.evidence is None:
             raise ValueError(f"signal: {kind} needs evidence, and these traces have none (Traces.from_probs does)")
-        made: dict[str, npt.NDArray[np.float32]] = self.__dict__["_by_kind"]
-        if kind not in made:
-            made[kind] = freeze(signals_from_evidence(self.evidence, kind))
-        return self._with(signals=made[kind], signal=kind)
+        by_kind: dict[str, npt.NDArray[np.float32]] = self.__dict__["_by_kind"]
+        if kind not in by_kind:
+            by_kind[kind] = freeze(signals_from_evidence(self.evidence, kind))
+        return self._with(signals=by_kind[kind], signal=kind)
 
     def _read_as(self, kind: str) -> Traces:
         """These traces with the signals that a model of a kind, or of none (""), reads.
 
-        Who stated signals without a kind, and kept no evidence, is believed that they are of this one.
+        Signals that were stated without a kind, and without evidence to make others from, are taken to be of this one.
         """
-        stated = not self.signal and self.evidence is None
-        return self if not kind or stated else self.with_signal(kind)
+        is_own = not self.signal and self.evidence is None
+        return self if not kind or is_own else self.with_signal(kind)
 
     @property
     def _kept_estimates(self) -> Cache:
         """Estimates of these rows by estimator."""
-        kept: Cache = self.__dict__["_estimates"]
-        return kept
+        estimates: Cache = self.__dict__["_estimates"]
+        return estimates
 
     @property
     def reach_costs(self) -> npt.NDArray[np.float64]:
