@@ -8,11 +8,16 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from baselines.guarantee import certified_curve
+from baselines.isotonic import isotonic_curve
+from baselines.orders import best_order, line_through
+from baselines.routing import routing_curve
+from baselines.schedule import schedule_curve
+from baselines.temperature import temperature_curve
 
 import ttamer
 from ttamer import Traces, baselines, compare
 from ttamer.baselines import Setting
-from ttamer.baselines.orders import best_order, line_through
 from ttamer.compare import Curve
 from ttamer.fitting.budgets import default_tradeoffs
 
@@ -109,7 +114,7 @@ def arms(workload: Workload) -> list[Arm]:
     found = [Arm(OURS, partial(_front, OURS, {}), False)]
     found += [Arm(name, partial(_on_lines, name, *methods), True) for name, methods in _LINES.items()]
     if workload.independent:
-        found.append(Arm("cascade routing", partial(_as_it_is, "cascade routing", baselines.routing_curve), True))
+        found.append(Arm("cascade routing", partial(_as_it_is, "cascade routing", routing_curve), True))
     for estimate in ESTIMATES:
         name = f"{OURS}, {estimate}"
         found.append(Arm(name, partial(_front, name, {"estimate": estimate}), False))
@@ -147,15 +152,15 @@ _LINES: dict[str, tuple[Callable[..., Sequence[Setting]], dict[str, int] | None]
     "one threshold, margin": (partial(baselines.threshold_curve, signal="margin"), None),
     "one threshold, entropy": (partial(baselines.threshold_curve, signal="entropy"), None),
     "one threshold, logit margin": (partial(baselines.threshold_curve, signal="logit_margin"), None),
-    "temperature-scaled threshold": (baselines.temperature_curve, None),
+    "temperature-scaled threshold": (temperature_curve, None),
     "tuned thresholds": (baselines.tune_thresholds, None),
     "searched thresholds": (baselines.search_thresholds, {"levels": 8}),
-    "budgeted schedule": (baselines.schedule_curve, None),
+    "budgeted schedule": (schedule_curve, None),
     "patience": (baselines.patience_curve, None),
-    "certified threshold": (baselines.certified_curve, None),
-    "isotonic cascade": (baselines.isotonic_curve, None),
-    "isotonic cascade, cost": (partial(baselines.isotonic_curve, rule="cost"), None),
-    "expected-cost search": (baselines.routing_curve, None),
+    "certified threshold": (certified_curve, None),
+    "isotonic cascade": (isotonic_curve, None),
+    "isotonic cascade, cost": (partial(isotonic_curve, rule="cost"), None),
+    "expected-cost search": (routing_curve, None),
 }
 """Baselines on lines: the method, and what makes it quicker where orders are ranked."""
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer.baselines.scores import Scores
 from ttamer.policy import Replay
 from ttamer.policy.replay import answered
 from ttamer.traces import Traces
@@ -124,33 +123,6 @@ def node_thresholds(traces: Traces, values: npt.ArrayLike) -> Replay:
         raise ValueError(f"values: expected numbers, got nan{checks.at(unknown, ('node',))}")
     stops = np.ones(traces.signals.shape, np.bool_)
     stops[:, :-1] = traces.signals[:, :-1] >= to_float32(limits)
-    return stopped(traces, stops)
-
-
-def score_thresholds(traces: Traces, scores: Scores, values: npt.ArrayLike) -> Replay:
-    """Walk a line and stop at the first node whose score is at least its threshold; the last node always stops.
-
-    Parameters
-    ----------
-    traces : Traces
-        On a line.
-    scores : Scores
-        Of a curve made from calibration traces, such as `temperature_curve`.
-    values : float or (n - 1,) floats
-        One for all nodes, or one for every node but the last; infinity never stops.
-
-    Raises
-    ------
-    ValueError
-        If the topology is not a line, or there are not n - 1 values.
-    """
-    check_line(traces, "score_thresholds")
-    count = traces.topology.nodes - 1
-    limits = np.asarray(values, np.float64)
-    if limits.shape not in ((), (count,)):
-        raise ValueError(f"values: expected one number or ({count},), got {checks.describe(limits)}")
-    stops = np.ones(traces.signals.shape, np.bool_)
-    stops[:, :-1] = scores(traces)[:, :count] >= limits
     return stopped(traces, stops)
 
 

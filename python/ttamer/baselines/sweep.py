@@ -10,9 +10,6 @@ import numpy.typing as npt
 
 from ttamer._base.hull import representative
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import Scores
-from ttamer.baselines.settings import Setting, score_thresholds, setting_of
-from ttamer.traces import Traces
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,23 +64,3 @@ def sweep(scores: npt.NDArray[np.floating[Any]], losses: npt.NDArray[np.float32]
         cost += (reach[j + 1] - reach[j]) * going_on / rows
         loss += np.append(0.0, np.cumsum(change))[going_on] / rows
     return Sweep(values[::-1], cost[::-1], loss[::-1])
-
-
-def score_curve(name: str, scores: Scores, traces: Traces, points: int) -> list[Setting]:
-    """Settings of `score_thresholds` with one value for all nodes, by descending value.
-
-    Parameters
-    ----------
-    name : str
-        Of the method; the value is added to it.
-    scores : Scores
-    traces : Traces
-        Calibration rows, on a line.
-    points : int
-        At most.
-    """
-    found = sweep(scores(traces), traces.losses, traces.reach_costs)
-    return [
-        setting_of(f"{name} >= {value:.6g}", score_thresholds, scores=scores, values=value)
-        for value in found.chosen(points)
-    ]

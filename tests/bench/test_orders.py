@@ -7,11 +7,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from studies import load
 from walks import from_probs, same_replay
 
 from ttamer import Topology, Traces, baselines
-from ttamer.baselines import orders
 
+orders = load("baselines.orders")
 BUDGETS = [1.0, 1.5, 2.0, 3.0]
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from baselines.features import log_odds
+from baselines.logistic import Logistic, fit_logistic
+from baselines.scores import Scores, evidence_of
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.baselines.features import log_odds
-from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Scores, evidence_of
 from ttamer.policy import Replay
 from ttamer.traces import Traces
 

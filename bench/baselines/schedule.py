@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from baselines.features import exit_features
+from baselines.logistic import Logistic, fit_logistic
+from baselines.scores import Scores, check_errors, score_thresholds
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.baselines.features import exit_features
-from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Scores, check_errors
-from ttamer.baselines.settings import Setting, check_line, score_thresholds, setting_of
+from ttamer.baselines.settings import Setting, check_line, setting_of
 from ttamer.traces import Traces
 
 WHO = "schedule_curve"

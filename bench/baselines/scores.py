@@ -9,8 +9,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
+from ttamer._base import checks
 from ttamer._base.types import Floats
+from ttamer.baselines import Setting
+from ttamer.baselines.settings import check_line, setting_of, stopped
+from ttamer.baselines.sweep import sweep
+from ttamer.policy import Replay
 from ttamer.traces import Evidence, Traces
 from ttamer.traces.evidence import LOG_FLOOR
 
@@ -34,6 +40,53 @@ class Scores(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_known"}
+
+
+def score_thresholds(traces: Traces, scores: Scores, values: npt.ArrayLike) -> Replay:
+    """Walk a line and stop at the first node whose score is at least its threshold; the last node always stops.
+
+    Parameters
+    ----------
+    traces : Traces
+        On a line.
+    scores : Scores
+        Of a curve made from calibration traces, such as `temperature_curve`.
+    values : float or (n - 1,) floats
+        One for all nodes, or one for every node but the last; infinity never stops.
+
+    Raises
+    ------
+    ValueError
+        If the topology is not a line, or there are not n - 1 values.
+    """
+    check_line(traces, "score_thresholds")
+    count = traces.topology.nodes - 1
+    limits = np.asarray(values, np.float64)
+    if limits.shape not in ((), (count,)):
+        raise ValueError(f"values: expected one number or ({count},), got {checks.describe(limits)}")
+    stops = np.ones(traces.signals.shape, np.bool_)
+    stops[:, :-1] = scores(traces)[:, :count] >= limits
+    return stopped(traces, stops)
+
+
+def score_curve(name: str, scores: Scores, traces: Traces, points: int) -> list[Setting]:
+    """Settings of `score_thresholds` with one value for all nodes, by descending value.
+
+    Parameters
+    ----------
+    name : str
+        Of the method; the value is added to it.
+    scores : Scores
+    traces : Traces
+        Calibration rows, on a line.
+    points : int
+        At most.
+    """
+    found = sweep(scores(traces), traces.losses, traces.reach_costs)
+    return [
+        setting_of(f"{name} >= {value:.6g}", score_thresholds, scores=scores, values=value)
+        for value in found.chosen(points)
+    ]
 
 
 def extra(module: str, who: str) -> ModuleType:

@@ -7,11 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from baselines.scores import Scores, class_logits, evidence_of, extra, score_curve, top_log_odds
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import Scores, class_logits, evidence_of, extra, top_log_odds
 from ttamer.baselines.settings import Setting, check_line
-from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 RANGE = (0.05, 20.0)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from baselines.supermodels import check_roots
 from ttamer._base import checks
 from ttamer._base.hull import lower_hull
 from ttamer.baselines.settings import Setting, fixed_node
-from ttamer.baselines.supermodels import check_roots
 from ttamer.traces import Traces
 
 MOST_NODES = 6

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from baselines.scores import extra
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import extra
 
 RIDGE = 1.0
 """Half the weight of the squared coefficients of standardised features beside the summed log-likelihood."""

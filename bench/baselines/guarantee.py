@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from baselines.scores import check_errors, extra
 from ttamer._base import checks
 from ttamer._base.hull import representative
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import check_errors, extra
 from ttamer.baselines.settings import Setting, check_line, setting_of, signals_of, threshold
 from ttamer.baselines.sweep import sweep
 from ttamer.traces import Traces

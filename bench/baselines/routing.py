@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from baselines.features import exit_features
+from baselines.logistic import Logistic, fit_logistic
+from baselines.scores import Scores, check_errors, score_curve
+from baselines.supermodels import WHO, fit_qualities, route
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.baselines.features import exit_features
-from ttamer.baselines.logistic import Logistic, fit_logistic
-from ttamer.baselines.scores import Scores, check_errors
 from ttamer.baselines.settings import Setting, setting_of
-from ttamer.baselines.supermodels import WHO, fit_qualities, route
-from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 PRICES = (1e-3, 30.0)

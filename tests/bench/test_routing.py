@@ -6,11 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
+from studies import load
 from walks import from_probs, same_replay
 
-from ttamer import Topology, Traces, baselines
+from ttamer import Topology, Traces
 
 pytest.importorskip("sklearn", reason="needs the fit extra")
+routing, supermodels = load("baselines.routing"), load("baselines.supermodels")
 
 
 class TestRoutingOnALine:
@@ -22,7 +24,7 @@ class TestRoutingOnALine:
         probs = np.stack([np.stack([sure, 1 - sure], axis=1), np.tile([0.9, 0.1], (4000, 1))], axis=1)
         probs[~right, 1] = probs[~right, 1, ::-1]
         traces = Traces.from_probs(probs, np.where(right, 0, 1), [1.0, 3.0])
-        for setting in baselines.routing_curve(traces, points=10):
+        for setting in routing.routing_curve(traces, points=10):
             stops = setting.replay(traces).last_node == 0
             if 0 < stops.sum() < 4000:
                 assert sure[stops].min() > sure[~stops].max() - 0.02
@@ -35,7 +37,7 @@ class TestRoutingOnALine:
         own = np.stack([sure, 1 - sure], axis=1)
         last = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
         traces = Traces.from_probs(np.stack([own, own, last], axis=1), np.where(right, 0, 1), [1.0, 1.0, 1.0])
-        curve = baselines.routing_curve(traces)
+        curve = routing.routing_curve(traces)
         results = [setting.replay(traces) for setting in curve]
         middle = [result for result in results if 1.2 < result.mean_cost < 2.8]
         assert len(middle) > 20
@@ -59,7 +61,7 @@ def experts(rows, seed=0):
 class TestRoute:
     def test_experts(self):
         calibration, test = experts(2000), experts(1000, seed=1)
-        results = [setting.replay(test) for setting in baselines.routing_curve(calibration)]
+        results = [setting.replay(test) for setting in routing.routing_curve(calibration)]
         best = min(results, key=lambda result: result.error)
         # All rows ask the cheap one; those it is unsure of ask the other, and the sure one answers.
         assert best.error < 0.01
@@ -69,12 +71,12 @@ class TestRoute:
 
     def test_costs_and_answers_belong_together(self):
         traces = experts(400)
-        for setting in baselines.routing_curve(traces, points=9):
+        for setting in routing.routing_curve(traces, points=9):
             result = setting.replay(traces)
             assert set(np.unique(result.cost)) <= {1.0, 2.0, 3.0}
             alone = result.cost < 3.0
             assert (result.answer_node[alone] == result.last_node[alone]).all()
-            same_replay(baselines.route(traces, **setting.parameters), result)
+            same_replay(supermodels.route(traces, **setting.parameters), result)
             same_replay(pickle.loads(pickle.dumps(setting)).replay(traces), result)
 
     def test_a_certain_model_alone(self):
@@ -86,20 +88,20 @@ class TestRoute:
             traces.topology,
             evidence=traces.evidence,
         )
-        for setting in baselines.routing_curve(right, points=5):
+        for setting in routing.routing_curve(right, points=5):
             assert set(setting.replay(right).last_node.tolist()) == {1}
 
     def test_bad_input(self):
         traces = experts(50)
-        qualities = baselines.routing_curve(traces)[0].parameters["qualities"]
+        qualities = routing.routing_curve(traces)[0].parameters["qualities"]
         with pytest.raises(ValueError, match=r"^price: expected a number >= 0, got -1$"):
-            baselines.route(traces, qualities, -1)
+            supermodels.route(traces, qualities, -1)
         with pytest.raises(ValueError, match=r"^traces: expected a forest in which every node is a root, got Topology"):
-            baselines.route(from_probs(), qualities, 1.0)
+            supermodels.route(from_probs(), qualities, 1.0)
         chain = Traces(traces.signals, traces.losses, [1, 1], Topology.forest([-1, 0]), evidence=traces.evidence)
         with pytest.raises(ValueError, match=r"^traces: expected a forest in which every node is a root, got Topology"):
-            baselines.routing_curve(chain)
+            routing.routing_curve(chain)
         many = from_probs(nodes=7)
         many = Traces(many.signals, many.losses, np.ones(7), Topology.forest([-1] * 7), evidence=many.evidence)
         with pytest.raises(ValueError, match=r"^traces: routing_curve looks at all sets of at most 6 models, got 7$"):
-            baselines.routing_curve(many)
+            routing.routing_curve(many)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from baselines.scores import class_logits, evidence_of, top_log_odds
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import class_logits, evidence_of, top_log_odds
 from ttamer.traces import Traces
 
 LARGEST_LOG_ODDS = 16.0

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from baselines.scores import Scores, extra, score_curve
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.baselines.scores import Scores, extra
 from ttamer.baselines.settings import Setting, check_line, signals_of
-from ttamer.baselines.sweep import score_curve
 from ttamer.traces import Traces
 
 RULES = ("error", "cost")
