@@ -10,7 +10,7 @@ trade-off, only the weighted costs do.
 
 from ttamer.reference.aggregate import aggregate
 from ttamer.reference.decide import Request, decide, replay, start
-from ttamer.reference.estimate import assemble, doubts, estimate, features, odds
+from ttamer.reference.estimate import estimate, features
 from ttamer.reference.fitting import (
     curve_fits,
     platt_losses,
@@ -36,15 +36,12 @@ __all__ = [
     "Steps",
     "Tables",
     "aggregate",
-    "assemble",
     "costliest_path",
     "curve_fits",
     "decide",
-    "doubts",
     "estimate",
     "features",
     "induction",
-    "odds",
     "platt_losses",
     "quantile_edges",
     "replay",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -54,31 +56,70 @@ def features(
     (N, d) float64
         d = 1 for "signal", else S + 2, and S + 5 where S > 1.
     """
-    answer = classes[:, nodes[candidate], 0]
-    final = int(nodes[last])
-    if kind == "signal":
-        return odds(log_probs[:, final], classes[:, final], class_count, answer)[:, None]
-    according = [odds(log_probs[:, i], classes[:, i], class_count, answer) for i in nodes.tolist()]
-    agree = classes[:, nodes, 0] == answer[:, None]
-    return assemble(np.stack(according, axis=1), agree, doubts(log_probs[:, final], class_count))
+    rows = []
+    for logs, listed in zip(log_probs.astype(np.float64), classes, strict=True):
+        views = [_View.of(logs[i], listed[i], class_count) for i in nodes.tolist()]
+        answer = views[candidate].answer
+        if kind == "signal":
+            rows.append([views[last].odds(answer)])
+            continue
+        according = [view.odds(answer) for view in views]
+        if len(views) > 1:
+            agreement = sum(view.answer == answer for view in views) / len(views)
+            according += [min(according), max(according), agreement]
+        rows.append([*according, views[last].entropy(), views[last].log_doubt()])
+    return np.array(rows)
 
 
-def assemble(odds: Floats, agree: npt.NDArray[np.bool_], doubts: Floats) -> Floats:
-    """The features (N, d) of kinds "history" and "posterior" from their parts.
+@dataclass(frozen=True)
+class _View:
+    """What one node says of one request.
 
-    Parameters
+    Attributes
     ----------
-    odds : (N, S) float64
-        Of the candidate's answer according to each node consulted.
-    agree : (N, S) bool
-        Whether the node's own answer is the candidate's.
-    doubts : (N, 2) float64
-        What `doubts` gives of the node consulted last.
+    recorded : dict of int to float
+        Log-probabilities of the recorded classes, the most probable first.
+    others : int
+        Number of classes that were not recorded.
+    mass : float
+        Probability of all of these together.
     """
-    if odds.shape[1] == 1:
-        return np.hstack([odds, doubts])
-    several = np.stack([odds.min(axis=1), odds.max(axis=1), agree.mean(axis=1)], axis=1)
-    return np.hstack([odds, several, doubts])
+
+    recorded: dict[int, float]
+    others: int
+    mass: float
+
+    @classmethod
+    def of(cls, logs: Floats, classes: Integers32, class_count: int) -> _View:
+        recorded = dict(zip(classes.tolist(), logs.tolist(), strict=True))
+        others = class_count - len(recorded)
+        return cls(recorded, others, max(0.0, 1 - float(np.exp(logs).sum())) if others else 0.0)
+
+    @property
+    def answer(self) -> int:
+        return next(iter(self.recorded))
+
+    def log_prob(self, label: int) -> float:
+        """Of a class; those not recorded share the mass, each at most as likely as the least of the recorded."""
+        if label in self.recorded:
+            return self.recorded[label]
+        share = np.log(self.mass / self.others) if self.mass > 0 else -np.inf
+        return min(max(share, float(LOG_FLOOR)), min(self.recorded.values()))
+
+    def odds(self, label: int) -> float:
+        """``log p(label)`` less that of its best rival."""
+        rivals = [log for other, log in self.recorded.items() if other != label]
+        unrecorded = -1  # no class has this number
+        return self.log_prob(label) - max(rivals, default=self.log_prob(unrecorded) if self.others else np.inf)
+
+    def entropy(self) -> float:
+        entropy = -sum(np.exp(log) * log for log in self.recorded.values())
+        return float(entropy - (self.mass * np.log(self.mass / self.others) if self.mass > 0 else 0.0))
+
+    def log_doubt(self) -> float:
+        """Logarithm of the probability of all classes but the answer, at least `LEAST_DOUBT`."""
+        rest = sum(np.exp(log) for log in list(self.recorded.values())[1:]) + self.mass
+        return float(np.log(min(max(rest, LEAST_DOUBT), 1.0)))
 
 
 def estimate(
@@ -136,35 +177,3 @@ def estimate(
         signals[:, step] = np.clip(-np.take_along_axis(wrong, best[:, None], axis=1)[:, 0], -most, most)
         answers[:, step] = nodes[positions[best]]
     return signals, answers
-
-
-def _rest(log_probs: Floats32, class_count: int) -> tuple[Floats, Floats]:
-    """Mass of the classes that were not recorded, (N,), and the log-probability of one of them, (N,)."""
-    others = class_count - log_probs.shape[-1]
-    mass = np.maximum(0.0, 1 - np.exp(log_probs.astype(np.float64)).sum(axis=-1))
-    if others == 0:
-        return np.zeros(len(log_probs)), np.full(len(log_probs), float(LOG_FLOOR))
-    with np.errstate(divide="ignore"):
-        each = np.log(mass / others)
-    return mass, np.clip(each, float(LOG_FLOOR), log_probs[..., -1].astype(np.float64))
-
-
-def odds(log_probs: Floats32, classes: Integers32, class_count: int, answer: Integers32) -> Floats:
-    """Log-odds (N,) of answers (N,) against their best rival, according to one node's (N, top) log-probabilities."""
-    logs = log_probs.astype(np.float64)
-    _, other = _rest(log_probs, class_count)
-    second = logs[:, 1] if logs.shape[1] > 1 else other
-    listed = classes == answer[:, None]
-    own = np.where(listed.any(axis=1), np.take_along_axis(logs, listed.argmax(axis=1)[:, None], axis=1)[:, 0], other)
-    against: Floats = own - np.where(listed[:, 0], second, logs[:, 0])
-    return against
-
-
-def doubts(log_probs: Floats32, class_count: int) -> Floats:
-    """Entropy, and log-probability of all but the answer, (N, 2), of one node's (N, top) log-probabilities."""
-    logs = log_probs.astype(np.float64)
-    mass, _ = _rest(log_probs, class_count)
-    each = mass / max(class_count - logs.shape[1], 1)
-    entropy = -(np.exp(logs) * logs).sum(axis=1) - mass * np.log(np.where(each > 0, each, 1.0))
-    doubt = np.log(np.clip(np.exp(logs[:, 1:]).sum(axis=1) + mass, LEAST_DOUBT, 1.0))
-    return np.stack([entropy, doubt], axis=1)
