@@ -167,9 +167,14 @@ class TestLines:
         one_path = ttamer.Topology.forest([-1, 0])
         assert self.lines(one_path, [1.0, 2.0]) == [([0, 1], [1.0, 2.0])]
 
-    def test_a_dag_has_its_cheapest_walks(self):
+    def test_a_dag_has_its_cheapest_paths(self):
         # Edges: (-1, 0), (-1, 1), (0, 2), (1, 2).
         assert self.lines(SHAPES["dag"], [1.0, 2.0, 5.0, 1.0]) == [([0], [1.0]), ([1, 2], [2.0, 1.0])]
+        # Node 0 is reached through 2, so that its path ends at no node that has successors on it.
+        backwards = ttamer.Topology.dag(4, [(-1, 3), (3, 2), (2, 0), (-1, 0), (0, 1)])
+        costs = dict(zip([(-1, 3), (3, 2), (2, 0), (-1, 0), (0, 1)], [1.0, 2.0, 4.0, 9.0, 8.0], strict=True))
+        in_order = [costs[i, j] for i, j in backwards.edges.tolist()]
+        assert self.lines(backwards, in_order) == [([3, 2, 0, 1], [1.0, 2.0, 4.0, 8.0])]
 
 
 class TestErrors:

@@ -1,15 +1,17 @@
-"""Lines through the nodes of any topology, for walks that can only follow a line."""
+"""Lines through the nodes of any topology, for ways to exit that can only follow a line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ttamer._base.types import ROOT, Floats
 from ttamer.traces import Traces
+from ttamer.traces.paths import cheapest_paths
 
 
 def lines_through(traces: Traces) -> Iterator[tuple[list[int] | None, Floats]]:
-    """Lines through the nodes that a walk may follow, with what each step costs; None stands for the traces' own."""
+    """Lines through the nodes that requests may follow, with the cost of each edge; None stands for the traces' own."""
     topology, costs = traces.topology, traces.costs
     edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
     if topology.kind == "line":
@@ -25,8 +27,11 @@ def lines_through(traces: Traces) -> Iterator[tuple[list[int] | None, Floats]]:
         for nodes in leaves if everything in leaves else [*leaves, everything]:
             yield nodes, costs[nodes]
     else:
-        for nodes in _cheapest_walks(topology.nodes, edges, costs):
-            yield nodes, costs[[edges[step] for step in zip([ROOT, *nodes[:-1]], nodes, strict=True)]]
+        _, predecessors = cheapest_paths(topology, costs)
+        for end in range(topology.nodes):
+            if end not in predecessors:  # the others' paths are the beginning of a longer one
+                nodes = _ancestors(predecessors, end)
+                yield nodes, costs[[edges[edge] for edge in pairwise([ROOT, *nodes])]]
 
 
 def _ancestors(parents: list[int], node: int) -> list[int]:
@@ -43,16 +48,3 @@ def _cheapest_first(parents: list[int], costs: Floats) -> list[int]:
         open_nodes = [j for j, i in enumerate(parents) if j not in order and (i < 0 or i in order)]
         order.append(min(open_nodes, key=lambda j: costs[j]))
     return order
-
-
-def _cheapest_walks(count: int, edges: dict[tuple[int, int], int], costs: Floats) -> list[list[int]]:
-    """The cheapest walk to each node of a dag that is not a part of another one."""
-    best: dict[int, tuple[float, list[int]]] = {ROOT: (0.0, [])}
-    for _ in range(count):
-        for (i, j), edge in edges.items():
-            if i in best:
-                cost = best[i][0] + float(costs[edge])
-                if j not in best or cost < best[j][0]:
-                    best[j] = cost, [*best[i][1], j]
-    walks = [nodes for node, (_, nodes) in sorted(best.items()) if node >= 0]
-    return [walk for walk in walks if not any(walk == other[: len(walk)] for other in walks if other is not walk)]

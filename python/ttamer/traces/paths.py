@@ -8,8 +8,8 @@ from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 
 
-def reach_costs(topology: Topology, costs: Floats) -> Floats:
-    """Cost of the cheapest walk from the root to each node, the edge into the node included.
+def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, list[int]]:
+    """Cost of the cheapest path from the root to each node, and each node's predecessor on it; linear in edges.
 
     Parameters
     ----------
@@ -19,19 +19,20 @@ def reach_costs(topology: Topology, costs: Floats) -> Floats:
 
     Returns
     -------
-    (n,) float64
+    costs : (n,) float64
+        The edge into the node included.
+    predecessors : list of int
+        Of each node; -1 is the root.
     """
-    sources, targets = topology.edges[:, 0], topology.edges[:, 1]
-    # The root, -1, is the last element.
-    cheapest = np.full(topology.nodes + 1, np.inf)
-    cheapest[-1] = 0.0
-    # Bellman's relaxation settles after as many rounds as the longest of the cheapest walks has edges.
-    while True:
-        further = cheapest.copy()
-        np.minimum.at(further, targets, cheapest[sources] + costs)
-        if np.array_equal(further, cheapest):
-            return cheapest[:-1]
-        cheapest = further
+    successors = _successors(topology, costs)
+    cheapest = np.full(topology.nodes + 1, np.inf)  # the root, -1, is the last
+    cheapest[ROOT] = 0.0
+    predecessors = [ROOT] * topology.nodes
+    for i in [ROOT, *reversed(last_first(topology))]:
+        for j, cost in successors[i]:
+            if cheapest[i] + cost < cheapest[j]:
+                cheapest[j], predecessors[j] = cheapest[i] + cost, i
+    return cheapest[:-1], predecessors
 
 
 def last_first(topology: Topology) -> list[int]:
@@ -56,11 +57,17 @@ def costliest_path(topology: Topology, costs: Floats) -> float:
 
     Linear in edges.
     """
-    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
-    for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
-        successors[i].append((j, cost))
+    successors = _successors(topology, costs)
     ahead = [0.0] * topology.nodes
     for node in last_first(topology):
         ahead[node] = max((cost + ahead[j] for j, cost in successors[node]), default=0.0)
     longest = max(cost + ahead[j] for j, cost in successors[ROOT])
     return longest if longest > 0 else 1.0
+
+
+def _successors(topology: Topology, costs: Floats) -> list[list[tuple[int, float]]]:
+    """Successors of each node, the root's in the last place, with the cost of the edge to them."""
+    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]
+    for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
+        successors[i].append((j, cost))
+    return successors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,7 @@ from ttamer._base.types import Cache, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
 from ttamer.traces.evidence import Evidence, largest, normalised_chunks, trusted
-from ttamer.traces.paths import reach_costs
+from ttamer.traces.paths import cheapest_paths
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
 
 __all__ = ["Evidence", "Traces"]
@@ -314,10 +315,10 @@ class Traces:
         estimates: Cache = self.__dict__["_estimates"]
         return estimates
 
-    @property
+    @cached_property
     def reach_costs(self) -> npt.NDArray[np.float64]:
-        """(n,) float64: cost of the cheapest walk from the root to each node, its own edge included."""
-        return reach_costs(self.topology, self.costs)
+        """(n,) float64: cost of the cheapest path from the root to each node, its own edge included."""
+        return freeze(cheapest_paths(self.topology, self.costs)[0])
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""

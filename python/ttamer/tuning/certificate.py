@@ -8,10 +8,11 @@ all of it at once, with probability at least `confidence` over the rows (fixed-s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from ttamer.traces import Traces
 from ttamer.tuning import pvalues
 from ttamer.tuning.limits import Limit, stated
 from ttamer.tuning.trial import InfeasibleError, Step, Trial
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def _step_dict(step: Step) -> dict[str, Any]:
     }
 
 
-def tune(
+def certify(
     traces: Traces,
     *,
     max_error: float | None = None,
@@ -114,7 +117,48 @@ def tune(
     held_back: float = 0.5,
     max_loss: float = 1.0,
     seed: int = 0,
-) -> Policy:
+) -> Certificate:
+    """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
+    if not isinstance(traces, Traces):
+        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    if relative_to not in ("labels", "last"):
+        raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
+    judged = traces if relative_to == "labels" else relative_to_last(traces)
+    limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss)
+    risk = 1.0 - _inside("confidence", confidence)
+    fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), whole("seed", seed, least=0))
+    _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
+    pvalues.require_scipy()  # now, not after the fit
+    fit_part = judged[fit_rows]
+    front = frontier(fit_part, tradeoffs, estimate, bins=bins)
+    steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
+    return Certificate(
+        best=[step for step in steps if step.p_value <= risk][-1],
+        limits=limits,
+        confidence=float(confidence),
+        relative_to=relative_to,
+        fitted_rows=len(fit_rows),
+        tested_rows=len(test_rows),
+        candidates=len(front),
+        steps=steps,
+    )
+
+
+def _with_parameters_of(
+    function: Callable[P, Any],
+) -> Callable[[Callable[..., Policy]], Callable[P, Policy]]:
+    """Give a function the parameters of another one, for type checkers and for `help`."""
+
+    def decorate(decorated: Callable[..., Policy]) -> Callable[P, Policy]:
+        signature = inspect.signature(function).replace(return_annotation="Policy")
+        decorated.__signature__ = signature  # type: ignore[attr-defined]
+        return decorated
+
+    return decorate
+
+
+@_with_parameters_of(certify)
+def tune(*arguments: Any, **options: Any) -> Policy:
     """The best policy that keeps one or more service levels on future requests, with a stated confidence.
 
     With a limit on the error: the cheapest policy that could be certified. With limits on the cost only: the most
@@ -162,61 +206,7 @@ def tune(
     -----
     The guarantee is that of independent rows drawn as future requests are; nothing holds after a shift.
     """
-    return certify(
-        traces,
-        max_error=max_error,
-        max_cost=max_cost,
-        max_cost_quantile=max_cost_quantile,
-        relative_to=relative_to,
-        confidence=confidence,
-        estimate=estimate,
-        bins=bins,
-        tradeoffs=tradeoffs,
-        held_back=held_back,
-        max_loss=max_loss,
-        seed=seed,
-    ).policy
-
-
-def certify(
-    traces: Traces,
-    *,
-    max_error: float | None = None,
-    max_cost: float | None = None,
-    max_cost_quantile: tuple[float, float] | None = None,
-    relative_to: str = "labels",
-    confidence: float = 0.95,
-    estimate: str = "auto",
-    bins: int | str = "auto",
-    tradeoffs: npt.ArrayLike | None = None,
-    held_back: float = 0.5,
-    max_loss: float = 1.0,
-    seed: int = 0,
-) -> Certificate:
-    """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
-    if relative_to not in ("labels", "last"):
-        raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
-    judged = traces if relative_to == "labels" else relative_to_last(traces)
-    limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss)
-    risk = 1.0 - _inside("confidence", confidence)
-    fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), whole("seed", seed, least=0))
-    _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
-    pvalues.require_scipy()  # now, not after the fit
-    fit_part = judged[fit_rows]
-    front = frontier(fit_part, tradeoffs, estimate, bins=bins)
-    steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
-    return Certificate(
-        best=[step for step in steps if step.p_value <= risk][-1],
-        limits=limits,
-        confidence=float(confidence),
-        relative_to=relative_to,
-        fitted_rows=len(fit_rows),
-        tested_rows=len(test_rows),
-        candidates=len(front),
-        steps=steps,
-    )
+    return certify(*arguments, **options).policy
 
 
 def relative_to_last(traces: Traces) -> Traces:
