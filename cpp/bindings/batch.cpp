@@ -233,7 +233,10 @@ class BoundBatch {
         if (nan == "worst") {
             return NanSignal::worst;
         }
-        throw std::invalid_argument("nan: expected 'error' or 'worst', got '" + nan + "'");
+        if (nan == "failed") {
+            return NanSignal::failed;
+        }
+        throw std::invalid_argument("nan: expected 'error' or 'worst' or 'failed', got '" + nan + "'");
     }
 
     static std::int64_t node_from(py::handle node) {

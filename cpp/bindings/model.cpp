@@ -72,9 +72,12 @@ py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, std
 
 std::shared_ptr<Model> make_model(const Topology &topology, const std::vector<py::object> &losses,
                                   const std::vector<Transition> &transitions, py::handle costs, double cost_scale,
-                                  const std::vector<py::object> &bin_edges, bool observed) {
+                                  const std::vector<py::object> &bin_edges, bool observed, py::handle signal_nodes) {
     auto model = std::make_shared<Model>(
         Model{topology, {}, transitions, vector_of<double>(costs, "costs", "(E,) float64"), cost_scale, {}, observed});
+    if (!signal_nodes.is_none()) {
+        model->signal_nodes = vector_of<std::int32_t>(signal_nodes, "signal_nodes", "(n,) int32");
+    }
     for (const auto &row : losses) {
         model->losses.push_back(vector_of<double>(row, "losses", "(K,) float64"));
     }
@@ -119,7 +122,7 @@ void bind_model(py::module_ &m) {
         .def("to_dense", [](const Transition &t) { return matrix_array(t.to_dense()); }, "(rows, columns) float64.");
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "What the solvers read.")
         .def(py::init(&make_model), py::arg("topology"), py::arg("losses"), py::arg("transitions"), py::arg("costs"),
-             py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"));
+             py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"), py::arg("signal_nodes") = py::none());
     m.def("states", &states_array, py::arg("edges"), py::arg("signals"), py::arg("node"),
           "(N,) int32 states of column `node` of (N, n) float32 signals.");
 }

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 namespace ttamer::bindings {
@@ -22,12 +24,17 @@ std::shared_ptr<Policy> policy_from_tables(const Topology &topology, bool recall
     const auto doubles = [&](const char *name) { return vector_of<double>(arrays[name], name, "(*,) float64"); };
     const auto integers = [&](const char *name) { return vector_of<std::int32_t>(arrays[name], name, "(*,) int32"); };
     // Anything outside int32 follows the root as little as what it is clamped to; the core says so.
+    std::vector<std::int32_t> signal_nodes(static_cast<std::size_t>(topology.nodes()));
+    std::iota(signal_nodes.begin(), signal_nodes.end(), 0);
+    if (arrays.contains("signal_nodes")) { // files have it where they need it
+        signal_nodes = integers("signal_nodes");
+    }
     const auto narrowed = static_cast<std::int32_t>(std::clamp<std::int64_t>(first_node, INT32_MIN, INT32_MAX));
     return std::make_shared<Policy>(PolicyTables{
         topology, recall, observed, tradeoff, value, cost_scale, narrowed, doubles("costs"), doubles("levels"),
         integers("state_offsets"), vector_of<float>(arrays["bin_edges"], "bin_edges", "(*,) float32"),
         integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next"),
-        integers("index_offsets"), integers("index_ranks")});
+        integers("index_offsets"), integers("index_ranks"), std::move(signal_nodes)});
 }
 
 py::dict arrays_of(const Policy &policy) {
@@ -43,6 +50,9 @@ py::dict arrays_of(const Policy &policy) {
     arrays["interval_next"] = to_array(t.interval_next);
     arrays["index_offsets"] = to_array(t.index_offsets);
     arrays["index_ranks"] = to_array(t.index_ranks);
+    if (policy.carries_signals()) {
+        arrays["signal_nodes"] = to_array(t.signal_nodes);
+    }
     return arrays;
 }
 
@@ -59,7 +69,7 @@ py::dict derived_of(const Policy &policy) {
         }
         only_next.push_back(policy.only_next(node));
         only_previous.push_back(policy.only_previous(node));
-        worst_state.push_back(policy.at(node).lookup.state(policy.worst_key(node)));
+        worst_state.push_back(policy.worst_state(node));
     }
     py::dict arrays;
     arrays["stop_upper"] = to_array(stop_upper);
@@ -124,6 +134,7 @@ void bind_policy(py::module_ &m) {
         .def_property_readonly("value", [](const Policy &p) { return p.tables().value; })
         .def_property_readonly("cost_scale", [](const Policy &p) { return p.tables().cost_scale; })
         .def_property_readonly("first_node", [](const Policy &p) { return p.tables().first_node; })
+        .def_property_readonly("signal_nodes", [](const Policy &p) { return to_array(p.tables().signal_nodes); })
         .def("replay", &replay_arrays, py::arg("signals"), py::arg("costs"), py::arg("losses") = py::none(),
              "(last_node, answer_node, cost, loss) over (N, n) float32 signals; loss is empty without (N, n) losses.");
     m.def(

@@ -81,6 +81,7 @@ class Model:
         cost_scale: float,
         bin_edges: Sequence[npt.NDArray[np.float32]],
         observed: bool,
+        signal_nodes: npt.NDArray[np.int32] | None = None,
     ) -> None: ...
 
 class Policy:
@@ -111,6 +112,8 @@ class Policy:
     def cost_scale(self) -> float: ...
     @property
     def first_node(self) -> int: ...
+    @property
+    def signal_nodes(self) -> npt.NDArray[np.int32]: ...
     def replay(
         self,
         signals: npt.NDArray[np.float32],

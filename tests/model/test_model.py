@@ -200,8 +200,8 @@ class TestFiles:
             ttamer.CascadeModel.load(tmp_path / "policy.safetensors")
 
     def test_another_version(self) -> None:
-        data = files.to_bytes("model", 2, {}, {"costs": np.zeros(1)})
-        with pytest.raises(ValueError, match="f: model format version 2, this ttamer reads version 1"):
+        data = files.to_bytes("model", 3, {}, {"costs": np.zeros(1)})
+        with pytest.raises(ValueError, match="f: model format version 3, this ttamer reads versions 1 to 2"):
             ttamer.CascadeModel._from_bytes(data, "f")
 
 

@@ -178,8 +178,8 @@ def test_a_batch_that_is_full() -> None:
         ({"capacity": 2.5}, TypeError, "capacity: expected an int, got float"),
         ({"capacity": "64"}, TypeError, "capacity: expected an int, got str"),
         ({"capacity": None}, TypeError, "capacity: expected an int, got NoneType"),
-        ({"nan": "ignore"}, ValueError, "nan: expected 'error' or 'worst', got 'ignore'"),
-        ({"nan": None}, (TypeError, ValueError), "nan: expected 'error' or 'worst', got"),
+        ({"nan": "ignore"}, ValueError, "nan: expected 'error' or 'worst' or 'failed', got 'ignore'"),
+        ({"nan": None}, (TypeError, ValueError), "nan: expected 'error' or 'worst' or 'failed', got"),
     ],
 )
 def test_start(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

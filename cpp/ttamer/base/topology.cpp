@@ -200,4 +200,20 @@ void Topology::Parts::sort_nodes() {
     }
 }
 
+bool Topology::always_after(std::int32_t node, std::int32_t before) const {
+    std::vector<char> reached(static_cast<std::size_t>(nodes()), 0); // on paths that avoid `before`
+    const auto reach_from = [&](std::int32_t from) {
+        for (const auto &next : successors(from)) {
+            reached[static_cast<std::size_t>(next.node)] = next.node == before ? 0 : 1;
+        }
+    };
+    reach_from(kRoot);
+    for (const auto other : order()) {
+        if (reached[static_cast<std::size_t>(other)] != 0) {
+            reach_from(other);
+        }
+    }
+    return reached[static_cast<std::size_t>(node)] == 0;
+}
+
 } // namespace ttamer

@@ -57,6 +57,9 @@ class Topology {
     // On forests and lines: the edge over which the node is reached.
     std::int32_t incoming_edge(std::int32_t node) const { return parts_->incoming[static_cast<std::size_t>(node)]; }
 
+    // Whether every path from the root to `node` passes `before`, another node.
+    bool always_after(std::int32_t node, std::int32_t before) const;
+
     // True where each node has one parent, so that a dynamic index exists.
     bool has_index() const { return shape() == Shape::line || shape() == Shape::forest; }
 

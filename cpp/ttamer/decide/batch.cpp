@@ -6,6 +6,7 @@
 #include "ttamer/policy/open_nodes.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -32,6 +33,11 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
         states.rows.assign(rows, kFresh<Row>);
         states.before.assign(policy_->is_forest() ? 0 : rows, kFresh<Row>);
     });
+    if (policy_->carries_signals()) {
+        carried_.resize(rows * static_cast<std::size_t>(policy_->nodes()));
+        telling_.resize(rows);
+        new_carried_.resize(rows);
+    }
     if (!policy_->is_forest()) {
         signal_before_.assign(compared, 0.0F);
         pending_.assign(rows, kStop);
@@ -69,12 +75,40 @@ std::span<const std::int32_t> Batch::decide(std::span<const std::int32_t> nodes,
 
 std::span<const std::int32_t> Batch::decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows) {
     check_sizes(signals.size(), rows);
-    const Call call{nodes, signals, rows};
+    const bool carries = policy_->carries_signals();
+    const Call call{nodes, carries ? carry({nodes, signals, rows}) : signals, rows};
     if (!(policy_->is_forest() ? consult_branches(call)
                                : with_states([&](auto &states) { return consult(states, call); }))) {
         refuse(call);
     }
+    if (carries) {
+        keep_carried(signals.size());
+    }
     return {next_.data(), signals.size()};
+}
+
+// The signals that tell the states of a call's nodes: their own, or what another node showed before. A NaN stays one.
+std::span<const float> Batch::carry(const Call &call) {
+    check_rows(call.rows);
+    for (std::size_t k = 0; k < call.signals.size(); ++k) {
+        const std::int32_t node = call.nodes.at(k);
+        const std::int32_t source = policy_->signal_node(node);
+        const float signal = call.signals[k];
+        const std::size_t place =
+            call.rows.at(k) * static_cast<std::size_t>(policy_->nodes()) + static_cast<std::size_t>(source);
+        const float shown = source != node       ? carried_[place]
+                            : std::isnan(signal) ? policy_->worst_signal(node)
+                                                 : signal;
+        telling_[k] = std::isnan(signal) ? signal : shown;
+        new_carried_[k] = {place, shown};
+    }
+    return {telling_.data(), call.signals.size()};
+}
+
+void Batch::keep_carried(std::size_t count) {
+    for (std::size_t k = 0; k < count; ++k) {
+        carried_[new_carried_[k].place] = new_carried_[k].signal;
+    }
 }
 
 void Batch::check_sizes(std::size_t signals, const Rows &rows) const {
@@ -122,6 +156,10 @@ void Batch::give_back(const Rows &rows) {
     });
 }
 
+bool Batch::has_answer(std::size_t row) const {
+    return with_states([&](const auto &states) { return ttamer::has_answer(*policy_, states.rows[row]); });
+}
+
 bool Batch::may_follow(std::int32_t position, std::int32_t node) const {
     // A stopped row is looked up as a fresh one, to stay within the table without a branch.
     const auto stopped = mask_of<std::int32_t>(position == kStoppedPosition);
@@ -149,8 +187,14 @@ bool Batch::consult_branches(const Call &call) {
         const std::int32_t node = call.nodes.at(k);
         const float signal = call.signals[k];
         const std::size_t at = call.rows.at(k);
-        next_[k] = consult_branch(*policy_, node, state_of(*policy_, node, signal), signal, states<RankRow>().rows[at],
-                                  signal_.empty() ? unused : signal_[at], open_of(at));
+        RankRow &row = states<RankRow>().rows[at];
+        const std::int32_t state = state_of(*policy_, node, signal);
+        if (std::isnan(signal)) {
+            miss(*policy_, node, nan_ == NanSignal::worst, row);
+        } else {
+            consult_one(*policy_, node, state, signal, row, signal_.empty() ? unused : signal_[at]);
+        }
+        next_[k] = next_branch(*policy_, node, state, row, open_of(at));
     }
     return true;
 }

@@ -13,7 +13,9 @@
 
 namespace ttamer {
 
-enum class NanSignal { error, worst };
+// What a NaN signal means: the call is refused; the node's worst state, whose answer is given while there is no other;
+// or a node that failed, which was consulted and has no answer.
+enum class NanSignal { error, worst, failed };
 
 // Optional rows of either integer width, as flatnonzero and the batch's own output give them.
 struct Rows {
@@ -47,6 +49,8 @@ class Batch {
     void check_rows(const Rows &rows) const;
     // The node consulted last, kRoot before the first; meaningless once the row has stopped.
     std::int32_t last_node(std::size_t row) const { return position(row) - 1; }
+    // Whether a node answers that gave a signal.
+    bool has_answer(std::size_t row) const;
     bool has_stopped(std::size_t row) const { return position(row) == kStoppedPosition; }
 
     std::size_t capacity() const { return next_.size(); }
@@ -89,6 +93,8 @@ class Batch {
     }
 
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
+    std::span<const float> carry(const Call &call);
+    void keep_carried(std::size_t count);
     void check_sizes(std::size_t signals, const Rows &rows) const;
     bool has_nan(std::span<const float> signals) const;
     bool may_follow(std::int32_t position, std::int32_t node) const;
@@ -145,6 +151,15 @@ class Batch {
     // result, and the signals that were. Both empty on forests, and the signals as signal_.
     std::vector<std::int32_t> pending_;
     std::vector<float> signal_before_;
+    // Where signals of nodes tell the states of others: of each row and node what it showed, and of a call, by
+    // position, the signals that tell the states, and what is kept of it once it is done. Empty elsewhere.
+    struct Carried {
+        std::size_t place;
+        float signal;
+    };
+    std::vector<float> carried_;
+    std::vector<float> telling_;
+    std::vector<Carried> new_carried_;
 };
 
 } // namespace ttamer

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <functional>
 #include <utility>
@@ -214,10 +215,14 @@ template <AnyRow Row>
 void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
                          std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
-    if (count < kFewRows) {
+    if (count < kFewRows || (nan_ != NanSignal::error && any_nan(signals.data(), count))) {
         float unused = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const std::int32_t node = call.nodes.at(begin + k);
+            if (std::isnan(signals[k])) {
+                next[k] = consult_missing(*policy_, node, nan_ == NanSignal::worst, rows[k]);
+                continue;
+            }
             next[k] = consult_one(*policy_, node, state_of(*policy_, node, signals[k]), signals[k], rows[k],
                                   signal_.empty() ? unused : best_signals[k]);
         }

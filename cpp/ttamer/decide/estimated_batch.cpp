@@ -13,7 +13,7 @@ namespace ttamer {
 
 EstimatedBatch::EstimatedBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy,
                                std::int64_t capacity, NanSignal nan)
-    : estimator_(std::move(estimator)), policy_(std::move(policy)), batch_(policy_, capacity, nan),
+    : estimator_(std::move(estimator)), policy_(std::move(policy)), nan_(nan), batch_(policy_, capacity, nan),
       max_probs_(SignalKind::max_prob, batch_.capacity(), nan) {
     if (static_cast<std::size_t>(policy_->nodes()) != estimator_->steps() || policy_->is_forest() ||
         policy_->tables().recall) {
@@ -114,7 +114,8 @@ void EstimatedBatch::estimate_one(std::size_t k, std::size_t row, std::int32_t n
     new_readings_[k] = read({log_probs, classes}, form);
     if (std::isnan(max_prob)) { // the worst state, and no answer unless there is no other
         signals_[k] = std::numeric_limits<float>::quiet_NaN();
-        new_answers_[k] = answers_[row] < 0 ? node : answers_[row];
+        new_readings_[k].missing = true;
+        new_answers_[k] = batch_.has_answer(row) ? answers_[row] : nan_ == NanSignal::worst ? node : -1;
         return;
     }
     const auto step = static_cast<std::size_t>(steps_[k]);

@@ -52,6 +52,7 @@ class EstimatedBatch {
 
     std::shared_ptr<const Estimator> estimator_;
     std::shared_ptr<const Policy> policy_;
+    NanSignal nan_;
     Batch batch_;
     LogitSignals max_probs_;
     std::vector<std::int32_t> step_after_; // (steps + 1) x nodes

@@ -28,7 +28,7 @@ void LogitSignals::check(const Logits &logits, const Rows &rows) const {
 
 std::span<const float> LogitSignals::finish(const Logits &logits, const Rows &rows) const {
     const std::span<const float> signals{signals_.data(), logits.rows};
-    if (nan_ == NanSignal::worst || !any_nan(signals.data(), signals.size())) {
+    if (nan_ != NanSignal::error || !any_nan(signals.data(), signals.size())) {
         return signals;
     }
     std::size_t k = 0;

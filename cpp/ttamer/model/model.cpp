@@ -1,8 +1,11 @@
 #include "ttamer/model/model.hpp"
 
 #include "ttamer/base/levels.hpp"
+#include "ttamer/base/signal_nodes.hpp"
 
 #include <cmath>
+#include <numeric>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -66,6 +69,9 @@ void validate(const Model &model) {
                     std::to_string(model.bin_edges[j].size()));
         require(increasing(model.bin_edges[j]), "bin_edges" + name + "expected finite, strictly increasing values");
     }
+    check_signal_nodes(model.topology, model.signal_nodes, model.observed, [&](std::int32_t j) {
+        return std::span<const float>(model.bin_edges[static_cast<std::size_t>(j)]);
+    });
     for (std::size_t e = 0; e < edges.size(); ++e) {
         const auto rows = edges[e].from == kRoot ? 1 : model.states(edges[e].from);
         const auto columns = model.states(edges[e].to);
@@ -81,6 +87,10 @@ void validate(const Model &model) {
 } // namespace
 
 void prepare(Model &model) {
+    if (model.signal_nodes.empty()) {
+        model.signal_nodes.resize(static_cast<std::size_t>(model.topology.nodes()));
+        std::iota(model.signal_nodes.begin(), model.signal_nodes.end(), 0);
+    }
     validate(model);
     model.levels = attainable_levels(model.losses);
     model.ranks.clear();

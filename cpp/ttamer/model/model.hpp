@@ -20,6 +20,9 @@ struct Model {
     double cost_scale;                       // what costs are divided by
     std::vector<std::vector<float>> bin_edges;
     bool observed; // a consulted node's loss is seen: its signal is the loss itself
+    // The node whose signal tells each node's state: mostly its own. A node whose signal says nothing takes that of one
+    // which every path to it passes.
+    std::vector<std::int32_t> signal_nodes = {}; // empty: each its own, which prepare writes out
 
     // What does not depend on the trade-off, worked out once by prepare.
     std::vector<double> levels = {};                   // losses that can be attained, increasing

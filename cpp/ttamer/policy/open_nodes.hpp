@@ -33,12 +33,11 @@ inline std::int32_t next_open(const Policy &policy, const std::int32_t *open, st
     return best_rank <= *lowest ? kStop : static_cast<std::int32_t>(lowest - open);
 }
 
-// consult_one on a forest: close the node, open its children, and say which open node is next.
-inline std::int32_t consult_branch(const Policy &policy, std::int32_t node, std::int32_t state, float signal,
-                                   RankRow &row, float &best_signal, std::int32_t *open) {
-    consult_one(policy, node, state, signal, row, best_signal);
+// After consult_one on a forest: close the node, open its children, and say which open node is next.
+inline std::int32_t next_branch(const Policy &policy, std::int32_t node, std::int32_t state, RankRow &row,
+                                std::int32_t *open) {
     close_and_open(policy, node, state, open);
-    const std::int32_t next = next_open(policy, open, rank_of(row));
+    const std::int32_t next = next_open(policy, open, best_rank(policy, row));
     row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
     return next;
 }

@@ -1,5 +1,7 @@
 #include "ttamer/policy/policy.hpp"
 
+#include "ttamer/base/signal_nodes.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -71,6 +73,7 @@ void Policy::check() const {
                 strictly_increasing(std::span<const double>(t.levels)),
             "levels: expected finite, strictly increasing values >= 0");
     check_states();
+    check_signal_nodes(t.topology, t.signal_nodes, t.observed, [this](std::int32_t node) { return edges_of(node); });
     is_forest() ? check_index() : check_intervals();
 }
 
@@ -146,14 +149,19 @@ void Policy::build() {
         node_tables_.push_back({quantisers_->lookup(j), quantisers_->first_cell(j), first, 0, kStop, kSeveral});
         build_node(j);
         several_ = several_ || node_tables_[j].only_next == kSeveral;
+        carries_signals_ = carries_signals_ || tables_.signal_nodes[j] != static_cast<std::int32_t>(j);
     }
     next_nodes_.resize(node_tables_.size());
     build_edges();
     build_columns();
     constexpr std::size_t most = 0xFFFE; // the next number is that of a fresh row
-    if (!is_forest() && !compares_signals() && tables_.ranks.size() <= most) {
+    if (!is_forest() && !compares_signals() && tables_.ranks.size() + node_tables_.size() <= most) {
         standing_entries_.resize(tables_.ranks.size());
-        standings_.resize(tables_.ranks.size());
+        standings_.resize(tables_.ranks.size() + node_tables_.size());
+        for (std::int32_t node = 0; node < nodes(); ++node) {
+            const auto state = at(node).first_entry + static_cast<std::uint32_t>(worst_state(node));
+            standings_[provisional(node)] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
+        }
         tables_.recall ? number_best_first() : number_last_first();
         build_next_nodes();
         return;
@@ -329,6 +337,25 @@ std::int32_t Policy::next(std::int32_t node, std::int32_t state, std::int32_t ra
     const auto end = tables_.interval_upper.begin() + tables_.interval_offsets[at + 1] - 1;
     return tables_
         .interval_next[static_cast<std::size_t>(std::lower_bound(begin, end, rank) - tables_.interval_upper.begin())];
+}
+
+float Policy::worst_signal(std::int32_t node) const {
+    const std::int32_t state = worst_state(node);
+    return state == 0 ? -std::numeric_limits<float>::infinity() : edges_of(node)[static_cast<std::size_t>(state) - 1];
+}
+
+std::int32_t Policy::next_without_answer(std::int32_t node) const {
+    const auto open = topology().successors(node);
+    std::int32_t onward = open.empty() ? kStop : open.front().node;
+    std::int32_t worst = -1;
+    for (std::int32_t state = 0; state < states(node); ++state) {
+        const std::int32_t of_state = next(node, state, rank(node, state));
+        if (of_state != kStop && rank(node, state) > worst) {
+            worst = rank(node, state);
+            onward = of_state;
+        }
+    }
+    return onward;
 }
 
 } // namespace ttamer

@@ -41,6 +41,7 @@ struct PolicyTables {
     // all): the open node of the smallest rank is next, unless X is at most that.
     std::vector<std::int32_t> index_offsets; // nodes + 1
     std::vector<std::int32_t> index_ranks;
+    std::vector<std::int32_t> signal_nodes; // the node whose signal tells each node's state, mostly its own
 };
 
 // What deciding reads of a state, loaded together as one number: a loop over many need not take them apart.
@@ -144,6 +145,13 @@ class Policy {
 
     // Of the node's worst state: largest loss, the lowest state among equals.
     std::uint32_t worst_key(std::int32_t node) const { return at(node).worst_key; }
+    std::int32_t worst_state(std::int32_t node) const { return at(node).lookup.state(worst_key(node)); }
+    // A signal that shows it.
+    float worst_signal(std::int32_t node) const;
+
+    // The node whose signal tells the state of `node`; whether that is another one anywhere.
+    std::int32_t signal_node(std::int32_t node) const { return tables_.signal_nodes[static_cast<std::size_t>(node)]; }
+    bool carries_signals() const { return carries_signals_; }
 
     // Whether of equal losses the one of the smaller signal answers.
     bool compares_signals() const { return tables_.recall && tables_.observed; }
@@ -164,6 +172,11 @@ class Policy {
         const StateOfNode &found = standings_[number];
         return {found.node, tables_.ranks[found.state]};
     }
+    // Standings of states are below this; behind them comes one for each node, of an answer that is only given because
+    // there is none: that of a node whose signal was NaN, at the loss of its worst state.
+    std::uint32_t provisional(std::int32_t node) const {
+        return static_cast<std::uint32_t>(tables_.ranks.size()) + static_cast<std::uint32_t>(node);
+    }
     // The state of `node` that has it.
     std::int32_t state_of_standing(std::int32_t node, std::uint32_t number) const {
         return static_cast<std::int32_t>(standings_[number].state - at(node).first_entry);
@@ -177,6 +190,10 @@ class Policy {
 
     // The node to consult next, or kStop, with the best loss so far at `rank` and `node` found in `state`.
     std::int32_t next(std::int32_t node, std::int32_t state, std::int32_t rank) const;
+
+    // The same for a request without an answer whose last node failed, not on forests: where the worst of the states
+    // that go on goes to, or, where all stop, the lowest successor; kStop if there is none.
+    std::int32_t next_without_answer(std::int32_t node) const;
 
     static constexpr std::int32_t kSeveral = -2;
 
@@ -246,6 +263,7 @@ class Policy {
     std::vector<NodeTables> node_tables_;
     NodeColumns node_columns_; // of no nodes where there are too many
     bool several_ = false;
+    bool carries_signals_ = false;
     bool is_tree_ = true;
     std::vector<std::int32_t> edge_of_; // (nodes + 1) x nodes
 };

@@ -15,7 +15,7 @@ namespace ttamer {
 using StandingRow = std::uint32_t;
 
 // A row in 8 bytes, elsewhere: rank of the best loss so far in the upper half, then the node that answers, counted from
-// 1, and the position, 16 bits each.
+// 1, and the position, 16 bits each. An answer without a rank is provisional, see Policy::provisional.
 using RankRow = std::int64_t;
 
 template <typename T>
@@ -47,12 +47,21 @@ template <AnyRow Row> Row with_position(Row row, std::int32_t position) {
     return (row & ~static_cast<Row>(kPositionBits)) | static_cast<Row>(position);
 }
 
+// Whether a node answers that gave a signal.
+inline bool has_answer(const Policy & /*policy*/, RankRow row) {
+    return rank_of(row) != kNoRank;
+}
+inline bool has_answer(const Policy &policy, StandingRow row) {
+    return row >> 16 < policy.provisional(0);
+}
+
 // The node that answers, -1 for none; the rank of its loss, kNoRank for none.
 inline std::int32_t answer_of(const Policy & /*policy*/, RankRow row) {
     return static_cast<std::int32_t>(row >> 16 & 0xFFFF) - 1;
 }
-inline std::int32_t best_rank(const Policy & /*policy*/, RankRow row) {
-    return rank_of(row);
+inline std::int32_t best_rank(const Policy &policy, RankRow row) {
+    const std::int32_t node = answer_of(policy, row);
+    return has_answer(policy, row) || node < 0 ? rank_of(row) : policy.rank(node, policy.worst_state(node));
 }
 inline std::int32_t answer_of(const Policy &policy, StandingRow row) {
     return row >= kFresh<StandingRow> ? -1 : policy.standing(row >> 16).node;
@@ -128,6 +137,32 @@ inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::in
     const auto step = consult_row(row, entry, also, node, policy.only_next(node));
     row = step.row;
     return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
+}
+
+// One request that consults `node`, whose signal is NaN: the answer stays what it was. Without one, the node's own is
+// given for the time being if it `may_answer`.
+inline StandingRow with_provisional(const Policy &policy, StandingRow row, std::int32_t node) {
+    return policy.provisional(node) << 16 | (row & kPositionBits);
+}
+inline RankRow with_provisional(const Policy & /*policy*/, RankRow row, std::int32_t node) {
+    return kFresh<RankRow> | static_cast<RankRow>(node + 1) << 16 | (row & kPositionBits);
+}
+template <AnyRow Row> void miss(const Policy &policy, std::int32_t node, bool may_answer, Row &row) {
+    if (may_answer && !has_answer(policy, row)) {
+        row = with_provisional(policy, row, node);
+    }
+}
+
+// The same on a walk, and what is next: what the worst state says, but never a stop without an answer while a node may
+// follow.
+template <AnyRow Row> std::int32_t consult_missing(const Policy &policy, std::int32_t node, bool may_answer, Row &row) {
+    miss(policy, node, may_answer, row);
+    const std::int32_t state = policy.worst_state(node);
+    const std::int32_t rank = policy.tables().recall ? best_rank(policy, row) : policy.rank(node, state);
+    const std::int32_t next =
+        answer_of(policy, row) >= 0 ? policy.next(node, state, rank) : policy.next_without_answer(node);
+    row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
+    return next;
 }
 
 } // namespace ttamer

@@ -24,9 +24,10 @@ class ForestRunner {
         float best_signal = std::numeric_limits<float>::infinity();
         for (std::int32_t node = policy_.tables().first_node; node != kStop;) {
             cost += costs_[static_cast<std::size_t>(policy_.topology().incoming_edge(node))];
-            const std::int32_t state = state_of(policy_, node, signals[node]);
+            const std::int32_t state = state_of(policy_, node, signals[policy_.signal_node(node)]);
             last = node;
-            node = consult_branch(policy_, node, state, signals[node], row, best_signal, open_.data());
+            consult_one(policy_, node, state, signals[node], row, best_signal);
+            node = next_branch(policy_, node, state, row, open_.data());
         }
         answer = answer_of(policy_, row);
     }

@@ -163,7 +163,7 @@ template <AnyRow Row> class WalkRunner {
     }
 
     void consult_all(std::int32_t node, std::span<const Row> rows) {
-        const float *column = signals_ + node;
+        const float *column = signals_ + policy_.signal_node(node);
         tail(kStop) = stopped_.data();
         stopped_begin_ = stopped_.data() + stopped_.size();
         for (std::size_t begin = 0; begin < rows.size(); begin += kBlock) {

@@ -133,6 +133,9 @@ Estimator::Estimate Estimator::estimate(std::size_t step, std::span<const Readin
     const std::size_t features = feature_count(tables_.kind, readings.size());
     for (auto k = as_size(tables_.candidate_offsets[step]); k < as_size(tables_.candidate_offsets[step + 1]); ++k) {
         const auto candidate = as_size(tables_.candidates[k]);
+        if (readings[candidate].missing) {
+            continue;
+        }
         features_of(tables_.kind, tables_.form, readings, last_positions_[step], candidate, scratch);
         const double *weights = tables_.coefficients.data() + coefficient_offsets_[k];
         double wrong = weights[0];

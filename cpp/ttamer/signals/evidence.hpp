@@ -26,10 +26,11 @@ struct EvidenceForm {
 // What all features need of a node's evidence. Classes beyond the top share what mass is left evenly.
 struct Reading {
     Evidence evidence;
-    double second;  // log-probability of the runner-up
-    double other;   // of a class beyond the top: at most the last of these
-    double entropy; // nats
-    double doubt;   // logarithm of the probability that the first class is wrong, from ln 1e-6 to 0
+    double second;        // log-probability of the runner-up
+    double other;         // of a class beyond the top: at most the last of these
+    double entropy;       // nats
+    double doubt;         // logarithm of the probability that the first class is wrong, from ln 1e-6 to 0
+    bool missing = false; // the node showed nothing, and never answers
 };
 
 Reading read(const Evidence &evidence, const EvidenceForm &form);

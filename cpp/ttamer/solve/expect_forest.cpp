@@ -54,7 +54,8 @@ class Simulation {
             const auto number = static_cast<std::size_t>(policy_.tables().state_offsets[at] + state);
             result_.visits[number] += 1;
             result_.cost += model_.costs[static_cast<std::size_t>(model_.topology.incoming_edge(node))];
-            node = consult_branch(policy_, node, state, 0, row, unused, open_.data());
+            consult_one(policy_, node, state, 0, row, unused);
+            node = next_branch(policy_, node, state, row, open_.data());
             if (node == kStop) {
                 result_.stops[number] += 1;
                 result_.loss += policy_.tables().levels[static_cast<std::size_t>(rank_of(row))];

@@ -52,7 +52,8 @@ PolicyTables start_tables(const Model &model, double tradeoff, bool recall) {
                         .interval_upper = {},
                         .interval_next = {},
                         .index_offsets = {},
-                        .index_ranks = {}};
+                        .index_ranks = {},
+                        .signal_nodes = model.signal_nodes};
     std::size_t states = 0;
     for (const auto &ranks : model.ranks) {
         states += ranks.size();

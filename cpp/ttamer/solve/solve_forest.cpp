@@ -144,7 +144,9 @@ class Forest {
         }
         double total = std::min(breaks.front(), outside);
         for (std::size_t x = 0; x + 1 < breaks.size(); ++x) {
-            total += (1 - below.values[x]) * (std::min(breaks[x + 1], outside) - std::min(breaks[x], outside));
+            // Rounding may leave a probability above 1.
+            const double above = std::max(1 - below.values[x], 0.0);
+            total += above * (std::min(breaks[x + 1], outside) - std::min(breaks[x], outside));
         }
         return total;
     }

@@ -52,8 +52,9 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         raise ValueError(f"{source}: damaged metadata") from None
     if found_kind != kind:
         raise ValueError(f"{source}: expected a {kind} file, got a {found_kind} file")
-    if found_version != version:
-        raise ValueError(f"{source}: {kind} format version {found_version}, this ttamer reads version {version}")
+    if found_version not in range(1, version + 1):
+        readable = "version 1" if version == 1 else f"versions 1 to {version}"
+        raise ValueError(f"{source}: {kind} format version {found_version}, this ttamer reads {readable}")
     if digest != _digest(text, arrays):
         raise ValueError(f"{source}: damaged, the tables do not match their digest")
     return fields, arrays

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.checks import whole
+from ttamer._base.types import ROOT
+from ttamer._core import Topology
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
+from ttamer.traces.paths import always_before
 
 MOST_STATES = 65_535
 MANY_ROWS = 1000
@@ -53,10 +56,33 @@ def fit_signals(
         loss_strength = 0.0 if traces.observed else 4.0
     if transition_strength is None:
         transition_strength = 16.0
-    edges = tuple(quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes))
+    edges = [quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes)]
+    signal_nodes = list(range(traces.topology.nodes))
+    if (
+        estimator is None and not traces.observed
+    ):  # estimates know all that came before, and losses speak for themselves
+        signal_nodes = _telling_nodes(traces.topology, [len(row) > 0 for row in edges])
+        edges = [edges[source] for source in signal_nodes]
     smoothing = _choose_smoothing(traces, smoothing)
-    statistics = Statistics.count(traces, edges, smoothing, float(loss_strength), float(transition_strength))
-    return _model(traces, statistics, edges, None, estimator)
+    strengths = float(loss_strength), float(transition_strength)
+    statistics = Statistics.count(traces, edges, signal_nodes, smoothing, *strengths)
+    return _model(traces, statistics, edges, signal_nodes, None, estimator)
+
+
+def _telling_nodes(topology: Topology, telling: Sequence[bool]) -> list[int]:
+    """The node whose signal tells the state of each node.
+
+    It is the node's own or, where that is the same for every request, that of the last telling node which every path to
+    it passes. So a model without a confidence, or a person, keeps what was known before it was asked.
+    """
+    before = always_before(topology)
+    sources = []
+    for node in range(topology.nodes):
+        source = node
+        while source != ROOT and not telling[source]:
+            source = before[source]
+        sources.append(node if source == ROOT else source)
+    return sources
 
 
 def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
@@ -72,8 +98,9 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
     traces = traces._read_as(like.signal)
     smoothing = _choose_smoothing(traces, sums.smoothing)
-    statistics = Statistics.count(traces, like.bin_edges, smoothing, sums.loss_strength, sums.transition_strength)
-    return _model(traces, statistics, like.bin_edges, like.cost_scale, None)
+    strengths = sums.loss_strength, sums.transition_strength
+    statistics = Statistics.count(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
+    return _model(traces, statistics, like.bin_edges, like.signal_nodes, like.cost_scale, None)
 
 
 def _choose_smoothing(traces: Traces, smoothing: str) -> str:
@@ -89,8 +116,10 @@ def _model(
     traces: Traces,
     statistics: Statistics,
     edges: Sequence[npt.NDArray[np.float32]],
+    signal_nodes: Sequence[int],
     cost_scale: float | None,
     estimator: Estimator | None,
 ) -> CascadeModel:
     form = (traces.observed, traces.unit, traces.signal)
-    return CascadeModel._from_statistics(traces.topology, statistics, traces.costs, edges, cost_scale, *form, estimator)
+    tables = (traces.topology, statistics, traces.costs, edges, signal_nodes, cost_scale)
+    return CascadeModel._from_statistics(*tables, *form, estimator)

@@ -19,7 +19,8 @@ from ttamer.model.statistics import Statistics
 from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, recorded_signal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 has `signal_nodes`; files that need none are still written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -52,6 +53,10 @@ class CascadeModel:
 
     Attributes
     ----------
+    signal_nodes : tuple of n int
+        The node whose signal tells each node's state: its own as a rule. In a model that was fitted, a node whose
+        signal is the same for every request takes that of the last node before it whose signal tells something, where
+        every path passes that one.
     estimator : Estimator or None
         What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
         the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
@@ -103,6 +108,7 @@ class CascadeModel:
             matrices,
             _floats(costs, "costs", 1),
             edges,
+            range(topology.nodes),
             cost_scale,
             bool(observed),
             unit,
@@ -117,6 +123,7 @@ class CascadeModel:
         transitions: Sequence[Transition],
         costs: Floats,
         bin_edges: Sequence[npt.NDArray[np.float32]],
+        signal_nodes: Sequence[int],
         cost_scale: float | None,
         observed: bool,
         unit: str,
@@ -134,11 +141,13 @@ class CascadeModel:
             1.0 if cost_scale is None else cost_scale,
             list(bin_edges),
             observed,
+            np.array(signal_nodes, np.int32),
         )
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
         self.costs = freeze(costs.copy())
         self.bin_edges = tuple(freeze(row.copy()) for row in bin_edges)
+        self.signal_nodes = tuple(int(node) for node in signal_nodes)
         self.cost_scale = 1.0 if cost_scale is None else float(cost_scale)
         self.observed = observed
         self.unit = unit
@@ -154,6 +163,7 @@ class CascadeModel:
         statistics: Statistics,
         costs: Floats,
         bin_edges: Sequence[npt.NDArray[np.float32]],
+        signal_nodes: Sequence[int],
         cost_scale: float | None,
         observed: bool,
         unit: str,
@@ -162,15 +172,18 @@ class CascadeModel:
     ) -> CascadeModel:
         losses = [statistics.state_losses(j) for j in range(topology.nodes)]
         transitions = []
-        for (_, j), counts in zip(topology.edges.tolist(), statistics.transitions, strict=True):
+        for (i, j), counts in zip(topology.edges.tolist(), statistics.transitions, strict=True):
             marginal = statistics.counts[j]
             if counts is None:
                 transitions.append(Transition.dense(marginal[None, :] / marginal.sum()))
             else:
-                transitions.append(Transition.counted(counts, marginal, statistics.transition_strength))
+                # States that one signal tells are known from each other: there is nothing to shrink.
+                known = signal_nodes[i] == signal_nodes[j]
+                strength = 0.0 if known else statistics.transition_strength
+                transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
-        tables = (topology, losses, transitions, costs, bin_edges, cost_scale, observed, unit, signal)
-        model._set(*tables, statistics, estimator)
+        tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
+        model._set(*tables, observed, unit, signal, statistics, estimator)
         return model
 
     @property
@@ -198,7 +211,9 @@ class CascadeModel:
             raise ValueError("only fitted models add: a model whose tables were stated has no counts")
         if self.estimator is not None or other.estimator is not None:
             raise ValueError("models with an estimator do not add: its coefficients are not sums over requests")
-        same_edges = all(np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False))
+        same_edges = self.signal_nodes == other.signal_nodes and all(
+            np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False)
+        )
         if self.topology != other.topology or not same_edges:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
         same_kind = (
@@ -216,6 +231,7 @@ class CascadeModel:
             self._statistics + other._statistics,
             self.costs,
             self.bin_edges,
+            self.signal_nodes,
             self.cost_scale,
             self.observed,
             self.unit,
@@ -262,7 +278,10 @@ class CascadeModel:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        return files.to_bytes("model", FORMAT_VERSION, fields, arrays)
+        version = 1
+        if self.signal_nodes != tuple(range(self.topology.nodes)):
+            version, arrays["signal_nodes"] = FORMAT_VERSION, np.array(self.signal_nodes, np.int32)
+        return files.to_bytes("model", version, fields, arrays)
 
     @classmethod
     def _from_bytes(cls, data: bytes, source: str) -> CascadeModel:
@@ -273,23 +292,34 @@ class CascadeModel:
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
             signal = recorded_signal(fields)
-            settings = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
+            signal_nodes = list(nodes)
+            if "signal_nodes" in arrays:
+                table = arrays["signal_nodes"]
+                if table.dtype != np.int32 or table.ndim != 1:
+                    raise ValueError(f"signal_nodes: expected (n,) int32, got {table.shape} {table.dtype}")
+                signal_nodes = table.tolist()
+            form = (fields["cost_scale"], fields["observed"], fields["unit"], signal)
             estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
+                if estimator is not None and fields["observed"]:
+                    raise ValueError("observed: expected false with an estimator")
                 return cls._from_statistics(
                     topology,
                     Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
-                    *settings,
+                    arrays["costs"],
+                    bin_edges,
+                    signal_nodes,
+                    *form,
                     estimator,
                 )
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
-            costs, _, cost_scale, observed, unit, signal = settings
+            cost_scale, observed, unit, signal = form
             return cls(
                 topology,
                 [arrays[f"losses.{j}"] for j in nodes],
                 [arrays[f"transitions.{e}"] for e in range(len(topology.edges))],
-                costs,
+                arrays["costs"],
                 bin_edges=bin_edges,
                 cost_scale=cost_scale,
                 observed=observed,

@@ -61,22 +61,26 @@ class Statistics:
         cls,
         traces: Traces,
         edges: Sequence[npt.NDArray[np.float32]],
+        signal_nodes: Sequence[int],
         smoothing: str,
         loss_strength: float,
         transition_strength: float,
     ) -> Statistics:
-        """Sums per state and transition counts per edge, for the states that the bin edges of each node make."""
+        """Sums per state and transition counts per edge, for the states that the bin edges of each node make.
+
+        `signal_nodes` names the node whose signal tells each node's state.
+        """
         nodes = range(traces.topology.nodes)
-        states = [core_states(edges[j], traces.signals, j) for j in nodes]
+        states = [core_states(edges[j], traces.signals, signal_nodes[j]) for j in nodes]
         sizes = [len(edges[j]) + 1 for j in nodes]
 
         def sums(j: int, values: npt.NDArray[np.float32]) -> Floats:
-            return np.bincount(states[j], weights=values[:, j], minlength=sizes[j]).astype(np.float64)
+            return np.bincount(states[j], weights=values, minlength=sizes[j]).astype(np.float64)
 
         return cls(
             tuple(np.bincount(states[j], minlength=sizes[j]).astype(np.int64) for j in nodes),
-            tuple(sums(j, traces.losses) for j in nodes),
-            tuple(sums(j, traces.signals) for j in nodes),
+            tuple(sums(j, traces.losses[:, j]) for j in nodes),
+            tuple(sums(j, traces.signals[:, signal_nodes[j]]) for j in nodes),
             tuple(
                 None if i < 0 else Counts.count(states[i], states[j], sizes[i], sizes[j])
                 for i, j in traces.topology.edges.tolist()

@@ -21,7 +21,8 @@ from ttamer.policy.replay import Replay
 from ttamer.traces import Traces
 from ttamer.traces.signals import recorded_signal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 has `signal_nodes`; files that need none are still written as version 1."""
 MOST_ROWS = 2**28
 
 _SCALARS = {
@@ -130,6 +131,11 @@ class Policy:
     def signal(self) -> str:
         """str : which of `ttamer.traces.signals.SIGNALS` the policy decides on, '' if signals are the user's own."""
         return self._signal
+
+    @property
+    def signal_nodes(self) -> tuple[int, ...]:
+        """Tuple of int : the node whose signal tells each node's state, see `CascadeModel`. A batch keeps these."""
+        return tuple(self._core.signal_nodes.tolist())
 
     def index(self, node: int) -> Floats:
         """Dynamic index of a node for each state of its parent.
@@ -240,14 +246,16 @@ class Policy:
         ----------
         capacity : int
             Number of rows: requests in flight at once.
-        nan : {"error", "worst"}
-            What a NaN signal does: raise before anything changes, or count as the node's worst state.
+        nan : {"error", "worst", "failed"}
+            What a NaN signal does. "error": raise before anything changes. "worst": count as the node's worst state,
+            whose answer is given only while no other node has one. "failed": the node was consulted and has no answer;
+            the request goes on where a node may follow, and has no answer (-1) if all nodes failed.
 
         Returns
         -------
         Batch
         """
-        check_batch(capacity, nan)
+        check_batch(capacity, nan, ("error", "worst", "failed"))
         if self._estimator is not None:
             return start_estimated(self._estimator.core, self._core, capacity, nan)
         return start_batch(self._core, capacity, nan, self._signal)
@@ -362,7 +370,8 @@ class Policy:
             estimator_fields, tables = self._estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        return files.to_bytes("policy", FORMAT_VERSION, fields, arrays)
+        version = FORMAT_VERSION if "signal_nodes" in arrays else 1
+        return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
     def _from_bytes(cls, data: bytes, source: str) -> Policy:
@@ -380,14 +389,14 @@ class Policy:
             raise ValueError(f"{source}: not a valid policy ({error})") from None
 
 
-def check_batch(capacity: object, nan: object) -> None:
+def check_batch(capacity: object, nan: object, meanings: tuple[str, ...] = ("error", "worst")) -> None:
     """Raise unless a batch can have this capacity (TypeError, ValueError) and NaN can mean this (ValueError)."""
     if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
         raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
     if not 0 <= capacity <= MOST_ROWS:
         raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
-    if nan not in ("error", "worst"):
-        raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
+    if nan not in meanings:
+        raise ValueError(f"nan: expected {' or '.join(map(repr, meanings))}, got {nan!r}")
 
 
 def _part(values: npt.NDArray[Any], offsets: npt.NDArray[Any], node: int) -> npt.NDArray[Any]:

@@ -13,12 +13,17 @@ from ttamer.reference.fitting import states
 from ttamer.reference.graph import ROOT, STOP, Traces, successors
 from ttamer.reference.policy import Tables
 
+NO_RANK = int(np.iinfo(np.int32).max)
+
 
 @dataclass
 class Request:
-    """Running state of one request: rank, node and signal of the best answer, and the node consulted last."""
+    """Running state of one request: rank, node and signal of the best answer, and the node consulted last.
 
-    rank: int = np.iinfo(np.int32).max
+    An answer without a rank is provisional: it is given only because no node has shown anything.
+    """
+
+    rank: int = NO_RANK
     answer: int = -1
     signal: float = np.inf
     last: int = ROOT
@@ -26,22 +31,52 @@ class Request:
     """On forests: the rank of the index of each open node."""
 
 
-def decide(tables: Tables, request: Request, node: int, state: int, signal: float, observed: bool) -> int:
+def decide(
+    tables: Tables, request: Request, node: int, state: int, signal: float, observed: bool, nan: str = "worst"
+) -> int:
     """Consult `node`, found in `state`; update the request and return the next node or STOP.
 
     With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, with observed
-    losses, the smaller signal (there the signal is the loss itself). NaN, whose state is `worst_state`, counts as an
-    infinite signal: of equal losses it answers last. Without recall the last node answers.
+    losses, the smaller signal (there the signal is the loss itself). Without recall the last node answers.
+
+    A node whose signal is NaN does not answer where another node has, nor ever under ``nan="failed"``.
     """
-    signal = np.inf if np.isnan(signal) else signal
+    if np.isnan(signal):
+        return _miss(tables, request, node, state, nan)
     rank = int(tables.ranks[node][state])
     better = rank < request.rank or (rank == request.rank and observed and signal < request.signal)
     if not tables.recall or better:
         request.rank, request.answer, request.signal = rank, node, signal
     request.last = node
     if tables.index_ranks is not None:
-        return _next_open(tables, request, node, state)
+        return _next_open(tables, request, node, state, rank=request.rank)
     return next(action for upper, action in tables.intervals[node][state] if request.rank <= upper)
+
+
+def _miss(tables: Tables, request: Request, node: int, state: int, nan: str) -> int:
+    """Consult a node that shows nothing: the answer stays, and its worst `state` says what is next.
+
+    Without an answer the node's own is provisional under ``nan="worst"``. Otherwise the request does not stop where a
+    node may follow: it goes where the worst of the node's states that go on does, or else to the lowest successor.
+    """
+    request.last = node
+    own = tables.ranks[node]
+    rank = request.rank
+    if rank == NO_RANK and nan == "worst":
+        request.answer, rank = node, int(own[state])
+    if tables.index_ranks is not None:
+        return _next_open(tables, request, node, state, rank)
+
+    def following(state: int, rank: int) -> int:
+        intervals = tables.intervals[node][state]
+        return next((action for upper, action in intervals if rank <= upper), intervals[-1][1])
+
+    if rank != NO_RANK:
+        return following(state, rank if tables.recall else int(own[state]))
+    worst_first = sorted(range(len(own)), key=lambda s: -own[s])
+    actions = [following(s, int(own[s])) for s in worst_first]
+    lowest = min((j for j, _ in successors(tables.topology, node)), default=STOP)
+    return next((action for action in actions if action != STOP), lowest)
 
 
 def start(tables: Tables) -> Request:
@@ -52,7 +87,7 @@ def start(tables: Tables) -> Request:
     return request
 
 
-def _next_open(tables: Tables, request: Request, node: int, state: int) -> int:
+def _next_open(tables: Tables, request: Request, node: int, state: int, rank: int) -> int:
     """Close the node, open its children, and take the smallest index (the lowest node among equals) or stop."""
     assert tables.index_ranks is not None
     del request.open[node]
@@ -62,13 +97,19 @@ def _next_open(tables: Tables, request: Request, node: int, state: int) -> int:
     if not request.open:
         return STOP
     lowest = min(request.open, key=lambda j: (request.open[j], j))
-    return STOP if request.rank <= request.open[lowest] else lowest
+    return STOP if rank <= request.open[lowest] else lowest
 
 
 def replay(
-    tables: Tables, bin_edges: Sequence[npt.NDArray[np.float32]], traces: Traces, observed: bool
+    tables: Tables,
+    bin_edges: Sequence[npt.NDArray[np.float32]],
+    traces: Traces,
+    observed: bool,
+    signal_nodes: Sequence[int] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Run a policy over recorded traces, one request after the other.
+
+    `signal_nodes` names the node whose signal tells each node's state, by default its own.
 
     Returns
     -------
@@ -90,7 +131,7 @@ def replay(
             # On a forest a node is reached from its parent, which need not be the node consulted last.
             before = parents[node] if tables.index_ranks is not None else request.last
             out["cost"][row] += traces.costs[edge_of[before, node]]
-            signal = traces.signals[row, node]
+            signal = traces.signals[row, node if signal_nodes is None else signal_nodes[node]]
             state = int(states(np.array([signal]), bin_edges[node])[0])
             node = decide(tables, request, node, state, float(signal), observed)
         out["last_node"][row], out["answer_node"][row] = request.last, request.answer

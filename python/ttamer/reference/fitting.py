@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +43,27 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
             edge = np.nextafter(above, np.float32(-np.inf))
         edges.add(above if edge <= below else edge)
     return np.array(sorted(edges), np.float32)
+
+
+def signal_nodes(paths: Sequence[Sequence[int]], telling: Sequence[bool]) -> list[int]:
+    """The node whose signal tells the state of each node.
+
+    It is the node itself or, where its own signal is the same for every request, the last node that every path to it
+    passes and whose signal is not; the node itself if there is none.
+
+    Parameters
+    ----------
+    paths : sequence of sequences of int
+        Every path from the root, to every node.
+    telling : sequence of n bool
+        Whether the node's signal differs between requests.
+    """
+    nodes = []
+    for node in range(len(telling)):
+        before = [list(path[:-1]) for path in paths if path[-1] == node]
+        candidates = [j for j in before[0] if telling[j] and all(j in path for path in before)]
+        nodes.append(node if telling[node] or not candidates else candidates[-1])
+    return nodes
 
 
 def states(signals: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> Integers:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ttamer._core import Topology
 from ttamer.policy import Policy
+from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
 from ttamer.torch.parts import run, takes
@@ -199,7 +200,7 @@ class EarlyExit(nn.Module):
         check_policy(policy, len(self.exits))
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         check_capture(capture, policy, compaction)
-        policy.start(0, nan)  # raises where `nan` is no such option
+        check_batch(0, nan)
         decider = Decider(policy, policy.signal or self.signal).to(self._device())
         self._serving = Serving(decider, compaction, nan, capture)
         return self

@@ -52,6 +52,24 @@ def last_first(topology: Topology) -> list[int]:
     return order
 
 
+def always_before(topology: Topology) -> list[int]:
+    """The last node that every path from the root to each node passes, -1 where there is none: its dominator."""
+    predecessors: list[list[int]] = [[] for _ in range(topology.nodes)]
+    for i, j in topology.edges.tolist():
+        predecessors[j].append(i)
+    before, depth = [ROOT] * (topology.nodes + 1), [0] * (topology.nodes + 1)  # the root, -1, is the last
+    for node in reversed(last_first(topology)):
+        common, *others = predecessors[node]
+        for other in others:
+            while common != other:
+                if depth[common] >= depth[other]:
+                    common = before[common]
+                else:
+                    other = before[other]
+        before[node], depth[node] = common, depth[common] + 1
+    return before[:-1]
+
+
 def costliest_path(topology: Topology, costs: Floats) -> float:
     """Cost of the costliest path from the root: the default of the scale that costs are divided by; 1 if it is 0.
 

@@ -84,6 +84,12 @@ class Decider(nn.Module):
             return CoreFlight(self.policy, int(capacity), nan, self.signal)
         if kernels is False:
             raise ValueError(f"kernels: expected True or None, the core does not reach {device}")
+        for node, source in enumerate(self.policy.signal_nodes):
+            if source != node:
+                raise ValueError(
+                    f"policy: the signal of node {source} tells the state of node {node}, which only the core, on the "
+                    "CPU, keeps; expected a signal of its own at every node"
+                )
         from ttamer.torch.decide.kernel_flight import KernelFlight
 
         buffers = self.tables, self.levels, self.fresh

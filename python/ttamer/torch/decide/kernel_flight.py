@@ -10,7 +10,7 @@ from torch import Tensor
 from ttamer.policy import Policy
 from ttamer.torch.decide import ops
 from ttamer.torch.decide.flight import Decision, Flight, check_call, check_rows
-from ttamer.torch.decide.tables import Tables
+from ttamer.torch.decide.tables import PROVISIONAL, Tables
 from ttamer.traces.signals import SIGNALS
 
 # What `kernels.consult` says of rows that it refuses, with signs changed.
@@ -79,7 +79,8 @@ class KernelFlight(Flight):
     def answer_loss(self) -> Tensor:
         """See `Flight.answer_loss`."""
         # No rank is the largest integer, and inf stands after all levels.
-        return self._levels.view(torch.float64)[self._state[0].clamp(max=len(self._levels) - 1)]
+        ranks = torch.where(self._state[1] < 0, self._state[0], self._state[0] % PROVISIONAL)
+        return self._levels.view(torch.float64)[ranks.clamp(max=len(self._levels) - 1)]
 
     def reset(self, rows: Tensor | None = None) -> None:
         """See `Flight.reset`."""

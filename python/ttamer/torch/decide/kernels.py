@@ -35,6 +35,7 @@ IS_NAN_GIVEN: tl.constexpr = tl.constexpr(-6)
 NONE: tl.constexpr = tl.constexpr(0x7FFFFFFF)
 INFINITE: tl.constexpr = tl.constexpr(0x7F800000)
 SEVERAL: tl.constexpr = tl.constexpr(packed.SEVERAL)
+PROVISIONAL: tl.constexpr = tl.constexpr(packed.PROVISIONAL)
 
 # Entries of a node's record.
 RECORD: tl.constexpr = tl.constexpr(packed.RECORD)
@@ -270,24 +271,34 @@ def consult(
     rank = tl.load(tables + tl.load(record + RANKS_AT) + found, mask=valid, other=0)
     best = rank
     answer_now = best * 0 + node
+    deciding = rank
     if RECALL:
         take = rank < before
         if OBSERVED:
             best_key = tl.load(state + KEY * capacity + row, mask=valid, other=0)
             take = take | ((rank == before) & (key < best_key))
+            if WORST:
+                take = take & ~is_nan
             tl.store(plan + KEY * capacity + k, tl.where(take, key, best_key), mask=valid)
         best = tl.where(take, rank, before)
         answer_now = tl.where(take, node, answer)
+        deciding = best
+    if WORST:  # a node that showed nothing answers while no other does, and never for good
+        answered = before < PROVISIONAL
+        if RECALL:
+            deciding = tl.where(is_nan & (before >= PROVISIONAL), rank, deciding)
+        best = tl.where(is_nan, tl.where(answered, before, rank + PROVISIONAL), best)
+        answer_now = tl.where(is_nan, tl.where(answered, answer, node), answer_now)
     if FOREST:
-        ahead = _next_open(tables, record, open_ranks, row, found, best, valid, node, nodes, NODE_BLOCK)
+        ahead = _next_open(tables, record, open_ranks, row, found, deciding, valid, node, nodes, NODE_BLOCK)
         tl.store(plan + PLANNED_STATE * capacity + k, found, mask=valid)
     else:
         stop_upper = tl.load(tables + tl.load(record + STOPS_AT) + found, mask=valid, other=0)
         if STEPS > 0:
-            onward = _look_up(tables, record, found, best, valid, STEPS)
+            onward = _look_up(tables, record, found, deciding, valid, STEPS)
         else:
             onward = best * 0 + tl.load(record + ONLY_NEXT)
-        ahead = tl.where(best <= stop_upper, -1, onward)
+        ahead = tl.where(deciding <= stop_upper, -1, onward)
     tl.store(plan + RANK * capacity + k, best, mask=valid)
     tl.store(plan + ANSWER * capacity + k, answer_now, mask=valid)
     if not WORST:

@@ -29,6 +29,8 @@ FIELDS = (
     "children_at",  # on forests, three numbers a child: see _add_children
     "children",
 )
+PROVISIONAL = 2**30
+"""Added to the rank of an answer that is given only because no node has shown a signal."""
 SEVERAL = -2
 """In `only_next` and `only_previous`: more than one."""
 
