@@ -28,8 +28,8 @@ struct Logits {
 // +inf among its logits, or only -inf) has the signal NaN.
 //
 // Each row is read from memory once. The relative error of a largest probability or a margin is below 1e-6, of an
-// entropy below 2e-6; the last bits depend on whether the processor multiplies and adds in one operation. A logit margin
-// is exact but for its one rounding.
+// entropy below 2e-6; the last bits depend on whether the processor multiplies and adds in one operation. A logit
+// margin is exact but for its one rounding.
 void signals_from_logits(SignalKind kind, const Logits &logits, float *signals);
 
 } // namespace ttamer
