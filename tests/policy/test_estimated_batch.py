@@ -68,6 +68,24 @@ def test_the_core_estimates_as_the_reference(held: dict[str, object], form: tupl
     assert np.mean(answers == answering) > 0.99  # equal but for rounding may be told apart differently
 
 
+@pytest.mark.parametrize("top", [1, 2, 8])
+def test_ties_of_many_classes_are_estimated_as_their_evidence(top: int) -> None:
+    """The classes that share the largest probability are far apart; signals are what the evidence on file gives."""
+    classes = 3000
+    logits = np.zeros((60, 2, classes), np.float32)
+    labels = np.arange(60) % 2 * 1500
+    for k in range(60):
+        logits[k, :, [0, 1500, 2999][: k % 3 + 1]] = 8 + k % 7
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probs = shifted / shifted.sum(axis=-1, keepdims=True)
+    traces = ttamer.Traces.from_probs(probs, labels, [1.0, 1.0], top=top)
+    policy = ttamer.solve(ttamer.fit(traces, bins=8, estimate="posterior"), 0.95)
+    expected = policy.estimator.estimate(traces.evidence).signals[:, 0]
+    assert len(np.unique(expected.round(4))) > 5
+    signals = policy.start(60)._estimated_signals(policy.first_node, np.ascontiguousarray(logits[:, 0]))
+    np.testing.assert_allclose(signals, expected, rtol=1e-5, atol=1e-5)
+
+
 def posterior_batch(nan: str = "error") -> tuple[ttamer.Batch, np.ndarray]:
     logits, labels = logits_of(10, 1)
     policy = ttamer.solve(ttamer.fit(traces_of(logits, labels), bins=8, estimate="posterior"), 0.95)

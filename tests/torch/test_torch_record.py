@@ -56,6 +56,21 @@ def test_traces_are_those_of_the_probabilities(signal: str) -> None:
     np.testing.assert_array_equal(traces.signals[:rows, 0], served[:rows])
 
 
+@pytest.mark.parametrize("signal", ["max_prob", "margin", "entropy"])
+def test_ties_of_many_classes(signal: str) -> None:
+    """The classes that share the largest probability are far apart."""
+    logits = torch.zeros(3, 5000)
+    logits[0, [0, 1500]] = logits[1, [1023, 1024, 4999]] = 20.0
+    logits[2, 7] = 20.0
+    model = EarlyExit([nn.Identity()], [nn.Identity()], signal)
+    loader = [(logits, torch.zeros(3, dtype=torch.int64))]
+    traces = model.record(loader, top=3, costs=[1.0], unit="s", progress=False)
+    probs = logits.double().softmax(dim=1).numpy()[:, None]
+    expected = ttamer.Traces.from_probs(probs, [0, 0, 0], [1.0], signal=signal, top=3)
+    np.testing.assert_allclose(traces.signals, expected.signals, rtol=2e-6, atol=1e-12)
+    np.testing.assert_array_equal(traces.evidence.log_probs, expected.evidence.log_probs)
+
+
 def test_the_topology_and_keywords() -> None:
     class Scaled(nn.Module):
         def forward(self, x: Any, scale: Any) -> Any:

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kernel_cases import Floats32, policy_for
+from logits import tied_rows
 
 from ttamer import reference
 from ttamer.traces.signals import SIGNALS
@@ -87,6 +90,29 @@ def test_hard_rows(kind: str, classes: int, device: str) -> None:
     rows[6], rows[6, 2], rows[6, -1] = -30.0, 20.0, 20.0 - 1e-5
     rows[7, -1] = 1e-30
     assert_near(torch.from_numpy(rows).to(device), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("few", [True, False])
+def test_a_maximum_that_stands_again_tiles_later(kind: str, few: bool, device: str) -> None:
+    """In its own lane or in another one, and below a later maximum."""
+    classes = 30_000
+    lanes = ops._cut_for(KINDS.index(kind), classes, classes, few, 0, 0).lanes
+    rows = np.zeros((5, classes), np.float32)
+    rows[0, [5, 5 + lanes]] = 20
+    rows[1, [5, 6 + lanes, 5 + 3 * lanes]] = 20
+    rows[2, [5, 5 + lanes, 5 + 2 * lanes]] = 20, 20, 21
+    rows[3, [5, 5 + lanes, 5 + 2 * lanes]] = 21, 20, 20
+    rows[4, [5, 5 + lanes]] = 20, np.nextafter(np.float32(20), np.float32(21))
+    assert_near(torch.from_numpy(rows).to(device), kind, few=few)
+    assert_near(torch.from_numpy(rows).bfloat16().to(device), kind, few=few)
+
+
+@settings(max_examples=15)
+@given(tied_rows(st.sampled_from([1025, 4097, 8200, 17_000])), st.sampled_from(sorted(DTYPES)), st.booleans())
+def test_ties_and_near_ties_anywhere(device: str, row: Floats32, dtype: str, few: bool) -> None:
+    for kind in KINDS:
+        assert_near(torch.from_numpy(row).to(DTYPES[dtype]).to(device), kind, few=few)
 
 
 @pytest.mark.parametrize("kind", KINDS)

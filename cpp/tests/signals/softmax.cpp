@@ -12,6 +12,7 @@
 #include <limits>
 #include <random>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 using namespace ttamer;
@@ -63,6 +64,32 @@ void agrees(std::size_t classes, double scale) {
             const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(k * classes);
             const double expected = plainly(kind, {begin, begin + static_cast<std::ptrdiff_t>(classes)});
             CHECK(std::fabs(signals[k] - expected) <= 1e-6 * std::fabs(expected) + 1e-7);
+        }
+    }
+}
+
+// Blocks of 1024 logits are summed apart: the same maximum in several, next to or far above the rest.
+void ties() {
+    constexpr std::size_t kClasses = 4096;
+    const std::vector<std::vector<std::pair<std::size_t, float>>> rows{
+        {{0, 20.0F}, {1500, 20.0F}},
+        {{1023, 20.0F}, {1024, 20.0F}, {4095, 20.0F}},
+        {{0, 20.0F}, {1500, 20.0F}, {4095, 21.0F}},
+        {{0, 21.0F}, {1500, 20.0F}, {4095, 20.0F}},
+        {{0, 20.0F}, {1500, 20.000002F}, {4095, 20.0F}},
+        {{0, 1.0F}, {1500, 1.0F}},
+        {},
+    };
+    for (const auto kind : {SignalKind::max_prob, SignalKind::margin, SignalKind::entropy, SignalKind::logit_margin}) {
+        for (const auto &row : rows) {
+            std::vector<float> logits(kClasses, 0.0F);
+            for (const auto &[place, value] : row) {
+                logits[place] = value;
+            }
+            float found = 0;
+            signals_from_logits(kind, {logits.data(), LogitType::float32, 1, kClasses}, &found);
+            const double expected = plainly(kind, {logits.begin(), logits.end()});
+            CHECK(std::fabs(found - expected) <= 1e-6 * std::fabs(expected) + 1e-12);
         }
     }
 }
@@ -119,6 +146,7 @@ int main() {
             agrees(classes, scale);
         }
     }
+    ties();
     halves();
     no_softmax();
     checks();

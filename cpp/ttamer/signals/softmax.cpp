@@ -120,7 +120,8 @@ TTAMER_INLINE void take_block(Row &row, const float *values, std::size_t steps, 
     }
     sums.gather<kWeighted>();
     row.weighted += static_cast<double>(sums.weighted[0]);
-    if (largest.first[0] == reference && row.powers + sums.powers[0] < kConfident) {
+    // Of all so far: where an earlier block has the same maximum, that one stands apart already, and two are above.
+    if (largest.first[0] == reference && row.at + row.powers + sums.powers[0] < kConfident) {
         row.at = 1;
         row.powers += powers_below<Fused>(apart, values, steps, rest, reference);
         return;

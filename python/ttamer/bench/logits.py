@@ -103,6 +103,9 @@ def arms_for(made: dict[str, Policy], buffers: list[Logits], torch: Any) -> Arms
 
 def largest_error(policy: Policy, logits: Logits) -> float:
     """Relative error of the largest probability next to float64."""
+    tied = logits.copy()
+    tied[:, [0, -1]] = 30.0  # a confident maximum that stands twice
+    logits = np.concatenate([logits, tied])
     values = logits.astype(np.float64)
     exact = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
     found = policy.start(len(logits))._logit_signals(logits)
