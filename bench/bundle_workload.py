@@ -34,27 +34,27 @@ def main() -> None:
     parser.add_argument("--name", default="fashion-vgg", help="workload (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=DATA, help="folder to write to (default: the package's)")
     arguments = parser.parse_args()
-    recorded = {part: dict(np.load(arguments.folder / f"{arguments.name}-{part}.npz")) for part in PARTS}
+    recordings = {part: dict(np.load(arguments.folder / f"{arguments.name}-{part}.npz")) for part in PARTS}
     target = arguments.out / f"{arguments.name}.npz"
-    arrays = bundle(recorded)
+    arrays = bundle(recordings)
     with open(target, "wb") as file:
         np.savez_compressed(file, **arrays)
     size = target.stat().st_size
     print(f"{target.name}: {size} bytes")
     for part in PARTS:
-        report(part, recorded[part], arrays)
+        report(part, recordings[part], arrays)
     if size > LIMIT:
         raise SystemExit(f"{target.name}: {size} bytes, at most {LIMIT} are wanted")
 
 
-def bundle(recorded: dict[str, dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+def bundle(recordings: dict[str, dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
     """The bundled file's arrays."""
-    first = recorded["calibration"]
+    first = recordings["calibration"]
     nodes = first["probs"].shape[1]
     if first["parents"].tolist() != list(range(-1, nodes - 1)):
         raise SystemExit("parents: expected a line")
-    widened = {part: normalised(recorded[part]["probs"]) for part in PARTS}
-    odds = [codec.log_odds(probs) for probs in widened.values()]
+    probabilities = {part: normalised(recordings[part]["probs"]) for part in PARTS}
+    odds = [codec.log_odds(probs) for probs in probabilities.values()]
     low, high = min(map(np.min, odds)), max(map(np.max, odds))
     arrays = {
         "log_odds_range": np.array([low, high]),
@@ -62,9 +62,9 @@ def bundle(recorded: dict[str, dict[str, npt.NDArray[Any]]]) -> dict[str, npt.ND
         "costs": first["edge_cost_ms"],
         "flops": first["edge_flops"],
     }
-    for part, probs in widened.items():
+    for part, probs in probabilities.items():
         arrays[f"{part}_largest"], arrays[f"{part}_others"] = codec.encode(probs, (low, high))
-        arrays[f"{part}_labels"] = recorded[part]["labels"].astype(np.uint8)
+        arrays[f"{part}_labels"] = recordings[part]["labels"].astype(np.uint8)
     return arrays
 
 
@@ -73,14 +73,14 @@ def normalised(probs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return wide / wide.sum(axis=-1, keepdims=True)
 
 
-def report(part: str, recorded: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]]) -> None:
+def report(part: str, recording: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]]) -> None:
     """Print what decoding gives back."""
-    before = normalised(recorded["probs"])
+    before = normalised(recording["probs"])
     low, high = arrays["log_odds_range"].tolist()
     after = codec.decode(arrays[f"{part}_largest"], arrays[f"{part}_others"], (low, high))
-    moved = int((before.argmax(-1) != after.argmax(-1)).sum())
-    if moved:
-        raise SystemExit(f"{part}: {moved} predictions have changed")
+    changes = int((before.argmax(-1) != after.argmax(-1)).sum())
+    if changes:
+        raise SystemExit(f"{part}: {changes} predictions have changed")
     largest = np.abs(before.max(-1) - after.max(-1)).max()
     log_odds = np.abs(codec.log_odds(before) - codec.log_odds(after)).max()
     logs = np.abs(np.log(np.maximum(before, 1e-7)) - np.log(np.maximum(after, 1e-7)))

@@ -88,11 +88,11 @@ def pooled(calibration: ttamer.Traces, test: ttamer.Traces) -> ttamer.Traces:
     def both(name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(calibration, name), getattr(test, name)])
 
-    held = [traces.evidence for traces in (calibration, test)]
+    records = [traces.evidence for traces in (calibration, test)]
     evidence = ttamer.Evidence(
-        np.concatenate([each.log_probs for each in held]),
-        np.concatenate([each.classes for each in held]),
-        held[0].class_count,
+        np.concatenate([each.log_probs for each in records]),
+        np.concatenate([each.classes for each in records]),
+        records[0].class_count,
     )
     return ttamer.Traces(
         both("signals"),
@@ -111,19 +111,19 @@ def questions(pool: ttamer.Traces) -> list[Question]:
     """The limits asked of a workload."""
     lowest = float(pool.losses.mean(axis=0, dtype=np.float64).min())
     full = float(pool.reach_costs[-1])
-    judged = {"labels": pool, "last": tuning.relative_to_last(pool)}
+    pools = {"labels": pool, "last": tuning.relative_to_last(pool)}
 
     def ask(name: str, relative_to: str = "labels", **limits: Any) -> Question:
-        given = {"max_error": None, "max_cost": None, "max_cost_quantile": None, **limits}
-        return Question(name, relative_to, stated(judged[relative_to], **given, max_loss=1.0))
+        arguments = {"max_error": None, "max_cost": None, "max_cost_quantile": None, **limits}
+        return Question(name, relative_to, stated(pools[relative_to], **arguments, max_loss=1.0))
 
-    asked = [ask(f"error {lowest + margin:.4f}", max_error=lowest + margin) for margin in ERROR_MARGINS]
-    asked += [ask(f"error {margin:g} to last", "last", max_error=margin) for margin in LAST_MARGINS]
-    asked += [ask(f"cost {share:.0%}", max_cost=share * full) for share in COST_SHARES]
-    asked.append(ask("cost 60% at 0.9", max_cost_quantile=(0.9, 0.6 * full)))
+    catalogue = [ask(f"error {lowest + margin:.4f}", max_error=lowest + margin) for margin in ERROR_MARGINS]
+    catalogue += [ask(f"error {margin:g} to last", "last", max_error=margin) for margin in LAST_MARGINS]
+    catalogue += [ask(f"cost {share:.0%}", max_cost=share * full) for share in COST_SHARES]
+    catalogue.append(ask("cost 60% at 0.9", max_cost_quantile=(0.9, 0.6 * full)))
     level = lowest + ERROR_MARGINS[2]
-    asked.append(ask(f"error {level:.4f}, cost 60%", max_error=level, max_cost=0.6 * full))
-    return asked
+    catalogue.append(ask(f"error {level:.4f}, cost 60%", max_error=level, max_cost=0.6 * full))
+    return catalogue
 
 
 class Draw:
@@ -134,14 +134,14 @@ class Draw:
         half = len(rows) // 2
         fit_part, test_part = pool[rows[half:]], pool[rows[:half]]
         self.trial = tuning.Trial(ttamer.frontier(fit_part), fit_part, test_part)
-        self.given = pool[rows]
+        self.sample = pool[rows]
         self._true: dict[float, Outcome] = {}
 
     @cached_property
     def front(self) -> list[tuple[Outcome, Outcome]]:
         """Outcomes on the rows drawn and true ones, of the policies made of all rows drawn."""
-        policies = [point.policy for point in ttamer.frontier(self.given)]
-        return [(Outcome.of(policy.replay(self.given)), Outcome.of(policy.replay(self.pool))) for policy in policies]
+        policies = [point.policy for point in ttamer.frontier(self.sample)]
+        return [(Outcome.of(policy.replay(self.sample)), Outcome.of(policy.replay(self.pool))) for policy in policies]
 
     def tuned(self, question: Question) -> Outcome | None:
         """True outcome of the tuned policy, None where there is none."""
@@ -156,8 +156,8 @@ class Draw:
 
     def naive(self, question: Question) -> Outcome | None:
         """True outcome of the best policy that keeps the limits on the rows it was made of."""
-        kept = [pair for pair in self.front if question.is_kept(pair[0])]
-        return min(kept, key=lambda pair: question.aim(pair[0]))[1] if kept else None
+        pairs = [pair for pair in self.front if question.is_kept(pair[0])]
+        return min(pairs, key=lambda pair: question.aim(pair[0]))[1] if pairs else None
 
     def oracle(self, question: Question) -> Outcome | None:
         """The best outcome that truly keeps the limits."""
@@ -166,35 +166,35 @@ class Draw:
 
 def measure(name: str, pool: ttamer.Traces, kind: str, draws: int) -> list[Row]:
     """One row a question: how often its limits were broken, and what was paid."""
-    asked = questions(pool)
-    judged = {"labels": pool, "last": tuning.relative_to_last(pool)}
-    found: dict[str, list[tuple[Outcome | None, ...]]] = {question.name: [] for question in asked}
+    catalogue = questions(pool)
+    pools = {"labels": pool, "last": tuning.relative_to_last(pool)}
+    results: dict[str, list[tuple[Outcome | None, ...]]] = {question.name: [] for question in catalogue}
     for seed in range(draws):
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(pool), size=len(pool) // 2, replace=kind == "bootstrap")
-        drawn = {relative_to: Draw(traces, rows) for relative_to, traces in judged.items()}
-        for question in asked:
-            draw = drawn[question.relative_to]
-            found[question.name].append((draw.tuned(question), draw.naive(question), draw.oracle(question)))
-    return [_row(name, kind, question, found[question.name]) for question in asked]
+        by_error = {relative_to: Draw(traces, rows) for relative_to, traces in pools.items()}
+        for question in catalogue:
+            draw = by_error[question.relative_to]
+            results[question.name].append((draw.tuned(question), draw.naive(question), draw.oracle(question)))
+    return [_row(name, kind, question, results[question.name]) for question in catalogue]
 
 
-def _row(name: str, kind: str, question: Question, found: list[tuple[Outcome | None, ...]]) -> Row:
-    draws = len(found)
-    broken = [[each is not None and not question.is_kept(each) for each in outcomes] for outcomes in found]
-    violations, naive_violations, _ = np.sum(broken, axis=0).tolist()
-    aims = [[question.aim(each) for each in outcomes] for outcomes in found if None not in outcomes]
+def _row(name: str, kind: str, question: Question, results: list[tuple[Outcome | None, ...]]) -> Row:
+    draws = len(results)
+    failures = [[each is not None and not question.is_kept(each) for each in outcomes] for outcomes in results]
+    violations, naive_violations, _ = np.sum(failures, axis=0).tolist()
+    aims = [[question.aim(each) for each in outcomes] for outcomes in results if None not in outcomes]
     tuned, naive, oracle = np.mean(aims, axis=0).tolist() if aims else (None, None, None)
-    allowed = int(binom.ppf(0.999, draws, 1 - CONFIDENCE))
+    limit = int(binom.ppf(0.999, draws, 1 - CONFIDENCE))
     return {
         "workload": name,
         "drawn": kind,
         "limits": question.name,
         "draws": draws,
         "violations": violations,
-        "allowed": allowed,
-        "kept": violations <= allowed,
-        "infeasible": sum(outcomes[0] is None for outcomes in found),
+        "allowed": limit,
+        "kept": violations <= limit,
+        "infeasible": sum(outcomes[0] is None for outcomes in results),
         "naive violations": naive_violations,
         "aim": "cost ms" if question.by_cost else "error",
         "tuned": tuned,
@@ -209,19 +209,23 @@ def run(folder: Path | None, names: Sequence[str], draws: int) -> list[Row]:
     rows: list[Row] = []
     for name in names:
         pool = pooled(*load_recorded(folder, name))
-        found = [row for kind in DRAWS for row in measure(name, pool, kind, draws)]
+        measurements = [row for kind in DRAWS for row in measure(name, pool, kind, draws)]
         print(f"\n{name}: {len(pool)} rows pooled, {len(pool) // 2} drawn, {draws} times each way\n")
-        print_rows([{key: value for key, value in row.items() if key not in ("workload", "draws")} for row in found])
-        rows += found
+        print_rows(
+            [{key: value for key, value in row.items() if key not in ("workload", "draws")} for row in measurements]
+        )
+        rows += measurements
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser(__doc__ or "", RESULTS)
-    made.add_argument("folder", type=Path, nargs="?", help="where recorded workloads are (default: the package's own)")
-    made.add_argument("names", nargs="*", help="workloads in the folder (default: fashion-vgg)")
-    made.add_argument("--draws", type=int, help="how often rows are drawn (default: 1000, with --quick 20)")
-    options = made.parse_args(arguments)
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument(
+        "folder", type=Path, nargs="?", help="where recorded workloads are (default: the package's own)"
+    )
+    command_line.add_argument("names", nargs="*", help="workloads in the folder (default: fashion-vgg)")
+    command_line.add_argument("--draws", type=int, help="how often rows are drawn (default: 1000, with --quick 20)")
+    options = command_line.parse_args(arguments)
     title = f"Service levels at {CONFIDENCE:.0%} confidence: violations, and the price of certainty"
     print(f"{machine_line()}\n\n{title}")
     rows = run(options.folder, options.names or ["fashion-vgg"], options.draws or (20 if options.quick else 1000))

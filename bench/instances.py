@@ -43,8 +43,8 @@ class Instance:
         """What `ttamer.solve` takes. After a jump the next state depends on the one left by the steps between."""
         edges = self.topology.edges.tolist()
         if self.topology.kind == "skip":
-            known = jumps(self.conditionals)
-            transitions = [known[i, j] for i, j in edges]
+            products = jumps(self.conditionals)
+            transitions = [products[i, j] for i, j in edges]
         else:
             transitions = [self.conditionals[j] for _, j in edges]
         losses = [self.support] * self.topology.nodes
@@ -52,30 +52,30 @@ class Instance:
 
     def marginals(self) -> Floats:
         """(n, K) float64 : distribution of each node's state."""
-        found = np.empty((len(self.parents), len(self.support)))
+        table = np.empty((len(self.parents), len(self.support)))
         for j, parent in enumerate(self.parents.tolist()):
-            before = found[parent] if parent >= 0 else np.ones(1)
-            found[j] = before @ self.conditionals[j]
-        return found
+            before = table[parent] if parent >= 0 else np.ones(1)
+            table[j] = before @ self.conditionals[j]
+        return table
 
     def correlations(self) -> list[float]:
         """Correlation of the losses of each node and its parent, where it has one."""
-        marginals, found = self.marginals(), []
+        marginals, values = self.marginals(), []
         means = marginals @ self.support
         spreads = np.sqrt(marginals @ self.support**2 - means**2)
         for j, parent in enumerate(self.parents.tolist()):
             if parent >= 0:
                 product = (marginals[parent] * self.support) @ self.conditionals[j] @ self.support
-                found.append(float((product - means[parent] * means[j]) / (spreads[parent] * spreads[j])))
-        return found
+                values.append(float((product - means[parent] * means[j]) / (spreads[parent] * spreads[j])))
+        return values
 
     def sample(self, count: int, rng: np.random.Generator) -> States:
         """(count, n) intp : states of requests, each node drawn after its parent."""
-        drawn = np.zeros((count, len(self.parents)), np.intp)
+        states = np.zeros((count, len(self.parents)), np.intp)
         for j, parent in enumerate(self.parents.tolist()):
-            rows = drawn[:, parent] if parent >= 0 else np.zeros(count, np.intp)
-            drawn[:, j] = draw_states(self.conditionals[j], rows, rng)
-        return drawn
+            rows = states[:, parent] if parent >= 0 else np.zeros(count, np.intp)
+            states[:, j] = draw_states(self.conditionals[j], rows, rng)
+        return states
 
     def traces(self, states: States) -> ttamer.Traces:
         """Recorded form of sampled requests: the signal is the number of the state, as `model` expects."""
@@ -101,8 +101,8 @@ class Instance:
         if len(paths) > 1:
             paths.append(list(range(len(self.parents))))
         edges = {(i, j): cost for (i, j), cost in zip(self.topology.edges.tolist(), self.costs, strict=True)}
-        steps = np.array([edges[parent, j] for j, parent in enumerate(self.parents.tolist())]) / self.cost_scale
-        return [(path, np.cumsum(steps[path])) for path in paths]
+        edge_costs = np.array([edges[parent, j] for j, parent in enumerate(self.parents.tolist())]) / self.cost_scale
+        return [(path, np.cumsum(edge_costs[path])) for path in paths]
 
     def _path(self, node: int) -> list[int]:
         path = [node]
@@ -157,12 +157,12 @@ def _normal(rows: Floats) -> Floats:
 def jumps(conditionals: tuple[Floats, ...]) -> dict[tuple[int, int], Floats]:
     """Transitions of every jump along a line: products of the steps it takes at once."""
     count = len(conditionals)
-    known: dict[tuple[int, int], Floats] = {}
+    transitions: dict[tuple[int, int], Floats] = {}
     for i in range(-1, count - 1):
-        known[i, i + 1] = conditionals[i + 1]
+        transitions[i, i + 1] = conditionals[i + 1]
         for j in range(i + 2, count):
-            known[i, j] = _normal(known[i, j - 1] @ conditionals[j])
-    return known
+            transitions[i, j] = _normal(transitions[i, j - 1] @ conditionals[j])
+    return transitions
 
 
 def draw_states(conditional: Floats, rows: States, rng: np.random.Generator) -> States:
@@ -172,5 +172,5 @@ def draw_states(conditional: Floats, rows: States, rng: np.random.Generator) -> 
     # Row r covers (r, r + 1]; the last of each row is exact, so that no draw falls into the next row.
     cumulative /= cumulative[:, -1:]
     flat = (cumulative + np.arange(len(conditional))[:, None]).ravel()
-    found = np.searchsorted(flat, rows + rng.random(len(rows)), side="right")
-    return np.minimum(found - rows * columns, columns - 1)
+    places = np.searchsorted(flat, rows + rng.random(len(rows)), side="right")
+    return np.minimum(places - rows * columns, columns - 1)

@@ -122,28 +122,28 @@ def on_proxy(traces: ttamer.Traces) -> ttamer.Traces:
 
 def recall(traces: ttamer.Traces, policy: ttamer.Policy, *, recalls: bool = True) -> ttamer.Replay:
     """Walk by the proxies, answer with the smallest or with the last, and pay the real loss of that answer."""
-    found = policy.replay(on_proxy(traces))
-    answers = found.answer_node if recalls else found.last_node
+    replay = policy.replay(on_proxy(traces))
+    answers = replay.answer_node if recalls else replay.last_node
     losses = traces.losses[np.arange(len(traces)), answers].astype(np.float64)
-    return ttamer.Replay(found.last_node, answers, found.cost, losses)
+    return ttamer.Replay(replay.last_node, answers, replay.cost, losses)
 
 
 def study(
     name: str, calibration: ttamer.Traces, test: ttamer.Traces, claim: Claim, tradeoffs: npt.ArrayLike | None = None
 ) -> Study:
     """Fit and choose on the calibration rows, replay on both."""
-    tried = default_tradeoffs() if tradeoffs is None else np.asarray(tradeoffs)
+    grid = default_tradeoffs() if tradeoffs is None else np.asarray(tradeoffs)
     here, there = relative(calibration), relative(test)
-    labelled = relative(calibration, to_labels=True), relative(test, to_labels=True)
+    label_traces = relative(calibration, to_labels=True), relative(test, to_labels=True)
     model = ttamer.fit(on_proxy(here), bins=BINS)
-    policies = [ttamer.solve(model, float(each), "observed") for each in tried]
+    policies = [ttamer.solve(model, float(each), "observed") for each in grid]
 
     def walks(recalls: bool) -> list[Setting]:
         return [Setting(f"{each.tradeoff:.4g}", {}, partial(recall, policy=each, recalls=recalls)) for each in policies]
 
     settings = {RECALL: walks(True), SAME_WALK: walks(False), THRESHOLD: baselines.threshold_curve(here)}
     curves = {method: compare.curve_of_settings(method, each, here, there) for method, each in settings.items()}
-    curves[OURS] = compare.curve_of_front(ttamer.frontier(here, tried), here, there, OURS)
+    curves[OURS] = compare.curve_of_front(ttamer.frontier(here, grid), here, there, OURS)
     patience = {
         k: compare.curve_of_replays(f"patience {k}", f"{k}", baselines.patience(here, k), baselines.patience(there, k))
         for k in (1, 2)
@@ -154,7 +154,7 @@ def study(
         claim,
         curves,
         patience,
-        {method: compare.curve_of_settings(method, each, *labelled) for method, each in settings.items()},
+        {method: compare.curve_of_settings(method, each, *label_traces) for method, each in settings.items()},
         1 - float(there.losses[:, 0].mean()),
         np.geomspace(lowest, 1.0, BUDGETS),
     )
@@ -169,46 +169,48 @@ def interval(samples: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def saving_row(found: Study, weights: Floats) -> Row:
+def saving_row(results: Study, weights: Floats) -> Row:
     """Latency that recall saves at the claimed accuracy, and what the others save there."""
-    level = 1 - found.claim.accuracy
-    saved = {name: _saved(compare.cost_at_error(curve, level)) for name, curve in found.curves.items()}
-    low, high = interval(1 - compare.resampled_costs(found.curves[RECALL], [level], weights)[:, 0])
+    level = 1 - results.claim.accuracy
+    savings = {name: _saved(compare.cost_at_error(curve, level)) for name, curve in results.curves.items()}
+    low, high = interval(1 - compare.resampled_costs(results.curves[RECALL], [level], weights)[:, 0])
     return {
-        "workload": found.name,
-        "claim": f"recall saves latency at {found.claim.accuracy:.0%} relative accuracy",
-        "paper": found.claim.saved,
-        "ours": saved[RECALL],
+        "workload": results.name,
+        "claim": f"recall saves latency at {results.claim.accuracy:.0%} relative accuracy",
+        "paper": results.claim.saved,
+        "ours": savings[RECALL],
         "low": _finite(low),
         "high": _finite(high),
-        "verdict": "confirmed" if saved[RECALL] is not None and high >= found.claim.saved else "not confirmed",
-        "threshold": saved[THRESHOLD],
-        OURS: saved[OURS],
-        "first exit alone": found.first,
+        "verdict": "confirmed" if savings[RECALL] is not None and high >= results.claim.saved else "not confirmed",
+        "threshold": savings[THRESHOLD],
+        OURS: savings[OURS],
+        "first exit alone": results.first,
     }
 
 
-def better_rows(found: Study, weights: Floats) -> list[Row]:
+def better_rows(results: Study, weights: Floats) -> list[Row]:
     """Recall's relative error minus that of the others over budgets, and of patience at its latency, in 1e-4."""
-    ours = found.curves[RECALL]
+    ours = results.curves[RECALL]
     rows = []
-    for other in (found.curves[name] for name in (THRESHOLD, SAME_WALK, OURS)):
-        values = [np.mean([compare.error_at_cost(each, float(b)) for b in found.budgets]) for each in (ours, other)]
-        resampled = [compare.resampled_errors(each, found.budgets, weights).mean(axis=1) for each in (ours, other)]
-        rows.append(_difference_row(found, other.name, "mean over budgets", values, resampled))
-    for point in found.patience.values():
+    for other in (results.curves[name] for name in (THRESHOLD, SAME_WALK, OURS)):
+        values = [np.mean([compare.error_at_cost(each, float(b)) for b in results.budgets]) for each in (ours, other)]
+        resamples = [compare.resampled_errors(each, results.budgets, weights).mean(axis=1) for each in (ours, other)]
+        rows.append(_difference_row(results, other.name, "mean over budgets", values, resamples))
+    for point in results.patience.values():
         cost = float(point.calibration_points[0][0])
         values = [compare.error_at_cost(ours, cost), float(point.test_points[1][0])]
-        resampled = [compare.resampled_errors(ours, [cost], weights)[:, 0], point.resampled_points(weights)[1][:, 0]]
-        rows.append(_difference_row(found, point.name, f"at latency {cost:.3f}", values, resampled))
+        resamples = [compare.resampled_errors(ours, [cost], weights)[:, 0], point.resampled_points(weights)[1][:, 0]]
+        rows.append(_difference_row(results, point.name, f"at latency {cost:.3f}", values, resamples))
     return rows
 
 
-def _difference_row(found: Study, other: str, where: str, values: Sequence[float], resampled: Sequence[Floats]) -> Row:
-    gap = compare.difference(float(values[0]), float(values[1]), *resampled)
+def _difference_row(
+    results: Study, other: str, where: str, values: Sequence[float], resamples: Sequence[Floats]
+) -> Row:
+    gap = compare.difference(float(values[0]), float(values[1]), *resamples)
     verdict = "tie" if gap.is_tie else "recall is better" if gap.high < 0 else "recall is worse"
     return {
-        "workload": found.name,
+        "workload": results.name,
         "other": other,
         "where": where,
         "recall 1e-4": 1e4 * float(values[0]),
@@ -230,10 +232,10 @@ def rise(curve: Curve) -> tuple[int, int]:
     return int(order[first]), int(order[last])
 
 
-def monotone_row(found: Study, method: str, against: str, curve: Curve, weights: Floats) -> Row:
+def monotone_row(results: Study, method: str, against: str, curve: Curve, weights: Floats) -> Row:
     """By how much the error rises, in 1e-4, between two settings that were chosen on the calibration rows."""
     cheap, dear = rise(curve)
-    row: Row = {"workload": found.name, "method": method, "right is": against}
+    row: Row = {"workload": results.name, "method": method, "right is": against}
     if cheap == dear:
         nothing = dict.fromkeys(("from latency", "to latency", "calibration rise", "test rise", "low", "high"))
         return {**row, **nothing, "not monotone": "no rise on calibration rows"}
@@ -251,12 +253,12 @@ def monotone_row(found: Study, method: str, against: str, curve: Curve, weights:
     }
 
 
-def level_rows(found: Study) -> list[Row]:
+def level_rows(results: Study) -> list[Row]:
     """Latency of every method at each relative accuracy."""
-    curves = {**found.curves, **{curve.name: curve for curve in found.patience.values()}}
+    curves = {**results.curves, **{curve.name: curve for curve in results.patience.values()}}
     return [
         {
-            "workload": found.name,
+            "workload": results.name,
             "method": name,
             **{f"{level:.0%}": compare.cost_at_error(curve, 1 - level) for level in LEVELS},
         }
@@ -279,14 +281,14 @@ def run(folder: Path | None, quick: bool) -> dict[str, list[Row]]:
         if folder is None and claim is not VISION:
             continue
         calibration, test = load_recorded(folder, name)
-        found = study(name, calibration, test, claim, default_tradeoffs()[::8] if quick else None)
+        results = study(name, calibration, test, claim, default_tradeoffs()[::8] if quick else None)
         weights = compare.resample(len(test), 200 if quick else 1000)
-        tables["saving"].append(saving_row(found, weights))
-        tables["better"] += better_rows(found, weights)
-        for against, curves in (("the last exit's answer", found.curves), ("the label", found.labelled)):
+        tables["saving"].append(saving_row(results, weights))
+        tables["better"] += better_rows(results, weights)
+        for against, curves in (("the last exit's answer", results.curves), ("the label", results.labelled)):
             for method in (THRESHOLD, RECALL):
-                tables["monotone"].append(monotone_row(found, method, against, curves[method], weights))
-        tables["levels"] += level_rows(found)
+                tables["monotone"].append(monotone_row(results, method, against, curves[method], weights))
+        tables["levels"] += level_rows(results)
     titles = (
         "Share of the latency saved, at the accuracy relative to the last exit that the paper names",
         "Relative error, recall on 1 - confidence minus the others",
@@ -300,9 +302,11 @@ def run(folder: Path | None, quick: bool) -> dict[str, list[Row]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser(__doc__ or "", RESULTS)
-    made.add_argument("folder", type=Path, nargs="?", help="recorded workloads (default: the bundled one, vision only)")
-    options = made.parse_args(arguments)
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument(
+        "folder", type=Path, nargs="?", help="recorded workloads (default: the bundled one, vision only)"
+    )
+    options = command_line.parse_args(arguments)
     title = "The paper's vision and text experiments"
     print(f"{title}\n{machine_line()}")
     tables = run(options.folder, options.quick)

@@ -42,7 +42,7 @@ FIGURES = Path(__file__).parent.parent / "docs"
 BUDGETS = 25
 LOWEST = {"line": 0.1, "independent": 0.02}
 MARGINS = (0.0, 0.005, 0.01, 0.02)
-SHOWN = ("one threshold", "tuned thresholds", "patience", "recall, proxy")
+PICTURE_METHODS = ("one threshold", "tuned thresholds", "patience", "recall, proxy")
 """Drawn besides ttamer and the best baseline."""
 
 
@@ -59,7 +59,7 @@ class Study:
         In which order a method consults independent models.
     baselines : list of str
         Those of the methods that are others'.
-    refused : dict of str to str
+    refusals : dict of str to str
         Methods that were left out, and why.
     """
 
@@ -67,7 +67,7 @@ class Study:
     curves: dict[str, Curve] = field(default_factory=dict)
     orders: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
 
     @property
     def best_baseline(self) -> str:
@@ -114,19 +114,19 @@ def as_roots(traces: Traces) -> Traces:
 
 def study(workload: Workload, plan: Plan) -> Study:
     """Run every method; a progress line for each goes to the error output."""
-    found = Study(workload)
+    results = Study(workload)
     for arm in quality_arms.arms(workload):
         print(f"{workload.name}: {arm.name}", file=sys.stderr, flush=True)
         try:
             curve, order = arm.run(workload, plan)
         except ValueError as error:
-            found.refused[arm.name] = str(error)
+            results.refusals[arm.name] = str(error)
             print(f"{workload.name}: {arm.name} is left out: {error}", file=sys.stderr, flush=True)
             continue
-        found.curves[arm.name], found.orders[arm.name] = curve, order
+        results.curves[arm.name], results.orders[arm.name] = curve, order
         if arm.baseline:
-            found.baselines.append(arm.name)
-    return found
+            results.baselines.append(arm.name)
+    return results
 
 
 # ---------------------------------------------------------------- tables
@@ -143,76 +143,76 @@ def test_error(curve: Curve, budgets: Floats) -> float:
     return float(np.mean([compare.error_at_cost(curve, budget) for budget in budgets]))
 
 
-def error_rows(found: Study, weights: Floats) -> list[Row]:
+def error_rows(results: Study, weights: Floats) -> list[Row]:
     """Mean errors in 1e-4; differences of each method to one threshold, and of ttamer to each method."""
-    budgets, curves = found.workload.budgets, found.curves
+    budgets, curves = results.workload.budgets, results.curves
     error = {name: test_error(curve, budgets) for name, curve in curves.items()}
-    drawn = {name: compare.resampled_errors(curve, budgets, weights).mean(axis=1) for name, curve in curves.items()}
+    resamples = {name: compare.resampled_errors(curve, budgets, weights).mean(axis=1) for name, curve in curves.items()}
     rows = []
     for name in curves:
-        order = found.orders[name]
+        order = results.orders[name]
         row: Row = {
-            "workload": found.workload.name,
-            "method": name + (" *" if name == found.best_baseline else ""),
+            "workload": results.workload.name,
+            "method": name + (" *" if name == results.best_baseline else ""),
             "order": None if order is None else "-".join(map(str, order)),
             "calibration": 1e4 * calibration_error(curves[name], budgets),
             "test": 1e4 * error[name],
         }
-        row["minus one threshold"] = _gap(name, REFERENCE, error, drawn)
-        row["ttamer minus it"] = _gap(OURS, name, error, drawn)
+        row["minus one threshold"] = _gap(name, REFERENCE, error, resamples)
+        row["ttamer minus it"] = _gap(OURS, name, error, resamples)
         rows.append(row)
     return rows
 
 
-def _gap(one: str, other: str, error: dict[str, float], drawn: dict[str, Floats]) -> list[float] | None:
+def _gap(one: str, other: str, error: dict[str, float], resamples: dict[str, Floats]) -> list[float] | None:
     """A difference in 1e-4 and the ends of its interval; nothing for a method and itself."""
     if one == other:
         return None
-    gap = compare.difference(error[one], error[other], drawn[one], drawn[other])
+    gap = compare.difference(error[one], error[other], resamples[one], resamples[other])
     return [1e4 * (error[one] - error[other]), 1e4 * gap.low, 1e4 * gap.high]
 
 
-def level_rows(found: Study, weights: Floats) -> list[Row]:
+def level_rows(results: Study, weights: Floats) -> list[Row]:
     """Test cost at the error of the most accurate node plus a margin, of the scale, and ttamer's cost less it."""
-    calibration, test = found.workload.calibration, found.workload.test
+    calibration, test = results.workload.calibration, results.workload.test
     node = int(calibration.losses.mean(axis=0, dtype=np.float64).argmin())
-    fixed = [baselines.fixed_node(traces, node) for traces in (calibration, test)]
-    full = compare.curve_of_replays("full", f"node {node}", *fixed, test.unit)
+    replays = [baselines.fixed_node(traces, node) for traces in (calibration, test)]
+    full = compare.curve_of_replays("full", f"node {node}", *replays, test.unit)
     # In every resample of the rows the levels are those of that resample.
-    drawn_levels = full.resampled_points(weights)[1] + np.array(MARGINS)
-    drawn = {name: compare.resampled_costs(curve, drawn_levels, weights) for name, curve in found.curves.items()}
+    level_samples = full.resampled_points(weights)[1] + np.array(MARGINS)
+    resamples = {name: compare.resampled_costs(curve, level_samples, weights) for name, curve in results.curves.items()}
     rows = []
-    for name, curve in found.curves.items():
+    for name, curve in results.curves.items():
         for k, margin in enumerate(MARGINS):
-            level = fixed[1].error + margin
-            cost, ours = compare.cost_at_error(curve, level), compare.cost_at_error(found.curves[OURS], level)
-            gap = compare.difference(ours, cost, drawn[OURS][:, k], drawn[name][:, k])
-            parts = [None if part is None else part / found.workload.scale for part in (cost, gap.value)]
-            ends = [end / found.workload.scale if np.isfinite(end) else None for end in (gap.low, gap.high)]
+            level = replays[1].error + margin
+            cost, ours = compare.cost_at_error(curve, level), compare.cost_at_error(results.curves[OURS], level)
+            gap = compare.difference(ours, cost, resamples[OURS][:, k], resamples[name][:, k])
+            parts = [None if part is None else part / results.workload.scale for part in (cost, gap.value)]
+            ends = [end / results.workload.scale if np.isfinite(end) else None for end in (gap.low, gap.high)]
             better = "tie" if gap.is_tie else (OURS if gap.high < 0 else name)
-            row: Row = {"workload": found.workload.name, "method": name, "margin": margin, "error": level}
+            row: Row = {"workload": results.workload.name, "method": name, "margin": margin, "error": level}
             rows.append({**row, "cost": parts[0], "ttamer minus it": [parts[1], *ends], "better": better})
     return rows
 
 
-def budget_rows(found: Study) -> list[Row]:
+def budget_rows(results: Study) -> list[Row]:
     """Test error of every method at every budget."""
     return [
         {
-            "workload": found.workload.name,
-            "budget": float(budget / found.workload.scale),
-            **{name: compare.error_at_cost(curve, budget) for name, curve in found.curves.items()},
+            "workload": results.workload.name,
+            "budget": float(budget / results.workload.scale),
+            **{name: compare.error_at_cost(curve, budget) for name, curve in results.curves.items()},
         }
-        for budget in found.workload.budgets
+        for budget in results.workload.budgets
     ]
 
 
-def draw(found: Study, folder: Path) -> Path:
+def draw(results: Study, folder: Path) -> Path:
     """Picture of the test polylines of ttamer, the best baseline and a few others."""
-    names = dict.fromkeys((OURS, found.best_baseline, *SHOWN))
+    names = dict.fromkeys((OURS, results.best_baseline, *PICTURE_METHODS))
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"quality-{found.workload.name}.png"
-    plots.front([found.curves[name] for name in names if name in found.curves], path, title=found.workload.name)
+    path = folder / f"quality-{results.workload.name}.png"
+    plots.front([results.curves[name] for name in names if name in results.curves], path, title=results.workload.name)
     return path
 
 
@@ -250,19 +250,19 @@ def run(folder: Path | None, only: Sequence[str], plan: Plan, figures: Path | No
     with one_thread():
         for name in only:
             workload = load(folder, name, plan.rows)
-            found = study(workload, plan)
+            results = study(workload, plan)
             weights = compare.resample(len(workload.test), plan.resamples)
-            errors, levels = error_rows(found, weights), level_rows(found, weights)
+            errors, levels = error_rows(results, weights), level_rows(results, weights)
             print(f"\n{name}: {TITLES['mean error']}\n")
             print_rows(shown_errors(errors))
             print(f"\n{name}: {TITLES['levels']}\n")
             print_rows(shown_levels(levels))
             tables["mean error"] += errors
             tables["levels"] += levels
-            tables["budgets"] += budget_rows(found)
-            tables["refused"] += [{"workload": name, "method": m, "why": why} for m, why in found.refused.items()]
+            tables["budgets"] += budget_rows(results)
+            tables["refused"] += [{"workload": name, "method": m, "why": why} for m, why in results.refusals.items()]
             if figures is not None:
-                print(f"\nwritten: {draw(found, figures)}")
+                print(f"\nwritten: {draw(results, figures)}")
     return tables
 
 
@@ -286,28 +286,30 @@ TITLES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser(__doc__ or "", RESULTS)
-    made.add_argument("folder", type=Path, nargs="?", help="where the recorded workloads are (default: the package's)")
-    made.add_argument("--only", action="append", metavar="NAME", help="only this workload; may be repeated")
-    made.add_argument("--learning", action="store_true", help="learning curves over calibration rows instead")
-    made.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
-    options = made.parse_args(arguments)
-    known = names_in(options.folder)
-    chosen = options.only or known
-    if not known or not set(chosen) <= set(known):
-        wanted, came = " or ".join(known) or "a recorded workload", " and ".join(chosen) or "an empty folder"
-        print(f"--only: expected {wanted}, got {came}", file=sys.stderr)
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument(
+        "folder", type=Path, nargs="?", help="where the recorded workloads are (default: the package's)"
+    )
+    command_line.add_argument("--only", action="append", metavar="NAME", help="only this workload; may be repeated")
+    command_line.add_argument("--learning", action="store_true", help="learning curves over calibration rows instead")
+    command_line.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
+    options = command_line.parse_args(arguments)
+    names = names_in(options.folder)
+    selection = options.only or names
+    if not names or not set(selection) <= set(names):
+        choices, request = " or ".join(names) or "a recorded workload", " and ".join(selection) or "an empty folder"
+        print(f"--only: expected {choices}, got {request}", file=sys.stderr)
         return 2
-    title, described = "Policies on recorded workloads", machine()
-    print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}")
+    title, facts = "Policies on recorded workloads", machine()
+    print(f"{title}\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}")
     plan = quality_arms.QUICK if options.quick else quality_arms.FULL
-    kept = not options.quick or options.figures != FIGURES
+    has_figures = not options.quick or options.figures != FIGURES
     if options.learning:
-        tables = learn(options.folder, chosen, plan)
+        tables = learn(options.folder, selection, plan)
     else:
-        tables = run(options.folder, chosen, plan, options.figures if kept else None)
+        tables = run(options.folder, selection, plan, options.figures if has_figures else None)
     if is_kept(options):
-        content = {"title": title, "machine": described, "quick": options.quick, "tables": tables}
+        content = {"title": title, "machine": facts, "quick": options.quick, "tables": tables}
         write("learning" if options.learning else "quality", content, options.output)
     return 0
 

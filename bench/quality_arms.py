@@ -111,20 +111,20 @@ class Arm:
 
 def arms(workload: Workload) -> list[Arm]:
     """All methods, ttamer's default first and one threshold next."""
-    found = [Arm(OURS, partial(_front, OURS, {}), False)]
-    found += [Arm(name, partial(_on_lines, name, *methods), True) for name, methods in _LINES.items()]
+    methods = [Arm(OURS, partial(_front, OURS, {}), False)]
+    methods += [Arm(name, partial(_on_lines, name, *method), True) for name, method in _LINES.items()]
     if workload.independent:
-        found.append(Arm("cascade routing", partial(_as_it_is, "cascade routing", routing_curve), True))
+        methods.append(Arm("cascade routing", partial(_as_it_is, "cascade routing", routing_curve), True))
     for estimate in ESTIMATES:
         name = f"{OURS}, {estimate}"
-        found.append(Arm(name, partial(_front, name, {"estimate": estimate}), False))
+        methods.append(Arm(name, partial(_front, name, {"estimate": estimate}), False))
     for name, sweep in (
         ("no recall", _no_recall),
         ("recall, proxy", _recall_on_proxy),
         ("recall, calibrated", _recall_calibrated),
     ):
-        found.append(Arm(name, partial(_on_lines, name, sweep, None), False))
-    return found
+        methods.append(Arm(name, partial(_on_lines, name, sweep, None), False))
+    return methods
 
 
 # ---------------------------------------------------------------- on a line, in the best order
@@ -184,24 +184,22 @@ def _front(name: str, options: dict[str, str], workload: Workload, plan: Plan) -
 
 def _tradeoffs(points: int) -> Floats:
     """At most `points` trade-offs, evenly taken from the default ones, the ends among them."""
-    known = default_tradeoffs()
-    return known[np.unique(np.rint(np.linspace(0, len(known) - 1, min(points, len(known)))).astype(np.intp))]
+    grid = default_tradeoffs()
+    return grid[np.unique(np.rint(np.linspace(0, len(grid) - 1, min(points, len(grid)))).astype(np.intp))]
 
 
-def _solved(
-    model: ttamer.CascadeModel, recall: str, points: int, replayed: Callable[[Traces], Traces]
-) -> list[Setting]:
-    """One setting a trade-off; `replayed` makes the traces whose signals the policy reads."""
+def _solved(model: ttamer.CascadeModel, recall: str, points: int, view: Callable[[Traces], Traces]) -> list[Setting]:
+    """One setting a trade-off; `view` makes the traces whose signals the policy reads."""
     settings = []
     for tradeoff in _tradeoffs(points).tolist():
         policy = ttamer.solve(model, tradeoff, recall)
-        walk = partial(_replay, policy, replayed)
+        walk = partial(_replay, policy, view)
         settings.append(Setting(f"tradeoff {tradeoff:.6g}", {"tradeoff": tradeoff}, walk))
     return settings
 
 
-def _replay(policy: ttamer.Policy, replayed: Callable[[Traces], Traces], traces: Traces) -> ttamer.Replay:
-    return policy.replay(replayed(traces))
+def _replay(policy: ttamer.Policy, view: Callable[[Traces], Traces], traces: Traces) -> ttamer.Replay:
+    return policy.replay(view(traces))
 
 
 def _no_recall(traces: Traces, points: int) -> list[Setting]:

@@ -34,7 +34,7 @@ def rows(workload: Workload, plan: Plan, error: Error) -> list[Row]:
     # Choosing an order of independent models takes many times as long: half as many draws.
     parts = 2 if workload.independent else 1
     sizes = [(size, -(-draws // parts)) for size, draws in plan.learning if size < total] + [(total, 1)]
-    found = []
+    table = []
     for size, draws in sizes:
         gaps: dict[str, list[float]] = {}
         reference = []
@@ -50,19 +50,19 @@ def rows(workload: Workload, plan: Plan, error: Error) -> list[Row]:
         for name in METHODS:
             # A method that refused one draw is not compared over the others.
             row[name] = _mean_with_error(gaps[name]) if len(gaps.get(name, [])) == draws else None
-        found.append(row)
-    return found
+        table.append(row)
+    return table
 
 
 def _errors(workload: Workload, plan: Plan, error: Error) -> dict[str, float]:
-    found = {}
+    errors = {}
     for arm in quality_arms.arms(workload):
         if arm.name in (*METHODS, REFERENCE):
             try:
-                found[arm.name] = error(arm.run(workload, plan)[0], workload.budgets)
-            except ValueError as refused:
-                print(f"{workload.name}: {arm.name} is left out: {refused}", file=sys.stderr, flush=True)
-    return found
+                errors[arm.name] = error(arm.run(workload, plan)[0], workload.budgets)
+            except ValueError as reason:
+                print(f"{workload.name}: {arm.name} is left out: {reason}", file=sys.stderr, flush=True)
+    return errors
 
 
 def _mean_with_error(values: list[float]) -> tuple[float, ...]:

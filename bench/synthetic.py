@@ -135,13 +135,15 @@ def threshold_values(states: States, support: Floats, costs: Floats, recall: boo
     return np.cumsum(changes)[:-1] / len(states)
 
 
-def best_threshold(instance: Instance, chosen_on: States, measured_on: States, recall: bool) -> float:
+def best_threshold(instance: Instance, first_sample: States, second_sample: States, recall: bool) -> float:
     """Objective of the best order and threshold of the first sample, on the second."""
-    curves = [threshold_values(chosen_on[:, path], instance.support, costs, recall) for path, costs in instance.walks()]
+    curves = [
+        threshold_values(first_sample[:, path], instance.support, costs, recall) for path, costs in instance.walks()
+    ]
     walk = int(np.argmin([curve.min() for curve in curves]))
     path, costs = instance.walks()[walk]
-    measured = threshold_values(measured_on[:, path], instance.support, costs, recall)
-    return float(measured[curves[walk].argmin()])
+    outcomes = threshold_values(second_sample[:, path], instance.support, costs, recall)
+    return float(outcomes[curves[walk].argmin()])
 
 
 def objectives(instance: Instance, requests: int) -> dict[str, float | None]:
@@ -149,14 +151,14 @@ def objectives(instance: Instance, requests: int) -> dict[str, float | None]:
     model = instance.model()
     reach = (1 - TRADEOFF) * instance.reach_costs()
     rng = np.random.default_rng(0)
-    chosen_on, measured_on = instance.sample(requests, rng), instance.sample(requests, rng)
+    first_sample, second_sample = instance.sample(requests, rng), instance.sample(requests, rng)
     values = {
-        "prophet": float((TRADEOFF * instance.support[measured_on] + reach).min(axis=1).mean()),
+        "prophet": float((TRADEOFF * instance.support[second_sample] + reach).min(axis=1).mean()),
         "recall": ttamer.solve(model, TRADEOFF, "observed").value,
         "no recall": None,
         "best node": float((TRADEOFF * instance.marginals() @ instance.support + reach).min()),
-        "threshold": best_threshold(instance, chosen_on, measured_on, False),
-        "threshold, recall": best_threshold(instance, chosen_on, measured_on, True),
+        "threshold": best_threshold(instance, first_sample, second_sample, False),
+        "threshold, recall": best_threshold(instance, first_sample, second_sample, True),
     }
     if instance.topology.kind != "forest":
         values["no recall"] = ttamer.solve(model, TRADEOFF, "none").value
@@ -170,12 +172,12 @@ def ratio_rows(plan: Plan) -> list[Row]:
         for nodes, states, count in plan.ratios:
             instances = [draw(shape, nodes, states, seed) for seed in range(count)]
             correlations = [value for instance in instances for value in instance.correlations()]
-            found = [objectives(instance, plan.requests) for instance in instances]
+            outcomes = [objectives(instance, plan.requests) for instance in instances]
             row: Row = {"shape": shape, "n": nodes, "K": states, "instances": count}
             row["correlation"] = float(np.mean(correlations)) if correlations else None
-            row["prophet"] = float(np.mean([values["prophet"] for values in found]))
+            row["prophet"] = float(np.mean([values["prophet"] for values in outcomes]))
             for method in METHODS:
-                ratios = [values[method] / values["prophet"] for values in found if values[method] is not None]
+                ratios = [values[method] / values["prophet"] for values in outcomes if values[method] is not None]
                 row[method] = (float(np.mean(ratios)), float(np.std(ratios))) if ratios else None
             rows.append(row)
     return rows
@@ -197,8 +199,8 @@ def aggregation_rows(plan: Plan) -> list[Row]:
         exact = [ttamer.solve(model, TRADEOFF, "observed").value for model in models]
         exact_time = _solve_time(models, plan.repeats)
         for groups in plan.groups:
-            solved = [ttamer.solve(model, TRADEOFF, "observed", aggregate=groups) for model in models]
-            errors = np.array([policy.value for policy in solved]) - exact
+            policies = [ttamer.solve(model, TRADEOFF, "observed", aggregate=groups) for model in models]
+            errors = np.array([policy.value for policy in policies]) - exact
             time = _solve_time(models, plan.repeats, aggregate=groups)
             rows.append(
                 {
@@ -210,7 +212,7 @@ def aggregation_rows(plan: Plan) -> list[Row]:
                     "value": float(np.mean(exact)),
                     "mean |error|": float(np.abs(errors).mean()),
                     "largest |error|": float(np.abs(errors).max()),
-                    "regret of one": None if shape == "tree" else solved[0].aggregation.regret,
+                    "regret of one": None if shape == "tree" else policies[0].aggregation.regret,
                     "exact ms": 1e3 * exact_time,
                     "aggregate ms": 1e3 * time,
                     "exact/aggregate": exact_time / time,
@@ -238,10 +240,10 @@ def time_rows(plan: Plan) -> list[Row]:
     over_states = [(plan.over_states[0], states) for states in plan.over_states[1]]
     rows = []
     for shape in SHAPES:
-        for swept, sizes in (("n", over_nodes), ("K", over_states)):
+        for variable, sizes in (("n", over_nodes), ("K", over_states)):
             for nodes, states in sizes:
                 binary = [(j - 1) // 2 for j in range(nodes)] if shape == "tree" else None
-                rows.append({"shape": shape, "swept": swept, **_timed(draw(shape, nodes, states, 0, binary), plan)})
+                rows.append({"shape": shape, "swept": variable, **_timed(draw(shape, nodes, states, 0, binary), plan)})
     return rows
 
 
@@ -320,13 +322,13 @@ def run(plan: Plan) -> dict[str, list[Row]]:
 
 
 def main() -> None:
-    made = parser(__doc__ or "", RESULTS)
-    made.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
-    options = made.parse_args()
-    described = machine()
-    print(f"Random Markov cascades\n{described['cpu']}, {described['cores']} cores, Python {described['python']}")
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
+    options = command_line.parse_args()
+    facts = machine()
+    print(f"Random Markov cascades\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}")
     tables = run(QUICK if options.quick else FULL)
-    content = {"title": "Random Markov cascades", "machine": described, "tradeoff": TRADEOFF, "quick": options.quick}
+    content = {"title": "Random Markov cascades", "machine": facts, "tradeoff": TRADEOFF, "quick": options.quick}
     if is_kept(options):
         write("synthetic", {**content, "tables": tables}, options.output)
     if not options.quick or options.figures != FIGURES:

@@ -30,11 +30,11 @@ def draw(tables: dict[str, list[Row]], methods: Sequence[str], folder: Path) -> 
         "time": times(tables["times"], tables["exponents"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    files = []
     for name, figure in figures.items():
-        written.append(folder / f"synthetic-{name}.png")
-        figure.savefig(written[-1])
-    return written
+        files.append(folder / f"synthetic-{name}.png")
+        figure.savefig(files[-1])
+    return files
 
 
 def ratios(rows: Sequence[Row], methods: Sequence[str]) -> Figure:
@@ -45,14 +45,16 @@ def ratios(rows: Sequence[Row], methods: Sequence[str]) -> Figure:
     figure = Figure(figsize=(10.5, 4), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(shapes), sharey=True, squeeze=False)[0]
     for axes, shape in zip(panels, shapes, strict=True):
-        chosen = sorted((row for row in rows if (row["shape"], row["K"]) == (shape, states)), key=lambda row: row["n"])
+        shape_rows = sorted(
+            (row for row in rows if (row["shape"], row["K"]) == (shape, states)), key=lambda row: row["n"]
+        )
         for k, (method, style) in enumerate(zip(methods, STYLES, strict=True)):
             # Side by side, so that no bar hides another.
             shift = 0.12 * (k - (len(methods) - 1) / 2)
-            known = [row for row in chosen if row[method] is not None]
-            if known:
-                means, spreads = zip(*(row[method] for row in known), strict=True)
-                places = [row["n"] + shift for row in known]
+            points = [row for row in shape_rows if row[method] is not None]
+            if points:
+                means, spreads = zip(*(row[method] for row in points), strict=True)
+                places = [row["n"] + shift for row in points]
                 axes.errorbar(places, means, spreads, label=method, capsize=2, ms=5, **style)
         axes.set_title(shape, loc="left", fontsize=11)
         axes.set_xlabel("nodes n")
@@ -67,8 +69,8 @@ def aggregation(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
     for shape, style in _styled(rows):
-        chosen = [row for row in rows if row["shape"] == shape]
-        axes.plot([row["q"] for row in chosen], [row["largest |error|"] for row in chosen], label=shape, ms=5, **style)
+        points = [row for row in rows if row["shape"] == shape]
+        axes.plot([row["q"] for row in points], [row["largest |error|"] for row in points], label=shape, ms=5, **style)
     axes.axhline(0.02, color="0.4", linewidth=1)
     axes.annotate(
         "0.02, the paper's for q > 100",
@@ -91,13 +93,13 @@ def times(rows: Sequence[Row], exponents: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, size, other in zip(panels, ("n", "K"), ("K", "n"), strict=True):
-        fixed = next(row[other] for row in rows if row["swept"] == size)
+        constant = next(row[other] for row in rows if row["swept"] == size)
         for shape, style in _styled(rows):
-            chosen = [row for row in rows if (row["shape"], row["swept"]) == (shape, size)]
+            points = [row for row in rows if (row["shape"], row["swept"]) == (shape, size)]
             slope = next(row for row in exponents if (row["shape"], row["answer"]) == (shape, "recall"))[f"in {size}"]
             label = f"{shape}: exponent {slope:.2f}"
-            axes.plot([row[size] for row in chosen], [row["recall ms"] for row in chosen], label=label, ms=5, **style)
-        axes.set_xlabel(f"{'nodes n' if size == 'n' else 'states a node K'}, {other} = {fixed}")
+            axes.plot([row[size] for row in points], [row["recall ms"] for row in points], label=label, ms=5, **style)
+        axes.set_xlabel(f"{'nodes n' if size == 'n' else 'states a node K'}, {other} = {constant}")
         axes.set_yscale("log")
         _logarithmic(axes, {row[size] for row in rows if row["swept"] == size})
         axes.legend(frameon=False)

@@ -24,7 +24,7 @@ CLASSES = (10, 1000, 32_000)
 STATES = 64
 CALLS = 16
 """Calls timed together on CUDA, each on a flight of its own: a row is consulted once."""
-COPIED = 2**28
+COPY_BYTES = 2**28
 """Bytes copied to measure the bandwidth."""
 
 
@@ -83,8 +83,8 @@ def cpu_row(size: int, classes: int, repeats: int) -> dict[str, Any]:
 
 def cuda_medians(arms: dict[str, Callable[[], Any]], before: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Median milliseconds of each arm by CUDA events, the arms taking turns; `before` is not timed."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
-    for turn in range(repeats + 2):
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(repeats + 2):
         for name, run in arms.items():
             before()
             torch.cuda.synchronize()
@@ -93,9 +93,9 @@ def cuda_medians(arms: dict[str, Callable[[], Any]], before: Callable[[], Any], 
             run()
             end.record()
             end.synchronize()
-            if turn >= 2:
-                found[name].append(start.elapsed_time(end))
-    return {name: statistics.median(values) for name, values in found.items()}
+            if number >= 2:
+                times[name].append(start.elapsed_time(end))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def cuda_row(size: int, classes: int, dtype: torch.dtype, repeats: int) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def cuda_row(size: int, classes: int, dtype: torch.dtype, repeats: int) -> dict[
     decider = Decider(policy_for(3 * torch.randn(512, classes))).to("cuda")
     flights = [decider.start(size) for _ in range(CALLS)]
     rows = torch.arange(size, device="cuda")
-    source, target = (torch.empty(COPIED, dtype=torch.uint8, device="cuda") for _ in range(2))
+    source, target = (torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda") for _ in range(2))
 
     def reset() -> None:
         for flight in flights:
@@ -135,7 +135,7 @@ def cuda_row(size: int, classes: int, dtype: torch.dtype, repeats: int) -> dict[
         "copy": lambda: target.copy_(source),
     }
     ms = cuda_medians(arms, reset, repeats)
-    bandwidth = 2 * COPIED / ms["copy"]
+    bandwidth = 2 * COPY_BYTES / ms["copy"]
     read = logits.numel() * logits.element_size() / bandwidth
     calls = {name: ms[name] / CALLS for name in ("decider", "eager", "alone", "graph")}
     reset()

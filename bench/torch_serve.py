@@ -25,7 +25,7 @@ from ttamer.bench.harness import is_kept, machine, parser, print_rows, write
 from ttamer.torch import Decider, EarlyExit
 
 WIDTHS = (16, 32, 64, 64, 128, 128, 160, 160)
-POOLED = (0, 2, 5)
+POOLS = (0, 2, 5)
 CLASSES = 10
 
 
@@ -34,8 +34,8 @@ def vgg() -> EarlyExit:
     stages, exits, channels = [], [], 1
     for k, width in enumerate(WIDTHS):
         block = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        stages.append(nn.Sequential(*block, *([nn.MaxPool2d(2)] if k in POOLED else [])))
-        side = 2 if k < POOLED[-1] else 1
+        stages.append(nn.Sequential(*block, *([nn.MaxPool2d(2)] if k in POOLS else [])))
+        side = 2 if k < POOLS[-1] else 1
         exits.append(nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(width * side**2, CLASSES)))
         channels = width
     return EarlyExit(stages, exits)
@@ -54,11 +54,11 @@ class TokenMean(nn.Module):
 
 def encoder(layers: int = 24, width: int = 1024) -> EarlyExit:
     """Transformer layers, an exit after each."""
-    made = [
+    stages = [
         nn.TransformerEncoderLayer(width, width // 64, 4 * width, batch_first=True, norm_first=True, dropout=0.0)
         for _ in range(layers)
     ]
-    return EarlyExit(made, [TokenMean(width) for _ in range(layers)])
+    return EarlyExit(stages, [TokenMean(width) for _ in range(layers)])
 
 
 def spread(model: EarlyExit, x: Tensor) -> None:
@@ -66,9 +66,9 @@ def spread(model: EarlyExit, x: Tensor) -> None:
     with torch.inference_mode():
         for head, logits in zip(model.exits, model.all_logits(x), strict=True):
             linear = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
-            centred = logits.float() - logits.float().mean(dim=0)
+            deviations = logits.float() - logits.float().mean(dim=0)
             linear.bias.sub_(logits.float().mean(dim=0).to(linear.bias.dtype))
-            scale = 3.0 / centred.std()
+            scale = 3.0 / deviations.std()
             linear.weight.mul_(scale)
             linear.bias.mul_(scale)
 
@@ -102,10 +102,10 @@ def eager_thresholds(model: EarlyExit, values: list[float], x: Tensor) -> Tensor
             answers = torch.empty_like(logits)
         stop = logits.softmax(dim=1).max(dim=1).values >= value
         answers[rows[stop]] = logits[stop]
-        left = (~stop).nonzero().flatten()
-        if len(left) == 0:
+        survivors = (~stop).nonzero().flatten()
+        if len(survivors) == 0:
             break
-        x, rows = x[left], rows[left]
+        x, rows = x[survivors], rows[survivors]
     assert answers is not None
     return answers
 
@@ -150,25 +150,25 @@ def row_for(model: EarlyExit, x: Tensor, rows: int, rounds: int, repeats: int) -
     traces = model.detach().record(loader, batch_size=rows, repeats=repeats, progress=False)
     policy = leaving_everywhere(traces)
     values = [float(policy.bin_edges(node)[0]) for node in range(len(model.exits) - 1)]
-    served = EarlyExit(list(model.stages), list(model.exits)).eval().attach(policy)
-    arms = {"full": model, "policy": served, "eager": lambda batch: eager_thresholds(model, values, batch)}
+    server = EarlyExit(list(model.stages), list(model.exits)).eval().attach(policy)
+    arms = {"full": model, "policy": server, "eager": lambda batch: eager_thresholds(model, values, batch)}
     if x.is_cuda:
         graphs = EarlyExit(list(model.stages), list(model.exits)).eval()
         arms["captured"] = graphs.attach(policy, bucket=range(4, rows + 1, 4), capture=True)
     with torch.inference_mode():
-        ends = torch.cat([served(batch).last_node for batch in batches]).cpu().numpy()
-        cost = float(torch.cat([served(batch).cost for batch in batches]).mean())
+        ends = torch.cat([server(batch).last_node for batch in batches]).cpu().numpy()
+        cost = float(torch.cat([server(batch).cost for batch in batches]).mean())
         seconds = sampled(arms, batches, rounds)
         decision = decision_microseconds(policy, rows, x.device, 20 * repeats)
     shares = np.bincount(ends, minlength=len(model.exits)) / len(ends)
     total = {name: statistics.median(times.sum(axis=1)) for name, times in seconds.items()}
-    promised = float(traces.costs.sum()) / cost
+    promise = float(traces.costs.sum()) / cost
     row: dict[str, Any] = {"device": x.device.type, "B": rows, "exits": len(model.exits)}
     row["leave at an exit"] = f"{shares.min():.0%} to {shares.max():.0%}"
     row |= {f"{name} req/s": len(x) / total[name] for name in seconds}
     best = "captured" if "captured" in arms else "policy"
-    row |= {"x full": total["full"] / total[best], "promised": promised}
-    row["of promised"] = row["x full"] / promised
+    row |= {"x full": total["full"] / total[best], "promised": promise}
+    row["of promised"] = row["x full"] / promise
     row["x eager"] = total["eager"] / total[best]
     for name in ("full", best):
         p50, p95, p99 = np.quantile(1e3 * seconds[name], [0.5, 0.95, 0.99])
@@ -206,11 +206,11 @@ def aims(rows: list[dict[str, Any]]) -> list[str]:
         if row["B"] != 64:
             continue
         share = 0.8 if row["device"] == "cpu" else 0.7
-        reached = "reached" if row["of promised"] >= share else "missed"
-        lines.append(f"{row['device']}: {row['of promised']:.2f} of the promised throughput, aim {share}: {reached}")
+        verdict = "reached" if row["of promised"] >= share else "missed"
+        lines.append(f"{row['device']}: {row['of promised']:.2f} of the promised throughput, aim {share}: {verdict}")
         if row["device"] == "cpu":
-            reached = "reached" if row["of cheapest stage"] < 0.02 else "missed"
-            lines.append(f"cpu: a decision is {row['of cheapest stage']:.2%} of the cheapest stage, aim 2%: {reached}")
+            verdict = "reached" if row["of cheapest stage"] < 0.02 else "missed"
+            lines.append(f"cpu: a decision is {row['of cheapest stage']:.2%} of the cheapest stage, aim 2%: {verdict}")
     return lines
 
 
@@ -218,11 +218,11 @@ def report(name: str, rows: list[dict[str, Any]], options: argparse.Namespace) -
     """Print rows of one device and what became of the aims, and write them."""
     print_rows(rows)
     print("\n" + "\n".join(aims(rows)))
-    described = machine() | {"torch": torch.__version__}
+    facts = machine() | {"torch": torch.__version__}
     if rows[0]["device"] == "cuda":
-        described["gpu"] = torch.cuda.get_device_name()
+        facts["gpu"] = torch.cuda.get_device_name()
     if is_kept(options):
-        content = {"title": "Early exit end to end", "machine": described, "aims": aims(rows), "rows": rows}
+        content = {"title": "Early exit end to end", "machine": facts, "aims": aims(rows), "rows": rows}
         write(name, content, options.output)
 
 

@@ -82,26 +82,26 @@ class Study:
 def paths(topology: ttamer.Topology) -> list[list[int]]:
     """Every path from the root to a leaf of a forest."""
     parents = topology.edges[:, 0].tolist()
-    found = []
+    leaf_paths = []
     for leaf in range(topology.nodes):
         if leaf not in parents:
             path = [leaf]
             while parents[path[0]] >= 0:
                 path.insert(0, parents[path[0]])
-            found.append(path)
-    return found
+            leaf_paths.append(path)
+    return leaf_paths
 
 
 def all_nodes(traces: ttamer.Traces, model: ttamer.CascadeModel) -> ttamer.Replay:
     """Consult every node and answer with the smallest loss the model estimates; of equal ones the lowest node."""
-    estimated = np.stack(
+    estimates = np.stack(
         [
             losses[np.searchsorted(edges, traces.signals[:, j], side="right")]
             for j, (losses, edges) in enumerate(zip(model.losses, model.bin_edges, strict=True))
         ],
         axis=1,
     )
-    answers = estimated.argmin(axis=1)
+    answers = estimates.argmin(axis=1)
     rows = np.arange(len(traces))
     last = np.full(len(traces), traces.topology.nodes - 1, np.int32)
     cost = np.full(len(traces), traces.costs.sum())
@@ -116,11 +116,11 @@ def budgets_for(reach_costs: Floats, errors: Floats) -> Floats:
 
 def study(name: str, calibration: ttamer.Traces, test: ttamer.Traces, tradeoffs: npt.ArrayLike | None = None) -> Study:
     """Fit and sweep every method on the calibration rows, replay it on both."""
-    tried = default_tradeoffs() if tradeoffs is None else np.asarray(tradeoffs)
+    grid = default_tradeoffs() if tradeoffs is None else np.asarray(tradeoffs)
     curves, promises = [], []
 
     def sweep(method: str, here: ttamer.Traces, there: ttamer.Traces) -> None:
-        front = ttamer.frontier(here, tried, "signal", bins=BINS)
+        front = ttamer.frontier(here, grid, "signal", bins=BINS)
         curves.append(compare.curve_of_front(front, here, there, method))
         policy = front[-1].policy
         replays = policy.replay(here), policy.replay(there)
@@ -159,49 +159,49 @@ def study(name: str, calibration: ttamer.Traces, test: ttamer.Traces, tradeoffs:
 # ---------------------------------------------------------------- the comparison
 
 
-def mean_error_rows(found: Study, weights: Floats) -> list[Row]:
+def mean_error_rows(results: Study, weights: Floats) -> list[Row]:
     """Mean test error over the budgets, in 1e-4, and the forest policy's difference to each method."""
-    errors = [np.mean([compare.error_at_cost(curve, budget) for budget in found.budgets]) for curve in found.curves]
-    resampled = [compare.resampled_errors(curve, found.budgets, weights).mean(axis=1) for curve in found.curves]
+    errors = [np.mean([compare.error_at_cost(curve, budget) for budget in results.budgets]) for curve in results.curves]
+    resamples = [compare.resampled_errors(curve, results.budgets, weights).mean(axis=1) for curve in results.curves]
     rows = []
-    for curve, error, own in zip(found.curves, errors, resampled, strict=True):
-        row: Row = {"workload": found.name, "method": curve.name, "mean error 1e-4": 1e4 * float(error)}
-        gap = compare.difference(float(errors[0]), float(error), resampled[0], own)
+    for curve, error, own in zip(results.curves, errors, resamples, strict=True):
+        row: Row = {"workload": results.name, "method": curve.name, "mean error 1e-4": 1e4 * float(error)}
+        gap = compare.difference(float(errors[0]), float(error), resamples[0], own)
         rows.append({**row, **_compared(gap, curve.name, 1e4)})
     return rows
 
 
-def point_rows(found: Study, weights: Floats) -> list[Row]:
+def point_rows(results: Study, weights: Floats) -> list[Row]:
     """Every node alone and all nodes, and the forest policy's error at the same cost, in 1e-4."""
-    forest = found.curves[0]
+    forest = results.curves[0]
     rows = []
-    for point in found.points:
+    for point in results.points:
         cost, error = float(point.calibration_points[0][0]), float(point.test_points[1][0])
         ours = compare.error_at_cost(forest, cost)
-        resampled = compare.resampled_errors(forest, [cost], weights)[:, 0]
-        gap = compare.difference(ours, error, resampled, point.resampled_points(weights)[1][:, 0])
-        row: Row = {"workload": found.name, "method": point.name, "cost ms": cost, "error 1e-4": 1e4 * error}
+        resamples = compare.resampled_errors(forest, [cost], weights)[:, 0]
+        gap = compare.difference(ours, error, resamples, point.resampled_points(weights)[1][:, 0])
+        row: Row = {"workload": results.name, "method": point.name, "cost ms": cost, "error 1e-4": 1e4 * error}
         rows.append({**row, "forest 1e-4": 1e4 * ours, **_compared(gap, point.name, 1e4)})
     return rows
 
 
-def level_rows(found: Study, weights: Floats) -> list[Row]:
+def level_rows(results: Study, weights: Floats) -> list[Row]:
     """Test cost at the error of the most accurate node plus a margin, and the forest policy's difference."""
-    reference = found.points[found.best_node]
+    reference = results.points[results.best_node]
     # In every resample of the rows the levels are those of that resample.
-    resampled_levels = reference.resampled_points(weights)[1] + np.array(MARGINS)
-    resampled = [compare.resampled_costs(curve, resampled_levels, weights) for curve in found.curves]
+    level_samples = reference.resampled_points(weights)[1] + np.array(MARGINS)
+    resamples = [compare.resampled_costs(curve, level_samples, weights) for curve in results.curves]
     rows = []
     for k, margin in enumerate(MARGINS):
         level = float(reference.test_points[1][0]) + margin
-        costs = [compare.cost_at_error(curve, level) for curve in found.curves]
-        for curve, cost, own in zip(found.curves, costs, resampled, strict=True):
-            gap = compare.difference(costs[0], cost, resampled[0][:, k], own[:, k])
-            row: Row = {"workload": found.name, "error": level, "method": curve.name, "cost ms": cost}
+        costs = [compare.cost_at_error(curve, level) for curve in results.curves]
+        for curve, cost, own in zip(results.curves, costs, resamples, strict=True):
+            gap = compare.difference(costs[0], cost, resamples[0][:, k], own[:, k])
+            row: Row = {"workload": results.name, "error": level, "method": curve.name, "cost ms": cost}
             row |= _compared(gap, curve.name, 1.0)
-            if curve is not found.curves[0] and gap.value is None:
-                reached = [name for name, known in (("forest", costs[0]), (curve.name, cost)) if known is not None]
-                row["better"] = reached[0] if reached else "neither reaches it"
+            if curve is not results.curves[0] and gap.value is None:
+                names = [name for name, value in (("forest", costs[0]), (curve.name, cost)) if value is not None]
+                row["better"] = names[0] if names else "neither reaches it"
             rows.append(row)
     return rows
 
@@ -221,12 +221,12 @@ def run(folder: Path, quick: bool) -> dict[str, list[Row]]:
     tables: dict[str, list[Row]] = {"mean error": [], "points": [], "levels": [], "promises": []}
     for name in WORKLOADS:
         calibration, test = load_recorded(folder, name)
-        found = study(name, calibration, test, default_tradeoffs()[::8] if quick else None)
+        results = study(name, calibration, test, default_tradeoffs()[::8] if quick else None)
         weights = compare.resample(len(test), 200 if quick else 1000)
-        tables["mean error"] += mean_error_rows(found, weights)
-        tables["points"] += point_rows(found, weights)
-        tables["levels"] += level_rows(found, weights)
-        tables["promises"] += found.promises
+        tables["mean error"] += mean_error_rows(results, weights)
+        tables["points"] += point_rows(results, weights)
+        tables["levels"] += level_rows(results, weights)
+        tables["promises"] += results.promises
     titles = (
         f"Mean test error over {BUDGETS} cost budgets",
         "Nodes alone, and all of them: test error, and that of the forest policy at the same cost",
@@ -240,18 +240,18 @@ def run(folder: Path, quick: bool) -> dict[str, list[Row]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser(__doc__ or "", RESULTS)
-    made.add_argument("folder", type=Path, nargs="?", help="where the recorded workloads are")
-    options = made.parse_args(arguments)
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument("folder", type=Path, nargs="?", help="where the recorded workloads are")
+    options = command_line.parse_args(arguments)
     if options.folder is None:
         print(NO_FOLDER, file=sys.stderr)
         return 2
     title = "Forest policies on recorded trees of models"
-    described = machine()
-    print(f"{title}\n{described['cpu']}, {described['cores']} cores, Python {described['python']}")
+    facts = machine()
+    print(f"{title}\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}")
     tables = run(options.folder, options.quick)
     if is_kept(options):
-        write("tree", {"title": title, "machine": described, "quick": options.quick, "tables": tables}, options.output)
+        write("tree", {"title": title, "machine": facts, "quick": options.quick, "tables": tables}, options.output)
     return 0
 
 

@@ -28,9 +28,9 @@ def exit_features(traces: Traces, who: str) -> list[Floats]:
     entropy = traces.with_signal("entropy").signals
     largest = traces.with_signal("max_prob").signals
     answers = evidence_of(traces, who).classes[:, :, 0]
-    found = []
+    features = []
     for j in range(traces.topology.nodes):
         alike = (answers[:, : j + 1] == answers[:, j, None]).mean(axis=1)
         own = np.stack([entropy[:, j], largest[:, j], alike], axis=1)
-        found.append(np.concatenate([own[:, : 3 if j > 0 else 2], odds[:, : j + 1]], axis=1))
-    return found
+        features.append(np.concatenate([own[:, : 3 if j > 0 else 2], odds[:, : j + 1]], axis=1))
+    return features

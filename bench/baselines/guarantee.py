@@ -14,7 +14,7 @@ from ttamer.baselines.sweep import sweep
 from ttamer.traces import Traces
 from ttamer.traces.signals import SIGNALS
 
-TESTED = 2000
+THRESHOLDS = 2000
 """Thresholds that are tested, one after the other."""
 LEVELS = 400
 """Risk levels that are tried."""
@@ -71,10 +71,10 @@ def certified_curve(
         raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
     check_errors(traces, "certified_curve")
     stats = extra("scipy.stats", "certified_curve")
-    tested = _fixed_thresholds(signal or traces.signal)
-    found = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
+    thresholds = _fixed_thresholds(signal or traces.signal)
+    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
     # A threshold between two of the sweep's stops the same rows as the larger of the two.
-    cost, loss = (_at(tested, found.values, outcome) for outcome in (found.cost, found.loss))
+    cost, loss = (_at(thresholds, outcomes.values, outcome) for outcome in (outcomes.cost, outcomes.loss))
     errors = np.rint(loss * len(traces))
     low, high = traces.losses[:, [-1, 0]].mean(axis=0, dtype=np.float64)
     levels = np.unique(np.linspace(min(low, high), min(1.2 * max(low, high) + 1e-3, 1.0), LEVELS))
@@ -82,16 +82,16 @@ def certified_curve(
     # less one unless it is met exactly.
     most_errors = stats.binom.ppf(delta, len(traces), levels)
     most_errors -= stats.binom.cdf(most_errors, len(traces), levels) > delta
-    certified = errors[None, :] <= most_errors[:, None]
-    last = np.where(certified.all(axis=1), len(tested), certified.argmin(axis=1)) - 1
-    kept, first = np.unique(last[last >= 0], return_index=True)
-    if len(kept) == 0:
+    verdicts = errors[None, :] <= most_errors[:, None]
+    last = np.where(verdicts.all(axis=1), len(thresholds), verdicts.argmin(axis=1)) - 1
+    places, first = np.unique(last[last >= 0], return_index=True)
+    if len(places) == 0:
         return [setting_of("threshold inf, no level certified", threshold, value=np.inf, signal=signal)]
     names = levels[last >= 0][first]
-    picked = representative(cost[kept], loss[kept], most)
+    vertices = representative(cost[places], loss[places], most)
     settings = []
-    for k in picked.tolist():
-        value = float(tested[kept[k]])
+    for k in vertices.tolist():
+        value = float(thresholds[places[k]])
         name = f"threshold {value:.6g}, error <= {names[k]:.4f}"
         settings.append(setting_of(name, threshold, value=value, signal=signal))
     return settings
@@ -102,11 +102,10 @@ def _fixed_thresholds(kind: str) -> npt.NDArray[np.float32]:
     if kind not in SIGNALS:
         raise ValueError(f"signal: certified_curve needs one of {', '.join(SIGNALS)}, got {kind!r}")
     if kind == "logit_margin":
-        even = np.linspace(LARGEST_LOGIT_MARGIN, 0.0, TESTED, dtype=np.float32)
-        return np.append(np.float32(np.inf), even)
+        return np.append(np.float32(np.inf), np.linspace(LARGEST_LOGIT_MARGIN, 0.0, THRESHOLDS, dtype=np.float32))
     top, span = (0.0, LARGEST_ENTROPY) if kind == "entropy" else (1.0, 1.0)
-    near = top - span * np.geomspace(1e-8, 1.0, TESTED)
-    return np.append(np.float32(np.inf), np.unique(near.astype(np.float32))[::-1])
+    grid = np.unique((top - span * np.geomspace(1e-8, 1.0, THRESHOLDS)).astype(np.float32))
+    return np.append(np.float32(np.inf), grid[::-1])
 
 
 def _at(thresholds: npt.NDArray[np.float32], values: npt.NDArray[np.float32], outcome: Floats) -> Floats:

@@ -36,10 +36,10 @@ class CalibratedErrors(Scores):
     def compute(self, traces: Traces) -> Floats:
         """(N, n - 1) float64."""
         signals = signals_of(traces, self.signal).astype(np.float64)
-        expected = np.empty((len(traces), len(self.knots)))
+        estimates = np.empty((len(traces), len(self.knots)))
         for j, (places, losses) in enumerate(self.knots):
-            expected[:, j] = np.interp(signals[:, j], places, losses)
-        return -expected / self.weights
+            estimates[:, j] = np.interp(signals[:, j], places, losses)
+        return -estimates / self.weights
 
 
 def isotonic_curve(traces: Traces, signal: str | None = None, rule: str = "error", points: int = 120) -> list[Setting]:
@@ -85,8 +85,8 @@ def isotonic_curve(traces: Traces, signal: str | None = None, rule: str = "error
     signals = signals_of(traces, signal).astype(np.float64)
     knots = []
     for j in range(traces.topology.nodes - 1):
-        fitted = isotonic.IsotonicRegression(increasing=False).fit(signals[:, j], traces.losses[:, j])
-        knots.append((np.asarray(fitted.X_thresholds_), np.asarray(fitted.y_thresholds_)))
+        regression = isotonic.IsotonicRegression(increasing=False).fit(signals[:, j], traces.losses[:, j])
+        knots.append((np.asarray(regression.X_thresholds_), np.asarray(regression.y_thresholds_)))
     following = traces.costs[1:]
     # A next node that costs nothing is always worth consulting; the smallest weight says so without dividing by 0.
     weights = (

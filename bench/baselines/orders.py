@@ -38,10 +38,10 @@ def line_through(traces: Traces, order: Sequence[int]) -> Traces:
         If a model is out of range.
     """
     check_roots(traces)
-    chosen = checks.integers("order", list(order), "(m,) integers")
-    if (outside := (chosen < 0) | (chosen >= traces.topology.nodes)).any():
-        raise IndexError(f"order: {chosen[outside][0]} is out of range for {traces.topology.nodes} nodes")
-    return traces.path(chosen, traces.costs[chosen])
+    nodes = checks.integers("order", list(order), "(m,) integers")
+    if (outside := (nodes < 0) | (nodes >= traces.topology.nodes)).any():
+        raise IndexError(f"order: {nodes[outside][0]} is out of range for {traces.topology.nodes} nodes")
+    return traces.path(nodes, traces.costs[nodes])
 
 
 def budget_error(settings: Sequence[Setting], traces: Traces, budgets: npt.ArrayLike) -> float:
@@ -59,8 +59,8 @@ def budget_error(settings: Sequence[Setting], traces: Traces, budgets: npt.Array
     cost = np.array([result.mean_cost for result in results])
     error = np.array([result.error for result in results])
     hull = lower_hull(cost, error)
-    wanted = np.asarray(budgets, dtype=np.float64)
-    return float(np.where(wanted < cost[hull[0]], 1.0, np.interp(wanted, cost[hull], error[hull])).mean())
+    limits = np.asarray(budgets, dtype=np.float64)
+    return float(np.where(limits < cost[hull[0]], 1.0, np.interp(limits, cost[hull], error[hull])).mean())
 
 
 def best_order(
@@ -99,11 +99,11 @@ def best_order(
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: best_order tries all orders of at most {MOST_NODES} models, got {nodes}")
-    drawn, kept = checks.whole("rows", rows, 1), checks.whole("keep", keep, 1)
+    sample_size, most = checks.whole("rows", rows, 1), checks.whole("keep", keep, 1)
     orders = [order for count in range(1, nodes + 1) for order in itertools.permutations(range(nodes), count)]
-    if drawn < len(traces):
-        some = traces[np.random.default_rng(seed).permutation(len(traces))[:drawn]]
-        orders = _ranked(some, orders, method, budgets)[:kept]
+    if sample_size < len(traces):
+        some = traces[np.random.default_rng(seed).permutation(len(traces))[:sample_size]]
+        orders = _ranked(some, orders, method, budgets)[:most]
         # What is equal on all rows is decided as if all orders had come this far.
         orders.sort(key=lambda order: (len(order), order))
     return _ranked(traces, orders, method, budgets)[0]

@@ -96,19 +96,19 @@ class _Scheduler:
     def thresholds(self, shares: Floats) -> tuple[Floats, float]:
         """Thresholds (n - 1,) for shares (n,), and the mean loss."""
         rows, nodes = self.losses.shape
-        left = np.zeros(rows, np.bool_)
+        has_left = np.zeros(rows, np.bool_)
         values = np.full(nodes - 1, np.inf)
         loss = 0.0
         for j in range(nodes - 1):
-            staying = self.orders[:, j][~left[self.orders[:, j]]]
+            staying = self.orders[:, j][~has_left[self.orders[:, j]]]
             # Counted from the start, so that roundings do not add up.
             count = int(np.rint(shares[: j + 1].sum() * rows)) - (rows - len(staying))
             if count > 0 and len(staying) > 0:
                 values[j] = self.scores[staying[min(count, len(staying)) - 1], j]
                 leaving = staying[self.scores[staying, j] >= values[j]]
-                left[leaving] = True
+                has_left[leaving] = True
                 loss += float(self.losses[leaving, j].sum())
-        return values, (loss + float(self.losses[~left, -1].sum())) / rows
+        return values, (loss + float(self.losses[~has_left, -1].sum())) / rows
 
 
 def _budgets(reach: Floats, points: int) -> list[float]:
@@ -121,26 +121,26 @@ def _budgets(reach: Floats, points: int) -> list[float]:
 
 def _distributions(reach: Floats, budget: float) -> list[Floats]:
     """For every last node m that the budget allows, the geometric shares on nodes 0..m whose mean cost it is."""
-    found = []
+    distributions = []
     for m in range(len(reach)):
         if reach[m] < budget * (1 - 1e-9):
             continue
         shares = np.zeros(len(reach))
         shares[: m + 1] = _geometric(reach[: m + 1], budget)
-        found.append(shares)
-    return found
+        distributions.append(shares)
+    return distributions
 
 
 def _geometric(reach: Floats, budget: float) -> Floats:
     """Shares proportional to ratio^j with this mean cost, by bisection: the cost rises with the ratio."""
-    steps = np.arange(len(reach))
+    nodes = np.arange(len(reach))
     low, high = np.log(RATES)
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _shares(middle, steps) @ reach < budget else (low, middle)
-    return _shares((low + high) / 2, steps)
+        low, high = (middle, high) if _shares(middle, nodes) @ reach < budget else (low, middle)
+    return _shares((low + high) / 2, nodes)
 
 
-def _shares(log_ratio: float, steps: npt.NDArray[np.intp]) -> Floats:
-    powers = np.exp(log_ratio * steps - max(log_ratio * steps[-1], 0.0))
+def _shares(log_ratio: float, nodes: npt.NDArray[np.intp]) -> Floats:
+    powers = np.exp(log_ratio * nodes - max(log_ratio * nodes[-1], 0.0))
     return np.asarray(powers / powers.sum())

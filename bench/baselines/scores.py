@@ -33,13 +33,13 @@ class Scores(ABC):
 
     def __call__(self, traces: Traces) -> Floats:
         """What `compute` returns, remembered for as long as the traces are alive."""
-        known = self.__dict__.setdefault("_known", WeakKeyDictionary())
-        if traces not in known:
-            known[traces] = self.compute(traces)
-        return known[traces]  # type: ignore[no-any-return]
+        cache = self.__dict__.setdefault("_cache", WeakKeyDictionary())
+        if traces not in cache:
+            cache[traces] = self.compute(traces)
+        return cache[traces]  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_known"}
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
 
 
 def score_thresholds(traces: Traces, scores: Scores, values: npt.ArrayLike) -> Replay:
@@ -82,10 +82,10 @@ def score_curve(name: str, scores: Scores, traces: Traces, points: int) -> list[
     points : int
         At most.
     """
-    found = sweep(scores(traces), traces.losses, traces.reach_costs)
+    outcomes = sweep(scores(traces), traces.losses, traces.reach_costs)
     return [
         setting_of(f"{name} >= {value:.6g}", score_thresholds, scores=scores, values=value)
-        for value in found.chosen(points)
+        for value in outcomes.chosen(points)
     ]
 
 
@@ -129,8 +129,8 @@ def class_logits(evidence: Evidence) -> tuple[Floats, float]:
     others = evidence.class_count - evidence.top
     if others == 0:
         return np.concatenate([logs, np.full_like(logs[..., :1], -np.inf)], axis=-1), 0.0
-    left = np.maximum(1.0 - np.exp(logs).sum(axis=-1, keepdims=True), 0.0) / others
-    spread = np.log(np.maximum(left, np.exp(np.float64(LOG_FLOOR))))
+    mass = np.maximum(1.0 - np.exp(logs).sum(axis=-1, keepdims=True), 0.0) / others
+    spread = np.log(np.maximum(mass, np.exp(np.float64(LOG_FLOOR))))
     return np.concatenate([logs, np.minimum(spread, logs[..., -1:])], axis=-1), float(np.log(others))
 
 

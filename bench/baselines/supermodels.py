@@ -52,30 +52,30 @@ class Qualities(Scores):
         """(N, 3^n + n 2^n) float64: what `expected` and `answers` cut into pieces."""
         odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
         pieces = []
-        for known in range(2**self.nodes):
-            estimates = self.estimates(known, odds, classes)
-            pieces += [estimates, self._larger_sets(known, estimates)]
+        for subset in range(2**self.nodes):
+            estimates = self.estimates(subset, odds, classes)
+            pieces += [estimates, self._larger_sets(subset, estimates)]
         return np.concatenate(pieces, axis=1)
 
-    def estimates(self, known: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+    def estimates(self, subset: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
         """(N, n) float64: probability of each model being right, given what a set has shown."""
-        found = np.empty(odds.shape)
+        table = np.empty(odds.shape)
         for j in range(self.nodes):
-            found[:, j] = self.models[known, j](_features(known, j, odds, classes))
-        return found
+            table[:, j] = self.models[subset, j](_features(subset, j, odds, classes))
+        return table
 
-    def _larger_sets(self, known: int, estimates: Floats) -> Floats:
-        """(N, sets that contain `known`) float64: the expected best quality in each of `supersets`."""
-        consulted = members(known, self.nodes)
-        best = estimates[:, consulted].max(axis=1, initial=0.0)
-        draws = {known: np.repeat(best[:, None], DRAWS, axis=1)}
-        for larger in supersets(known, self.nodes)[1:]:
-            newest = (larger & ~known).bit_length() - 1
+    def _larger_sets(self, subset: int, estimates: Floats) -> Floats:
+        """(N, sets that contain `subset`) float64: the expected best quality in each of `supersets`."""
+        models = members(subset, self.nodes)
+        best = estimates[:, models].max(axis=1, initial=0.0)
+        draws = {subset: np.repeat(best[:, None], DRAWS, axis=1)}
+        for larger in supersets(subset, self.nodes)[1:]:
+            newest = (larger & ~subset).bit_length() - 1
             mean = estimates[:, newest, None]
-            spread = self.deviations[known, newest] * np.sqrt(mean * (1.0 - mean))
-            drawn = np.clip(mean + spread * self.normals[:, newest], 0.0, 1.0)
-            draws[larger] = np.maximum(draws[larger & ~(1 << newest)], drawn)
-        return np.stack([draws[larger].mean(axis=1) for larger in supersets(known, self.nodes)], axis=1)
+            spread = self.deviations[subset, newest] * np.sqrt(mean * (1.0 - mean))
+            samples = np.clip(mean + spread * self.normals[:, newest], 0.0, 1.0)
+            draws[larger] = np.maximum(draws[larger & ~(1 << newest)], samples)
+        return np.stack([draws[larger].mean(axis=1) for larger in supersets(subset, self.nodes)], axis=1)
 
 
 def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
@@ -109,23 +109,23 @@ def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
     cost = np.zeros(len(traces))
     start = 0
     # In rising order every set comes after those it can be reached from.
-    for known in range(2**nodes):
-        larger = supersets(known, nodes)
+    for subset in range(2**nodes):
+        larger = supersets(subset, nodes)
         width = nodes + len(larger)
-        here = rows[sets == known]
+        here = rows[sets == subset]
         piece = table[here, start : start + width]
         start += width
         if len(here) == 0:
             continue
-        paid = np.array([costs[members(each & ~known, nodes)].sum() for each in larger])
-        worth = piece[:, nodes:] - price * paid
-        if known == 0:
+        prices = np.array([costs[members(each & ~subset, nodes)].sum() for each in larger])
+        worth = piece[:, nodes:] - price * prices
+        if subset == 0:
             worth[:, 0] = -np.inf
-        chosen = worth.argmax(axis=1)
-        consulted = members(known, nodes)
-        if len(consulted) > 0:
-            answer[here] = consulted[piece[:, consulted].argmax(axis=1)]
-        following = np.array([_cheapest(each & ~known, costs) for each in larger])[chosen]
+        best = worth.argmax(axis=1)
+        models = members(subset, nodes)
+        if len(models) > 0:
+            answer[here] = models[piece[:, models].argmax(axis=1)]
+        following = np.array([_cheapest(each & ~subset, costs) for each in larger])[best]
         going, to = here[following >= 0], following[following >= 0]
         last[going] = to
         cost[going] += costs[to]
@@ -143,20 +143,20 @@ def fit_qualities(traces: Traces) -> Qualities:
     odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
     right = traces.losses == 0
     models = {
-        (known, j): fit_logistic(_features(known, j, odds, classes), right[:, j], WHO)
-        for known in range(2**nodes)
+        (subset, j): fit_logistic(_features(subset, j, odds, classes), right[:, j], WHO)
+        for subset in range(2**nodes)
         for j in range(nodes)
     }
     # Antithetic, so that the mean of one model alone is its estimate.
     half = np.random.default_rng(0).standard_normal((DRAWS // 2, nodes))
     deviations: dict[tuple[int, int], float] = {}
-    found = Qualities(models, deviations, np.concatenate([half, -half]))
-    estimates = [found.estimates(known, odds, classes) for known in range(2**nodes)]
-    for known in range(2**nodes):
-        for j in members(2**nodes - 1 - known, nodes).tolist():
-            before, after = estimates[known][:, j], estimates[known | 1 << j][:, j]
-            deviations[known, j] = float(np.sqrt(((after - before) ** 2).sum() / (before * (1.0 - before)).sum()))
-    return found
+    qualities = Qualities(models, deviations, np.concatenate([half, -half]))
+    estimates = [qualities.estimates(subset, odds, classes) for subset in range(2**nodes)]
+    for subset in range(2**nodes):
+        for j in members(2**nodes - 1 - subset, nodes).tolist():
+            before, after = estimates[subset][:, j], estimates[subset | 1 << j][:, j]
+            deviations[subset, j] = float(np.sqrt(((after - before) ** 2).sum() / (before * (1.0 - before)).sum()))
+    return qualities
 
 
 def check_roots(traces: Traces) -> None:
@@ -170,27 +170,27 @@ def members(each: int, nodes: int) -> npt.NDArray[np.intp]:
     return np.array([j for j in range(nodes) if each >> j & 1], dtype=np.intp)
 
 
-def supersets(known: int, nodes: int) -> list[int]:
+def supersets(subset: int, nodes: int) -> list[int]:
     """Sets that contain a set, ascending, itself first."""
-    return [each for each in range(known, 2**nodes) if each & known == known]
+    return [each for each in range(subset, 2**nodes) if each & subset == subset]
 
 
-def _cheapest(left: int, costs: Floats) -> int:
+def _cheapest(others: int, costs: Floats) -> int:
     """The cheapest model of a set, -1 if it is empty."""
-    return min(members(left, len(costs)).tolist(), key=lambda j: costs[j], default=-1)
+    return min(members(others, len(costs)).tolist(), key=lambda j: costs[j], default=-1)
 
 
-def _features(known: int, model: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+def _features(subset: int, model: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
     """(N, d) float64: confidences of the consulted models, and how many of them say the same.
 
     The share of those that answer as the model does; for a model outside the set, as the surest one in it does.
     """
-    consulted = members(known, odds.shape[1])
-    if len(consulted) < 2:
-        return odds[:, consulted]
-    if known >> model & 1:
+    models = members(subset, odds.shape[1])
+    if len(models) < 2:
+        return odds[:, models]
+    if subset >> model & 1:
         answer = classes[:, model]
     else:
-        answer = classes[np.arange(len(odds)), consulted[odds[:, consulted].argmax(axis=1)]]
-    agree = (classes[:, consulted] == answer[:, None]).mean(axis=1, keepdims=True)
-    return np.concatenate([odds[:, consulted], agree], axis=1)
+        answer = classes[np.arange(len(odds)), models[odds[:, models].argmax(axis=1)]]
+    agree = (classes[:, models] == answer[:, None]).mean(axis=1, keepdims=True)
+    return np.concatenate([odds[:, models], agree], axis=1)

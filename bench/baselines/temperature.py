@@ -84,8 +84,8 @@ def fit_temperatures(traces: Traces) -> Floats:
         own = logits[:, j]
         target = np.take_along_axis(own, place[:, j, None], axis=1)[:, 0]
         loss = partial(_negative_log_likelihood, own, target, shift)
-        found = optimize.minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-3})
-        temperatures[j] = np.exp(found.x)
+        optimum = optimize.minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-3})
+        temperatures[j] = np.exp(optimum.x)
     return temperatures
 
 

@@ -7,6 +7,8 @@
 #include "ttamer/replay/replay.hpp"
 #include "ttamer/solve/solve.hpp"
 
+#include "random.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -17,11 +19,6 @@
 #include <vector>
 
 namespace ttamer::test {
-
-// The distributions of <random> differ between standard libraries; whole numbers of the generator do not.
-inline std::int32_t below(std::mt19937 &random, std::int32_t bound) {
-    return static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(bound));
-}
 
 inline std::vector<double> row_of(std::mt19937 &random, std::size_t states) {
     std::vector<double> row(states);

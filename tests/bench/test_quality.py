@@ -74,13 +74,13 @@ class TestWorkloads:
 class TestStudy:
     def test_every_arm_is_there_or_refused(self, arms, workload, found):
         names = [arm.name for arm in arms.arms(workload)]
-        assert list(found.curves) + list(found.refused) == [
+        assert list(found.curves) + list(found.refusals) == [
             *(name for name in names if name in found.curves),
-            *(name for name in names if name in found.refused),
+            *(name for name in names if name in found.refusals),
         ]
         assert names[:2] == ["ttamer", "one threshold"]
         assert {"cascade routing", "recall, proxy"} <= set(found.curves)
-        assert all(name.startswith("ttamer, ") for name in found.refused)
+        assert all(name.startswith("ttamer, ") for name in found.refusals)
 
     def test_test_rows_choose_nothing(self, quality, arms, workload, found):
         rng = np.random.default_rng(9)

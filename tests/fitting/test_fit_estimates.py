@@ -19,7 +19,7 @@ from ttamer import Topology, Traces, reference
 from ttamer._base import files
 from ttamer.fitting.crossfit import CrossFit, folds_of
 from ttamer.model.estimators import Estimator
-from ttamer.model.information_sets import walk_of
+from ttamer.model.information_sets import set_graph
 
 LINE = Topology.line(3)
 FOREST = Topology.forest([-1, -1, -1])
@@ -32,9 +32,9 @@ class TestCrossFit:
         losses = traces.losses.copy()
         losses[folds == 2] = 1 - losses[folds == 2]
         flipped = traces._with(losses=losses)
-        walk = walk_of(LINE)
-        found = CrossFit(traces).estimator("posterior", walk)[1]
-        other = CrossFit(flipped).estimator("posterior", walk)[1]
+        graph = set_graph(LINE)
+        found = CrossFit(traces).estimator("posterior", graph)[1]
+        other = CrossFit(flipped).estimator("posterior", graph)[1]
         np.testing.assert_allclose(found.signals[folds == 2], other.signals[folds == 2], atol=1e-3)
         assert np.abs(found.signals[folds != 2] - other.signals[folds != 2]).max() > 0.1
 

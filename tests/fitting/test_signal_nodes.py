@@ -142,7 +142,7 @@ def test_a_refused_call_changes_nothing() -> None:
     traces = some_traces("line", (True, False, False, True), 1)
     policy = ttamer.solve(ttamer.fit(traces, bins=8, smoothing="mean"), 0.99)
     batch, twin = policy.start(2), policy.start(2)
-    shown = [np.array([2, 3], np.float32), np.array([2.5, 2.5], np.float32)]
+    shown = [np.array([3, 3], np.float32), np.array([2.5, 2.5], np.float32)]
     assert batch.decide(0, shown[0]).tolist() == twin.decide(0, shown[0]).tolist() == [1, 1]
     with pytest.raises(ValueError, match="row 0 is repeated"):
         batch.decide(1, shown[1], np.array([0, 0]))

@@ -50,7 +50,7 @@ def policy_for(kind: str, recall: str = "observed") -> ttamer.Policy:
 
 
 @dataclass
-class Walk:
+class Requests:
     """Rows in flight: what each may consult next, whether recommended or not."""
 
     policy: ttamer.Policy

@@ -27,7 +27,7 @@ from torch_models import (  # noqa: E402
 from ttamer.torch import Decider, EarlyExit  # noqa: E402
 from ttamer.torch.serve.captured import CapturedLine  # noqa: E402
 from ttamer.torch.serve.graph_inputs import Places, kind_of  # noqa: E402
-from ttamer.torch.serve.held import Compaction  # noqa: E402
+from ttamer.torch.serve.rows import Compaction  # noqa: E402
 
 SIZES = [1, 16, 64, 200]
 

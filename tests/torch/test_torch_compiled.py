@@ -33,15 +33,15 @@ def assert_same(a: Any, b: Any, one: Any, other: Any) -> None:
 
 def test_operators_are_what_they_claim(device: str) -> None:
     decider, flight, _ = pair(device)
-    own = (flight._state, flight._open, flight._plan, flight._next, flight._kept, flight._count, flight._faults)
-    shape = (flight._known.nodes, flight._known.edges, 0, flight._flags)
+    own = (flight._state, flight._open_ranks, flight._plan, flight._next, flight._kept, flight._count, flight._faults)
+    shape = (flight._layout.nodes, flight._layout.edges, 0, flight._flags)
     rows = torch.tensor([3, 1], device=device)
     logits = torch.randn(2, 5, device=device)
     for values, kind in ((logits, 0), (logits.half(), 1), (logits[:, 0].contiguous(), ops.GIVEN)):
         torch.library.opcheck(ops.decide_op, (decider.tables, *own, values, rows, 0, kind, *shape))
-    arguments = (flight._state, flight._open, flight._faults, decider.fresh)
-    torch.library.opcheck(ops.reset_op, (*arguments, rows, flight._known.nodes, flight._flags))
-    torch.library.opcheck(ops.reset_op, (*arguments, None, flight._known.nodes, flight._flags))
+    arguments = (flight._state, flight._open_ranks, flight._faults, decider.fresh)
+    torch.library.opcheck(ops.reset_op, (*arguments, rows, flight._layout.nodes, flight._flags))
+    torch.library.opcheck(ops.reset_op, (*arguments, None, flight._layout.nodes, flight._flags))
 
 
 def test_under_compile(device: str) -> None:

@@ -106,7 +106,7 @@ class TestHow:
             return graph
 
         line._graph_of = graph_of  # type: ignore[method-assign]
-        line._done = torch.cuda.Event()
+        line._finish = torch.cuda.Event()
         with line._as_captured():
             line._capture(x, {})
         return line

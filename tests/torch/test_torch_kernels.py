@@ -9,7 +9,7 @@ import pytest
 from helpers import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import SHAPES, Floats32, Walk, around, hard_policies
+from kernel_cases import SHAPES, Floats32, Requests, around, hard_policies
 
 import ttamer
 
@@ -57,14 +57,14 @@ def test_any_policy_any_signals_any_order(shape: str, device: str, data: st.Data
     policy = data.draw(hard_policies(shape))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     decider, flight, batch = flights(policy, device, 7, "worst")
-    walk = Walk(policy, 7, rng)
-    while (call := walk.call()) is not None:
+    requests = Requests(policy, 7, rng)
+    while (call := requests.call()) is not None:
         node, rows = call
         pool = np.append(around(policy.bin_edges(node)), np.float32(np.nan))
         signals = rng.choice(pool, len(rows)).astype(np.float32)
         if rng.random() < 0.5:
             rows = rows.astype(np.int32)
-        walk.took(node, rows, assert_same_call(decider, flight, batch, node, signals, rows))
+        requests.took(node, rows, assert_same_call(decider, flight, batch, node, signals, rows))
     torch_rows = torch.tensor([5, 2], device=device)
     flight.reset(torch_rows)
     batch.reset(np.array([5, 2]))
@@ -82,11 +82,11 @@ def test_many_rows_many_states(shape: str, recall: str, states: int, device: str
     policy = ttamer.solve(random_model(TOPOLOGIES[shape], states, seed=3, levels=5), 0.9, recall)
     rng = np.random.default_rng(1)
     decider, flight, batch = flights(policy, device, 90)
-    walk = Walk(policy, 90, rng)
-    while (call := walk.call()) is not None:
+    requests = Requests(policy, 90, rng)
+    while (call := requests.call()) is not None:
         node, rows = call
         signals = rng.integers(-1, states + 1, len(rows)).astype(np.float32)
-        walk.took(node, rows, assert_same_call(decider, flight, batch, node, signals, rows))
+        requests.took(node, rows, assert_same_call(decider, flight, batch, node, signals, rows))
 
 
 @pytest.mark.parametrize("states", [100, 3000])

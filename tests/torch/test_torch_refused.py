@@ -42,7 +42,7 @@ def started(shape: str, device: str, nan: str = "error") -> tuple[Any, Any]:
 
 
 def memory(flight: Any) -> list[Any]:
-    return [flight._state.cpu().clone(), flight._open.cpu().clone()]
+    return [flight._state.cpu().clone(), flight._open_ranks.cpu().clone()]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -2,7 +2,7 @@
 #include "ttamer/base/product.hpp"
 
 #include "check.hpp"
-#include "models.hpp"
+#include "random.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -51,7 +51,7 @@ void panels(const ProductKernels &kernels) {
 
 void weighted_rows(const ProductKernels &kernels) {
     std::mt19937 random(4);
-    for (const std::size_t width : {kRowStep, 2 * kRowStep, 5 * kRowStep}) {
+    for (const std::size_t width : {kRowGroup, 2 * kRowGroup, 5 * kRowGroup}) {
         for (const std::size_t count : {0, 1, 5}) {
             const auto values = random_numbers(random, count * width);
             const auto weights = random_numbers(random, count);
@@ -76,7 +76,7 @@ double total(const double *lanes) {
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-// What each piece adds goes to eight sums in turn, what is left of it to the first of them.
+// What each piece adds goes to the eight sums one after the other, what is left of it to the first of them.
 void sums_by_piece(const ProductKernels &kernels) {
     std::mt19937 random(5);
     const auto p = random_numbers(random, 80);

@@ -1,4 +1,4 @@
-// What rows take of different nodes, as every kind of processor does it, on policies of few and of many nodes.
+// What rows read of different nodes, as every kind of processor does it, on policies of few and of many nodes.
 #include "ttamer/decide/node_fields.hpp"
 
 #include "check.hpp"
@@ -11,9 +11,9 @@ using namespace ttamer;
 
 namespace {
 
-void take_agrees(const Policy &policy, const NodeFieldKernels &kernels, const std::vector<std::int32_t> &nodes) {
+void fields_agree(const Policy &policy, const NodeFieldKernels &kernels, const std::vector<std::int32_t> &nodes) {
     BlockFields fields;
-    kernels.take(policy.joint_tables(), nodes.data(), nodes.size(), fields);
+    kernels.read(policy.joint_tables(), nodes.data(), nodes.size(), fields);
     bool same = true;
     for (std::size_t k = 0; k < nodes.size(); ++k) {
         const NodeTables &node = policy.at(nodes[k]);
@@ -25,7 +25,7 @@ void take_agrees(const Policy &policy, const NodeFieldKernels &kernels, const st
     CHECK(same);
 }
 
-// Rows that all stand before their nodes, and one after the other one that stands elsewhere, has stopped or is taken.
+// Rows that all stand before their nodes, and one after the other one that stands elsewhere, has stopped or is marked.
 void follow_agrees(const Policy &policy, const NodeFieldKernels &kernels, const std::vector<std::int32_t> &nodes) {
     std::vector<StandingRow> rows;
     for (std::size_t k = 0; k < nodes.size(); ++k) {
@@ -37,7 +37,7 @@ void follow_agrees(const Policy &policy, const NodeFieldKernels &kernels, const 
     bool refused = true;
     for (auto &row : rows) {
         const StandingRow good = row;
-        for (const StandingRow bad : {good ^ 1U, with_position(good, kStoppedPosition), good | StandingRow{kTaken}}) {
+        for (const StandingRow bad : {good ^ 1U, with_position(good, kStoppedPosition), good | StandingRow{kMark}}) {
             row = bad;
             refused = refused && !follow();
         }
@@ -60,7 +60,7 @@ int main() {
                 nodes.push_back(test::below(random, size));
             }
             for (const NodeFieldKernels &kernels : node_field_kernels(policy.joint_tables())) {
-                take_agrees(policy, kernels, nodes);
+                fields_agree(policy, kernels, nodes);
                 follow_agrees(policy, kernels, nodes);
             }
         }

@@ -2,7 +2,7 @@
 #include "ttamer/model/counts.hpp"
 
 #include "check.hpp"
-#include "models.hpp"
+#include "random.hpp"
 
 #include <cstddef>
 #include <stdexcept>

@@ -2,7 +2,7 @@
 #include "ttamer/model/transition.hpp"
 
 #include "check.hpp"
-#include "models.hpp"
+#include "random.hpp"
 
 #include <cmath>
 #include <cstddef>

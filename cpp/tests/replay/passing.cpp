@@ -38,9 +38,9 @@ void agrees(Pass pass, std::size_t count, bool in_place, std::mt19937 &random) {
     Rows expected_going;
     Rows expected_stopped;
     for (std::size_t k = 0; k < count; ++k) {
-        const auto step = consult_row(rows[k], found[k], 6, 0);
-        const StandingRow row = choose(StandingRow{kPositionBits}, rows[k], step.row);
-        (step.next == kStop ? expected_stopped : expected_going).push_back(row);
+        const auto outcome = consult_row(rows[k], found[k], 6, 0);
+        const StandingRow row = choose(StandingRow{kPositionBits}, rows[k], outcome.row);
+        (outcome.next == kStop ? expected_stopped : expected_going).push_back(row);
     }
     Rows apart(count + 1, untouched);
     Rows &going = in_place ? rows : apart;

@@ -1,10 +1,8 @@
 // Signals from logits against plain loops in double precision, at every size around the kernels' own.
 #include "ttamer/signals/softmax.hpp"
 
-#include "ttamer/decide/logit_signals.hpp"
-
 #include "check.hpp"
-#include "models.hpp"
+#include "random.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -124,20 +122,6 @@ void no_softmax() {
     }
 }
 
-void checks() {
-    const std::vector<float> logits(12, 0.0F);
-    const Logits good{logits.data(), LogitType::float32, 3, 4};
-    LogitSignals signals(signal_kind("max_prob"), 3, NanSignal::error);
-    signals.check(good, {});
-    signals.compute(good);
-    CHECK(signals.finish(good, {})[2] == 0.25F);
-    CHECK_THROWS(signals.check({logits.data(), LogitType::float32, 12, 1}, {}), std::invalid_argument, "C >= 2");
-    CHECK_THROWS(signals.check({logits.data(), LogitType::float32, 4, 3}, {}), std::invalid_argument, "capacity of 3");
-    LogitSignals stated(signal_kind(""), 3, NanSignal::error);
-    CHECK_THROWS(stated.check(good, {}), std::invalid_argument, "Traces.from_probs");
-    CHECK_THROWS(signal_kind("best"), std::invalid_argument, "got 'best'");
-}
-
 } // namespace
 
 int main() {
@@ -149,6 +133,5 @@ int main() {
     ties();
     halves();
     no_softmax();
-    checks();
     return test::result();
 }

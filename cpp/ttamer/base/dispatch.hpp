@@ -34,7 +34,7 @@
 #endif
 
 // For a loop of a load and a store, which the compiler cannot vectorise where rows lie anywhere. And for a loop over an
-// array of vectors: unrolled this early, they stay in registers; unrolled later, GCC also stores each in every step.
+// array of vectors: unrolled this early, they stay in registers; unrolled later, GCC also stores each every time round.
 #if defined(_MSC_VER)
 #define TTAMER_UNROLL
 #else

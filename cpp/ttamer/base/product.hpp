@@ -20,7 +20,7 @@ inline constexpr std::size_t kPanelWidth = 16;
 inline constexpr std::size_t kPanelRows = 24;
 
 // Columns that add_rows sums at the least.
-inline constexpr std::size_t kRowStep = 16;
+inline constexpr std::size_t kRowGroup = 16;
 
 struct Sums {
     double mass;
@@ -32,16 +32,16 @@ struct Sums {
 struct ProductKernels {
     const char *name;
     // out (count x kPanelWidth) = the `count` rows, each of `inner` numbers, times panel (inner x kPanelWidth): sums
-    // over the inner numbers in turn.
+    // over the inner numbers in their order.
     void (*multiply_panel)(const double *const *rows, std::size_t count, std::size_t inner, const double *panel,
                            double *out);
-    // out (width, a multiple of kRowStep) = the sum of weights[k] times rows[k], which are as long, in turn.
+    // out (width, a multiple of kRowGroup) = the sum of weights[k] times rows[k], which are as long, in their order.
     void (*add_rows)(std::span<const double *const> rows, const double *weights, std::size_t width, double *out);
     // out[k]: the sums of p, and of p times values, over the first k + 1 pieces. Eight sums run side by side, over
     // every eighth number of a piece; those that a piece has left over go to the first.
     void (*running_sums)(const double *p, const double *values, std::span<const Columns> pieces, Sums *out);
     // out[i], of `count`: row i of a row-major matrix of `inner` columns times `values`, in eight sums side by side
-    // like the last but for the numbers left over, which are added to the total in turn.
+    // like the last but for the numbers left over, which are added to the total one by one.
     void (*multiply_vector)(const double *matrix, std::size_t count, std::size_t inner, const double *values,
                             double *out);
 };

@@ -188,8 +188,8 @@ __attribute__((target("avx2,fma"))) void half_tile(const double *const *rows, st
 }
 
 template <std::size_t kVectors>
-__attribute__((target("avx2,fma"))) void half_add_step(std::span<const double *const> rows, const double *weights,
-                                                       std::size_t begin, double *out) {
+__attribute__((target("avx2,fma"))) void half_add_group(std::span<const double *const> rows, const double *weights,
+                                                        std::size_t begin, double *out) {
     __m256d sums[kVectors];
     TTAMER_UNROLL
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -209,14 +209,14 @@ __attribute__((target("avx2,fma"))) void half_add_step(std::span<const double *c
     }
 }
 
-// Two steps at a time keep more sums running than one has.
+// Two groups of columns at a time: more sums then run side by side than one group has.
 void half_add_rows(std::span<const double *const> rows, const double *weights, std::size_t width, double *out) {
     std::size_t begin = 0;
-    for (; begin + 2 * kRowStep <= width; begin += 2 * kRowStep) {
-        half_add_step<2 * kRowStep / 4>(rows, weights, begin, out);
+    for (; begin + 2 * kRowGroup <= width; begin += 2 * kRowGroup) {
+        half_add_group<2 * kRowGroup / 4>(rows, weights, begin, out);
     }
     if (begin < width) {
-        half_add_step<kRowStep / 4>(rows, weights, begin, out);
+        half_add_group<kRowGroup / 4>(rows, weights, begin, out);
     }
 }
 

@@ -26,14 +26,14 @@ std::uint32_t widest(std::span<const std::uint32_t> edges, std::uint32_t cell_sh
     return shift;
 }
 
-// The width of a cell's parts when `steps` follow: one edge more where the sum with the rest of an offset resolves it,
+// The width of a cell's parts when `climbs` follow: one edge more where the sum with the rest of an offset resolves it,
 // which needs all bits of that.
-std::uint32_t part_shift(std::span<const std::uint32_t> edges, std::uint32_t cell_shift, std::uint32_t steps) {
+std::uint32_t part_shift(std::span<const std::uint32_t> edges, std::uint32_t cell_shift, std::uint32_t climbs) {
     if (edges.empty()) {
         return cell_shift;
     }
-    const std::uint32_t resolving = std::min(widest(edges, cell_shift, steps + 1), StateLookup::kRestBits);
-    return steps == 0 ? resolving : std::max(resolving, widest(edges, cell_shift, steps));
+    const std::uint32_t resolving = std::min(widest(edges, cell_shift, climbs + 1), StateLookup::kRestBits);
+    return climbs == 0 ? resolving : std::max(resolving, widest(edges, cell_shift, climbs));
 }
 
 // Calls visit(cell, its edges) for each cell that has edges.
@@ -69,14 +69,14 @@ Quantiser::Quantiser(std::span<const float> edges) {
     edges_.push_back(kUnreached);
 }
 
-// As few steps as tables of a bounded size allow, and with these the smallest tables.
+// As few climbs as tables of a bounded size allow, and with these the smallest tables.
 void Quantiser::choose_cells() {
     const auto bits = static_cast<std::uint32_t>(std::bit_width(range_));
     const std::size_t most = std::max(kMaxWords, 2 * edges_.size());
-    for (steps_ = 0;; steps_ = std::max(1U, 2 * steps_)) {
+    for (climbs_ = 0;; climbs_ = std::max(1U, 2 * climbs_)) {
         std::size_t fewest = std::numeric_limits<std::size_t>::max();
         for (std::uint32_t shift = std::clamp(bits, 1U, 31U); shift > 0 && range_ >> shift < kMaxCells; --shift) {
-            const std::size_t needed = words(shift, steps_);
+            const std::size_t needed = words(shift, climbs_);
             if (needed < fewest) {
                 fewest = needed;
                 cell_shift_ = shift;
@@ -85,16 +85,16 @@ void Quantiser::choose_cells() {
                 return;
             }
         }
-        if (fewest <= most || steps_ >= edges_.size()) {
+        if (fewest <= most || climbs_ >= edges_.size()) {
             return;
         }
     }
 }
 
-std::size_t Quantiser::words(std::uint32_t cell_shift, std::uint32_t steps) const {
+std::size_t Quantiser::words(std::uint32_t cell_shift, std::uint32_t climbs) const {
     std::size_t count = 2 * (static_cast<std::size_t>(range_ >> cell_shift) + 1); // each cell has a part at least
     visit_cells(edges_, cell_shift, [&](std::uint32_t, std::span<const std::uint32_t> inside) {
-        count += (std::size_t{1} << (cell_shift - part_shift(inside, cell_shift, steps))) - 1;
+        count += (std::size_t{1} << (cell_shift - part_shift(inside, cell_shift, climbs))) - 1;
     });
     return count;
 }
@@ -117,7 +117,7 @@ void Quantiser::build() {
 
 // A cell with edges, `before` of which come before it.
 void Quantiser::add_cell(std::span<const std::uint32_t> edges, std::size_t before) {
-    const std::uint32_t shift = part_shift(edges, cell_shift_, steps_);
+    const std::uint32_t shift = part_shift(edges, cell_shift_, climbs_);
     const std::uint32_t bits = cell_shift_ - shift;
     cells_.push_back(static_cast<std::uint32_t>(parts_.size()) << StateLookup::kCountBits | bits);
     std::size_t k = 0;
@@ -147,19 +147,19 @@ void Quantisers::append(const Quantiser &one) {
                                     std::to_string(kMostParts) + " entries");
     }
     nodes_.push_back({static_cast<std::uint32_t>(cells_.size()), edges_.size(), one.lowest_, one.range_,
-                      one.cell_shift_, one.steps_});
+                      one.cell_shift_, one.climbs_});
     const auto before = static_cast<std::uint32_t>(parts_.size()) << StateLookup::kCountBits;
     for (const std::uint32_t cell : one.cells_) {
         cells_.push_back(cell + before);
     }
     parts_.insert(parts_.end(), one.parts_.begin(), one.parts_.end());
     edges_.insert(edges_.end(), one.edges_.begin(), one.edges_.end());
-    without_steps_ = without_steps_ && one.steps_ == 0;
+    without_climbs_ = without_climbs_ && one.climbs_ == 0;
 }
 
 StateLookup Quantisers::lookup(std::size_t node) const {
-    const auto &[first_cell, first_edge, lowest, range, cell_shift, steps] = nodes_[node];
-    return {cells_.data() + first_cell, parts_.data(), edges_.data() + first_edge, lowest, range, cell_shift, steps};
+    const auto &[first_cell, first_edge, lowest, range, cell_shift, climbs] = nodes_[node];
+    return {cells_.data() + first_cell, parts_.data(), edges_.data() + first_edge, lowest, range, cell_shift, climbs};
 }
 
 std::vector<std::int32_t> states_of(std::span<const float> edges, std::span<const float> signals, std::size_t nodes,

@@ -33,7 +33,7 @@ struct StateLookup {
     std::uint32_t lowest;
     std::uint32_t range;
     std::uint32_t cell_shift; // 1 to 31
-    std::uint32_t steps;
+    std::uint32_t climbs;     // how often `climbed` is asked after the tables
 
     static std::uint32_t offset(std::uint32_t key, std::uint32_t lowest, std::uint32_t range) {
         return std::min(std::max(key, lowest) - lowest, range);
@@ -67,14 +67,14 @@ struct StateLookup {
     std::uint32_t state_at(std::uint32_t offset) const {
         const Place found = place(offset, cells[offset >> cell_shift], cell_shift);
         std::uint32_t at = resolved(parts[found.part], found.rest);
-        for (std::uint32_t step = 0; step < steps; ++step) {
+        for (std::uint32_t climb = 0; climb < climbs; ++climb) {
             at = climbed(at, offset);
         }
         return at;
     }
 };
 
-// Looks a state up through two tables keyed on the float's bits; where edges crowd, a bounded number of steps follows.
+// Looks a state up through two tables keyed on the float's bits; where edges crowd, a bounded number of climbs follows.
 // A binary search mispredicts half of its branches, which costs more than everything else that deciding does.
 //
 // Quantile edges crowd (near 1, for probabilities), so cells of equal width would hold from none to hundreds. The
@@ -90,7 +90,7 @@ class Quantiser {
     static constexpr std::size_t kMaxEdges = 0xFFFE;
 
     StateLookup lookup() const {
-        return {cells_.data(), parts_.data(), edges_.data(), lowest_, range_, cell_shift_, steps_};
+        return {cells_.data(), parts_.data(), edges_.data(), lowest_, range_, cell_shift_, climbs_};
     }
 
     std::int32_t state(std::uint32_t key) const { return lookup().state(key); }
@@ -99,14 +99,14 @@ class Quantiser {
     friend class Quantisers;
 
     void choose_cells();
-    std::size_t words(std::uint32_t cell_shift, std::uint32_t steps) const;
+    std::size_t words(std::uint32_t cell_shift, std::uint32_t climbs) const;
     void build();
     void add_cell(std::span<const std::uint32_t> edges, std::size_t before);
 
     std::uint32_t lowest_ = 0;
     std::uint32_t range_ = 0;
     std::uint32_t cell_shift_ = 1;
-    std::uint32_t steps_ = 0;
+    std::uint32_t climbs_ = 0;
     std::vector<std::uint32_t> cells_;
     std::vector<std::uint32_t> parts_;
     std::vector<std::uint32_t> edges_;
@@ -127,7 +127,7 @@ class Quantisers {
     const std::uint32_t *cells() const { return cells_.data(); }
     const std::uint32_t *parts() const { return parts_.data(); }
     // Whether a part's word tells the state of every signal, at every node.
-    bool without_steps() const { return without_steps_; }
+    bool without_climbs() const { return without_climbs_; }
 
   private:
     void append(const Quantiser &quantiser);
@@ -138,13 +138,13 @@ class Quantisers {
         std::uint32_t lowest;
         std::uint32_t range;
         std::uint32_t cell_shift;
-        std::uint32_t steps;
+        std::uint32_t climbs;
     };
     std::vector<Node> nodes_;
     std::vector<std::uint32_t> cells_;
     std::vector<std::uint32_t> parts_;
     std::vector<std::uint32_t> edges_;
-    bool without_steps_ = true;
+    bool without_climbs_ = true;
 };
 
 // States of column `node` of a row-major (rows, nodes) array of signals.

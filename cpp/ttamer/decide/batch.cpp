@@ -134,24 +134,24 @@ bool Batch::has_nan(std::span<const float> signals) const {
 }
 
 // Marks the rows that are named, so that one named twice is found: false.
-template <AnyRow Row> bool Batch::take(std::vector<Row> &states, const Rows &rows) {
-    Row taken = 0;
+template <AnyRow Row> bool Batch::mark(std::vector<Row> &states, const Rows &rows) {
+    Row marks = 0;
     for (std::size_t k = 0; k < rows.size(); ++k) {
         Row &row = states[rows.at(k)];
-        taken |= row;
-        row |= Row{kTaken};
+        marks |= row;
+        row |= Row{kMark};
     }
-    return (taken & Row{kTaken}) == 0;
+    return (marks & Row{kMark}) == 0;
 }
 
-bool Batch::take(const Rows &rows) {
-    return with_states([&](auto &states) { return take(states.rows, rows); });
+bool Batch::mark(const Rows &rows) {
+    return with_states([&](auto &states) { return mark(states.rows, rows); });
 }
 
 void Batch::give_back(const Rows &rows) {
     with_states([&]<AnyRow Row>(States<Row> &states) {
         for (std::size_t k = 0; k < rows.size(); ++k) {
-            states.rows[rows.at(k)] &= ~Row{kTaken};
+            states.rows[rows.at(k)] &= ~Row{kMark};
         }
     });
 }
@@ -174,7 +174,7 @@ bool Batch::is_open(std::size_t row, std::int32_t node) const {
 // On a forest, one row after the other.
 bool Batch::consult_branches(const Call &call) {
     check_rows(call.rows);
-    bool legal = take(call.rows) && !has_nan(call.signals);
+    bool legal = mark(call.rows) && !has_nan(call.signals);
     for (std::size_t k = 0; k < call.signals.size(); ++k) {
         legal = legal && is_open(call.rows.at(k), call.nodes.at(k));
     }
@@ -223,7 +223,7 @@ void Batch::reset(const Rows &rows) {
         return;
     }
     check_rows(rows);
-    if (!take(rows)) {
+    if (!mark(rows)) {
         give_back(rows);
         complain_repeated(rows);
     }

@@ -99,8 +99,8 @@ class Batch {
     bool has_nan(std::span<const float> signals) const;
     bool may_follow(std::int32_t position, std::int32_t node) const;
     bool is_open(std::size_t row, std::int32_t node) const;
-    template <AnyRow Row> bool take(std::vector<Row> &states, const Rows &rows);
-    bool take(const Rows &rows);
+    template <AnyRow Row> bool mark(std::vector<Row> &states, const Rows &rows);
+    bool mark(const Rows &rows);
     void give_back(const Rows &rows);
 
     // Each consults all of a call's rows, or none and says false; on forests, and on walks.
@@ -121,8 +121,8 @@ class Batch {
     template <AnyRow Row, typename Place>
     void bring_and_mark(States<Row> &states, std::size_t begin, std::span<const Place> places);
     template <AnyRow Row, typename Place>
-    void consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
-                       Row marks);
+    void consult_gathered(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
+                          Row marks);
     template <AnyRow Row> void undo(States<Row> &states, const Call &call, std::size_t end);
     template <AnyRow Row>
     void consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,

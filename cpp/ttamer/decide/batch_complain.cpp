@@ -41,7 +41,7 @@ void Batch::complain_repeated(const Rows &rows) const {
 // A row that is not there, or named twice, or the first that may not consult its node, or the first NaN.
 void Batch::refuse(const Call &call) {
     check_rows(call.rows);
-    const bool distinct = take(call.rows);
+    const bool distinct = mark(call.rows);
     give_back(call.rows);
     if (!distinct) {
         complain_repeated(call.rows);

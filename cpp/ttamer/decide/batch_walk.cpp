@@ -79,7 +79,7 @@ template <typename Value> bool overlap(std::span<const Value> values, const std:
 } // namespace
 
 // Whether each of the rows, which stand at a call's positions from `begin` on, may consult its node. All are looked at:
-// nearly always the answer is yes, and a loop that never leaves early is faster. No row that is taken may.
+// nearly always the answer is yes, and a loop that never leaves early is faster. No marked row may.
 template <AnyRow Row> bool Batch::all_open(const Call &call, std::size_t begin, std::span<const Row> rows) const {
     if (call.nodes.each.empty()) {
         const std::int32_t previous = policy_->only_previous(call.nodes.one);
@@ -98,7 +98,7 @@ template <AnyRow Row> bool Batch::all_open(const Call &call, std::size_t begin, 
     }
     bool open = true;
     for (std::size_t k = 0; k < rows.size(); ++k) {
-        open &= (rows[k] & Row{kTaken}) == 0 && may_follow(position_of(rows[k]), call.nodes.at(begin + k));
+        open &= (rows[k] & Row{kMark}) == 0 && may_follow(position_of(rows[k]), call.nodes.at(begin + k));
     }
     return open;
 }
@@ -127,7 +127,7 @@ bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const
         return false;
     }
     // Of rows that consult different nodes, one may follow the other: their marks stay until the end of the call.
-    const Row marks = rising || call.nodes.each.empty() ? Row{0} : Row{kTaken};
+    const Row marks = rising || call.nodes.each.empty() ? Row{0} : Row{kMark};
     for (std::size_t begin = 0; begin < places.size(); begin += kBlock) {
         const auto some = places.subspan(begin, std::min(kBlock, places.size() - begin));
         if ((!rising && !all_inside(some.data(), some.size(), capacity())) ||
@@ -140,10 +140,10 @@ bool Batch::consult_named(States<Row> &states, const Call &call, std::span<const
             undo(states, call, begin + some.size());
             return false;
         }
-        consult_taken(states, call, begin, some, marks);
+        consult_gathered(states, call, begin, some, marks);
     }
     for (std::size_t k = 0; k < places.size() && marks != 0; ++k) {
-        states.rows[static_cast<std::size_t>(places[k])] &= ~Row{kTaken};
+        states.rows[static_cast<std::size_t>(places[k])] &= ~Row{kMark};
     }
     std::swap(next_, pending_);
     return true;
@@ -171,7 +171,7 @@ void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<con
     for (std::size_t k = 0; k < count; ++k) {
         const auto place = static_cast<std::size_t>(at[k]);
         before[k] = rows[place];
-        rows[place] = Row{kTaken};
+        rows[place] = Row{kMark};
     }
     if (!signal_.empty()) {
         gather(signal_.data(), places, signal_before_.data() + begin);
@@ -180,30 +180,30 @@ void Batch::bring_and_mark(States<Row> &states, std::size_t begin, std::span<con
 
 // Consults them and puts them back, with `marks`.
 template <AnyRow Row, typename Place>
-void Batch::consult_taken(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
-                          Row marks) {
+void Batch::consult_gathered(States<Row> &states, const Call &call, std::size_t begin, std::span<const Place> places,
+                             Row marks) {
     const std::size_t count = places.size();
-    std::array<Row, kBlock> taken;
+    std::array<Row, kBlock> rows;
     std::array<float, kBlock> best_signals;
-    std::copy_n(states.before.data() + begin, count, taken.begin());
+    std::copy_n(states.before.data() + begin, count, rows.begin());
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         best_signals[k] = signal_before_[begin + k];
     }
-    consult_rows(call, begin, count, taken.data(), best_signals.data(), pending_.data() + begin);
+    consult_rows(call, begin, count, rows.data(), best_signals.data(), pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signal_[static_cast<std::size_t>(places[k])] = best_signals[k];
     }
     for (std::size_t k = 0; k < count && marks != 0; ++k) {
-        taken[k] |= marks;
+        rows[k] |= marks;
     }
-    scatter(taken.data(), places, states.rows.data());
+    scatter(rows.data(), places, states.rows.data());
 }
 
 // The last first: of a row that is named twice, only the first has what it was.
 template <AnyRow Row> void Batch::undo(States<Row> &states, const Call &call, std::size_t end) {
     while (end-- > 0) {
         const std::size_t row = call.rows.at(end);
-        states.rows[row] = states.before[end] & ~Row{kTaken};
+        states.rows[row] = states.before[end] & ~Row{kMark};
         if (!signal_.empty()) {
             signal_[row] = signal_before_[end];
         }

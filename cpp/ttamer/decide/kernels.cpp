@@ -22,8 +22,8 @@ TTAMER_CLONES bool all_equal(const std::int32_t *values, std::size_t count, std:
 
 namespace {
 
-// The highest bit of a number or of what it lacks to the last one is set where it is outside: vectors have no maximum
-// of 64 bits.
+// A number is outside if its highest bit is set, or that of what it lacks to the last one. Comparing the largest with
+// the end would be plainer, but vectors have no maximum of 64 bits.
 template <typename Unsigned, typename Value>
 TTAMER_INLINE bool each_inside(const Value *values, std::size_t count, std::size_t end) {
     const auto last = static_cast<Unsigned>(end) - 1;
@@ -98,9 +98,9 @@ template <typename Node>
 TTAMER_INLINE void update_standings(StandingRow *rows, const StandingEntry *found, std::size_t count, Node nodes,
                                     Node onward, std::int32_t *next) {
     for (std::size_t k = 0; k < count; ++k) {
-        const auto step = consult_row(rows[k], found[k], element(nodes, k), element(onward, k));
-        rows[k] = step.row;
-        next[k] = step.next;
+        const auto outcome = consult_row(rows[k], found[k], element(nodes, k), element(onward, k));
+        rows[k] = outcome.row;
+        next[k] = outcome.next;
     }
 }
 
@@ -109,9 +109,9 @@ TTAMER_INLINE void update_ranks(RankRow *rows, const RankEntry *found, std::size
                                 Node onward, std::int32_t *next) {
     const std::int64_t also = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
-        const auto step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
-        rows[k] = step.row;
-        next[k] = step.next;
+        const auto outcome = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
+        rows[k] = outcome.row;
+        next[k] = outcome.next;
     }
 }
 
@@ -122,11 +122,11 @@ TTAMER_INLINE void update_each_observed(RankRow *rows, float *best_signals, cons
     for (std::size_t k = 0; k < count; ++k) {
         const float signal = compared(signals[k]);
         const std::int64_t also = smaller_signal(rows[k], rank_of(found[k]), signal, best_signals[k]);
-        const bool take = rank_of(found[k]) < rank_of(rows[k]) || also != 0;
-        const auto step = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
-        best_signals[k] = take ? signal : best_signals[k];
-        rows[k] = step.row;
-        next[k] = step.next;
+        const bool is_new = rank_of(found[k]) < rank_of(rows[k]) || also != 0;
+        const auto outcome = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
+        best_signals[k] = is_new ? signal : best_signals[k];
+        rows[k] = outcome.row;
+        next[k] = outcome.next;
     }
 }
 

@@ -21,7 +21,7 @@ bool all_inside(const std::int64_t *values, std::size_t count, std::size_t end);
 bool is_rising(const std::int32_t *values, std::size_t count);
 bool is_rising(const std::int64_t *values, std::size_t count);
 
-// Whether all rows are at one position, and none is taken.
+// Whether all rows are at one position, and none is marked.
 bool all_at(const StandingRow *rows, std::size_t count, std::int32_t position);
 bool all_at(const RankRow *rows, std::size_t count, std::int32_t position);
 

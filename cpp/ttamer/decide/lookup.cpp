@@ -128,7 +128,7 @@ TTAMER_INLINE void place_all(const StateLookup &lookup, Offset offset_of, const 
 template <typename Entry>
 TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, const float *signals, std::size_t count,
                                std::uint32_t worst, Entry *TTAMER_RESTRICT found) {
-    // A copy: stores could otherwise change what `shared` refers to, and every step would load it anew.
+    // A copy: stores could otherwise change what `shared` refers to, and every climb would load it anew.
     const StateLookup lookup = shared;
     Columns columns;
     if (PositiveOffset::holds(lookup)) {
@@ -141,7 +141,7 @@ TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, 
     for (std::size_t k = 0; k < count; ++k) {
         at[k] = StateLookup::resolved(words[k], rests[k]);
     }
-    for (std::uint32_t step = 0; step < lookup.steps; ++step) {
+    for (std::uint32_t climb = 0; climb < lookup.climbs; ++climb) {
         pick(lookup.edges, at, count, words);
         for (std::size_t k = 0; k < count; ++k) {
             at[k] += static_cast<std::uint32_t>(offsets[k] >= words[k]);
@@ -161,7 +161,7 @@ TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries,
         offsets[k] = StateLookup::offset(key, fields.lowest[k], fields.range[k]);
         at[k] = fields.first_cell[k] + (offsets[k] >> fields.cell_shift[k]);
     }
-    if (!tables.without_steps) {
+    if (!tables.without_climbs) {
         for (std::size_t k = 0; k < count; ++k) {
             found[k] = entries[fields.first_entry[k] + tables.nodes[nodes[k]].lookup.state_at(offsets[k])];
         }
@@ -203,17 +203,17 @@ TTAMER_CLONES void find_entries(const JointTables &tables, const RankEntry *entr
     find_at_each(tables, entries, nodes, fields, signals, count, found);
 }
 
-TTAMER_CLONES void find_turns(std::span<const std::uint32_t> turns, StandingEntry lowest, const float *signals,
-                              std::size_t count, std::uint32_t worst, StandingEntry *TTAMER_RESTRICT found) {
+TTAMER_CLONES void find_switches(std::span<const std::uint32_t> switches, StandingEntry lowest, const float *signals,
+                                 std::size_t count, std::uint32_t worst, StandingEntry *TTAMER_RESTRICT found) {
     static_assert((kStops ^ kGoesOn) == 1);
     alignas(64) std::uint32_t keys[kBlock];
     for (std::size_t k = 0; k < count; ++k) {
         keys[k] = nan_or(signals[k], worst, order_key(signals[k]));
         found[k] = lowest;
     }
-    for (const std::uint32_t turn : turns) {
+    for (const std::uint32_t key : switches) {
         for (std::size_t k = 0; k < count; ++k) {
-            found[k] ^= static_cast<std::uint32_t>(keys[k] >= turn);
+            found[k] ^= static_cast<std::uint32_t>(keys[k] >= key);
         }
     }
 }

@@ -31,10 +31,10 @@ void find_entries(const JointTables &tables, const RankEntry *entries, const std
 inline constexpr StandingEntry kStops = 1;
 inline constexpr StandingEntry kGoesOn = 0;
 
-// kStops or kGoesOn for each signal: the lowest signals do `lowest`, and from each of the keys `turns` on signals do
+// kStops or kGoesOn for each signal: the lowest signals do `lowest`, and from each of the keys `switches` on signals do
 // the other. NaN is looked up by the key `worst`. count <= kBlock. Rows that take such an entry do not know the
 // standing of their state.
-void find_turns(std::span<const std::uint32_t> turns, StandingEntry lowest, const float *signals, std::size_t count,
-                std::uint32_t worst, StandingEntry *found);
+void find_switches(std::span<const std::uint32_t> switches, StandingEntry lowest, const float *signals,
+                   std::size_t count, std::uint32_t worst, StandingEntry *found);
 
 } // namespace ttamer

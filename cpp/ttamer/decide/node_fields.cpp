@@ -11,13 +11,13 @@ namespace ttamer {
 
 namespace {
 
-void plain_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count, BlockFields &fields) {
+void plain_read(const JointTables &tables, const std::int32_t *nodes, std::size_t count, BlockFields &fields) {
     for (std::size_t k = 0; k < count; ++k) {
         fields.set(k, tables.nodes[nodes[k]]);
     }
 }
 
-constexpr NodeFieldKernels kPlain{plain_take, all_follow<StandingRow>};
+constexpr NodeFieldKernels kPlain{plain_read, all_follow<StandingRow>};
 
 #ifdef TTAMER_X86_FIELDS
 
@@ -55,7 +55,7 @@ __attribute__((target("avx2"))) void take_column_of(const NodeColumns::Column &o
 }
 
 template <bool kBoth>
-__attribute__((target("avx2"))) void wide_take(const JointTables &tables, const std::int32_t *nodes, std::size_t count,
+__attribute__((target("avx2"))) void wide_read(const JointTables &tables, const std::int32_t *nodes, std::size_t count,
                                                BlockFields &fields) {
     const auto &columns = tables.columns->fields;
     const std::size_t whole = count / kLanes * kLanes;
@@ -86,8 +86,8 @@ __attribute__((target("avx2"))) bool wide_follow(const JointTables &tables, cons
            all_follow(tables, nodes + whole, rows + whole, count - whole);
 }
 
-constexpr std::array<NodeFieldKernels, 2> kOfEight{{{wide_take<false>, wide_follow<false>}, kPlain}};
-constexpr std::array<NodeFieldKernels, 2> kOfSixteen{{{wide_take<true>, wide_follow<true>}, kPlain}};
+constexpr std::array<NodeFieldKernels, 2> kOfEight{{{wide_read<false>, wide_follow<false>}, kPlain}};
+constexpr std::array<NodeFieldKernels, 2> kOfSixteen{{{wide_read<true>, wide_follow<true>}, kPlain}};
 
 #endif
 

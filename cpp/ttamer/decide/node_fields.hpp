@@ -1,4 +1,4 @@
-// Rows of one call that consult different nodes: what each takes of its node. Dispatched at run time.
+// Rows of one call that consult different nodes: what each reads of its node. Dispatched at run time.
 #pragma once
 
 #include "ttamer/base/dispatch.hpp"
@@ -29,7 +29,7 @@ bool all_follow(const JointTables &tables, const std::int32_t *nodes, const Row 
 
 struct NodeFieldKernels {
     // The fields of count <= kBlock nodes.
-    void (*take)(const JointTables &tables, const std::int32_t *nodes, std::size_t count, BlockFields &fields);
+    void (*read)(const JointTables &tables, const std::int32_t *nodes, std::size_t count, BlockFields &fields);
     // all_follow.
     bool (*follow)(const JointTables &tables, const std::int32_t *nodes, const StandingRow *rows, std::size_t count);
 };

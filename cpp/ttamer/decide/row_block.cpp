@@ -90,7 +90,7 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
     const std::size_t count = signals.size();
     const JointTables tables = policy.joint_tables();
     std::copy_n(nodes, count, at.begin());
-    node_field_kernels(tables).front().take(tables, at.data(), count, fields);
+    node_field_kernels(tables).front().read(tables, at.data(), count, fields);
     find_entries(tables, policy.all_entries<Row>().data(), at.data(), fields, signals.data(), count, found.data());
     const auto *onward = reinterpret_cast<const std::int32_t *>(fields.only_next.data());
     consult_found(policy, static_cast<const std::int32_t *>(at.data()), onward, found.data(), rows, best_signals,

@@ -9,8 +9,9 @@ namespace ttamer {
 
 namespace {
 
-// Share of non-zeros up to which walking them is worth it: a step costs several of the dense product. A rough choice,
-// safe at both ends: at a hundred times fewer the walk is far ahead, at most entries filled far behind.
+// Share of non-zeros up to which a product goes over them alone: each of them costs as much as several entries of the
+// dense product. A rough choice, but safe at both ends: where few are non-zero this is far quicker, where most are, far
+// slower.
 constexpr double kSparseUpTo = 0.15;
 
 } // namespace

@@ -235,7 +235,7 @@ std::vector<std::uint32_t> Policy::count_below() const {
     return below;
 }
 
-// A bound comes out of a stop upper as the number of states up to it.
+// The bound of a state is the number of states whose ranks are at most its stop upper.
 void Policy::number_best_first() {
     const std::vector<std::uint32_t> below = count_below();
     std::vector<std::uint32_t> numbers = below;
@@ -259,8 +259,8 @@ void Policy::build_next_nodes() {
     }
 }
 
-// A bound comes out of an interval's upper rank as the number of states up to it. Without recall the best is the
-// state's own, which alone says where to go.
+// The bound of an interval is the number of states whose ranks are at most its upper rank. Without recall the best is
+// the state's own, which alone says where to go.
 std::optional<NextNodes> Policy::next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const {
     const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
     const std::int32_t count = states(node);

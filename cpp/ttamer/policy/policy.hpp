@@ -61,7 +61,7 @@ using RankEntry = std::int64_t;
 inline RankEntry rank_entry(std::int32_t rank, std::int32_t stop_upper) {
     return static_cast<std::int64_t>(rank) << 32 | static_cast<std::uint32_t>(stop_upper);
 }
-// Of an entry or of a row, which has it in the same place.
+// An entry and a row have the rank in the same place.
 inline std::int32_t rank_of(std::int64_t entry_or_row) {
     return static_cast<std::int32_t>(entry_or_row >> 32);
 }
@@ -113,7 +113,7 @@ struct JointTables {
     const NodeColumns *columns; // null where there are more nodes than that
     const std::uint32_t *cells;
     const std::uint32_t *parts;
-    bool without_steps;
+    bool without_climbs;
 };
 
 class Policy {
@@ -140,7 +140,7 @@ class Policy {
     const NodeTables &at(std::int32_t node) const { return node_tables_[static_cast<std::size_t>(node)]; }
     JointTables joint_tables() const {
         return {node_tables_.data(), node_columns_.nodes == 0 ? nullptr : &node_columns_, quantisers_->cells(),
-                quantisers_->parts(), quantisers_->without_steps()};
+                quantisers_->parts(), quantisers_->without_climbs()};
     }
 
     // Of the node's worst state: largest loss, the lowest state among equals.

@@ -1,4 +1,4 @@
-// Running state of one request in one number: one load and one store a step, also where rows lie scattered.
+// Running state of one request in one number: one load and one store a decision, also where rows lie scattered.
 #pragma once
 
 #include "ttamer/policy/policy.hpp"
@@ -24,8 +24,8 @@ concept AnyRow = std::same_as<T, StandingRow> || std::same_as<T, RankRow>;
 // Of either, the lowest 16 bits: the node consulted last, counted from 1, so that 0 is none. Nodes are few enough
 // (Topology) to leave a bit free.
 inline constexpr std::int32_t kStoppedPosition = 0x7FFF;
-inline constexpr std::int32_t kTaken = 0x8000; // beside the position: the call at work names the row
-inline constexpr std::int32_t kPositionBits = kTaken | 0x7FFF;
+inline constexpr std::int32_t kMark = 0x8000; // beside the position: the call at work names the row
+inline constexpr std::int32_t kPositionBits = kMark | 0x7FFF;
 
 template <AnyRow Row> inline constexpr Row kFresh = 0;
 template <> inline constexpr StandingRow kFresh<StandingRow> = 0xFFFF0000; // behind every state
@@ -41,7 +41,7 @@ template <std::integral T> T choose(T which, T yes, T no) {
 
 // The node consulted last plus 1, 0 for a fresh row, or kStoppedPosition.
 template <AnyRow Row> std::int32_t position_of(Row row) {
-    return static_cast<std::int32_t>(row & (kPositionBits ^ kTaken));
+    return static_cast<std::int32_t>(row & (kPositionBits ^ kMark));
 }
 template <AnyRow Row> Row with_position(Row row, std::int32_t position) {
     return (row & ~static_cast<Row>(kPositionBits)) | static_cast<Row>(position);
@@ -70,14 +70,14 @@ inline std::int32_t best_rank(const Policy &policy, StandingRow row) {
     return row >= kFresh<StandingRow> ? kNoRank : policy.standing(row >> 16).rank;
 }
 
-template <AnyRow Row> struct Step {
+template <AnyRow Row> struct Outcome {
     Row row;
     std::int32_t next;
 };
 
 // The best of what was seen before and now, and whether to go on from there: `onward`, or stop. Standings are compared
 // as upper halves, without taking rows and entries apart: the entry takes the row's lower half first.
-inline Step<StandingRow> consult_row(StandingRow row, StandingEntry entry, std::int32_t node, std::int32_t onward) {
+inline Outcome<StandingRow> consult_row(StandingRow row, StandingEntry entry, std::int32_t node, std::int32_t onward) {
     constexpr auto lower = static_cast<StandingRow>(kPositionBits);
     const StandingRow best = std::min(row, (entry & ~lower) | (row & lower));
     const auto go = mask_of<std::int32_t>(best >= entry << 16);
@@ -99,11 +99,11 @@ inline std::int64_t smaller_signal(RankRow row, std::int32_t rank, float signal,
 
 // Ranks are compared as upper halves too: of two numbers one of which has its lower half full, the smaller one has the
 // smaller rank if ranks differ, and else is the other.
-inline Step<RankRow> consult_row(RankRow row, RankEntry entry, std::int64_t also, std::int32_t node,
-                                 std::int32_t onward) {
+inline Outcome<RankRow> consult_row(RankRow row, RankEntry entry, std::int64_t also, std::int32_t node,
+                                    std::int32_t onward) {
     constexpr RankRow lower = 0xFFFFFFFF;
-    const std::int64_t take = mask_of<std::int64_t>((entry | lower) < row) | also;
-    const RankRow best = choose(take, (entry & ~lower) | static_cast<RankRow>(node + 1) << 16, row);
+    const std::int64_t is_new = mask_of<std::int64_t>((entry | lower) < row) | also;
+    const RankRow best = choose(is_new, (entry & ~lower) | static_cast<RankRow>(node + 1) << 16, row);
     const auto go = mask_of<std::int64_t>(best > (entry << 32 | lower));
     return {with_position(best, static_cast<std::int32_t>(choose<std::int64_t>(go, node + 1, kStoppedPosition))),
             static_cast<std::int32_t>(choose<std::int64_t>(go, onward, kStop))};
@@ -122,9 +122,9 @@ template <AnyRow Row> std::int32_t settle(const Policy &policy, std::int32_t nod
 // answers are compared by it. On forests next is not for this to say.
 inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float /*signal*/,
                                 StandingRow &row, float & /*best_signal*/) {
-    const auto step = consult_row(row, policy.entries<StandingEntry>(node)[state], node, policy.only_next(node));
-    row = step.row;
-    return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
+    const auto outcome = consult_row(row, policy.entries<StandingEntry>(node)[state], node, policy.only_next(node));
+    row = outcome.row;
+    return outcome.next == Policy::kSeveral ? settle(policy, node, state, row) : outcome.next;
 }
 inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float signal, RankRow &row,
                                 float &best_signal) {
@@ -134,9 +134,9 @@ inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::in
         also = smaller_signal(row, rank_of(entry), compared(signal), best_signal);
         best_signal = rank_of(entry) < rank_of(row) || also != 0 ? compared(signal) : best_signal;
     }
-    const auto step = consult_row(row, entry, also, node, policy.only_next(node));
-    row = step.row;
-    return step.next == Policy::kSeveral ? settle(policy, node, state, row) : step.next;
+    const auto outcome = consult_row(row, entry, also, node, policy.only_next(node));
+    row = outcome.row;
+    return outcome.next == Policy::kSeveral ? settle(policy, node, state, row) : outcome.next;
 }
 
 // One request that consults `node`, whose signal is NaN: the answer stays what it was. Without one, the node's own is

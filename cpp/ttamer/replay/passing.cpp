@@ -21,11 +21,11 @@ std::size_t plain_pass(const StandingRow *rows, const StandingEntry *found, std:
     TTAMER_UNROLL
     for (std::size_t k = 0; k < count; ++k) {
         constexpr std::int32_t goes_on = 0;
-        const auto step = consult_row(rows[k], found[k], 0, goes_on);
-        const StandingRow row = with_position(step.row, static_cast<std::int32_t>(rows[k] & kPositionBits));
+        const auto outcome = consult_row(rows[k], found[k], 0, goes_on);
+        const StandingRow row = with_position(outcome.row, static_cast<std::int32_t>(rows[k] & kPositionBits));
         going[end] = row;
         *(stopped_end - (k - end) - 1) = row;
-        end += step.next == goes_on ? 1 : 0;
+        end += outcome.next == goes_on ? 1 : 0;
     }
     return end;
 }

@@ -47,27 +47,27 @@ std::int32_t last_node(End end) {
 
 // A node of a policy without recall: signals whose keys are below the first of `keys` stop or go on, as `lowest` says,
 // those from there to the second do the other, and so on.
-struct Turns {
+struct Switches {
     std::vector<std::uint32_t> keys;
     StandingEntry lowest;
 };
 
 // As many comparisons as cost less than looking a state up; mostly there is one.
-constexpr std::size_t kMostTurns = 16;
+constexpr std::size_t kMostSwitches = 16;
 
-Turns turns_of(const Policy &policy, std::int32_t node) {
+Switches switches_of(const Policy &policy, std::int32_t node) {
     const auto *entries = policy.entries<StandingEntry>(node);
     const auto edges = policy.edges_of(node);
     const auto action = [&](std::size_t state) {
         return (entries[state] >> 16) < (entries[state] & 0xFFFF) ? kStops : kGoesOn;
     };
-    Turns turns{{}, action(0)};
-    for (std::size_t state = 1; state <= edges.size() && turns.keys.size() <= kMostTurns; ++state) {
+    Switches switches{{}, action(0)};
+    for (std::size_t state = 1; state <= edges.size() && switches.keys.size() <= kMostSwitches; ++state) {
         if (action(state) != action(state - 1)) {
-            turns.keys.push_back(order_key(edges[state - 1]));
+            switches.keys.push_back(order_key(edges[state - 1]));
         }
     }
-    return turns;
+    return switches;
 }
 
 // The cost of the path to each node, where no node can be reached by two; else nothing. Nodes no policy reaches cost 0.
@@ -102,7 +102,7 @@ template <AnyRow Row> class WalkRunner {
         }
         for (std::int32_t node = 0; node < policy.nodes() && policy.has_standings() && !policy.tables().recall;
              ++node) {
-            turns_.push_back(turns_of(policy, node));
+            switches_.push_back(switches_of(policy, node));
         }
     }
 
@@ -203,10 +203,10 @@ template <AnyRow Row> class WalkRunner {
     }
 
     void find(std::int32_t node, std::span<const float> signals, StandingEntry *found) const {
-        if (!turns_.empty()) {
-            const auto &[keys, lowest] = turns_[static_cast<std::size_t>(node)];
-            if (keys.size() <= kMostTurns) {
-                find_turns(keys, lowest, signals.data(), signals.size(), policy_.worst_key(node), found);
+        if (!switches_.empty()) {
+            const auto &[keys, lowest] = switches_[static_cast<std::size_t>(node)];
+            if (keys.size() <= kMostSwitches) {
+                find_switches(keys, lowest, signals.data(), signals.size(), policy_.worst_key(node), found);
                 return;
             }
         }
@@ -285,7 +285,7 @@ template <AnyRow Row> class WalkRunner {
     std::vector<double> path_costs_;  // by the node consulted last, where only one path leads to each; else empty
     std::vector<double> cost_;        // of each request; empty where paths have costs
     std::vector<float> best_signals_; // empty unless answers are compared by their signals
-    std::vector<Turns> turns_;        // of each node; empty with recall, and where states have no standings
+    std::vector<Switches> switches_;  // of each node; empty with recall, and where states have no standings
 };
 
 template <AnyRow Row> void run_all(const Policy &policy, const Recorded &recorded, const Replayed &result) {

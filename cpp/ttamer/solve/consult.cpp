@@ -12,7 +12,7 @@ namespace ttamer {
 
 namespace {
 
-static_assert(kDenseWidth == kPanelWidth && kDenseWidth % kRowStep == 0 && kCountedWidth % kRowStep == 0);
+static_assert(kDenseWidth == kPanelWidth && kDenseWidth % kRowGroup == 0 && kCountedWidth % kRowGroup == 0);
 
 TTAMER_INLINE double going_on(double cost, double level, const Sums &settled, double sum) {
     const double expected = (level - level * settled.mass + settled.value) - sum;

@@ -52,7 +52,7 @@ struct Solved {
 };
 
 // Ranks in a block: as many as a panel of the dense product has columns; more where all transitions are counted, since
-// their entries are walked once a block.
+// every block goes over all of their entries.
 inline constexpr std::int32_t kDenseWidth = 16;
 inline constexpr std::int32_t kCountedWidth = 128;
 

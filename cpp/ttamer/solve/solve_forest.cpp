@@ -9,7 +9,7 @@ namespace ttamer {
 
 namespace {
 
-// P(Z <= x) for each state of the parent: steps at `breaks`, right-continuous, 0 before the first.
+// P(Z <= x) for each state of the parent: jumps at `breaks`, right-continuous, 0 before the first.
 struct Distribution {
     std::vector<double> breaks;
     Matrix below;

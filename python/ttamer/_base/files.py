@@ -98,7 +98,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         except OSError:
             os.unlink(part.name)
             raise
-    except OSError as error:  # the user knows the target, not the part
+    except OSError as error:  # named by the target, which the user knows, not by the temporary file
         raise OSError(error.errno, error.strerror, str(target)) from None
 
 

@@ -51,9 +51,9 @@ def search_thresholds(traces: Traces, levels: int | None = None, points: int = 1
     best = np.minimum.accumulate(loss.ravel()[candidates])
     falls = np.append(True, best[1:] < best[:-1])
     candidates = candidates[falls]
-    picked = candidates[representative(cost.ravel()[candidates], loss.ravel()[candidates], most)]
+    vertices = candidates[representative(cost.ravel()[candidates], loss.ravel()[candidates], most)]
     settings = []
-    for place in zip(*np.unravel_index(picked, cost.shape), strict=True) if grid else [()]:
+    for place in zip(*np.unravel_index(vertices, cost.shape), strict=True) if grid else [()]:
         values = tuple(float(grid[j][k]) for j, k in enumerate(place))
         name = f"searched thresholds {', '.join(f'{value:.4g}' for value in values)}"
         settings.append(setting_of(name, node_thresholds, values=values))
@@ -64,26 +64,26 @@ def _levels(dimensions: int, levels: int | None) -> int:
     if dimensions == 0:
         return 2
     if levels is None:
-        found = min(int(MOST_COMBINATIONS ** (1 / dimensions) + 1e-9), MOST_LEVELS)
-        if found < FEWEST_LEVELS:
+        count = min(int(MOST_COMBINATIONS ** (1 / dimensions) + 1e-9), MOST_LEVELS)
+        if count < FEWEST_LEVELS:
             raise ValueError(
                 f"traces: search_thresholds tries all combinations, too many on a line of {dimensions + 1} nodes; "
                 "tune_thresholds does not"
             )
-        return found
-    found = checks.whole("levels", levels, 2)
-    if found**dimensions > MOST_COMBINATIONS:
-        raise ValueError(f"levels: expected at most {MOST_COMBINATIONS} combinations, got {found}^{dimensions}")
-    return found
+        return count
+    count = checks.whole("levels", levels, 2)
+    if count**dimensions > MOST_COMBINATIONS:
+        raise ValueError(f"levels: expected at most {MOST_COMBINATIONS} combinations, got {count}^{dimensions}")
+    return count
 
 
 def _grid(traces: Traces, levels: int) -> list[npt.NDArray[np.float32]]:
     """For each node but the last its thresholds, ascending, the lowest stopping all rows and the highest none."""
     grid = []
     for j in range(traces.topology.nodes - 1):
-        ordered = np.sort(traces.signals[:, j])
-        places = np.rint(np.linspace(0, len(ordered) - 1, levels)).astype(np.intp)[:-1]
-        grid.append(np.append(np.unique(ordered[places]), np.float32(np.inf)))
+        signals = np.sort(traces.signals[:, j])
+        places = np.rint(np.linspace(0, len(signals) - 1, levels)).astype(np.intp)[:-1]
+        grid.append(np.append(np.unique(signals[places]), np.float32(np.inf)))
     return grid
 
 
@@ -92,11 +92,11 @@ def _outcomes(traces: Traces, grid: list[npt.NDArray[np.float32]]) -> tuple[Floa
     shape = tuple(len(values) for values in grid)
     reach, losses = traces.reach_costs, traces.losses.astype(np.float64)
     # Number of thresholds a row's signal reaches: it stops at node j where the chosen one is among these.
-    reached = [np.searchsorted(values, traces.signals[:, j], side="right") for j, values in enumerate(grid)]
+    counts = [np.searchsorted(values, traces.signals[:, j], side="right") for j, values in enumerate(grid)]
     cost, loss = np.zeros(shape), np.zeros(shape)
     for j in range(len(shape) + 1):
         cells = tuple(length + 1 for length in shape[: j + 1])
-        place = np.ravel_multi_index(reached[: j + 1], cells) if cells else np.zeros(len(traces), np.intp)
+        place = np.ravel_multi_index(counts[: j + 1], cells) if cells else np.zeros(len(traces), np.intp)
         size = int(np.prod(cells, dtype=np.intp))
         for total, weights in ((cost, None), (loss, losses[:, j])):
             sums = np.bincount(place, weights, size).astype(np.float64).reshape(cells)

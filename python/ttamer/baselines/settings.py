@@ -63,11 +63,11 @@ def fixed_node(traces: Traces, node: int) -> Replay:
     IndexError
         If it is out of range.
     """
-    known = traces.topology.nodes
+    nodes = traces.topology.nodes
     if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
         raise TypeError(f"node: expected an int, got {type(node).__name__}")
-    if not 0 <= node < known:
-        raise IndexError(f"node: {node} is out of range for {known} nodes")
+    if not 0 <= node < nodes:
+        raise IndexError(f"node: {node} is out of range for {nodes} nodes")
     return answered(traces, np.full(len(traces), node))
 
 
@@ -153,7 +153,7 @@ def patience(traces: Traces, k: int) -> Replay:
     Zhou et al., *BERT Loses Patience: Fast and Robust Inference with Early Exit*, arXiv 2006.04152.
     """
     check_line(traces, "patience")
-    wanted = checks.whole("k", k, 1)
+    limit = checks.whole("k", k, 1)
     if traces.predictions is None:
         raise ValueError("traces: patience needs predictions, and these traces have none")
     agrees = traces.predictions[:, 1:] == traces.predictions[:, :-1]
@@ -161,7 +161,7 @@ def patience(traces: Traces, k: int) -> Replay:
     count = np.zeros(len(traces), np.int64)
     for node in range(1, traces.topology.nodes):
         count = np.where(agrees[:, node - 1], count + 1, 0)
-        stops[:, node] = count >= wanted
+        stops[:, node] = count >= limit
     return stopped(traces, stops)
 
 

@@ -33,10 +33,10 @@ def threshold_curve(traces: Traces, signal: str | None = None, points: int = 120
     check_line(traces, "threshold_curve")
     most = checks.whole("points", points, 2)
     kind = signal or traces.signal or "signal"
-    found = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
+    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
     return [
         setting_of(f"threshold {kind} >= {value:.6g}", threshold, value=value, signal=signal)
-        for value in found.chosen(most)
+        for value in outcomes.chosen(most)
     ]
 
 
@@ -64,8 +64,8 @@ def tune_thresholds(traces: Traces, points: int = 120) -> list[Setting]:
     most = checks.whole("points", points, 2)
     path = thinned(climb(traces.signals, traces.losses, traces.reach_costs), most)
     settings = []
-    for step in path:
-        values = tuple(step.thresholds.tolist())
+    for position in path:
+        values = tuple(position.thresholds.tolist())
         name = f"tuned thresholds {', '.join(f'{value:.4g}' for value in values)}"
         settings.append(setting_of(name, node_thresholds, values=values))
     return settings

@@ -30,7 +30,7 @@ Signals = npt.NDArray[np.float32]
 
 STATES = 1024
 NODES = 4
-TENSORS = 1 << 14  # at most: as many as there are slices of one signal would be gigabytes of headers
+TENSORS = 1 << 14  # at most: one for every slice of a single signal would be gigabytes of headers
 MIXTURES = 16
 POOR = 0.1  # a signal after which a request goes on, at every node but the last
 
@@ -123,14 +123,14 @@ def arms_for(policy: Policy, pool: Signals, size: int, calls: int, torch: Any) -
 
     def next_of(pieces: Sequence[Any]) -> list[Any]:
         nonlocal position
-        taken = [pieces[(position + k) % len(pieces)] for k in range(calls)]
+        selection = [pieces[(position + k) % len(pieces)] for k in range(calls)]
         position = (position + calls) % len(pool)
-        return taken
+        return selection
 
     batch = policy.start(capacity=size)
     reference = NumpyReference(policy, size)
     nodes = np.zeros(size, np.int32)
-    shuffled = np.random.default_rng(1).permutation(size)
+    permutation = np.random.default_rng(1).permutation(size)
     larger = policy.start(capacity=2 * size)
     other = policy.start(capacity=size)
     ascending = np.sort(np.random.default_rng(2).permutation(2 * size)[:size])
@@ -150,7 +150,7 @@ def arms_for(policy: Policy, pool: Signals, size: int, calls: int, torch: Any) -
 
     def rows_shuffled(signals: Signals) -> None:
         batch.reset()
-        batch.decide(0, signals, shuffled)
+        batch.decide(0, signals, permutation)
 
     def in_numpy(signals: Signals) -> None:
         reference.reset(size)
@@ -207,13 +207,13 @@ def measure(policy: Policy, pool: Signals, size: int, plan: Plan, torch: Any) ->
     calls = max(4, plan.requests // max(size, 20))
     with on_one_thread(torch), contextlib.nullcontext() if torch is None else torch.inference_mode():
         arms = arms_for(policy, pool, size, calls, torch)
-        # Apart, as each finds the caches as the arm before it leaves them: here that is the other of the two.
+        # Timed apart from the others, so that each finds the caches as the other one of the two leaves them.
         pair: Arms = {name: arms.pop(name) for name in ("tensors", "arrays") if name in arms}
         seconds = median_times(arms, plan.repeats) | median_times(pair, plan.repeats)
     per_call = {name: 1e9 * (value - seconds["loop"]) / calls for name, value in seconds.items()}
     net = {name: per_call[name] - per_call["reset"] for name in ("decide", "node per row", "rows shuffled")}
     net["rows ascending"] = per_call["rows ascending"] - per_call["larger reset"]
-    # Both straight after the same other calls: what these leave in caches and branch predictors is not theirs.
+    # Both come straight after the same other calls, and so find the same in caches and branch predictors.
     net["mixed nodes"] = per_call["mixed nodes"] - per_call["prepare"]
     net["after others"] = per_call["after others"] - per_call["prepare"] - per_call["reset"]
     reference = per_call["numpy reference"] - per_call["numpy reset"]

@@ -66,7 +66,7 @@ def measure(traces: Traces, states: int, recall: str, plan: Plan) -> Row:
         },
         plan.repeats,
     )
-    seconds["numpy"] /= len(grid)  # as often as ttamer solves: a single one would find the caches cold
+    seconds["numpy"] /= len(grid)  # run as often as ttamer solves, as a single run would find the caches cold
     row: Row = {"K": states, "recall": recall}
     row |= {f"{name} ms": 1e3 * value for name, value in seconds.items()}
     return row | {f"{name}/numpy": value / seconds["numpy"] for name, value in seconds.items() if name != "numpy"}
@@ -84,7 +84,7 @@ def run(size: str) -> Report:
     title = (
         f"Front of {plan.tradeoffs} trade-offs, {len(traces):,} requests, a line of {NODES} nodes, one thread; medians"
     )
-    shown = {
+    columns = {
         "K": "K",
         "recall": "recall",
         "frontier ms": "front ms",
@@ -97,4 +97,4 @@ def run(size: str) -> Report:
         "numpy: one NumPy solve, for one trade-off, of a value without a policy. solving: all solves. replay: all "
         "policies over all requests.",
     )
-    return Report((Table("rows", title, rows, shown),), (*notes, *thread_note()))
+    return Report((Table("rows", title, rows, columns),), (*notes, *thread_note()))

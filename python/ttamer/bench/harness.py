@@ -155,7 +155,7 @@ def cpu_of(cpuinfo: str) -> str:
     """Model and level of the first processor in a text as of /proc/cpuinfo; empty where it names none."""
     fields = dict(re.findall(r"^([^\t:]+?)\s*:[ \t]*(.*)$", cpuinfo.split("\n\n")[0], re.MULTILINE))
     flags = set(fields.get("flags", "").split())
-    level = next((level for level, needed in LEVELS.items() if needed <= flags), "")
+    level = next((level for level, features in LEVELS.items() if features <= flags), "")
     model = fields.get("model name", "")
     return f"{model} ({level})" if model and level else model
 
@@ -177,17 +177,19 @@ def machine() -> dict[str, Any]:
 
 def machine_line() -> str:
     """The machine in one line, for the top of a table."""
-    described = machine()
-    return f"{described['cpu']}, {described['cores']} cores, Python {described['python']}, NumPy {described['numpy']}"
+    facts = machine()
+    return f"{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}, NumPy {facts['numpy']}"
 
 
 def parser(description: str, results: Path) -> argparse.ArgumentParser:
     """Options that every script has; `results` is the folder for the JSON unless another is named."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--output", type=Path, default=results, help="folder for the JSON (default: bench/results)")
-    made.add_argument("--quick", action="store_true", help="fewer repeats: to see that it runs, not to quote")
-    made.set_defaults(results=results)
-    return made
+    command_line = argparse.ArgumentParser(description=description)
+    command_line.add_argument(
+        "--output", type=Path, default=results, help="folder for the JSON (default: bench/results)"
+    )
+    command_line.add_argument("--quick", action="store_true", help="fewer repeats: to see that it runs, not to quote")
+    command_line.set_defaults(results=results)
+    return command_line
 
 
 def is_kept(options: argparse.Namespace) -> bool:

@@ -43,11 +43,11 @@ def policies(rng: np.random.Generator) -> dict[str, Policy]:
     logits = rng.normal(0, 3, (2000, 3, 10))
     probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     labels = logits.sum(axis=1).argmax(axis=-1)
-    made = {}
+    by_signal = {}
     for kind in SIGNALS:
         traces = Traces.from_probs(probs, labels, np.full(3, 0.1), signal=kind)
-        made[kind] = solve_policy(fit(traces, bins=64), 0.8, recall="none")
-    return made
+        by_signal[kind] = solve_policy(fit(traces, bins=64), 0.8, recall="none")
+    return by_signal
 
 
 def numpy_max_prob(logits: Logits, threshold: float) -> npt.NDArray[np.intp]:
@@ -59,9 +59,9 @@ def numpy_max_prob(logits: Logits, threshold: float) -> npt.NDArray[np.intp]:
 
 def lean_max_prob(logits: Logits, threshold: float) -> npt.NDArray[np.intp]:
     """The same without the softmax: the largest probability is one over the sum of powers."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    return np.flatnonzero(1 / shifted.sum(axis=1) < threshold)
+    powers = logits - logits.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    return np.flatnonzero(1 / powers.sum(axis=1) < threshold)
 
 
 def torch_max_prob(torch: Any, logits: Any, threshold: float) -> Any:
@@ -69,12 +69,12 @@ def torch_max_prob(torch: Any, logits: Any, threshold: float) -> Any:
     return (torch.softmax(logits, dim=1).max(dim=1).values < threshold).nonzero()
 
 
-def arms_for(made: dict[str, Policy], buffers: list[Logits], torch: Any) -> Arms:
+def arms_for(by_signal: dict[str, Policy], buffers: list[Logits], torch: Any) -> Arms:
     """Every arm goes once through all buffers."""
     rows = len(buffers[0])
 
     def deciding(kind: str) -> Callable[[], None]:
-        batch, node = made[kind].start(rows), made[kind].first_node
+        batch, node = by_signal[kind].start(rows), by_signal[kind].first_node
 
         def run() -> None:
             for logits in buffers:
@@ -108,17 +108,17 @@ def largest_error(policy: Policy, logits: Logits) -> float:
     logits = np.concatenate([logits, tied])
     values = logits.astype(np.float64)
     exact = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
-    found = policy.start(len(logits))._logit_signals(logits)
-    assert np.allclose(found, exact, rtol=2e-6)
-    return float(np.max(np.abs(found / exact - 1)))
+    signals = policy.start(len(logits))._logit_signals(logits)
+    assert np.allclose(signals, exact, rtol=2e-6)
+    return float(np.max(np.abs(signals / exact - 1)))
 
 
-def measure(made: dict[str, Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
+def measure(by_signal: dict[str, Policy], shape: tuple[int, int, int], repeats: int, torch: Any) -> Row:
     """One row of the table."""
     classes, rows, count = shape
     rng = np.random.default_rng(classes)
     buffers = [3 * rng.standard_normal((rows, classes), np.float32) for _ in range(count)]
-    seconds = median_times(arms_for(made, buffers, torch), repeats)
+    seconds = median_times(arms_for(by_signal, buffers, torch), repeats)
     row: Row = {"C": classes, "B": rows, "MB": count * buffers[0].nbytes / 1e6}
     for kind in SIGNALS:
         row[f"{kind} us"] = 1e6 * seconds[kind] / count
@@ -128,17 +128,17 @@ def measure(made: dict[str, Policy], shape: tuple[int, int, int], repeats: int, 
     row["torch/ours"] = seconds["torch"] / seconds["max_prob"] if torch is not None else None
     row["ours/read (max)"] = seconds["max_prob"] / seconds["read (max)"]
     row["ours/read (sum)"] = seconds["max_prob"] / seconds["read (sum)"]
-    row["relative error"] = largest_error(made["max_prob"], buffers[0][:256])
+    row["relative error"] = largest_error(by_signal["max_prob"], buffers[0][:256])
     return row
 
 
 def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
     plan, torch = PLANS[size], optional("torch")
-    made = policies(np.random.default_rng(0))
+    by_signal = policies(np.random.default_rng(0))
     with on_one_thread(torch):
-        rows = [measure(made, shape, plan.repeats, torch) for shape in plan.shapes]
-    shown = {
+        rows = [measure(by_signal, shape, plan.repeats, torch) for shape in plan.shapes]
+    columns = {
         "C": "C",
         "B": "B",
         "max_prob us": "us a call",
@@ -148,7 +148,7 @@ def run(size: str) -> Report:
         "torch/ours": "torch/ours",
         "ours/read (sum)": "ours/read",
     }
-    table = Table("rows", "Batch.decide_logits from float32 logits, one thread; medians", rows, shown)
+    table = Table("rows", "Batch.decide_logits from float32 logits, one thread; medians", rows, columns)
     notes = (
         "us a call: the largest probability; logit: the logit margin, which takes no softmax. numpy: softmax, its "
         "maximum, compare. lean: the least NumPy can do, 1 / sum of powers. torch: softmax and maximum in eager mode. "

@@ -119,9 +119,9 @@ class NumpySkip(NumpyReplay):
         super().__init__(policy)
         actions = [policy.actions(j) for j in range(NODES)]
         most = max(len(pairs) for of_node in actions for pairs in of_node)
-        padded = [[pairs + pairs[-1:] * (most - len(pairs)) for pairs in of_node] for of_node in actions]
-        self.upper = [np.array([[upper for upper, _ in pairs] for pairs in of_node]) for of_node in padded]
-        self.next = [np.array([[node for _, node in pairs] for pairs in of_node]) for of_node in padded]
+        tables = [[pairs + pairs[-1:] * (most - len(pairs)) for pairs in of_node] for of_node in actions]
+        self.upper = [np.array([[upper for upper, _ in pairs] for pairs in of_node]) for of_node in tables]
+        self.next = [np.array([[node for _, node in pairs] for pairs in of_node]) for of_node in tables]
         self.first = policy.first_node
 
     def run(self, traces: Traces) -> Result:
@@ -172,9 +172,9 @@ def checked(model: CascadeModel, traces: Traces, tradeoff: float, recall: str) -
     """A case whose replays agree on every request."""
     policy = solve_policy(model, tradeoff, recall)
     plain = NumpyReplay(policy) if traces.topology.kind == "line" else NumpySkip(policy)
-    result, expected = policy.replay(traces), plain.run(traces)
-    found: Result = (result.last_node, result.answer_node, result.cost)
-    if not all(map(np.array_equal, found, expected)):
+    result, reference = policy.replay(traces), plain.run(traces)
+    ours: Result = (result.last_node, result.answer_node, result.cost)
+    if not all(map(np.array_equal, ours, reference)):
         raise RuntimeError("replay: NumPy's result is another one")
     arms: Arms = {
         "core": lambda: policy._core.replay(traces.signals, traces.costs),
@@ -206,16 +206,16 @@ def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
     plan = PLANS[size]
     rng = np.random.default_rng(0)
-    made = [(*make(states, plan.requests, rng), plan.tradeoffs) for states in plan.states]
-    made.append((*make(plan.states[0], plan.requests, rng, "skip"), plan.tradeoffs[-1:]))
+    workloads = [(*make(states, plan.requests, rng), plan.tradeoffs) for states in plan.states]
+    workloads.append((*make(plan.states[0], plan.requests, rng, "skip"), plan.tradeoffs[-1:]))
     cases = [
         checked(model, traces, tradeoff, recall)
-        for model, traces, tradeoffs in made
+        for model, traces, tradeoffs in workloads
         for recall in ("observed", "none")
         for tradeoff in tradeoffs
     ]
     rows = measure(cases, plan.repeats)
-    shown = {
+    columns = {
         "shape": "shape",
         "K": "K",
         "tradeoff": "tradeoff",
@@ -231,4 +231,4 @@ def run(size: str) -> Report:
         "traces, as in a sweep over trade-offs; first: of one that follows NumPy's, which leaves little of them in the "
         "first caches.",
     )
-    return Report((Table("rows", title, rows, shown),), notes)
+    return Report((Table("rows", title, rows, columns),), notes)

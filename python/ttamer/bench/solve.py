@@ -58,7 +58,7 @@ PLANS = {
     "tiny": Plan((8, 16), (2, 3), 8, repeats=1),
 }
 
-SHOWN = {
+COLUMNS = {
     "K": "K",
     "model": "model",
     "recall ms": "recall ms",
@@ -66,7 +66,7 @@ SHOWN = {
     "no recall ms": "none ms",
     "no recall numpy/ttamer": "numpy/ttamer",
 }
-SHOWN_EXPONENTS = {
+EXPONENT_COLUMNS = {
     "model": "model",
     "recall, in n": "recall: in n",
     "recall, in K": "in K",
@@ -130,10 +130,10 @@ class NumpySolve:
         reach = np.arange(len(columns))
         best: Floats | None = None
         for j in range(len(self.losses) - 1, -1, -1):
-            carried = np.minimum(reach, np.searchsorted(levels, self.losses[j])[:, None])
-            ahead = columns[carried]
+            ranks = np.minimum(reach, np.searchsorted(levels, self.losses[j])[:, None])
+            ahead = columns[ranks]
             if best is not None:
-                ahead = np.minimum(ahead, np.take_along_axis(best, carried, axis=1))
+                ahead = np.minimum(ahead, np.take_along_axis(best, ranks, axis=1))
             best = self.costs[j] + self.transitions[j] @ ahead
         assert best is not None
         return float(best[0, -1])
@@ -153,7 +153,7 @@ def measure(kind: str, model: CascadeModel, repeats: int) -> Row:
     recall, none = (checked(model, TRADEOFF, mode) for mode in ("observed", "none"))
     long: Arms = {"with recall": lambda: solve_policy(model, TRADEOFF, "observed"), "numpy with recall": recall.run}
     short: Arms = {"without": lambda: solve_policy(model, TRADEOFF, "none"), "numpy without": none.run}
-    # Apart: a long arm leaves the caches, which the short ones mostly wait for, to others.
+    # Timed apart: after a long arm the caches hold other data, and short arms mostly wait for their own.
     seconds = median_times(long, repeats) | median_times(short, 10 * repeats)
     return {
         "K": max(map(len, model.losses)),
@@ -187,8 +187,10 @@ def exponents(over_nodes: Sequence[Row], over_states: Sequence[Row]) -> list[Row
         row: Row = {"model": kind}
         for mode in ("recall", "no recall"):
             for size, times in (("n", over_nodes), ("K", over_states)):
-                chosen = [one for one in times if one["model"] == kind]
-                row[f"{mode}, in {size}"] = power([one[size] for one in chosen], [one[f"{mode} ms"] for one in chosen])
+                matches = [one for one in times if one["model"] == kind]
+                row[f"{mode}, in {size}"] = power(
+                    [one[size] for one in matches], [one[f"{mode} ms"] for one in matches]
+                )
         rows.append(row)
     return rows
 
@@ -205,14 +207,14 @@ def run(size: str) -> Report:
                 rows.append({**measure(kind, make_model(kind, states, rng), repeats), "K": states})
         over_nodes = time_over_nodes(plan, rng)
     title = f"Exact solve of a line of {NODES} nodes, K states a node, one thread; medians"
-    fitted = exponents(over_nodes, rows)
-    swept = (
+    exponent_rows = exponents(over_nodes, rows)
+    exponent_title = (
         f"Exponents of its time, fitted over n = {plan.nodes[0]} to {plan.nodes[-1]} at K = {plan.nodes_states}, "
         f"and over K = {plan.states[0]} to {plan.states[-1]} at n = {NODES}"
     )
     tables = (
-        Table("rows", title, rows, SHOWN),
-        Table("exponents", swept, fitted, SHOWN_EXPONENTS),
+        Table("rows", title, rows, COLUMNS),
+        Table("exponents", exponent_title, exponent_rows, EXPONENT_COLUMNS),
         Table("over nodes", "The times behind the exponents in n", over_nodes, {}),
     )
     note = "numpy: one product with a matrix (recall) or a vector (none) a node. none: the last node consulted answers."

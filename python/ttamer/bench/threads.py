@@ -244,7 +244,7 @@ def run(size: str) -> Report:
     plan = PLANS[size]
     rows = [measure(work, count, plan) for work, count in plan.works]
     prices = price_rows(plan)
-    shown = {
+    columns = {
         "work": "work",
         "B": "B",
         "1 thread M/s": "1 thread",
@@ -254,7 +254,9 @@ def run(size: str) -> Report:
         "threads/processes": "quotient",
     }
     tables = (
-        Table("rows", "Two threads on one policy, and two processes: million requests a second; medians", rows, shown),
+        Table(
+            "rows", "Two threads on one policy, and two processes: million requests a second; medians", rows, columns
+        ),
         Table(
             "release",
             "What releasing the GIL for a call adds to it, where no other thread waits for it",

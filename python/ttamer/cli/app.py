@@ -63,8 +63,8 @@ def _usage(error: Any) -> str:
     return f"{error.format_message()} (see: {command} --help)"
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(flag: bool) -> None:
+    if flag:
         print(f"ttamer {ttamer.__version__}")
         raise typer.Exit
 
@@ -120,24 +120,24 @@ def _fit(
     check_folders(output, policy)
     with steps(3) as begin:
         begin("read")
-        recorded = ttamer.Traces.load(traces)
+        recording = ttamer.Traces.load(traces)
         begin("fit")
-        model = ttamer.fit(recorded, bins_of(bins), estimate)
+        model = ttamer.fit(recording, bins_of(bins), estimate)
         begin("solve and write")
-        solved = None
+        solution = None
         if policy is not None:
-            solved = ttamer.solve(model, 0.8 if tradeoff is None else tradeoff, recall or "auto")
+            solution = ttamer.solve(model, 0.8 if tradeoff is None else tradeoff, recall or "auto")
         model.save(output)
-        written = {"model": str(output)}
-        if solved is not None and policy is not None:
-            solved.save(policy)
-            written["policy"] = str(policy)
+        files = {"model": str(output)}
+        if solution is not None and policy is not None:
+            solution.save(policy)
+            files["policy"] = str(policy)
     if json:
-        print_json({**model_dict(model), "files": written, "solved": None if solved is None else _summary(solved)})
+        print_json({**model_dict(model), "files": files, "solved": None if solution is None else _summary(solution)})
         return
     out = console()
     print_model(out, model)
-    for kind, name in written.items():
+    for kind, name in files.items():
         out.print(f"wrote the {kind} to {name}", soft_wrap=True)
     if policy is not None:
         out.print(f"look at it with: ttamer show {policy}", soft_wrap=True)
@@ -176,10 +176,10 @@ def _tune(
     check_folders(policy)
     with steps(3) as begin:
         begin("read")
-        recorded = ttamer.Traces.load(traces)
+        recording = ttamer.Traces.load(traces)
         begin("fit and test")
         certificate = tuning.certify(
-            recorded,
+            recording,
             max_error=max_error,
             max_cost=max_cost,
             max_cost_quantile=cost_quantile,
@@ -192,7 +192,7 @@ def _tune(
         begin("write")
         certificate.policy.save(policy)
     if json:
-        print_json({**certificate.as_dict(), "unit": recorded.unit, "policy": str(policy)})
+        print_json({**certificate.as_dict(), "unit": recording.unit, "policy": str(policy)})
         return
     out = console()
     print_certificate(out, certificate, traces.name)
@@ -207,9 +207,9 @@ def _evaluate(policy: PolicyFile, traces: TracesFile, json: Json = False) -> Non
     """
     with steps(2) as begin:
         begin("read")
-        loaded, recorded = ttamer.Policy.load(policy), ttamer.Traces.load(traces)
+        contents, recording = ttamer.Policy.load(policy), ttamer.Traces.load(traces)
         begin("replay")
-        report = ttamer.evaluate(loaded, recorded)
+        report = ttamer.evaluate(contents, recording)
     if json:
         print_json(report.as_dict())
     else:
@@ -238,26 +238,26 @@ def _frontier(
         raise ValueError(f"--save: expected a new or empty folder, got {save}")
     with steps(4) as begin:
         begin("read")
-        recorded = ttamer.Traces.load(traces)
-        held_out = None if test is None else ttamer.Traces.load(test)
+        recording = ttamer.Traces.load(traces)
+        test_traces = None if test is None else ttamer.Traces.load(test)
         begin("sweep")
-        front = ttamer.frontier(recorded, estimate=estimate, bins=bins_of(bins))
+        front = ttamer.frontier(recording, estimate=estimate, bins=bins_of(bins))
         points = [
             {"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points
         ]
         begin("test")
-        if held_out is not None:
+        if test_traces is not None:
             for point, row in zip(front.points, points, strict=True):
-                replay = point.policy.replay(held_out)
+                replay = point.policy.replay(test_traces)
                 row |= {"test_cost": replay.mean_cost, "test_error": replay.error}
         begin("write")
         if plot is not None:
-            drawn = front if held_out is None else [compare.curve_of_front(front, recorded, held_out)]
-            plots.front(drawn, plot)
+            curves = front if test_traces is None else [compare.curve_of_front(front, recording, test_traces)]
+            plots.front(curves, plot)
         files = [] if save is None else _save_points(front, save)
     if json:
-        known = {"unit": front.unit, "rows": len(recorded), "estimate": front.estimate}
-        print_json({**known, "points": points, "plot": plot and str(plot), "files": files})
+        facts = {"unit": front.unit, "rows": len(recording), "estimate": front.estimate}
+        print_json({**facts, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
     print_points(out, points, front.unit, _front_title(front, traces), every)
@@ -289,16 +289,16 @@ def _compare(
     check_folders(plot)
     with steps(len(compare.STEPS) + 2) as begin:
         begin("read")
-        recorded = ttamer.Traces.load(traces)
-        held_out = None if test is None else ttamer.Traces.load(test)
-        found = compare.run(recorded, held_out, seed=seed, progress=begin)
+        recording = ttamer.Traces.load(traces)
+        test_traces = None if test is None else ttamer.Traces.load(test)
+        comparison = compare.run(recording, test_traces, seed=seed, progress=begin)
         begin("draw")
         if plot is not None:
-            plots.front(found.curves[::-1], plot, title=traces.stem, coverage=compare.COVERAGE, seed=seed)
+            plots.front(comparison.curves[::-1], plot, title=traces.stem, coverage=compare.COVERAGE, seed=seed)
     if json:
-        print_json({**found.as_dict(), "plot": plot and str(plot)})
+        print_json({**comparison.as_dict(), "plot": plot and str(plot)})
         return
-    print_comparison(console(), found, traces.name if test is None else f"{traces.name}, {test.name}")
+    print_comparison(console(), comparison, traces.name if test is None else f"{traces.name}, {test.name}")
     if plot is not None:
         console().print(f"drew {plot}", soft_wrap=True)
 
@@ -311,11 +311,11 @@ def _show(policy: PolicyFile, every: Every = False, json: Json = False) -> None:
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
     it. Visits and stops are shares of requests expected under the model.
     """
-    loaded = ttamer.Policy.load(policy)
+    contents = ttamer.Policy.load(policy)
     if json:
-        print_json(policy_dict(loaded))
+        print_json(policy_dict(contents))
     else:
-        print_policy(console(), loaded, policy.name, every)
+        print_policy(console(), contents, policy.name, every)
 
 
 @app.command("bench", epilog="Example: ttamer bench --only call --only replay")

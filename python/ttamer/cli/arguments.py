@@ -23,14 +23,14 @@ Estimate = Annotated[
 ]
 
 
-def bins_of(given: str) -> int | str:
+def bins_of(bins: str) -> int | str:
     """A number, or "auto"."""
-    if given == "auto":
-        return given
+    if bins == "auto":
+        return bins
     try:
-        return int(given)
+        return int(bins)
     except ValueError:
-        raise ValueError(f"--bins: expected a number or 'auto', got {given!r}") from None
+        raise ValueError(f"--bins: expected a number or 'auto', got {bins!r}") from None
 
 
 def check_folders(*paths: Path | None) -> None:

@@ -14,24 +14,27 @@ from ttamer.compare import COVERAGE, FULL, OURS, TIE, Comparison, Difference, Le
 INTERVAL = f"{COVERAGE:.0%} interval"
 
 
-def print_comparison(console: Console, found: Comparison, title: str) -> None:
+def print_comparison(console: Console, comparison: Comparison, title: str) -> None:
     """Costs at matched error, mean errors over the budgets, and who wins where."""
-    full = found.curves[0].name
+    full = comparison.curves[0].name
     alone = f"The {FULL}" if full == FULL else f"{full.capitalize()} alone"
+    error = comparison.full_error
+    loss = f"error is {error:.2%}" if comparison.are_rates else f"mean loss is {number(error)}"
     console.print(
-        f"{title}: everything chosen on {found.calibration_rows} rows, measured on {found.test_rows} others.\n"
-        f"{alone} costs {number(found.full_cost)}{found.unit and ' ' + found.unit} a request; its "
-        f"{f'error is {found.full_error:.2%}' if found.are_rates else f'mean loss is {number(found.full_error)}'}.\n",
+        f"{title}: everything chosen on {comparison.calibration_rows} rows, measured on "
+        f"{comparison.test_rows} others.\n"
+        f"{alone} costs {number(comparison.full_cost)}{comparison.unit and ' ' + comparison.unit} a request; its "
+        f"{loss}.\n",
         soft_wrap=True,
     )
-    print_costs(console, found.levels, found.full_cost, found.unit, are_rates=found.are_rates)
-    print_winners(console, found.levels, found.unit, found.full_cost, are_rates=found.are_rates)
-    _print_means(console, found)
-    for name, nodes in found.paths.items():
+    print_costs(console, comparison.levels, comparison.full_cost, comparison.unit, are_rates=comparison.are_rates)
+    print_winners(console, comparison.levels, comparison.unit, comparison.full_cost, are_rates=comparison.are_rates)
+    _print_means(console, comparison)
+    for name, nodes in comparison.paths.items():
         console.print(f"{name}: on the line {', '.join(map(str, nodes))}, the best one on the calibration rows.")
-    for reason in found.left_out:
+    for reason in comparison.left_out:
         console.print(f"left out {reason}.")
-    console.print(_closing(found))
+    console.print(_closing(comparison))
 
 
 def print_costs(
@@ -60,40 +63,41 @@ def print_winners(
         "error" if are_rates else "loss", "cheapest baseline", "winner", in_unit("difference", unit), INTERVAL, text=3
     )
     for level in levels:
-        shown = f"{level.error:.2%}" if are_rates else number(level.error)
-        rows.add_row(shown, level.best_baseline, level.winner, *_difference(level.difference, _digits(full_cost) + 1))
+        error = f"{level.error:.2%}" if are_rates else number(level.error)
+        rows.add_row(error, level.best_baseline, level.winner, *_difference(level.difference, _digits(full_cost) + 1))
     print_table(console, f"{OURS} minus the cheapest baseline at each level (paired bootstrap)", rows)
     console.print()
 
 
-def _print_means(console: Console, found: Comparison) -> None:
-    scale, what, digits = (1e4, "error, 1e-4", 0) if found.are_rates else (1.0, "loss", _digits(found.full_error))
+def _print_means(console: Console, comparison: Comparison) -> None:
+    scale, what, digits = (
+        (1e4, "error, 1e-4", 0) if comparison.are_rates else (1.0, "loss", _digits(comparison.full_error))
+    )
     rows = table("", f"mean {what}", "difference", INTERVAL, "winner")
-    for mean in found.means:
+    for mean in comparison.means:
         cells = ("", "")
         if mean.difference is not None:
             cells = _difference(mean.difference, digits, scale)
         rows.add_row(mean.name, f"{scale * mean.error:.{digits}f}", *cells, mean.winner or "")
-    first, last = number(float(found.budgets[0])), number(float(found.budgets[-1]))
-    title = (
-        f"{OURS} minus the others, mean test {'error' if found.are_rates else 'loss'} over {len(found.budgets)} budgets"
-    )
-    print_table(console, f"{title}, {first} to {last}{found.unit and ' ' + found.unit}", rows)
+    first, last = number(float(comparison.budgets[0])), number(float(comparison.budgets[-1]))
+    loss = "error" if comparison.are_rates else "loss"
+    title = f"{OURS} minus the others, mean test {loss} over {len(comparison.budgets)} budgets"
+    print_table(console, f"{title}, {first} to {last}{comparison.unit and ' ' + comparison.unit}", rows)
     console.print()
 
 
-def _closing(found: Comparison) -> str:
+def _closing(comparison: Comparison) -> str:
     """One sentence: the tally of both tables."""
-    winners = [level.winner for level in found.levels]
-    won, tied = winners.count(OURS), winners.count(TIE)
-    by_mean = {mean.name: mean.winner for mean in found.means if mean.winner is not None}
+    winners = [level.winner for level in comparison.levels]
+    wins, ties = winners.count(OURS), winners.count(TIE)
+    by_mean = {mean.name: mean.winner for mean in comparison.means if mean.winner is not None}
     parts = [
         f"{verb} {', '.join(names)}"
-        for verb, wanted in (("beats", {OURS}), ("ties with", {TIE}), ("loses to", set(by_mean)))
-        if (names := [name for name, winner in by_mean.items() if winner in wanted])
+        for verb, outcomes in (("beats", {OURS}), ("ties with", {TIE}), ("loses to", set(by_mean)))
+        if (names := [name for name, winner in by_mean.items() if winner in outcomes])
     ]
     return (
-        f"{OURS} wins {won} of {len(winners)} levels, ties {tied} and loses {len(winners) - won - tied}; over the "
+        f"{OURS} wins {wins} of {len(winners)} levels, ties {ties} and loses {len(winners) - wins - ties}; over the "
         f"budgets it {' and '.join(parts)}."
     )
 

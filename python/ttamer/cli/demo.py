@@ -121,26 +121,26 @@ def run(folder: str | os.PathLike[str] = ".", seed: int = 0, progress: Callable[
     begin(STEPS[3])
     levels = matched_levels(curves, seed)
     begin(STEPS[4])
-    chosen = front.cheapest(full.error + POLICY_MARGIN)
-    written = _write(Path(folder), curves, chosen)
-    replay = chosen.policy.replay(test)
+    point = front.cheapest(full.error + POLICY_MARGIN)
+    files = _write(Path(folder), curves, point)
+    replay = point.policy.replay(test)
     return Demo(
         curves=curves,
         levels=levels,
         full_cost=full_test.mean_cost,
         full_error=full_test.error,
-        policy=chosen.policy,
+        policy=point.policy,
         policy_cost=replay.mean_cost,
         policy_error=replay.error,
         calibration_rows=len(calibration),
         test_rows=len(test),
         unit=test.unit,
-        files=written,
+        files=files,
     )
 
 
-def _write(folder: Path, curves: tuple[Curve, ...], chosen: FrontPoint) -> tuple[Path, ...]:
-    picture, saved = folder / PICTURE, folder / POLICY
+def _write(folder: Path, curves: tuple[Curve, ...], point: FrontPoint) -> tuple[Path, ...]:
+    picture, policy = folder / PICTURE, folder / POLICY
     plots.front(curves[::-1], picture, title=f"{WORKLOAD}: cost and error of early-exit policies")
-    chosen.policy.save(saved)
-    return picture, saved
+    point.policy.save(policy)
+    return picture, policy

@@ -32,12 +32,12 @@ def print_demo(console: Console, demo: Demo) -> None:
 def _closing(demo: Demo) -> str:
     """One sentence: the saving nearest to the full model's error, and the tally."""
     winners = [level.winner for level in demo.levels]
-    won, tied = winners.count(OURS), winners.count(TIE)
-    tally = f"wins {won} of {len(winners)} levels, ties {tied} and loses {len(winners) - won - tied}"
-    reached = [level for level in demo.levels if level.costs[OURS] is not None]
-    if not reached:
+    wins, ties = winners.count(OURS), winners.count(TIE)
+    tally = f"wins {wins} of {len(winners)} levels, ties {ties} and loses {len(winners) - wins - ties}"
+    levels = [level for level in demo.levels if level.costs[OURS] is not None]
+    if not levels:
         return f"ttamer reaches none of these levels; against the cheapest baseline it {tally}."
-    level = reached[0]
+    level = levels[0]
     cost = level.costs[OURS]
     assert cost is not None
     return (

@@ -44,10 +44,10 @@ def _plain(value: Any) -> Any:
 
 def table(*columns: str, text: int = 1) -> Table:
     """A table whose first `text` columns are text, and the others numbers, set right."""
-    made = Table(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
+    rows = Table(header_style="bold", box=None, pad_edge=False, show_header=any(columns))
     for k, column in enumerate(columns):
-        made.add_column(column, justify="left" if k < text else "right", no_wrap=k >= text)
-    return made
+        rows.add_column(column, justify="left" if k < text else "right", no_wrap=k >= text)
+    return rows
 
 
 def print_table(out: Console, title: str, rows: Table) -> None:
@@ -100,5 +100,5 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
     )
     with progress:
         task = progress.add_task("", total=total)
-        done = count()
-        yield lambda step: progress.update(task, completed=next(done), description=step)
+        counter = count()
+        yield lambda step: progress.update(task, completed=next(counter), description=step)

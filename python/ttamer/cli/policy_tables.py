@@ -120,8 +120,8 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
     if policy.aggregation is not None:
-        lost = f"{policy.aggregation.regret:.2g} worse than the exact policy"
-        facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {lost}")
+        regret = f"{policy.aggregation.regret:.2g} worse than the exact policy"
+        facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {regret}")
     for node, values in _indices(policy, ROOT).items():
         facts.add_row(f"index of node {node}", number(float(values[0])))
     print_table(console, title, facts)
@@ -212,12 +212,12 @@ def _node_dict(policy: Policy, node: int) -> dict[str, Any]:
 
 def _state_table(groups: list[list[State]], names: Sequence[str], children: list[int]) -> Table:
     does = "does" if groups[0][0].actions else "opens"
-    made = table("states", "signal >=", does, "expected loss", *(f"index of {j}" for j in children), text=3)
-    made.add_column("visits", justify="right", no_wrap=True)
-    made.add_column("stops", justify="right", no_wrap=True)
-    made.padding = (0, 1, 0, 0)
+    rows = table("states", "signal >=", does, "expected loss", *(f"index of {j}" for j in children), text=3)
+    rows.add_column("visits", justify="right", no_wrap=True)
+    rows.add_column("stops", justify="right", no_wrap=True)
+    rows.padding = (0, 1, 0, 0)
     for group in groups:
-        made.add_row(
+        rows.add_row(
             span(group[0].number, group[-1].number, str),
             f"{group[0].low:.7g}",
             _does(group, names),
@@ -226,14 +226,14 @@ def _state_table(groups: list[list[State]], names: Sequence[str], children: list
             share(sum(state.visits for state in group)),
             share(sum(state.stops for state in group)),
         )
-    return made
+    return rows
 
 
 def _index_table(groups: list[list[State]], children: list[int]) -> Table:
-    made = table("states", *(f"index of {j}" for j in children))
+    rows = table("states", *(f"index of {j}" for j in children))
     for group in groups:
-        made.add_row(span(group[0].number, group[-1].number, str), *_index_cells(group, children))
-    return made
+        rows.add_row(span(group[0].number, group[-1].number, str), *_index_cells(group, children))
+    return rows
 
 
 def _index_cells(group: list[State], children: list[int]) -> list[str]:
@@ -256,8 +256,8 @@ def _does(group: list[State], names: Sequence[str]) -> str:
     parts = []
     for k, (_, following) in enumerate(first[:-1]):
         # With one node to go to, the limit is its index, or the largest attainable loss below: the same decisions.
-        known = following == STOP and len(group[0].index) == 1
-        limit = "index" if known else _range(state.actions[k][0] for state in group)
+        is_index = following == STOP and len(group[0].index) == 1
+        limit = "index" if is_index else _range(state.actions[k][0] for state in group)
         parts.append(f"{_verb(following)} <= {limit}")
     return ", ".join([*parts, f"else {_verb(first[-1][1])}"])
 
@@ -268,5 +268,5 @@ def _verb(following: int) -> str:
 
 def _range(values: Iterable[float]) -> str:
     """Three digits, so that a table with ranges of losses and indices fits 80 columns."""
-    listed = list(values)
-    return span(min(listed), max(listed), lambda value: f"{value:.3g}")
+    numbers = list(values)
+    return span(min(numbers), max(numbers), lambda value: f"{value:.3g}")

@@ -55,10 +55,10 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
         limits.add_row(_limited(limit), *_figures(limit, limit.observed(outcome)), f"{p_value:.2g}")
     rows = f"tuned on {certificate.fitted_rows} requests of {name}, tested on {certificate.tested_rows} others"
     print_table(console, rows, limits)
-    passed = sum(step.p_value <= 1 - certificate.confidence for step in certificate.steps)
+    passes = sum(step.p_value <= 1 - certificate.confidence for step in certificate.steps)
     console.print(
         f"{'kept' if len(certificate.limits) == 1 else 'all kept'} with confidence {certificate.confidence:g}; "
-        f"{len(certificate.steps)} of {certificate.candidates} policies tested, {passed} passed"
+        f"{len(certificate.steps)} of {certificate.candidates} policies tested, {passes} passed"
     )
     against = " relative to the last node" if certificate.relative_to == "last" else ""
     cost = f"{number(outcome.cost)} {unit}".rstrip()
@@ -71,10 +71,10 @@ def _limited(limit: Limit) -> str:
     return "error" if limit.name == "max_error" else in_unit("mean cost", limit.unit)
 
 
-def _figures(limit: Limit, observed: float) -> tuple[str, str]:
+def _figures(limit: Limit, figure: float) -> tuple[str, str]:
     if limit.quantile is not None:
-        return f"{100 * limit.quantile:.4g}%", share(observed)
-    return (number(limit.bound), f"{observed:.4f}" if limit.name == "max_error" else number(observed))
+        return f"{100 * limit.quantile:.4g}%", share(figure)
+    return (number(limit.bound), f"{figure:.4f}" if limit.name == "max_error" else number(figure))
 
 
 def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
@@ -97,17 +97,17 @@ def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
 
 def print_points(console: Console, points: list[dict[str, Any]], unit: str, title: str, every: bool) -> None:
     """Points of a front; a few, evenly spread, unless every one is asked for."""
-    tested = "test_cost" in points[0]
+    has_test = "test_cost" in points[0]
     columns = ["tradeoff", in_unit("cost", unit), "error"]
-    columns += [in_unit("test cost", unit), "test error"] if tested else []
-    shown = list(range(len(points)))
+    columns += [in_unit("test cost", unit), "test error"] if has_test else []
+    numbers = list(range(len(points)))
     if not every and len(points) > FEW:
-        shown = np.linspace(0, len(points) - 1, FEW).round().astype(int).tolist()
-        title += f" ({len(shown)} of {len(points)} points; --all prints the others)"
+        numbers = np.linspace(0, len(points) - 1, FEW).round().astype(int).tolist()
+        title += f" ({len(numbers)} of {len(points)} points; --all prints the others)"
     rows = table("point", *columns)
-    for k in shown:
+    for k in numbers:
         point = points[k]
         cells = [f"{point['tradeoff']:.4f}", number(point["cost"]), f"{point['error']:.4f}"]
-        cells += [number(point["test_cost"]), f"{point['test_error']:.4f}"] if tested else []
+        cells += [number(point["test_cost"]), f"{point['test_error']:.4f}"] if has_test else []
         rows.add_row(str(k), *cells)
     print_table(console, title, rows)

@@ -14,7 +14,7 @@ from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
 from ttamer.fitting.estimates import ANY, BEST, fit_estimates
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.model import CascadeModel
-from ttamer.model.information_sets import walk_of
+from ttamer.model.information_sets import set_graph
 from ttamer.policy import solve
 from ttamer.traces import Traces
 from ttamer.traces.signals import SIGNALS
@@ -160,7 +160,7 @@ def _loss_at_budgets(model: CascadeModel, known: Traces, held: Traces, budgets: 
 def _fits(traces: Traces) -> bool:
     """Whether the posterior can be estimated wherever the topology lets requests go, and in reasonable time."""
     try:
-        walk = walk_of(traces.topology)
+        graph = set_graph(traces.topology)
     except ValueError:
         return False
-    return sum(map(len, walk.sets)) <= MOST_REGRESSIONS
+    return sum(map(len, graph.sets)) <= MOST_REGRESSIONS

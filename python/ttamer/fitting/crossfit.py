@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ttamer._base.types import Floats
 from ttamer.model.estimators import Estimates, Estimator
 from ttamer.model.features import assemble, doubts, odds
-from ttamer.model.information_sets import Order, Walk
+from ttamer.model.information_sets import Order, SetGraph
 from ttamer.traces import Traces
 
 FOLDS = 5
@@ -67,7 +67,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 class CrossFit:
-    """All regressions of some traces, each made when first asked for: walks, kinds and orders share them.
+    """All regressions of some traces, each made when first asked for: graphs of sets, kinds and orders share them.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ class CrossFit:
             signals.astype(np.float32), np.array(candidates, dtype=np.int32)[best]
         )
 
-    def estimator(self, kind: str, walk: Walk) -> tuple[Estimator, Estimates]:
+    def estimator(self, kind: str, graph: SetGraph) -> tuple[Estimator, Estimates]:
         """The estimator refitted on all rows, and the out-of-fold estimates of these rows."""
-        parts = [self.step(kind, nodes, int(last)) for nodes, last in zip(walk.sets, walk.last, strict=True)]
+        parts = [self.step(kind, nodes, int(last)) for nodes, last in zip(graph.sets, graph.last, strict=True)]
         coefficients = np.concatenate([weights for fits, _ in parts for weights in fits])
         form = (self._evidence.class_count, self._evidence.top)
-        estimator = Estimator(kind, self.traces.topology, walk.order, *form, coefficients)
+        estimator = Estimator(kind, self.traces.topology, graph.order, *form, coefficients)
         return estimator, Estimates(
             np.concatenate([estimates.signals for _, estimates in parts], axis=1),
             np.concatenate([estimates.answers for _, estimates in parts], axis=1),

@@ -10,7 +10,7 @@ from ttamer.fitting.crossfit import CrossFit, sigmoid
 from ttamer.fitting.orders import best_order
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
 from ttamer.model import CascadeModel
-from ttamer.model.information_sets import Walk, walk_of
+from ttamer.model.information_sets import SetGraph, set_graph
 from ttamer.traces import Traces
 
 BEST, ANY = "best", "any"
@@ -37,13 +37,13 @@ def fit_estimates(
     transition_strength : float
     """
     traces = fitting.traces
-    walk = _walk(fitting, kind, order, bins)
-    estimator, estimates = fitting.estimator(kind, walk)
+    graph = _graph(fitting, kind, order, bins)
+    estimator, estimates = fitting.estimator(kind, graph)
     inner = Traces(
         estimates.signals,
         sigmoid(-estimates.signals.astype(np.float64)).astype(np.float32),
-        traces.costs[walk.outer],
-        walk.topology,
+        traces.costs[graph.outer],
+        graph.topology,
         unit=traces.unit,
     )
     model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
@@ -51,13 +51,13 @@ def fit_estimates(
     return model
 
 
-def _walk(fitting: CrossFit, kind: str, order: Sequence[int] | str | None, bins: int) -> Walk:
+def _graph(fitting: CrossFit, kind: str, order: Sequence[int] | str | None, bins: int) -> SetGraph:
     topology = fitting.traces.topology
     if isinstance(order, str) and (order not in (BEST, ANY) or topology.kind != "forest"):
         raise ValueError(f"order: expected nodes, 'best' or 'any', of a forest, got {order!r} on a {topology.kind}")
     if order == ANY:
-        return walk_of(topology)
+        return set_graph(topology)
     if order == BEST or (order is None and topology.kind == "forest"):
-        return walk_of(topology, best_order(fitting, kind, bins))
+        return set_graph(topology, best_order(fitting, kind, bins))
     assert not isinstance(order, str)
-    return walk_of(topology, order)
+    return set_graph(topology, order)

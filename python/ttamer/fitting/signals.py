@@ -58,9 +58,8 @@ def fit_signals(
         transition_strength = 16.0
     edges = [quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes)]
     signal_nodes = list(range(traces.topology.nodes))
-    if (
-        estimator is None and not traces.observed
-    ):  # estimates know all that came before, and losses speak for themselves
+    # Estimates know what came before, and losses that are seen speak for themselves.
+    if estimator is None and not traces.observed:
         signal_nodes = _telling_nodes(traces.topology, [len(row) > 0 for row in edges])
         edges = [edges[source] for source in signal_nodes]
     smoothing = _choose_smoothing(traces, smoothing)

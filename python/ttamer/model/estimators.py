@@ -15,7 +15,7 @@ from ttamer._base import files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Estimator as CoreEstimator
 from ttamer._core import Topology
-from ttamer.model.information_sets import Order, Walk, walk_of
+from ttamer.model.information_sets import Order, SetGraph, set_graph
 from ttamer.traces import Evidence
 
 KINDS = ("signal", "history", "posterior")
@@ -49,7 +49,7 @@ class Estimator:
     topology : Topology
         That of the traces.
     order : tuple of int, or None
-        In which the nodes of a forest are consulted, see `ttamer.model.information_sets.walk_of`.
+        In which the nodes of a forest are consulted, see `ttamer.model.information_sets.set_graph`.
     class_count, top : int
         Form of the evidence: number of classes, and of log-probabilities used of each node.
     coefficients : (*,) float64
@@ -71,7 +71,7 @@ class Estimator:
     class_count: int
     top: int
     coefficients: Floats
-    walk: Walk = field(init=False, repr=False)
+    walk: SetGraph = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -81,15 +81,15 @@ class Estimator:
                 f"class_count, top: expected at least 2 classes and 1 to as many at the top, "
                 f"got {self.class_count} and {self.top}"
             )
-        walk = walk_of(self.topology, self.order)
-        size = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
+        graph = set_graph(self.topology, self.order)
+        size = sum(len(self._candidates(graph, v)) * (1 + self.width(len(s))) for v, s in enumerate(graph.sets))
         coefficients = self.coefficients
         if coefficients.dtype != np.float64 or coefficients.shape != (size,) or not np.isfinite(coefficients).all():
             raise ValueError(
                 f"coefficients: expected ({size},) finite float64, got {coefficients.shape} {coefficients.dtype}"
             )
         object.__setattr__(self, "coefficients", freeze(coefficients.copy()))
-        object.__setattr__(self, "walk", walk)
+        object.__setattr__(self, "walk", graph)
 
     def width(self, consulted: int) -> int:
         """Number of features of a step at which this many nodes are consulted."""
@@ -97,10 +97,10 @@ class Estimator:
             return 1
         return consulted + (5 if consulted > 1 else 2)
 
-    def _candidates(self, walk: Walk, step: int) -> tuple[int, ...]:
+    def _candidates(self, graph: SetGraph, step: int) -> tuple[int, ...]:
         """Positions in the step's set of the nodes whose answers may be given."""
-        nodes = walk.sets[step]
-        return tuple(range(len(nodes))) if self.kind == "posterior" else (nodes.index(int(walk.last[step])),)
+        nodes = graph.sets[step]
+        return tuple(range(len(nodes))) if self.kind == "posterior" else (nodes.index(int(graph.last[step])),)
 
     @cached_property
     def tables(self) -> dict[str, npt.NDArray[Any]]:

@@ -1,7 +1,7 @@
-"""Walks through a topology: the steps at which a policy that estimates may be, and what leads from one to another.
+"""Information sets: where a policy that estimates may be, and what leads from one to another.
 
-A step is the set of nodes consulted so far and the last of them. The step alone says which nodes were seen, so its
-estimate can be made of all of them, and deciding over steps needs no other memory.
+A step of such a policy is an information set: the nodes consulted so far and the last of them. It alone says which
+nodes were seen, so its estimate can be made of all of them, and deciding over steps needs no other memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_STEPS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class SetGraph:
     """Steps and the edges between them, numbered so that every edge leads to a later step.
 
     Attributes
@@ -67,14 +67,14 @@ class Walk:
         return Topology.dag(steps, self.edges.tolist())
 
 
-def walk_of(topology: Topology, order: Sequence[int] | None = None) -> Walk:
-    """The walk that estimates on a topology are made for.
+def set_graph(topology: Topology, order: Sequence[int] | None = None) -> SetGraph:
+    """The graph that estimates on a topology are made for.
 
     Parameters
     ----------
     topology : Topology
     order : sequence of int, optional
-        Of a forest: nodes to consult, each at most once and after its parent; the walk may stop anywhere. By default
+        Of a forest: nodes to consult, each at most once and after its parent; a request may stop anywhere. By default
         every order of every subset is open, as on skips and dags.
 
     Raises
@@ -128,10 +128,10 @@ def orders(topology: Topology) -> list[Order]:
     ]
 
 
-def _along(topology: Topology, order: Order) -> Walk:
+def _along(topology: Topology, order: Order) -> SetGraph:
     steps = np.arange(len(order), dtype=np.int32)
     last = np.array(order, dtype=np.int32)
-    return Walk(
+    return SetGraph(
         last=last,
         sets=tuple(order[: k + 1] for k in range(len(order))),
         edges=np.stack([steps - 1, steps], axis=1),
@@ -141,7 +141,7 @@ def _along(topology: Topology, order: Order) -> Walk:
     )
 
 
-def _pairs(topology: Topology) -> Walk:
+def _pairs(topology: Topology) -> SetGraph:
     """Every (consulted set, last node) that can be reached, small sets first."""
     successors = _Successors(topology)
     layer: list[tuple[Order, int]] = [((j,), j) for j, _ in successors(ROOT, ())]
@@ -161,7 +161,7 @@ def _pairs(topology: Topology) -> Walk:
         step = number[nodes, last]
         edges += [(step, number[tuple(sorted((*nodes, j))), j], e) for j, e in successors(last, nodes)]
     table = np.array(edges, dtype=np.int32)
-    return Walk(
+    return SetGraph(
         last=np.array([last for _, last in pairs], dtype=np.int32),
         sets=tuple(nodes for nodes, _ in pairs),
         edges=np.ascontiguousarray(table[:, :2]),

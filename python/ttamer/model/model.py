@@ -295,8 +295,8 @@ class CascadeModel:
             signal_nodes = list(nodes)
             if "signal_nodes" in arrays:
                 table = arrays["signal_nodes"]
-                if table.dtype != np.int32 or table.ndim != 1:
-                    raise ValueError(f"signal_nodes: expected (n,) int32, got {table.shape} {table.dtype}")
+                if table.dtype != np.int32 or table.shape != (len(nodes),):
+                    raise ValueError(f"signal_nodes: expected ({len(nodes)},) int32, got {table.shape} {table.dtype}")
                 signal_nodes = table.tolist()
             form = (fields["cost_scale"], fields["observed"], fields["unit"], signal)
             estimator = Estimator.from_file(fields, arrays, topology)

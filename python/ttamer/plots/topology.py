@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_NODES = 40
 
-# Inches.
+# Sizes, in inches.
 _RADIUS = 0.23
 _SMALLEST = 0.05
 _ROOM = 0.11

@@ -19,7 +19,7 @@ from ttamer.torch.output import ExitOutput
 from ttamer.torch.parts import run, takes
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
-from ttamer.torch.serve.held import Compaction
+from ttamer.torch.serve.rows import Compaction
 from ttamer.torch.serve.serving import Serving
 from ttamer.traces.signals import check_signal
 
@@ -241,7 +241,7 @@ class EarlyExit(nn.Module):
         if self.training:
             return self.all_logits(x, **keywords)
         rows, device = self._check(x, keywords)
-        serving = self._serving  # looked at once: another thread may attach and detach
+        serving = self._serving  # read once: another thread may attach or detach meanwhile
         if serving is None:
             return self._whole(x, keywords, rows)
         with torch.no_grad():
@@ -361,7 +361,7 @@ class EarlyExit(nn.Module):
     def _device(self) -> torch.device | None:
         """Where the model is, if it has anything that is somewhere."""
         serving = self._serving
-        if serving is not None:  # known without a walk over the modules
+        if serving is not None:  # known without a search through the modules
             return serving.decider.tables.device
         own = next(self.parameters(), None)
         return None if own is None else own.device

@@ -48,9 +48,9 @@ class TextStage(nn.Module):
     ) -> Tensor:
         """Hidden states (B, T, width) from those before, or from token numbers (B, T) in the first stage."""
         if self.embeddings is not None:
-            given = {"token_type_ids": token_type_ids, "position_ids": position_ids}
-            known = {name: value for name, value in given.items() if value is not None}
-            hidden = self.embeddings(input_ids=hidden, **known)
+            arguments = {"token_type_ids": token_type_ids, "position_ids": position_ids}
+            keywords = {name: value for name, value in arguments.items() if value is not None}
+            hidden = self.embeddings(input_ids=hidden, **keywords)
         mask = self._mask(attention_mask, hidden) if len(self.layers) else None
         for layer in self.layers:
             hidden = _first(layer(hidden, mask))
@@ -61,9 +61,9 @@ class TextStage(nn.Module):
             return attention_mask if not self.plain_mask else hidden.new_ones(hidden.shape[:2])
         if self.plain_mask:
             return attention_mask
-        ignored = attention_mask[:, None, None, :] == 0
-        added = torch.zeros(ignored.shape, dtype=hidden.dtype, device=hidden.device)
-        return added.masked_fill(ignored, torch.finfo(hidden.dtype).min)
+        padding = attention_mask[:, None, None, :] == 0
+        bias = torch.zeros(padding.shape, dtype=hidden.dtype, device=hidden.device)
+        return bias.masked_fill(padding, torch.finfo(hidden.dtype).min)
 
 
 class ImageStage(nn.Module):
@@ -111,13 +111,13 @@ class PooledExit(nn.Module):
     def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits (B, classes) of hidden states (B, T, width)."""
         if self.pool == "first":
-            pooled = hidden[:, 0]
+            features = hidden[:, 0]
         elif attention_mask is None:
-            pooled = hidden.mean(dim=1)
+            features = hidden.mean(dim=1)
         else:
             weights = attention_mask.to(hidden.dtype)[:, :, None]
-            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        logits: Tensor = self.linear(pooled)
+            features = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        logits: Tensor = self.linear(features)
         return logits
 
 
@@ -150,7 +150,7 @@ def _text_stages(base: Any, layers: list[nn.Module]) -> Maker:
             f"model: expected attention 'eager' or 'sdpa', got {attention!r}, which takes other masks; "
             "load it with attn_implementation='sdpa'"
         )
-    # The eager attention of DistilBERT before transformers 5 fills where a mask of zeros and ones is zero.
+    # Before transformers 5 the eager attention of DistilBERT takes a mask of zeros and ones as it is.
     plain = type(getattr(layers[0], "attention", None)).__name__ == "MultiHeadSelfAttention"
     return lambda some, first, _: TextStage(base.embeddings if first else None, some, plain)
 
@@ -164,11 +164,11 @@ def _image_stages(base: Any) -> Maker:
 def _layers(base: nn.Module, kind: str) -> list[nn.Module]:
     for path in LAYERS[kind]:
         try:
-            found = base.get_submodule(path)
+            layers = base.get_submodule(path)
         except AttributeError:
             continue
-        if isinstance(found, nn.ModuleList):
-            return list(found)
+        if isinstance(layers, nn.ModuleList):
+            return list(layers)
     raise TypeError(f"model: expected layers at {' or '.join(LAYERS[kind])} of a {kind} model, found none")
 
 

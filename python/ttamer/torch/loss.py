@@ -40,10 +40,10 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
     """
     if len(logits) == 0:
         raise ValueError("logits: expected one (B, C) tensor an exit, got none")
-    for node, given in enumerate(logits):
-        if given.ndim != 2 or given.shape != logits[0].shape:
+    for node, tensor in enumerate(logits):
+        if tensor.ndim != 2 or tensor.shape != logits[0].shape:
             expected = "(B, C)" if node == 0 else f"{tuple(logits[0].shape)} like exit 0"
-            raise ValueError(f"logits: expected {expected} from exit {node}, got {tuple(given.shape)}")
+            raise ValueError(f"logits: expected {expected} from exit {node}, got {tuple(tensor.shape)}")
     if labels.shape != logits[0].shape[:1]:
         raise ValueError(f"labels: expected ({len(logits[0])},) like logits, got {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -52,7 +52,7 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
         )
     shares = _shares(weights, len(logits))
     target = labels.long()
-    losses = [functional.cross_entropy(_wide(given), target) for given in logits]
+    losses = [functional.cross_entropy(_wide(tensor), target) for tensor in logits]
     return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True)]).sum()
 
 
@@ -63,10 +63,10 @@ def _wide(logits: Tensor) -> Tensor:
 def _shares(weights: Sequence[float] | None, exits: int) -> list[float]:
     if weights is None:
         return [1.0 / exits] * exits
-    given = [float(weight) for weight in weights]
-    if len(given) != exits:
-        raise ValueError(f"weights: expected {exits}, one an exit, got {len(given)}")
-    if not all(math.isfinite(weight) and weight >= 0 for weight in given) or sum(given) == 0:
-        raise ValueError(f"weights: expected finite numbers >= 0, one of them positive, got {given}")
-    total = sum(given)
-    return [weight / total for weight in given]
+    numbers = [float(weight) for weight in weights]
+    if len(numbers) != exits:
+        raise ValueError(f"weights: expected {exits}, one an exit, got {len(numbers)}")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in numbers) or sum(numbers) == 0:
+        raise ValueError(f"weights: expected finite numbers >= 0, one of them positive, got {numbers}")
+    total = sum(numbers)
+    return [weight / total for weight in numbers]

@@ -52,17 +52,17 @@ class CoreFlight(Flight):
         ahead = self._at_once(node, logits, rows) if signals is None else None
         if ahead is None:
             ahead = self._checked(node, logits, rows, signals)
-        (kept,) = (ahead >= 0).nonzero()
-        # Written, not made: making a tensor of a number takes longer than deciding.
-        self._number[0] = len(kept)
-        return Decision(torch.from_numpy(ahead), torch.from_numpy(kept), self._count)
+        (positions,) = (ahead >= 0).nonzero()
+        # The tensor of the count is written again: making a new one takes longer than deciding.
+        self._number[0] = len(positions)
+        return Decision(torch.from_numpy(ahead), torch.from_numpy(positions), self._count)
 
     def _at_once(self, node: int, logits: Tensor | None, rows: Tensor | None) -> Ints | None:
         """Next nodes of a call that the core takes as it is, which is nearly every one; None of any other.
 
         The core checks what it is given and changes nothing when it raises, so checking before it would be twice.
         """
-        # What the core takes beside: arrays, and bfloat16 as uint16.
+        # The core would take more, arrays and bfloat16 as uint16, which are errors here.
         if type(logits) is not Tensor or logits.dtype not in LOGIT_DTYPES:
             return None
         if rows is not None and type(rows) is not Tensor:

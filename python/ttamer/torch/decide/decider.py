@@ -50,7 +50,7 @@ class Decider(nn.Module):
         super().__init__()
         if not isinstance(policy, Policy):
             raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
-        self._take(policy, signal)
+        self._set_policy(policy, signal)
 
     def start(self, capacity: int = 64, nan: str = "error", *, kernels: bool | None = None) -> Flight:
         """Open a flight on the device where the decider is.
@@ -159,28 +159,26 @@ class Decider(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the policy of a `state_dict`; the tables stay on their device."""
         policy = Policy._from_bytes(state["policy"].cpu().numpy().tobytes(), "state_dict")
-        self._take(policy, state["signal"], self.tables.device)
+        self._set_policy(policy, state["signal"], self.tables.device)
 
     def extra_repr(self) -> str:
         """What `repr` says."""
         return f"{self.policy!r}, signal={self.signal!r}"
 
-    def _take(self, policy: Policy, signal: str | None, device: torch.device | None = None) -> None:
+    def _set_policy(self, policy: Policy, signal: str | None, device: torch.device | None = None) -> None:
         if policy.estimate != "signal" or policy.estimator is not None:
             raise ValueError(
                 f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
             )
-        chosen = signal if signal is not None else policy.signal or "max_prob"
-        check_signal(chosen)
-        if policy.signal not in ("", chosen):
-            raise ValueError(
-                f"signal: expected {policy.signal}, which the policy's traces were made with, got {chosen}"
-            )
-        self.policy, self.signal, self.known = policy, chosen, tables_of(policy)
+        kind = signal if signal is not None else policy.signal or "max_prob"
+        check_signal(kind)
+        if policy.signal not in ("", kind):
+            raise ValueError(f"signal: expected {policy.signal}, which the policy's traces were made with, got {kind}")
+        self.policy, self.signal, self.known = policy, kind, tables_of(policy)
         for name, values in _buffers(self.known).items():
             # Not in the state: load_state_dict would insist on sizes, and another policy's tables have others.
             self.register_buffer(name, torch.from_numpy(values).to(device), persistent=False)
 
 
-def _buffers(known: Tables) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    return {"tables": known.block, "levels": known.levels, "fresh": known.fresh}
+def _buffers(layout: Tables) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    return {"tables": layout.block, "levels": layout.levels, "fresh": layout.fresh}

@@ -118,22 +118,24 @@ def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signa
         check_tensor("logits", logits, "(B, C) float32, float16 or bfloat16", LOGIT_DTYPES, 2)
         if logits.shape[1] < 2:
             raise ValueError(f"logits: expected (B, C) with C >= 2, got C = {logits.shape[1]}")
-        given, name = logits, "logits"
+        values, name = logits, "logits"
     else:
         check_tensor("signals", signals, "(B,) float32", (torch.float32,), 1)
         assert signals is not None
-        given, name = signals, "signals"
-    check_device(flight, name, given)
-    if given.shape[0] > flight.capacity:
+        values, name = signals, "signals"
+    check_device(flight, name, values)
+    if values.shape[0] > flight.capacity:
         raise ValueError(
-            f"{name}: {given.shape[0]} rows exceed the flight's capacity of {flight.capacity}; "
+            f"{name}: {values.shape[0]} rows exceed the flight's capacity of {flight.capacity}; "
             f"start one with a larger capacity"
         )
     if rows is not None:
         check_rows(flight, rows)
-        if rows.shape[0] != given.shape[0]:
-            raise ValueError(f"rows: expected one for each of the {given.shape[0]} rows of {name}, got {rows.shape[0]}")
-    return given
+        if rows.shape[0] != values.shape[0]:
+            raise ValueError(
+                f"rows: expected one for each of the {values.shape[0]} rows of {name}, got {rows.shape[0]}"
+            )
+    return values
 
 
 def check_rows(flight: Flight, rows: Tensor) -> None:

@@ -13,7 +13,7 @@ from ttamer.torch.decide.flight import Decision, Flight, check_call, check_rows
 from ttamer.torch.decide.tables import PROVISIONAL, Tables
 from ttamer.traces.signals import SIGNALS
 
-# What `kernels.consult` says of rows that it refuses, with signs changed.
+# Why `kernels.consult` refuses a row; it writes these numbers with a minus.
 _IS_NAN, _NOT_OPEN, _HAS_STOPPED, _OUT_OF_RANGE, _IS_NAN_GIVEN = 2, 3, 4, 5, 6
 _CODES = 8
 _MOST_NAMED = 8
@@ -28,7 +28,7 @@ class KernelFlight(Flight):
     policy : ttamer.Policy
     signal : str
         Kind of signal that is computed from logits.
-    known : Tables
+    layout : Tables
         Of the policy.
     tables, levels, fresh : Tensor
         The same on the flight's device.
@@ -40,7 +40,7 @@ class KernelFlight(Flight):
         self,
         policy: Policy,
         signal: str,
-        known: Tables,
+        layout: Tables,
         tables: Tensor,
         levels: Tensor,
         fresh: Tensor,
@@ -49,13 +49,13 @@ class KernelFlight(Flight):
     ) -> None:
         super().__init__(policy, capacity, tables.device)
         _check_triton(self.device)
-        self._known = known
+        self._layout = layout
         self._kind = SIGNALS.index(signal)
         self._tables, self._levels, self._fresh = tables, levels, fresh
         self._flags = (
-            ops.FOREST * known.forest
-            + ops.RECALL * known.recall
-            + ops.OBSERVED * known.observed
+            ops.FOREST * layout.forest
+            + ops.RECALL * layout.recall
+            + ops.OBSERVED * layout.observed
             + ops.WORST * (nan == "worst")
         )
 
@@ -63,7 +63,7 @@ class KernelFlight(Flight):
             return torch.empty(shape, dtype=dtype, device=self.device)
 
         self._state = empty(5, capacity)
-        self._open = empty(capacity if known.forest else 0, known.nodes)
+        self._open_ranks = empty(capacity if layout.forest else 0, layout.nodes)
         self._plan = empty(4, capacity)
         self._faults = torch.zeros(capacity + 1, dtype=torch.int32, device=self.device)
         self._next, self._kept, self._count = empty(capacity), empty(capacity, dtype=torch.int64), empty(1)
@@ -78,7 +78,7 @@ class KernelFlight(Flight):
     @property
     def answer_loss(self) -> Tensor:
         """See `Flight.answer_loss`."""
-        # No rank is the largest integer, and inf stands after all levels.
+        # A row without an answer has the largest integer as its rank; clamped, that leads to the inf behind all levels.
         ranks = torch.where(self._state[1] < 0, self._state[0], self._state[0] % PROVISIONAL)
         return self._levels.view(torch.float64)[ranks.clamp(max=len(self._levels) - 1)]
 
@@ -88,7 +88,7 @@ class KernelFlight(Flight):
             check_rows(self, rows)
             rows = rows.contiguous()
         run = torch.ops.ttamer.reset if torch.compiler.is_compiling() else ops.launch_reset
-        run(self._state, self._open, self._faults, self._fresh, rows, self._known.nodes, self._flags)
+        run(self._state, self._open_ranks, self._faults, self._fresh, rows, self._layout.nodes, self._flags)
 
     def check(self) -> None:
         """See `Flight.check`."""
@@ -96,13 +96,13 @@ class KernelFlight(Flight):
         if not any(faults):
             return
         self._faults.zero_()
-        found: dict[tuple[int, int], list[int]] = {}
+        rows_by_fault: dict[tuple[int, int], list[int]] = {}
         for row, fault in enumerate(faults):
             if fault:
                 node, code = divmod(fault, _CODES)
-                found.setdefault((code, node), []).append(row)
-        text = "; ".join(self._complaint(code, node, rows) for (code, node), rows in sorted(found.items()))
-        raise (IndexError if all(code == _OUT_OF_RANGE for code, _ in found) else ValueError)(text)
+                rows_by_fault.setdefault((code, node), []).append(row)
+        text = "; ".join(self._complaint(code, node, rows) for (code, node), rows in sorted(rows_by_fault.items()))
+        raise (IndexError if all(code == _OUT_OF_RANGE for code, _ in rows_by_fault) else ValueError)(text)
 
     def _complaint(self, code: int, node: int, rows: list[int]) -> str:
         which = ("row " if len(rows) == 1 else "rows ") + ", ".join(str(row) for row in rows[:_MOST_NAMED])
@@ -120,17 +120,17 @@ class KernelFlight(Flight):
 
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
         values = check_call(self, logits, rows, signals)
-        if not 0 <= node < self._known.nodes:
-            raise IndexError(f"node: expected 0 to {self._known.nodes - 1}, got {node}")
+        if not 0 <= node < self._layout.nodes:
+            raise IndexError(f"node: expected 0 to {self._layout.nodes - 1}, got {node}")
         if values.stride(-1) != 1:
             values = values.contiguous()
         if rows is not None:
             rows = rows.contiguous()
         compiling = torch.compiler.is_compiling()
         (torch.ops.ttamer.decide if compiling else ops.launch_decide)(
-            self._tables, self._state, self._open, self._plan, self._next, self._kept, self._count, self._faults,
-            values.detach(), rows, node, ops.GIVEN if logits is None else self._kind, self._known.nodes,
-            self._known.edges, self._known.steps[node], self._flags,
+            self._tables, self._state, self._open_ranks, self._plan, self._next, self._kept, self._count, self._faults,
+            values.detach(), rows, node, ops.GIVEN if logits is None else self._kind, self._layout.nodes,
+            self._layout.edges, self._layout.steps[node], self._flags,
         )  # fmt: skip
         size = values.shape[0]
         if compiling:

@@ -27,7 +27,7 @@ FOREST, RECALL, OBSERVED, WORST = 1, 2, 4, 8
 _TILE = 1024
 _MOST_LANES = 4096
 _LOOPED_LANES = 2048
-# Below this many rows a GPU of some hundred multiprocessors has no more programs than places: make each one wide.
+# Fewer rows than this do not fill a GPU of some hundred multiprocessors, so each program is made wide.
 _FEW_ROWS = 264
 _WIDE_LANES = 8192
 _COMMIT_BLOCK = 2048
@@ -189,7 +189,7 @@ def launch_reset(
         reset.launch(-(-size // _RESET_BLOCK), (places, state, open_ranks, fresh, faults), (size, capacity, nodes))
 
 
-# Schemas are written out: they are inferred from annotations only where these are no strings.
+# Schemas are written out: PyTorch cannot infer them from annotations that are strings.
 _DECIDE = (
     "(Tensor tables, Tensor(a!) state, Tensor(b!) open_ranks, Tensor(c!) plan, Tensor(d!) next_node, Tensor(e!) kept, "
     "Tensor(f!) count, Tensor(g!) faults, Tensor values, Tensor? rows, SymInt node, int kind, int nodes, int edges, "
@@ -211,10 +211,10 @@ reset_op = torch.library.custom_op(
 
 
 @decide_op.register_fake
-def _decide_fake(*arguments: Any, **named: Any) -> None:
+def _decide_fake(*arguments: Any, **keywords: Any) -> None:
     """Nothing is returned, so that shapes say it all."""
 
 
 @reset_op.register_fake
-def _reset_fake(*arguments: Any, **named: Any) -> None:
+def _reset_fake(*arguments: Any, **keywords: Any) -> None:
     """Nothing is returned."""

@@ -68,11 +68,11 @@ def tables_of(policy: Policy) -> Tables:
     -------
     Tables
     """
-    arrays, derived = policy._core.arrays(), policy._core.derived()
+    arrays, derivations = policy._core.arrays(), policy._core.derived()
     nodes, forest = policy.topology.nodes, policy.topology.kind == "forest"
     starts = arrays["state_offsets"]
     block = _Block(RECORD * nodes)
-    ranks, stops = block.add(arrays["ranks"]), block.add(derived["stop_upper"])
+    ranks, stops = block.add(arrays["ranks"]), block.add(derivations["stop_upper"])
     edges = block.add(order_keys(arrays["bin_edges"]))
     intervals, uppers, nexts = (
         block.add(arrays[name]) for name in ("interval_offsets", "interval_upper", "interval_next")
@@ -84,10 +84,10 @@ def tables_of(policy: Policy) -> Tables:
         "edges": np.diff(starts) - 1,
         "ranks_at": ranks + first,
         "stops_at": stops + first,
-        "only_next": derived["only_next"],
-        "worst_state": derived["worst_state"],
-        "only_previous": derived["only_previous"],
-        "follows_at": [_add_previous(block, policy, node, derived) for node in range(nodes)],
+        "only_next": derivations["only_next"],
+        "worst_state": derivations["worst_state"],
+        "only_previous": derivations["only_previous"],
+        "follows_at": [_add_previous(block, policy, node, derivations) for node in range(nodes)],
         "intervals_at": intervals + first,
         "uppers_at": uppers,
         "nexts_at": nexts,
@@ -107,7 +107,7 @@ def tables_of(policy: Policy) -> Tables:
         recall=policy._core.recall,
         observed=policy._core.observed,
         edges=int(np.diff(starts).max()) - 1,
-        steps=tuple(_search_steps(arrays, derived, node) for node in range(nodes)),
+        steps=tuple(_search_steps(arrays, derivations, node) for node in range(nodes)),
     )
 
 
@@ -136,14 +136,14 @@ class _Block:
         return np.concatenate([records.ravel(), *self._parts])
 
 
-def _add_previous(block: _Block, policy: Policy, node: int, derived: dict[str, Ints]) -> int:
+def _add_previous(block: _Block, policy: Policy, node: int, derivations: dict[str, Ints]) -> int:
     """Whether the node may follow the root and each node, where more than one comes before it."""
-    if policy.topology.kind == "forest" or derived["only_previous"][node] != SEVERAL:
+    if policy.topology.kind == "forest" or derivations["only_previous"][node] != SEVERAL:
         return 0
     edges = policy.topology.edges
-    allowed = np.zeros(policy.topology.nodes + 1, np.int32)
-    allowed[edges[edges[:, 1] == node, 0] + 1] = 1
-    return block.add(allowed)
+    predecessors = np.zeros(policy.topology.nodes + 1, np.int32)
+    predecessors[edges[edges[:, 1] == node, 0] + 1] = 1
+    return block.add(predecessors)
 
 
 def _add_children(block: _Block, policy: Policy, node: int, offsets: Ints, indices: int) -> tuple[int, int]:
@@ -154,8 +154,8 @@ def _add_children(block: _Block, policy: Policy, node: int, offsets: Ints, indic
     return block.add(np.array(triples, np.int32).reshape(-1)), len(children)
 
 
-def _search_steps(arrays: dict[str, Ints], derived: dict[str, Ints], node: int) -> int:
-    if derived["only_next"][node] != SEVERAL:
+def _search_steps(arrays: dict[str, Ints], derivations: dict[str, Ints], node: int) -> int:
+    if derivations["only_next"][node] != SEVERAL:
         return 0
     begin, end = arrays["state_offsets"][node : node + 2]
     return int(np.diff(arrays["interval_offsets"][begin : end + 1]).max()).bit_length()

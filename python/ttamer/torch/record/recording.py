@@ -31,7 +31,7 @@ AGREEMENT = 0.01
 them, less far than another model does."""
 
 Array = npt.NDArray[Any]
-Labelled = tuple[Any, dict[str, Any], Array]
+LabelledBatch = tuple[Any, dict[str, Any], Array]
 """Input, keywords and labels of a batch."""
 
 
@@ -61,11 +61,11 @@ def record(model: Network, loader: Iterable[Any], device: torch.device | str | N
     exits = len(model.exits)
     topology = arguments.topology_of(settings.topology, exits)
     check_shape("topology", topology, exits)
-    known = None if settings.costs is None else arguments.edge_costs(settings.costs, topology)
+    costs = None if settings.costs is None else arguments.edge_costs(settings.costs, topology)
     if device is not None:
         model.to(device)
-    recorder = _Recorder(model, topology, known, settings)
-    # Not inference_mode: what a loader or a stage makes and keeps could not be trained on afterwards.
+    recorder = _Recorder(model, topology, costs, settings)
+    # Not inference_mode: a loader or a stage may keep tensors that it makes here, and those could not be trained on.
     with _evaluating(model), torch.no_grad(), _progress(settings.progress, loader) as advance:
         return recorder.run(loader, advance)
 
@@ -79,53 +79,53 @@ class _Recorder:
         self._unit = "ms" if costs is None else settings.unit
         self._parts: list[Traces] = []
         self._path = None if settings.resume is None else Path(settings.resume)
-        self._kept: Traces | None = None
+        self._earlier_part: Traces | None = None
         if self._path is not None and not self._path.parent.is_dir():
-            # Now, and not when the first batches are to be kept.
+            # Raised before anything is recorded, not at the first save.
             raise FileNotFoundError(f"resume: expected a file in a folder that exists, got {self._path}")
         if self._path is not None and self._path.exists():
-            self._kept = Traces.load(self._path)
-            self._check_settings(self._kept)
-            self._costs = self._kept.costs
-            self._parts = [self._kept]
+            self._earlier_part = Traces.load(self._path)
+            self._check_settings(self._earlier_part)
+            self._costs = self._earlier_part.costs
+            self._parts = [self._earlier_part]
 
     def run(self, loader: Iterable[Any], advance: Callable[[], None]) -> Traces:
         """Record all batches of the loader that are not recorded yet."""
-        saved, seen = len(self._parts), 0
+        part_count, row_count = len(self._parts), 0
         try:
             for number, item in enumerate(loader):
                 batch = _unpack(item, number, self._model._device())
                 rows, _ = self._model._check(batch[0], batch[1])
                 _check_labels(batch[2], rows, number)
-                self._take(batch, rows, seen)
-                seen += rows
+                self._record(batch, rows, row_count)
+                row_count += rows
                 advance()
-                if (number + 1) % self._settings.save_every == 0 and len(self._parts) > saved:
+                if (number + 1) % self._settings.save_every == 0 and len(self._parts) > part_count:
                     self._save()
-                    saved = len(self._parts)
-            self._check_end(seen)
+                    part_count = len(self._parts)
+            self._check_end(row_count)
         finally:
             # Also when interrupted: batches are taken whole or not at all.
-            if len(self._parts) > saved:
+            if len(self._parts) > part_count:
                 self._save()
         return self._joined()
 
-    def _take(self, batch: Labelled, rows: int, seen: int) -> None:
+    def _record(self, batch: LabelledBatch, rows: int, row_count: int) -> None:
         """Record the rows of a batch that are new, and compare those that are not with what is kept."""
         if self._costs is None and rows:
             self._costs = self._measured(batch, rows)
-        done = 0 if self._kept is None else min(max(len(self._kept) - seen, 0), rows)
-        if done:
-            self._compare(batch, done, seen)
-        if done < rows:
-            fresh = batch if done == 0 else _part_of(batch, np.arange(done, rows))
-            self._parts.append(self._observed(fresh, seen + done))
+        overlap = 0 if self._earlier_part is None else min(max(len(self._earlier_part) - row_count, 0), rows)
+        if overlap:
+            self._compare(batch, overlap, row_count)
+        if overlap < rows:
+            remainder = batch if overlap == 0 else _part_of(batch, np.arange(overlap, rows))
+            self._parts.append(self._observed(remainder, row_count + overlap))
 
-    def _observed(self, batch: Labelled, first_row: int) -> Traces:
+    def _observed(self, batch: LabelledBatch, first_row: int) -> Traces:
         """Traces of one batch."""
         x, keywords, labels = batch
-        seen = [self._exit_seen(node, logits, labels, first_row) for node, logits in self._logits(x, keywords)]
-        signals, nodes = [one[0] for one in seen], [one[1] for one in seen]
+        exits = [self._exit_seen(node, logits, labels, first_row) for node, logits in self._logits(x, keywords)]
+        signals, nodes = [one[0] for one in exits], [one[1] for one in exits]
         return _stacked(signals, nodes, self._made_costs(), self._topology, self._unit, self._model.signal)
 
     def _logits(self, x: Any, keywords: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
@@ -141,7 +141,7 @@ class _Recorder:
     def _exit_seen(self, node: int, logits: Tensor, labels: Array, first_row: int) -> tuple[Array, Traces]:
         """Signals of one exit, and traces of it alone."""
         values = logits.float().cpu().contiguous()
-        # What a softmax needs: no NaN, no +inf, and not nothing but -inf. The largest tells of all three.
+        # A softmax needs logits without NaN or +inf, not all of them -inf: then, and only then, the largest is finite.
         bad = ~values.amax(dim=1).isfinite()
         if bad.any():
             row = first_row + int(bad.nonzero()[0])
@@ -154,7 +154,7 @@ class _Recorder:
             probs, labels, [0.0], top=self._settings.top
         )
 
-    def _measured(self, batch: Labelled, rows: int) -> Array:
+    def _measured(self, batch: LabelledBatch, rows: int) -> Array:
         """Costs of the edges, timed on the requests of the first batch."""
         size = self._settings.batch_size or rows
         count = min(self._settings.repeats, max(1, rows // size))
@@ -178,49 +178,52 @@ class _Recorder:
             self._parts[:] = [_concatenated(self._parts)]
         return self._parts[0]
 
-    def _check_settings(self, kept: Traces) -> None:
+    def _check_settings(self, recording: Traces) -> None:
         """Raise unless the file was recorded as this run is."""
-        evidence = kept.evidence
-        asked = {"topology": self._topology, "signal": self._model.signal, "unit": self._unit}
-        found = {"topology": kept.topology, "signal": kept.signal, "unit": kept.unit}
-        if evidence is None or kept.labels is None:
+        evidence = recording.evidence
+        settings = {"topology": self._topology, "signal": self._model.signal, "unit": self._unit}
+        contents = {"topology": recording.topology, "signal": recording.signal, "unit": recording.unit}
+        if evidence is None or recording.labels is None:
             raise ValueError(f"resume: {self._path} holds no recording: traces without evidence or labels")
         if evidence.top != min(self._settings.top, evidence.class_count):
-            asked["top"], found["top"] = self._settings.top, evidence.top
-        for name, value in asked.items():
-            if found[name] != value:
-                raise ValueError(f"resume: {self._path} was recorded with {name} {found[name]!r}, not {value!r}")
-        if self._costs is not None and not np.array_equal(kept.costs, self._costs):
-            raise ValueError(f"resume: {self._path} was recorded with costs {kept.costs.tolist()}")
+            settings["top"], contents["top"] = self._settings.top, evidence.top
+        for name, value in settings.items():
+            if contents[name] != value:
+                raise ValueError(f"resume: {self._path} was recorded with {name} {contents[name]!r}, not {value!r}")
+        if self._costs is not None and not np.array_equal(recording.costs, self._costs):
+            raise ValueError(f"resume: {self._path} was recorded with costs {recording.costs.tolist()}")
 
-    def _compare(self, batch: Labelled, done: int, seen: int) -> None:
+    def _compare(self, batch: LabelledBatch, overlap: int, row_count: int) -> None:
         """Raise unless the first rows of a batch are those that are kept."""
-        assert self._kept is not None
-        assert self._kept.labels is not None
-        assert self._kept.evidence is not None
+        assert self._earlier_part is not None
+        assert self._earlier_part.labels is not None
+        assert self._earlier_part.evidence is not None
         advice = "give the same loader, without shuffling, and the same model, or another file"
-        if not np.array_equal(batch[2][:done], self._kept.labels[seen : seen + done]):
-            raise ValueError(f"resume: {self._path} has other labels than rows {seen} on of the loader; {advice}")
-        if seen > 0:
+        if not np.array_equal(batch[2][:overlap], self._earlier_part.labels[row_count : row_count + overlap]):
+            raise ValueError(f"resume: {self._path} has other labels than rows {row_count} on of the loader; {advice}")
+        if row_count > 0:
             return  # one batch tells one model from another; the labels of all are compared
-        again = self._observed(_part_of(batch, np.arange(done)), 0).evidence
-        assert again is not None
-        kept = self._kept.evidence[:done]
-        if again.class_count != kept.class_count:
-            raise ValueError(f"resume: {self._path} has {kept.class_count} classes, the model {again.class_count}")
-        gap = float(np.abs(again.log_probs - kept.log_probs).max())
+        evidence = self._observed(_part_of(batch, np.arange(overlap)), 0).evidence
+        assert evidence is not None
+        reference = self._earlier_part.evidence[:overlap]
+        if evidence.class_count != reference.class_count:
+            raise ValueError(
+                f"resume: {self._path} has {reference.class_count} classes, the model {evidence.class_count}"
+            )
+        gap = float(np.abs(evidence.log_probs - reference.log_probs).max())
         if gap > AGREEMENT:
             raise ValueError(
                 f"resume: {self._path} has other probabilities for the first rows, by up to {gap:.2g} in logarithms; "
                 f"{advice}"
             )
 
-    def _check_end(self, seen: int) -> None:
-        if seen == 0:
+    def _check_end(self, row_count: int) -> None:
+        if row_count == 0:
             raise ValueError("loader: expected at least one batch with rows, got none")
-        if self._kept is not None and seen < len(self._kept):
+        if self._earlier_part is not None and row_count < len(self._earlier_part):
             raise ValueError(
-                f"resume: {self._path} has {len(self._kept)} rows, the loader gave {seen}; give the same loader"
+                f"resume: {self._path} has {len(self._earlier_part)} rows, the loader gave {row_count}; "
+                "give the same loader"
             )
 
 
@@ -266,7 +269,7 @@ def _concatenated(parts: Sequence[Traces]) -> Traces:
     )
 
 
-def _unpack(item: Any, number: int, device: torch.device | None) -> Labelled:
+def _unpack(item: Any, number: int, device: torch.device | None) -> LabelledBatch:
     """A batch of the loader on the device, its labels as a NumPy array."""
     x: Any
     keywords: Any = {}
@@ -279,9 +282,9 @@ def _unpack(item: Any, number: int, device: torch.device | None) -> Labelled:
             f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, "
             f"got {type(item).__name__} as batch {number}; make such tuples of what it yields"
         )
-    held = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    moved = {name: nested.to_device(value, device) for name, value in keywords.items()}
-    return nested.to_device(x, device), moved, held
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    tensors = {name: nested.to_device(value, device) for name, value in keywords.items()}
+    return nested.to_device(x, device), tensors, values
 
 
 def _check_labels(labels: Array, rows: int, number: int) -> None:
@@ -293,7 +296,7 @@ def _check_labels(labels: Array, rows: int, number: int) -> None:
         )
 
 
-def _part_of(batch: Labelled, rows: Array) -> Labelled:
+def _part_of(batch: LabelledBatch, rows: Array) -> LabelledBatch:
     """Some rows of a batch."""
     x, keywords, labels = batch
     index = torch.from_numpy(rows).to(next(nested.tensors_of(x)).device)

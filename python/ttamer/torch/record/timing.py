@@ -35,11 +35,11 @@ class PartCosts:
 
     def edge_costs(self, topology: Topology) -> Floats:
         """(E,) float64 : cost of each edge; what it jumps over costs its stages, not its exits."""
-        reached = np.concatenate([np.cumsum(self.stages), [0.0]])  # the root, -1, is the last
+        reach = np.concatenate([np.cumsum(self.stages), [0.0]])  # the root, -1, is the last
         sources, targets = topology.edges[:, 0], topology.edges[:, 1]
-        steps = targets == np.where(sources < 0, 0, sources + 1)
-        # A step is a stage, exactly, not a difference of sums.
-        through = np.where(steps, self.stages[targets], reached[targets] - reached[sources])
+        is_next = targets == np.where(sources < 0, 0, sources + 1)
+        # To the next exit it is one stage. Its cost is taken as it is: a difference of sums would round.
+        through = np.where(is_next, self.stages[targets], reach[targets] - reach[sources])
         return through + self.exits[targets]
 
 

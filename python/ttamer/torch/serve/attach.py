@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ttamer._base import checks
 from ttamer._core import Topology
 from ttamer.policy import Policy
-from ttamer.torch.serve.held import Compaction
+from ttamer.torch.serve.rows import Compaction
 
 COMPACTIONS = {"always": 1.0, "never": 0.0}
 
@@ -51,8 +51,8 @@ def sizes_of(bucket: Sequence[int] | None) -> tuple[int, ...]:
         return ()
     if isinstance(bucket, (str, bytes)) or not isinstance(bucket, Iterable):
         raise TypeError(f"bucket: expected a sequence of numbers of rows, such as [8, 64], got {bucket!r}")
-    given = list(bucket)
-    sizes = sorted({checks.whole("bucket", size, 1) for size in given})
+    numbers = list(bucket)
+    sizes = sorted({checks.whole("bucket", size, 1) for size in numbers})
     if not sizes:
         raise ValueError("bucket: expected at least one number of rows, got []; None lets stages get any number")
     return tuple(sizes)

@@ -22,7 +22,7 @@ from ttamer.torch.decide.ops import on_device
 from ttamer.torch.parts import run
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.graph_inputs import Places, kind_of
-from ttamer.torch.serve.held import Answers, Compaction
+from ttamer.torch.serve.rows import Answers, Compaction
 
 _WARM_UPS = 2
 """Runs before the captures: libraries choose and load their kernels in the first."""
@@ -77,14 +77,14 @@ class CapturedLine:
             self._hidden = [self._buffers_like(x, 0)]  # what each stage reads; made when the stage before has run
             self._keywords = self._buffers_like(keywords, -1)
             if self._device.type == "cuda":
-                self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._finish = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 self._capture(x, keywords)
                 # After the warm-ups: a stage may make buffers in its first run.
-            self._read = Places(parts)
+            self._places = Places(parts)
 
     def is_stale(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
         """Whether the graphs are of other stages, exits, parameters or buffers than these have now."""
-        return self._read.are_left(parts)
+        return self._places.are_left(parts)
 
     def serve(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Serve an input of so many rows, at most the largest size.
@@ -102,14 +102,14 @@ class CapturedLine:
         """
         with self._lock, self._as_captured():
             if not self._graphs:
-                return self._walk(x, keywords, rows)
-            self._done.wait()  # the device may not be done with the call before, on another stream
+                return self._run_ramps(x, keywords, rows)
+            self._finish.wait()  # the device may not be done with the call before, on another stream
             try:
-                return self._walk(x, keywords, rows)
+                return self._run_ramps(x, keywords, rows)
             finally:
-                self._done.record()
+                self._finish.record()
 
-    def _walk(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _run_ramps(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """From ramp to ramp, as long as rows go on."""
         size = self._compaction.fitting(rows)
         self._begin(x, keywords, rows, size)
@@ -119,12 +119,12 @@ class CapturedLine:
             else:
                 self._ramp(node, size)
             try:
-                left = self._flight.survivors(self._decisions[size]).shape[0]  # the one read of this ramp
+                count = self._flight.survivors(self._decisions[size]).shape[0]  # the one read of this ramp
             except ValueError as error:
                 raise refused(node, error) from error
-            if left == 0:
+            if count == 0:
                 break
-            size = self._compaction.fitting(left)
+            size = self._compaction.fitting(count)
         answer, last = self._answers.nodes(self._flight)
         return self._answers.logits[:rows].clone(), answer[:rows], last[:rows].clone()
 
@@ -172,12 +172,12 @@ class CapturedLine:
 
         Nodes of the same place share room: a stage reads one place, and what it gives is brought to another.
         """
-        seen: Counter[Hashable] = Counter()
+        counts: Counter[Hashable] = Counter()
 
         def buffer(tensor: Tensor) -> Tensor:
             kind = (place, tensor.shape[1:], tensor.dtype)
-            seen[kind] += 1
-            name = (kind, seen[kind])
+            counts[kind] += 1
+            name = (kind, counts[kind])
             if name not in self._buffers:
                 self._buffers[name] = tensor.new_empty(self._largest, *tensor.shape[1:])
             return self._buffers[name]
@@ -213,13 +213,13 @@ class CapturedLine:
                     self._begin(_first(x, some), _first(keywords, some), some, size)
                     for node in nodes:
                         self._ramp(node, size)
-            with torch.cuda.stream(fresh):  # which is left also where a capture fails
+            with torch.cuda.stream(fresh):  # a failed capture must leave the stream too
                 pool = torch.cuda.graph_pool_handle()
                 for size in sizes:
                     for node in nodes:
                         self._graphs[node, size] = self._graph_of(node, size, pool, fresh)
         finally:
-            current.wait_stream(warm)  # also before buffers are freed, if this failed
+            current.wait_stream(warm)  # if this failed, buffers are freed next, which the warm-ups may still use
 
     def _graph_of(self, node: int, size: int, pool: Any, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()

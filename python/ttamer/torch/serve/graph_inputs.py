@@ -28,10 +28,10 @@ def kind_of(value: Any) -> Hashable:
         return type(value), tuple((name, kind_of(part)) for name, part in value.items())
     if isinstance(value, _PLAIN):
         return type(value), value
-    got = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
+    kind = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
     raise TypeError(
         "capture: expected tensors with rows, plain values, or tuples, lists and mappings of them, from the caller and "
-        f"from stages, got {got}; graphs would not see it change"
+        f"from stages, got {kind}; graphs would not see it change"
     )
 
 
@@ -56,7 +56,7 @@ class Places:
             for name in slots
         ]
         # The tensors themselves, and what they hold now: `tensor.data` may be given another memory.
-        self._kept = [(tensor, None if tensor is None else tensor.detach()) for tensor in self._tensors()]
+        self._references = [(tensor, None if tensor is None else tensor.detach()) for tensor in self._tensors()]
         self._at = self._addresses()
 
     def are_left(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:

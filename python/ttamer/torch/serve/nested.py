@@ -27,10 +27,10 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         if type(value) is dict or not isinstance(value, MutableMapping):
             return parts
         # A mapping of a type of its own, such as a ModelOutput: whoever takes it may ask for attributes.
-        changed = copy.copy(value)
+        mapping = copy.copy(value)
         for key, part in parts.items():
-            changed[key] = part
-        return changed
+            mapping[key] = part
+        return mapping
     return value
 
 
@@ -93,15 +93,15 @@ def check_hidden(hidden: Any, rows: int, stage: int) -> None:
     """Raise unless what a stage gave has the rows that it got."""
     if isinstance(hidden, Tensor) and hidden.ndim and hidden.shape[0] == rows:
         return
-    found = False
+    has_rows = False
     for tensor in tensors_of(hidden):
-        found = True
+        has_rows = True
         if tensor.shape[0] != rows:
             raise ValueError(
                 f"stage {stage}: expected {rows} rows, one a request, as the first dimension of what it gives, "
                 f"got {tuple(tensor.shape)}"
             )
-    if not found:
+    if not has_rows:
         raise TypeError(f"stage {stage}: expected it to give tensors with rows, got {type(hidden).__name__}")
 
 

@@ -24,12 +24,13 @@ from ttamer.torch.decide.flight import Flight, refused, signalling
 from ttamer.torch.output import ExitOutput
 from ttamer.torch.serve.captured import CapturedLine
 from ttamer.torch.serve.graph_inputs import kind_of
-from ttamer.torch.serve.held import Answers, Compaction, Held
+from ttamer.torch.serve.rows import Answers, Compaction, StageInput
 
 _MOST_KINDS = 32
 """Kinds of inputs that graphs are captured for: each takes time and memory."""
 
-# One capture at a time in a process: beginning one waits for the device, which another forbids while it lasts.
+# One capture at a time in a process: a capture begins by waiting for the device, and nobody may wait for the device
+# while another capture lasts.
 _capturing = threading.Lock()
 
 
@@ -87,7 +88,7 @@ class Serving:
                 "split the batch, or attach the policy with a larger bucket"
             )
         if device not in self._costs:
-            # No buffer of a module, which `half` and `to(dtype)` would round.
+            # Not a buffer of a module: `half` and `to(dtype)` would round it.
             self._costs[device] = _cost_table(policy).to(device)
         if self.capture and device.type == "cuda" and rows > 0:
             line = self._captured(parts, x, keywords, device)
@@ -95,12 +96,12 @@ class Serving:
                 logits, answer, last = line.serve(x, keywords, rows)
                 return ExitOutput(logits, answer, last, self._costs[device].index_select(0, last))
         network = Network(parts, policy.recall == "observed", self._costs[device])
-        # Started anew, not kept: calls on several threads or streams may overlap.
+        # A new flight for every call: calls on several threads or streams may overlap.
         flight = self.decider.start(rows, self.nan)
-        held = Held(x, keywords, rows, self.compaction)
+        inputs = StageInput(x, keywords, rows, self.compaction)
         if policy.topology.kind == "line":
-            return serve_line(network, self.decider, flight, held)
-        return serve_walk(network, self.decider, flight, held, policy.first_node)
+            return serve_line(network, self.decider, flight, inputs)
+        return serve_walk(network, self.decider, flight, inputs, policy.first_node)
 
     def _captured(
         self, parts: list[tuple[nn.Module, nn.Module]], x: Any, keywords: dict[str, Any], device: torch.device
@@ -126,89 +127,90 @@ class Serving:
             return line
 
 
-def serve_line(network: Network, decider: Decider, flight: Flight, held: Held) -> ExitOutput:
+def serve_line(network: Network, decider: Decider, flight: Flight, inputs: StageInput) -> ExitOutput:
     """Serve rows along a line of exits."""
     answers = Answers(network.recall)
     like: Tensor | None = None
     for node, (stage, leave) in enumerate(network.parts):
-        held.advance(stage, node)
-        like = logits = held.consult(leave, node, like)
+        inputs.advance(stage, node)
+        like = logits = inputs.consult(leave, node, like)
         try:
-            kept = flight.survivors(decider(flight, node, signalling(logits), held.rows))  # the one read of this ramp
+            decision = decider(flight, node, signalling(logits), inputs.rows)
+            positions = flight.survivors(decision)  # the one read of this ramp
         except ValueError as error:
             raise refused(node, error) from error
-        left = kept.shape[0]
+        live_count = positions.shape[0]
         # Without recall, logits of rows that all go on are nobody's answer.
-        if network.recall or left < held.count or left == 0:
-            answers.consulted(node, logits, held.rows, flight)
-        if left == 0:
+        if network.recall or live_count < inputs.count or live_count == 0:
+            answers.consulted(node, logits, inputs.rows, flight)
+        if live_count == 0:
             break
-        if left < held.count:
-            held.keep(kept)
+        if live_count < inputs.count:
+            inputs.keep(positions)
     answer, last = answers.nodes(flight)
     return ExitOutput(answers.logits, answer, last, network.costs.index_select(0, last))
 
 
-def serve_walk(network: Network, decider: Decider, flight: Flight, held: Held, first: int) -> ExitOutput:
+def serve_walk(network: Network, decider: Decider, flight: Flight, inputs: StageInput, first: int) -> ExitOutput:
     """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
-    answers, spent = Answers(network.recall), _Spent(network.costs, held.count)
+    answers, bill = Answers(network.recall), _Bill(network.costs, inputs.count)
     like: Tensor | None = None
     nodes = torch.arange(len(network.parts), dtype=torch.int32, device=network.costs.device)
     # Which exit each live row waits for, and how many wait for each.
-    waiting = torch.full((held.count,), first, dtype=torch.int32, device=nodes.device)
-    waiting_for = [held.count if node == first else 0 for node in range(len(network.parts))]
+    waiting = torch.full((inputs.count,), first, dtype=torch.int32, device=nodes.device)
+    waiting_for = [inputs.count if node == first else 0 for node in range(len(network.parts))]
     for node, (stage, leave) in enumerate(network.parts):
-        held.advance(stage, node)
+        inputs.advance(stage, node)
         count = waiting_for[node]
         if count == 0 and node != first:
             continue
-        at = None if count == held.count else _positions(waiting == node, count)
-        rows = held.rows if at is None else held.rows_at(at)
-        like = logits = held.consult(leave, node, like, at)
+        at = None if count == inputs.count else _positions(waiting == node, count)
+        rows = inputs.rows if at is None else inputs.rows_at(at)
+        like = logits = inputs.consult(leave, node, like, at)
         try:
             decision = decider(flight, node, signalling(logits), rows)
         except ValueError as error:
             raise refused(node, error) from error
         answers.consulted(node, logits, rows, flight)
-        spent.consulted(node, rows)
+        bill.consulted(node, rows)
         ahead = decision.next_node
         waiting = ahead.clone() if at is None else waiting.index_copy(0, at, ahead)
         per_node = (waiting == nodes[:, None]).sum(dim=1, dtype=torch.int32)
-        *waiting_for, went_on = torch.cat([per_node, decision.count]).tolist()  # the one read of this ramp
-        if went_on < 0:
+        *waiting_for, decision_count = torch.cat([per_node, decision.count]).tolist()  # the one read of this ramp
+        if decision_count < 0:
             try:
                 flight.check()
             except ValueError as error:
                 raise refused(node, error) from error
-        left = sum(waiting_for)
-        if left == 0:
+        live_count = sum(waiting_for)
+        if live_count == 0:
             break
-        if left < held.count:
-            kept = _positions(waiting != STOP, left)
-            waiting = waiting.index_select(0, kept)
-            held.keep(kept)
-    return ExitOutput(answers.logits, *answers.nodes(flight), spent.cost)
+        if live_count < inputs.count:
+            positions = _positions(waiting != STOP, live_count)
+            waiting = waiting.index_select(0, positions)
+            inputs.keep(positions)
+    return ExitOutput(answers.logits, *answers.nodes(flight), bill.cost)
 
 
-class _Spent:
+class _Bill:
     """Costs of the edges that every row used so far."""
 
     def __init__(self, costs: Tensor, rows: int) -> None:
         self._costs = costs
-        self._came = torch.full((rows,), costs.shape[1], dtype=torch.int64, device=costs.device)
+        self._last_node = torch.full((rows,), costs.shape[1], dtype=torch.int64, device=costs.device)
         self.cost = torch.zeros(rows, dtype=torch.float64, device=costs.device)
 
     def consulted(self, node: int, rows: Tensor | None) -> None:
         """Rows (None: all) have consulted a node, coming from where they were."""
         if rows is None:
-            self.cost += self._costs[:, node].index_select(0, self._came)
-            self._came.fill_(node)
+            self.cost += self._costs[:, node].index_select(0, self._last_node)
+            self._last_node.fill_(node)
             return
-        came = self._came.index_select(0, rows)
+        last_node = self._last_node.index_select(0, rows)
         # Not index_add_, which on CUDA is an atomic and warns where results must be deterministic.
-        cost = self.cost.index_select(0, rows) + self._costs[:, node].index_select(0, came)
+        cost = self.cost.index_select(0, rows) + self._costs[:, node].index_select(0, last_node)
         self.cost.index_copy_(0, rows, cost)
-        self._came.index_fill_(0, rows, node)
+        self._last_node.index_fill_(0, rows, node)
 
 
 def _positions(mask: Tensor, count: int) -> Tensor:

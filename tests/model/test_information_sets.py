@@ -1,4 +1,4 @@
-"""Walks: steps against an enumeration of everything that can be consulted."""
+"""Information sets against an enumeration of everything that can be consulted."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ def sequences(topology: Topology) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("topology", TOPOLOGIES, ids=repr)
 def test_every_set_and_last_node_is_a_step(topology: Topology) -> None:
-    walk = information_sets.walk_of(topology)
-    steps = [(nodes, int(last)) for nodes, last in zip(walk.sets, walk.last, strict=True)]
+    graph = information_sets.set_graph(topology)
+    steps = [(nodes, int(last)) for nodes, last in zip(graph.sets, graph.last, strict=True)]
     assert len(set(steps)) == len(steps)
     assert set(steps) == {(tuple(sorted(s)), s[-1]) for s in sequences(topology)}
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES, ids=repr)
 def test_paths_through_the_steps_are_the_sequences_and_pay_the_same_edges(topology: Topology) -> None:
-    walk = information_sets.walk_of(topology)
+    graph = information_sets.set_graph(topology)
     after = [((), ROOT)]
     found = []
     for path, step in after:
-        for (i, j), e in zip(walk.edges.tolist(), walk.outer.tolist(), strict=True):
+        for (i, j), e in zip(graph.edges.tolist(), graph.outer.tolist(), strict=True):
             if i == step:
-                node = int(walk.last[j])
+                node = int(graph.last[j])
                 assert topology.edges[e, 1] == node
                 assert topology.edges[e, 0] in ((ROOT, *path) if topology.kind == "forest" else (path or (ROOT,))[-1:])
                 after.append(((*path, node), j))
                 found.append((*path, node))
     assert sorted(found) == sorted(sequences(topology))
-    assert walk.topology.edges.tolist() == walk.edges.tolist()
-    assert all(i < j for i, j in walk.edges.tolist())
+    assert graph.topology.edges.tolist() == graph.edges.tolist()
+    assert all(i < j for i, j in graph.edges.tolist())
 
 
 def test_an_order_is_a_line() -> None:
-    walk = information_sets.walk_of(Topology.forest([-1, -1, 1]), (1, 2, 0))
-    assert walk.topology == Topology.line(3)
-    assert walk.sets == ((1,), (1, 2), (1, 2, 0))
-    assert walk.last.tolist() == walk.outer.tolist() == [1, 2, 0]
-    assert walk.order == (1, 2, 0)
-    assert information_sets.walk_of(Topology.line(2)).order is None
+    graph = information_sets.set_graph(Topology.forest([-1, -1, 1]), (1, 2, 0))
+    assert graph.topology == Topology.line(3)
+    assert graph.sets == ((1,), (1, 2), (1, 2, 0))
+    assert graph.last.tolist() == graph.outer.tolist() == [1, 2, 0]
+    assert graph.order == (1, 2, 0)
+    assert information_sets.set_graph(Topology.line(2)).order is None
 
 
 def test_orders_put_parents_first() -> None:
@@ -83,12 +83,12 @@ def test_orders_put_parents_first() -> None:
 )
 def test_bad_orders(topology: Topology, order: tuple[int, ...], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{message}$"):
-        information_sets.walk_of(topology, order)
+        information_sets.set_graph(topology, order)
 
 
 def test_too_many_steps() -> None:
-    assert len(information_sets.walk_of(Topology.skip(8)).last) == 255
+    assert len(information_sets.set_graph(Topology.skip(8)).last) == 255
     with pytest.raises(ValueError, match=r"^estimate: this topology has more than 256 pairs .*use estimate='signal'$"):
-        information_sets.walk_of(Topology.skip(9))
+        information_sets.set_graph(Topology.skip(9))
     with pytest.raises(ValueError, match=r"use estimate='signal' or state an order$"):
-        information_sets.walk_of(Topology.forest([-1] * 7))
+        information_sets.set_graph(Topology.forest([-1] * 7))

@@ -35,7 +35,7 @@ class Compaction:
         return next((size for size in self.sizes if size >= count), count)
 
 
-class Held:
+class StageInput:
     """The rows that the next stage gets, and which of them are live.
 
     Rows that stopped and were not compacted away, and those that only pad to a size, are computed and ignored.
@@ -59,7 +59,7 @@ class Held:
         self.rows: Tensor | None = None
         target = compaction.fitting(count)
         if target > count:
-            self._take(torch.arange(count, device=next(nested.tensors_of(hidden)).device), target)
+            self._compact(torch.arange(count, device=next(nested.tensors_of(hidden)).device), target)
 
     def advance(self, stage: nn.Module, node: int) -> None:
         """Run a stage on all rows held."""
@@ -90,11 +90,11 @@ class Held:
         self.rows = _among(self.rows, positions)
         target = self._compaction.fitting(self.count)
         if target < self.size and self.count <= self._compaction.share * self.size:
-            self._take(positions if self.live is None else self.live.index_select(0, positions), target)
+            self._compact(positions if self.live is None else self.live.index_select(0, positions), target)
         else:
             self.live = _among(self.live, positions)
 
-    def _take(self, index: Tensor, target: int) -> None:
+    def _compact(self, index: Tensor, target: int) -> None:
         """Compact to the rows at these positions; the first of them is repeated up to `target`."""
         if target > index.shape[0]:
             index = torch.cat([index, index[:1].expand(target - index.shape[0])])
@@ -182,5 +182,5 @@ class Answers:
 
 
 def _among(index: Tensor | None, positions: Tensor) -> Tensor:
-    # A copy, where positions would be kept: they may be a flight's, whose next call writes over them.
+    # The positions may lie in a buffer of a flight, whose next call writes over them: what is kept is a copy.
     return positions.clone() if index is None else index.index_select(0, positions)
