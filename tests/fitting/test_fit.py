@@ -63,8 +63,16 @@ class TestQuantileEdges:
         assert edges[0] == 124.5
 
     def test_ties_are_merged(self) -> None:
-        assert reference.quantile_edges(f32(0, 0, 0, 0, 0, 0, 0, 1), 4).tolist() == []
-        assert reference.quantile_edges(f32(0, 0, 0, 1, 1, 1, 1, 1), 8).tolist() == [0.5]
+        assert reference.quantile_edges(f32(0, 0, 0, 0, 0, 0, 1, 2), 2).tolist() == []
+        assert reference.quantile_edges(f32(0, 0, 0, 1, 1, 1, 2, 2), 2).tolist() == [0.5]
+
+    def test_few_values_keep_a_state_each(self) -> None:
+        """Also rare ones: a class of a router that is seen once in a hundred requests has its own specialist."""
+        assert reference.quantile_edges(f32(0, 0, 0, 0, 0, 0, 0, 1), 2).tolist() == [0.5]
+        subjects = np.append(np.arange(57), np.zeros(10_000)).astype(np.float32)
+        edges = reference.quantile_edges(subjects, 57)
+        assert np.bincount(reference.states(subjects, edges)).tolist() == [10_001] + [1] * 56
+        assert len(reference.quantile_edges(subjects, 56)) < 56
 
     @pytest.mark.parametrize("bins", [1, 2, 64])
     def test_a_constant_signal_is_one_state(self, bins: int) -> None:
@@ -332,3 +340,19 @@ class TestFit:
         other = ttamer.fit(traces.path([0, 1], [1, 1]))
         with pytest.raises(ValueError, match=r"like: expected a model of Topology.line\(3\), got one of .*line\(2\)"):
             ttamer.fit(traces, like=other)
+
+
+class TestWarnings:
+    def test_a_promise_that_these_rows_break(self) -> None:
+        """A recall of estimates on independent models: the smallest of noisy losses is too small."""
+        rng = np.random.default_rng(0)
+        right = rng.random((2000, 1)) + 0.3 * rng.random((2000, 4))
+        signals = right.astype(np.float32)
+        losses = np.repeat(right[:, :1] + rng.random((2000, 1)) < 0.8, 4, axis=1).astype(np.float32)
+        traces = ttamer.Traces(signals, losses, [0.01] * 4, ttamer.Topology.forest([-1] * 4))
+        message = r"^fit: at trade-off 0\.8 the model promises a loss of 0\.\d+ where these rows give 0\.\d+: "
+        with pytest.warns(UserWarning, match=message):
+            ttamer.fit(traces)
+
+    def test_losses_that_are_seen_keep_their_promise(self) -> None:
+        ttamer.fit(random_traces(ttamer.Topology.forest([-1] * 4), 500, seed=1, observed=True))

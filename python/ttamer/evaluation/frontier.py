@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,10 +10,13 @@ import numpy.typing as npt
 
 from ttamer._base.checks import as_array
 from ttamer.fitting import fit
-from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs
+from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs, loss_scale
 from ttamer.model import CascadeModel
 from ttamer.policy import Front, FrontPoint, solve
 from ttamer.traces import Traces
+
+TOLERANCE = 0.05
+"""Share of the whole range of errors, or costs, that may lie beyond an end of a front without a warning."""
 
 
 def frontier(
@@ -34,7 +38,7 @@ def frontier(
         Calibration requests: the model is fitted on them, and the points' cost and error are measured on them (with
         out-of-fold estimates, if the policies estimate). Evaluate the chosen policy on other requests.
     tradeoffs : (T,) float, optional
-        Each in (0, 1], at most 120 after repeats are removed; by default `default_tradeoffs`.
+        Each in (0, 1], at most 120 after repeats are removed; by default 119 that suit the size of the losses.
     estimate, bins, order, seed, progress
         As for `fit`. By default what does best in cross-validation, see ``docs/estimates.md``; traces without evidence
         have only their signals.
@@ -55,7 +59,8 @@ def frontier(
     """
     if not isinstance(traces, Traces):
         raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
-    grid = default_tradeoffs() if tradeoffs is None else _grid(tradeoffs)
+    scale = loss_scale(traces.losses)
+    grid = default_tradeoffs(scale) if tradeoffs is None else _grid(tradeoffs)
     if model is None:
         model = fit(traces, bins, estimate, order=order, seed=seed, progress=progress)
     points = []
@@ -63,7 +68,24 @@ def frontier(
         policy = solve(model, float(tradeoff))
         result = policy.replay(traces)
         points.append(FrontPoint(result.mean_cost, result.error, policy))
-    return Front(_undominated(points), traces.unit, model)
+    front = _undominated(points)
+    if tradeoffs is None and scale != 1:
+        _warn_of_ends(front, model, traces)
+    return Front(front, traces.unit, model)
+
+
+def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces) -> None:
+    """Say where losses of very different sizes leave an end of the front out of the default trade-offs."""
+    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, 1e-12))
+    span_error, span_cost = front[0].error - accurate.error, front[-1].cost - cheap.mean_cost
+    if front[-1].error - accurate.error > TOLERANCE * span_error or front[0].cost - cheap.mean_cost > (
+        TOLERANCE * span_cost
+    ):
+        warnings.warn(
+            f"frontier: the default trade-offs reach errors down to {front[-1].error:.4g} and costs down to "
+            f"{front[0].cost:.4g}, policies {accurate.error:.4g} and {cheap.mean_cost:.4g}; pass tradeoffs",
+            stacklevel=3,
+        )
 
 
 def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ttamer._base.types import Floats
 from ttamer.traces import Traces
@@ -13,14 +14,25 @@ BUDGETS = 25
 CHEAPEST, LEAST, LEAST_ON_FORESTS = 1.5, 0.1, 0.01
 
 
-def default_tradeoffs() -> Floats:
+def default_tradeoffs(scale: float = 1.0) -> Floats:
     """Trade-offs from loss alone to cost alone, evenly spaced in log((1 - tradeoff) / tradeoff).
+
+    Parameters
+    ----------
+    scale : float
+        How large losses are, see `loss_scale`: costs weigh so many times as much.
 
     Returns
     -------
     (119,) float64
     """
-    return 1 / (1 + np.geomspace(1e-3, 30, MOST_POINTS - 1))
+    return 1 / (1 + scale * np.geomspace(1e-3, 30, MOST_POINTS - 1))
+
+
+def loss_scale(losses: npt.NDArray[np.float32]) -> float:
+    """Mean of the losses that are not 0: 1 for errors, whatever their rate; 1 if all are 0."""
+    wrong = losses[losses > 0]
+    return float(wrong.mean(dtype=np.float64)) if len(wrong) else 1.0
 
 
 def default_budgets(traces: Traces, most: float | None = None) -> Floats:

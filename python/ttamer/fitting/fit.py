@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ttamer._base.checks import real, whole
+from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.choosing import choose
 from ttamer.fitting.crossfit import CrossFit
 from ttamer.fitting.estimates import fit_estimates
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import KINDS
+from ttamer.policy import solve
 from ttamer.traces import Traces
 
 ESTIMATES = ("auto", *KINDS)
+FAR = 0.25
+"""Share of a loss by which promise and replay may differ without a warning."""
 
 
 def fit(
@@ -120,6 +125,25 @@ def fit(
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
     if estimate == "signal" and order is None:
-        return fit_signals(traces, most, smoothing, loss_strength, transition_strength)
+        model = fit_signals(traces, most, smoothing, loss_strength, transition_strength)
+        _warn_of_promise(model, traces)
+        return model
     assert transition_strength is not None
     return fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
+
+
+def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
+    """Say so where what the model promises is far from what the same rows give."""
+    if traces.observed:
+        return
+    scale = loss_scale(traces.losses)
+    policy = solve(model, 1 / (1 + 0.25 * scale))
+    promise, mean = policy.expected_loss, policy.replay(traces).error
+    larger = max(promise, mean)
+    if abs(promise - mean) > max(FAR * larger, 4 * (larger * scale / len(traces)) ** 0.5):  # 4 standard errors
+        warnings.warn(
+            f"fit: at trade-off {policy.tradeoff:.4g} the model promises a loss of {promise:.4g} where these rows give "
+            f"{mean:.4g}: what a node's own signal and the state before it tell is not enough; judge policies by "
+            "replay or evaluate, or fit estimates",
+            stacklevel=3,
+        )

@@ -9,7 +9,7 @@ from ttamer._base.types import Floats
 
 
 def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[np.float32]:
-    """Edges of at most `bins` quantile bins; equal quantiles are merged.
+    """Edges of at most `bins` bins: one for each value if there are no more, else quantiles, of which equal ones merge.
 
     Edge k belongs below the sorted signal at position ``round(k * N / bins)`` and above the next smaller recorded
     value, strictly between the two where float32 has a number there. A difference in a signal's last bit, as another
@@ -28,9 +28,11 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
         Strictly increasing edges, K <= bins.
     """
     values = np.sort(signals)
-    positions = (2 * np.arange(1, bins) * len(values) + bins) // (2 * bins)
-    above = np.unique(values[positions[positions < len(values)]])
-    above = above[above > values[0]]
+    above = np.unique(values)[1:]
+    if len(above) >= bins:
+        positions = (2 * np.arange(1, bins) * len(values) + bins) // (2 * bins)
+        above = np.unique(values[positions[positions < len(values)]])
+        above = above[above > values[0]]
     below = values[np.searchsorted(values, above, side="left") - 1]
     middle: Floats = (below.astype(np.float64) + above.astype(np.float64)) / 2
     edges: npt.NDArray[np.float32] = middle.astype(np.float32)

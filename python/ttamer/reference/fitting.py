@@ -12,7 +12,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[np.float32]:
-    """Edges of at most `bins` quantile bins; equal quantiles are merged.
+    """Edges of at most `bins` bins: one for each value if there are no more, else quantiles, of which equal ones merge.
 
     Edge k belongs below the sorted signal at position ``round(k * N / bins)`` and above the next smaller recorded
     value, strictly between the two where float32 has a number there: then a last-bit difference of a signal, as
@@ -32,8 +32,9 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
     """
     ordered = np.sort(signals)
     edges = set()
-    for k in range(1, bins):
-        position = int(np.floor(k * len(ordered) / bins + 0.5))
+    quantiles = [int(np.floor(k * len(ordered) / bins + 0.5)) for k in range(1, bins)]
+    few = len(set(ordered.tolist())) <= bins
+    for position in range(len(ordered)) if few else quantiles:
         if position == len(ordered) or ordered[position] == ordered[0]:
             continue
         above = ordered[position]
