@@ -65,6 +65,8 @@ class Curve:
     unit: str = ""
 
     def __post_init__(self) -> None:
+        checks.text("name", self.name)
+        checks.text("unit", self.unit)
         count = len(self.settings)
         if count == 0:
             raise ValueError("settings: expected at least one, got none")

@@ -19,6 +19,8 @@ from ttamer.model.information_sets import Order, Walk, walk_of
 from ttamer.traces import Evidence
 
 KINDS = ("signal", "history", "posterior")
+MOST_KEPT = 2**16
+"""How many log-probabilities a batch keeps of each request, of all nodes together."""
 _FIELDS = {"kind": str, "topology": str, "nodes": int, "class_count": int, "top": int}
 
 
@@ -80,6 +82,11 @@ class Estimator:
             raise ValueError(
                 f"class_count, top: expected at least 2 classes and 1 to as many at the top, "
                 f"got {self.class_count} and {self.top}"
+            )
+        if self.topology.nodes * self.top > MOST_KEPT:
+            raise ValueError(
+                f"top: expected at most {MOST_KEPT // self.topology.nodes} log-probabilities of each of "
+                f"{self.topology.nodes} nodes, got {self.top}"
             )
         walk = walk_of(self.topology, self.order)
         size = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
@@ -199,7 +206,7 @@ class Estimator:
             if not isinstance(order, list) or any(type(node) is not int for node in order):
                 raise ValueError(f"order: expected a list of nodes, got {order!r}")
             order = tuple(order)
-        edges = files.edges({"edges": arrays["estimator.edges"]})
+        edges = files.edges("estimator.edges", arrays["estimator.edges"], values["nodes"])
         topology = Topology.from_parts(values["topology"], values["nodes"], edges)
         coefficients = arrays["estimator.coefficients"]
         estimator = cls(values["kind"], topology, order, values["class_count"], values["top"], coefficients)

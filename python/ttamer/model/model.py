@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
-from ttamer._base.checks import real
+from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.estimators import Estimator
@@ -76,18 +74,13 @@ class CascadeModel:
         unit: str = "",
         signal: str = "",
     ) -> None:
-        if not isinstance(topology, Topology):
-            raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
-        if not isinstance(observed, (bool, np.bool_)):
-            raise TypeError(f"observed: expected a bool, got {type(observed).__name__}")
-        if not isinstance(unit, str):
-            raise TypeError(f"unit: expected a str, got {type(unit).__name__}")
-        if not isinstance(signal, str):
-            raise TypeError(f"signal: expected a str, got {type(signal).__name__}")
+        checks.instance("topology", topology, Topology)
+        observed = checks.flag("observed", observed)
+        checks.text("unit", unit)
         if signal != "":
             check_signal(signal)
         if cost_scale is not None:
-            cost_scale = real("cost_scale", cost_scale)
+            cost_scale = checks.real("cost_scale", cost_scale)
         tables = [_floats(row, f"losses[{j}]", 1) for j, row in enumerate(_each("losses", losses))]
         if bin_edges is None:
             edges = [np.arange(1, len(row), dtype=np.float32) for row in tables]
@@ -104,7 +97,7 @@ class CascadeModel:
             _floats(costs, "costs", 1),
             edges,
             cost_scale,
-            bool(observed),
+            observed,
             unit,
             signal,
             None,
@@ -235,7 +228,7 @@ class CascadeModel:
         ValueError
             If the file is damaged, of another kind or another format version.
         """
-        return cls._from_bytes(Path(path).read_bytes(), str(path))
+        return cls._from_bytes(*files.read(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CascadeModel._from_bytes, (self._to_bytes(), "pickled model")
@@ -269,19 +262,19 @@ class CascadeModel:
         fields, arrays = files.from_bytes(data, "model", FORMAT_VERSION, source)
         try:
             files.check_fields(fields, _FIELDS)
-            topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
+            topology = Topology.from_parts(
+                fields["topology"], fields["nodes"], files.edges("edges", arrays["edges"], fields["nodes"])
+            )
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
             signal = recorded_signal(fields)
             settings = (arrays["costs"], bin_edges, fields["cost_scale"], fields["observed"], fields["unit"], signal)
             estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
-                return cls._from_statistics(
-                    topology,
-                    Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
-                    *settings,
-                    estimator,
-                )
+                statistics = Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays)
+                # Sums that are finite may have no finite mean.
+                with np.errstate(divide="raise", over="raise", invalid="raise"):
+                    return cls._from_statistics(topology, statistics, *settings, estimator)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             costs, _, cost_scale, observed, unit, signal = settings
@@ -296,8 +289,8 @@ class CascadeModel:
                 unit=unit,
                 signal=signal,
             )
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"{source}: not a valid model ({error})") from None
+        except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
+            raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None
 
 
 def _each(name: str, values: Sequence[npt.ArrayLike]) -> Sequence[npt.ArrayLike]:

@@ -151,8 +151,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | N
 
 def _confident(traces: Traces) -> Traces:
     """The traces with signals that say how likely a node is right."""
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    checks.instance("traces", traces, Traces)
     if traces.observed:
         raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
     if traces.signal != "max_prob" and traces.evidence is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import checks
 from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, Evidence
 
 SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
@@ -20,17 +21,18 @@ largest less that of the second largest, which is the difference of their logits
 
 
 def check_signal(kind: str) -> None:
-    """Raise ValueError unless `kind` is one of `SIGNALS`."""
+    """Raise unless `kind` is one of `SIGNALS`: TypeError for what is no str, else ValueError."""
+    checks.text("signal", kind)
     if kind not in SIGNALS:
         raise ValueError(f"signal: expected {', '.join(SIGNALS[:-1])} or {SIGNALS[-1]}, got {kind!r}")
 
 
 def recorded_signal(fields: Mapping[str, Any]) -> str:
     """The kind of signal that a file names, "" in files written before it was kept; ValueError unless it is one."""
-    name = fields.get("signal", "")
+    name: str = fields.get("signal", "")
     if name != "":
         check_signal(name)
-    return str(name)
+    return name
 
 
 def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:

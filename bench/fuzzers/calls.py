@@ -1,0 +1,2 @@
+from fuzzers.runner import Fuzzer
+FUZZER=Fuzzer(None,())
