@@ -60,7 +60,7 @@ def report(results: dict[str, Result], seed: int) -> None:
         print(f"{name:<8}{'all':<28}{result.cases:>8}   faults: {result.faulty}")
     for name, result in results.items():
         for fault in result.faults.values():
-            print(f"\n{name}: {fault.kind} at {fault.place}\n  {fault.text[:400]}")
+            print(f"\n{name}: {fault.kind} at {fault.place}\n  {fault.text[:600]}")
             print(f"  python bench/fuzz.py {name} --seed {seed} --case {fault.number}")
 
 

@@ -20,7 +20,20 @@ from ttamer._base import files
 Arrays = dict[str, npt.NDArray[Any]]
 
 NUMBERS = [0, 1, -1, 2, 2**31 - 1, 2**31, 2**40, 2**63 - 1, 2**64, 10**30, -(2**31), 1e308, 5e-324, -1e308, 1e-300]
-ODD = [*NUMBERS, float("nan"), float("inf"), None, True, "", "x" * 20_000, "a\x1b[31m\u202eb", [], {}, [[1]] * 3, "line"]
+ODD = [
+    *NUMBERS,
+    float("nan"),
+    float("inf"),
+    None,
+    True,
+    "",
+    "x" * 20_000,
+    "a\x1b[31m\u202eb",
+    [],
+    {},
+    [[1]] * 3,
+    "line",
+]
 DTYPES = ["f4", "f8", "f2", "i4", "i8", "u1", "u8", "?", ">f4", ">i4"]
 SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (2,), (3, 2), (0, 2), (2, 3, 4), (300,), (1000, 1000), (1, 2000)]
 

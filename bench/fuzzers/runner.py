@@ -146,10 +146,10 @@ def outcome(fuzzer: Fuzzer, case: Case, number: int) -> tuple[str, Fault | None]
             place = _place(error)
     warning = next((each for each in caught if issubclass(each.category, RuntimeWarning)), None)
     if warning is not None:
-        place = f"{Path(warning.filename).name}:{warning.lineno} {warning.message}"
-        return "RuntimeWarning", Fault(number, "RuntimeWarning", place, case.text)
+        place = f"{Path(warning.filename).name}:{warning.lineno}"
+        return "RuntimeWarning", Fault(number, "RuntimeWarning", place, f"{case.text}\n  {warning.message}")
     if not accepted:
-        return kind, Fault(number, kind, f"{place} {message[:200]}", case.text)
+        return kind, Fault(number, kind, place, f"{case.text}\n  {message[:200]}")
     wrong = _wrong(message, fuzzer.longest)
     return kind, Fault(number, f"{kind}, {wrong}", place, case.text) if wrong else None
 

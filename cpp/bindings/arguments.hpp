@@ -5,6 +5,7 @@
 
 #include "arrays.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,7 +49,10 @@ inline std::int64_t integer_of(py::handle value, const std::string &name, const 
 }
 
 inline double number_of(py::handle value, const std::string &name) {
-    const double number = PyBool_Check(value.ptr()) ? 0 : PyFloat_AsDouble(value.ptr());
+    if (PyBool_Check(value.ptr()) || PyComplex_Check(value.ptr())) {
+        refuse_type(value, name, "a number");
+    }
+    const double number = PyFloat_AsDouble(value.ptr());
     if (number == -1 && PyErr_Occurred() != nullptr) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError) != 0) {
             PyErr_Clear();
@@ -57,9 +61,6 @@ inline double number_of(py::handle value, const std::string &name) {
         if (was_wrong_type()) {
             refuse_type(value, name, "a number");
         }
-    }
-    if (PyBool_Check(value.ptr())) {
-        refuse_type(value, name, "a number");
     }
     return number;
 }
@@ -71,6 +72,9 @@ inline bool flag_of(py::handle value, const std::string &name) {
     return value.ptr() == Py_True;
 }
 
+// All that is taken are names of things; what is refused may be quoted in the message.
+inline constexpr std::size_t kMostText = 200;
+
 inline std::string string_of(py::handle value, const std::string &name) {
     if (PyUnicode_Check(value.ptr()) == 0) {
         refuse_type(value, name, "a str");
@@ -80,7 +84,12 @@ inline std::string string_of(py::handle value, const std::string &name) {
     if (text == nullptr) { // lone surrogates
         throw py::error_already_set();
     }
-    return {text, static_cast<std::size_t>(size)};
+    const std::string result(text, static_cast<std::size_t>(size));
+    if (result.size() > kMostText ||
+        std::any_of(result.begin(), result.end(), [](unsigned char c) { return c < ' '; })) {
+        throw py::value_error(name + ": expected a name, got a long text or one that cannot be shown");
+    }
+    return result;
 }
 
 // Of an instance of a bound class; the caller's reference keeps it alive for the call.

@@ -103,22 +103,15 @@ class BoundBatch {
     // A single node is converted before all else: `__index__` may change the other arguments, or call the batch.
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
         if (is_node_array(node)) {
-            check_decides_signals();
-            const auto nodes = span_of<std::int32_t>(node_array(node));
-            return view(decide_values(nodes, signals_of(signals), rows_of(rows)));
+            return decide_with(signals, rows, [node] { return span_of<std::int32_t>(node_array(node)); });
         }
-        const auto single = node_from(node);
-        check_decides_signals();
-        return view(decide_values(single, signals_of(signals), rows_of(rows)));
+        return decide_with(signals, rows, [single = node_from(node)] { return single; });
     }
     py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
         if (is_node_array(node)) {
-            check_here();
-            return decide_logits_of(span_of<std::int32_t>(node_array(node)), logits, rows);
+            return decide_logits_with(logits, rows, [node] { return span_of<std::int32_t>(node_array(node)); });
         }
-        const auto single = node_from(node);
-        check_here();
-        return decide_logits_of(single, logits, rows);
+        return decide_logits_with(logits, rows, [single = node_from(node)] { return single; });
     }
 
     // The signals that decide_logits would decide with.
@@ -175,22 +168,26 @@ class BoundBatch {
                               "that share a batch need a lock");
     }
 
-    void check_decides_signals() const {
+    template <typename NodesOf> py::object decide_with(py::handle signals, py::handle rows, NodesOf nodes_of) {
         check_here();
         if (estimated_) {
             throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
         }
+        const auto values = span_of<float>(Argument{signals, "signals", "(B,) float32"});
+        const auto chosen = rows_of(rows);
+        return view(decide_values(nodes_of(), values, chosen));
     }
 
-    static std::span<const float> signals_of(py::handle signals) {
-        return span_of<float>(Argument{signals, "signals", "(B,) float32"});
-    }
-
-    template <typename Nodes> py::object decide_logits_of(Nodes nodes, py::handle logits, py::handle rows) {
+    template <typename NodesOf> py::object decide_logits_with(py::handle logits, py::handle rows, NodesOf nodes_of) {
+        check_here();
         if (estimated_) {
-            return view(decide_estimated(nodes, logits_of(logits), rows_of(rows)));
+            const Logits values = logits_of(logits);
+            const auto chosen = rows_of(rows);
+            return view(decide_estimated(nodes_of(), values, chosen));
         }
-        return view(decide_values(nodes, signals_from(logits, rows), rows_of(rows)));
+        const auto values = signals_from(logits, rows);
+        const auto chosen = rows_of(rows);
+        return view(decide_values(nodes_of(), values, chosen));
     }
 
     template <typename Nodes>

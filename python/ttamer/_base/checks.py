@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,15 +67,20 @@ def whole(name: str, value: object, least: int) -> int:
 
 def real(name: str, value: object) -> float:
     """A real number, NumPy's included, as a float; infinity passes, NaN does not."""
+    found = number(name, value)
+    if math.isnan(found):
+        raise ValueError(f"{name}: expected a number, got nan")
+    return found
+
+
+def number(name: str, value: object) -> float:
+    """A number, NumPy's included, as a float; NaN passes too."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     try:
-        number = float(value)
+        return float(value)
     except OverflowError:
         raise ValueError(f"{name}: expected a number that a float can hold, got {_brief(value)}") from None
-    if math.isnan(number):
-        raise ValueError(f"{name}: expected a number, got nan")
-    return number
 
 
 def flag(name: str, value: object) -> bool:
@@ -122,6 +127,15 @@ def quoted(message: object) -> str:
         for character in str(message)[: MOST_TEXT + 1]
     )
     return shown if len(shown) <= MOST_TEXT else shown[:MOST_TEXT] + "..."
+
+
+def instances(name: str, values: Iterable[object], kind: type[T]) -> tuple[T, ...]:
+    """The values as a tuple, if each is of this class."""
+    try:
+        items = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected a sequence of {kind.__name__}, got {type(values).__name__}") from None
+    return tuple(instance(f"{name}[{k}]", item, kind) for k, item in enumerate(items))
 
 
 def _articled(name: str) -> str:

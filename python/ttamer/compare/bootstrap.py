@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.compare.curves import Curve, first_crossing, mixed
+
+MOST_DRAWS = 2**31
+"""How many rows all resamples together may draw; each is a number in memory."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ def resample(rows: int, resamples: int = 1000, seed: int = 0) -> Floats:
     (resamples, rows) float64
         Multinomial counts; every row of the result sums to `rows`.
     """
-    generator = np.random.default_rng(seed)
+    rows, resamples = checks.whole("rows", rows, least=1), checks.whole("resamples", resamples, least=1)
+    if rows * resamples > MOST_DRAWS:
+        raise ValueError(f"resamples: expected at most {MOST_DRAWS} draws of rows in all, got {rows} x {resamples}")
+    generator = np.random.default_rng(checks.whole("seed", seed, least=0))
     counts = np.empty((resamples, rows))
     for count in counts:
         count[:] = np.bincount(generator.integers(0, rows, size=rows), minlength=rows)
@@ -69,8 +76,9 @@ def resampled_costs(curve: Curve, levels: npt.ArrayLike, weights: Floats) -> Flo
     (B, L) float64
         Infinite where a level is not reached.
     """
-    cost, error = curve.resampled_points(weights)
-    return first_crossing(cost, error, np.atleast_2d(np.asarray(levels, dtype=np.float64)))
+    cost, error = checks.instance("curve", curve, Curve).resampled_points(weights)
+    wanted = checks.as_array("levels", levels, "(L,) or (B, L) numbers").astype(np.float64)
+    return first_crossing(cost, error, np.atleast_2d(wanted))
 
 
 def resampled_errors(curve: Curve, budgets: npt.ArrayLike, weights: Floats) -> Floats:
@@ -87,6 +95,7 @@ def resampled_errors(curve: Curve, budgets: npt.ArrayLike, weights: Floats) -> F
     -------
     (B, L) float64
     """
+    checks.instance("curve", curve, Curve)
     return mixed(curve, budgets, curve.resampled_points(weights)[1])
 
 

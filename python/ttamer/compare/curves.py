@@ -115,7 +115,8 @@ def curve_of_settings(name: str, settings: Sequence[Setting], calibration: Trace
     ValueError
         If there are too many settings, or the traces differ in topology or unit.
     """
-    return _curve(name, [(setting.name, setting.replay) for setting in settings], calibration, test)
+    own = checks.instances("settings", settings, Setting)
+    return _curve(name, [(setting.name, setting.replay) for setting in own], calibration, test)
 
 
 def curve_of_front(front: Front, calibration: Traces, test: Traces, name: str = "ttamer") -> Curve:
@@ -123,16 +124,18 @@ def curve_of_front(front: Front, calibration: Traces, test: Traces, name: str = 
 
     Parameters and errors are those of `curve_of_settings`.
     """
-    policies = [point.policy for point in front]
+    policies = [point.policy for point in checks.instance("front", front, Front)]
     settings = [(f"tradeoff {policy.tradeoff:.6g}", policy.replay) for policy in policies]
     return _curve(name, settings, calibration, test)
 
 
 def curve_of_replays(name: str, setting: str, calibration: Replay, test: Replay, unit: str = "") -> Curve:
     """Curve of one setting alone, such as the full model: a point."""
+    checks.instance("calibration", calibration, Replay)
+    checks.instance("test", test, Replay)
     return Curve(
         name,
-        (setting,),
+        (checks.text("setting", setting),),
         calibration.cost[None, :],
         calibration.loss[None, :],
         test.cost[None, :],
@@ -142,6 +145,8 @@ def curve_of_replays(name: str, setting: str, calibration: Replay, test: Replay,
 
 
 def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces, test: Traces) -> Curve:
+    checks.instance("calibration", calibration, Traces)
+    checks.instance("test", test, Traces)
     if len(settings) > MOST_SETTINGS:
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
@@ -176,8 +181,9 @@ def cost_at_error(curve: Curve, level: float) -> float | None:
     float or None
         In the curve's unit; None if the level is never reached.
     """
-    cost, error = curve.test_points
-    found = first_crossing(cost[None, :], error[None, :], np.array([[level]], dtype=np.float64))[0, 0]
+    cost, error = checks.instance("curve", curve, Curve).test_points
+    wanted = np.array([[checks.real("level", level)]])
+    found = first_crossing(cost[None, :], error[None, :], wanted)[0, 0]
     return float(found) if np.isfinite(found) else None
 
 
@@ -192,7 +198,8 @@ def error_at_cost(curve: Curve, budget: float) -> float:
     float
         Mean loss on the test rows; 1 if the budget is below the cheapest setting.
     """
-    return float(mixed(curve, [budget], curve.test_points[1])[0])
+    errors = checks.instance("curve", curve, Curve).test_points[1]
+    return float(mixed(curve, [checks.real("budget", budget)], errors)[0])
 
 
 def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
@@ -211,7 +218,7 @@ def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
 def mixed(curve: Curve, budgets: npt.ArrayLike, errors: Floats) -> Floats:
     """Errors (..., L) of spending each budget, from those of the usable settings (..., V); 1 if it affords none."""
     cost = curve.calibration_points[0]
-    wanted = np.asarray(budgets, dtype=np.float64)
+    wanted = checks.as_array("budgets", budgets, "(L,) numbers").astype(np.float64)
     return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ mixing_shares(cost, wanted))
 
 

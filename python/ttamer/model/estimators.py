@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Estimator as CoreEstimator
 from ttamer._core import Topology
@@ -78,6 +78,9 @@ class Estimator:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"estimate: expected one of {KINDS}, got {self.kind!r}")
+        checks.instance("topology", self.topology, Topology)
+        for name in ("class_count", "top"):
+            checks.whole(name, getattr(self, name), least=1)
         if not 1 <= self.top <= self.class_count or not 2 <= self.class_count < 2**31:
             raise ValueError(
                 f"class_count, top: expected at least 2 classes and 1 to as many at the top, "
@@ -90,7 +93,7 @@ class Estimator:
             )
         walk = walk_of(self.topology, self.order)
         size = sum(len(self._candidates(walk, v)) * (1 + self.width(len(s))) for v, s in enumerate(walk.sets))
-        coefficients = self.coefficients
+        coefficients = checks.as_array("coefficients", self.coefficients, f"({size},) float64")
         if coefficients.dtype != np.float64 or coefficients.shape != (size,) or not np.isfinite(coefficients).all():
             raise ValueError(
                 f"coefficients: expected ({size},) finite float64, got {coefficients.shape} {coefficients.dtype}"
@@ -144,6 +147,7 @@ class Estimator:
         """
         if evidence is None:
             raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
+        checks.instance("evidence", evidence, Evidence)
         if evidence.class_count != self.class_count:
             raise ValueError(f"traces: expected evidence of {self.class_count} classes, got {evidence.class_count}")
         if evidence.top < self.top:

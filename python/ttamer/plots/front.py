@@ -113,6 +113,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
         cost = np.array([point.cost for point in curves.points])
         error = np.array([point.error for point in curves.points])
         return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
+    curves = checks.instances("curves", curves, Curve)
     if len(curves) == 0:
         raise ValueError("curves: expected at least one, got none")
     units = sorted({curve.unit for curve in curves})

@@ -42,8 +42,8 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
         If `tradeoff` is outside (0, 1], `recall` is unknown or "none" on a forest, or `aggregate` is less than 1.
     """
     checks.instance("model", model, CascadeModel)
-    tradeoff = checks.real("tradeoff", tradeoff)
-    if checks.text("recall", recall) not in ("auto", "observed", "none"):
+    tradeoff = checks.number("tradeoff", tradeoff)
+    if not isinstance(recall, str) or recall not in ("auto", "observed", "none"):
         raise ValueError(f"recall: expected 'auto', 'observed' or 'none', got {recall!r}")
     if model.estimator is not None and recall == "observed":
         raise ValueError("recall: expected 'auto' or 'none' with estimates, the recall is inside the estimate")

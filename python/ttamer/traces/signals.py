@@ -57,6 +57,9 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
         If `kind` is unknown.
     """
     check_signal(kind)
+    probs = checks.as_array("probs", probs, "(..., C) floats, C >= 2").astype(np.float64, copy=False)
+    if probs.ndim == 0 or probs.shape[-1] < 2:
+        raise ValueError(f"probs: expected (..., C) floats, C >= 2, got {checks.describe(probs)}")
     if kind == "max_prob":
         return _to_float32(probs.max(axis=-1))
     if kind == "entropy":
@@ -92,7 +95,7 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
         If `kind` is unknown.
     """
     check_signal(kind)
-    logs = evidence.log_probs.astype(np.float64)
+    logs = checks.instance("evidence", evidence, Evidence).log_probs.astype(np.float64)
     if kind == "max_prob":
         return _to_float32(np.exp(logs[..., 0]))
     at_floor = evidence.log_probs <= LOG_FLOOR
