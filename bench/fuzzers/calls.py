@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,11 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ttamer
+from fuzzers.files import with_extremes
 from fuzzers.runner import Case, Fuzzer
 from ttamer import baselines, compare, plots, tuning
 from ttamer._core import logit_signals
 from ttamer.model.estimators import Estimator
 from ttamer.traces import signals
+
+NUMBERS = [0, 1, -1, 2, 5, 2**31, 2**32, 2**40, 2**63, 2**64, 10**400, -(10**400), 10**5000]
+FLOATS = [0.5, -0.5, float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, 1e-300]
 
 
 class OwnError(Exception):
@@ -69,6 +74,7 @@ class Call(NamedTuple):
 
 def start() -> Callable[[np.random.Generator], Case]:
     folder = tempfile.TemporaryDirectory(prefix="ttamer-fuzz-")
+    os.chdir(folder.name)  # a path that is a hostile text is a file here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calls = list(_calls(Path(folder.name)))
@@ -81,7 +87,8 @@ def start() -> Callable[[np.random.Generator], Case]:
         arguments = dict(call.arguments)
         pool = [*_hostile(), *own.values()]
         for name in rng.choice(list(arguments), size=min(len(arguments), int(rng.integers(1, 3))), replace=False):
-            arguments[str(name)] = pool[rng.integers(len(pool))]
+            near = _near(rng, call.arguments[str(name)])
+            arguments[str(name)] = pool[rng.integers(len(pool))] if near is None else near
         changed = {name: value for name, value in arguments.items() if value is not call.arguments[name]}
         text = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
 
@@ -91,6 +98,26 @@ def start() -> Callable[[np.random.Generator], Case]:
         return Case(f"{call.name}({text})", run)
 
     return make
+
+
+def _near(rng: np.random.Generator, value: object) -> Any:
+    """Something of the same kind, half of the time and where there is such, that gets past the first checks."""
+    if rng.random() < 0.5 or isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return [*NUMBERS, *FLOATS][rng.integers(len(NUMBERS) + len(FLOATS))]
+    if isinstance(value, str):
+        return str(rng.choice([*signals.SIGNALS, "history", "posterior", "auto", "last", "platt", "mean", "observed"]))
+    if isinstance(value, np.ndarray) or _is_numeric(value):
+        array = np.asarray(value)
+        changes = [array[:-1], array[..., None], array[::-1].T, array.astype(">f8"), np.concatenate([array, array])]
+        changes += [with_extremes(rng, array), with_extremes(rng, array), with_extremes(rng, array.astype(np.float32))]
+        return changes[rng.integers(len(changes))]
+    return None
+
+
+def _is_numeric(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, (int, float)) for item in value)
 
 
 def _shown(value: object) -> str:
@@ -104,26 +131,10 @@ def _shown(value: object) -> str:
 def _hostile() -> list[Any]:
     endless: list[Any] = []
     endless.append(endless)
-    numbers = [0, 1, -1, 2, 5, 2**31, 2**32, 2**40, 2**63, 2**64, 10**400, -(10**400), 10**5000, True]
-    floats = [0.5, -0.5, float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, 1e-300]
     scalars = [np.float32(0.5), np.float64("nan"), np.int8(-3), np.uint64(2**64 - 1), np.bool_(True), np.str_("a")]
     texts = ["", "a", "auto", "\x1b[31m", "\ud800", "x" * 10_000, "a\0b", "$x^$", b"a", bytearray(b"ab"), Path("a")]
     objects = [None, object(), Raises(), Lies(), int, len, ..., NotImplemented, Fraction(1, 2), Decimal("0.5"), 1j]
-    many = [
-        [],
-        [1],
-        [0.5, 0.25],
-        (0, 0),
-        [[1], [2, 3]],
-        endless,
-        {},
-        {1, 2},
-        {"a": 1},
-        range(3),
-        iter([1]),
-        "ab",
-        [None],
-    ]
+    many = [[], [1], [0.5, 0.25], (0, 0), [[1], [2, 3]], endless, {}, {1, 2}, {"a": 1}, range(3), iter([1]), [None]]
     dtypes = ["f8", "f4", "f2", "i4", "i8", "u8", "?", ">f4", ">i4", "c16", "M8[s]", "S2", "U2", "O", "f4,i4"]
     arrays = [np.zeros(2, dtype) for dtype in dtypes]
     shapes = [(), (0,), (1,), (3,), (40, 3), (40, 3, 5), (2, 3), (3, 3), (0, 3), (3, 0), (1, 1, 1, 1)]
@@ -132,7 +143,7 @@ def _hostile() -> list[Any]:
     arrays += [np.array([2**62, -(2**62), 2**40]), np.zeros((40, 6), np.float32)[:, ::2], np.ma.masked_array([1.0, 2])]
     arrays += [np.full((40, 3), value, np.float32) for value in (np.nan, np.inf, -1.0, 3e38, 1e-45)]
     arrays += [np.full(3, 1e4000, np.longdouble), np.zeros(1, "f8").view(np.recarray)]
-    return [*numbers, *floats, *scalars, *texts, *objects, *many, *arrays]
+    return [*NUMBERS, *FLOATS, True, *scalars, *texts, *objects, *many, *arrays]
 
 
 def _calls(folder: Path) -> Iterator[Call]:
@@ -261,10 +272,9 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("curve_of_replays", compare.curve_of_replays, replays)
     yield Call("cost_at_error", compare.cost_at_error, {"curve": curves[0], "level": 0.9})
     yield Call("error_at_cost", compare.error_at_cost, {"curve": curves[0], "budget": 3.0})
-    yield Call(
-        "matched_levels", compare.matched_levels, {"curves": curves, "seed": 0, "margins": (0.0,), "resamples": 9}
-    )
-    yield Call("mean_errors", compare.mean_errors, {"curves": curves, "budgets": [3.0], "seed": 0, "resamples": 9})
+    draws = {"seed": 0, "resamples": 9}
+    yield Call("matched_levels", compare.matched_levels, {"curves": curves, "margins": (0.0,), **draws})
+    yield Call("mean_errors", compare.mean_errors, {"curves": curves, "budgets": [3.0], **draws})
     yield Call("resample", compare.resample, {"rows": 5, "resamples": 3, "seed": 0})
     yield Call("plots.exits", plots.exits, {"outcome": {"a": replay}, "path": picture, "title": "a"})
     yield Call("plots.front", plots.front, {"curves": curves, "path": None, "title": "a", "coverage": None, "seed": 0})

@@ -126,7 +126,7 @@ def _zipped(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
         if how == "array":
             members[name] = _npy(_array(rng))
         elif how == "values":
-            members[name] = _npy(_with_extremes(rng, originals[name]))
+            members[name] = _npy(with_extremes(rng, originals[name]))
         elif how == "text":
             members[name] = _npy(np.array(str(rng.choice(["a\x1b[31mb", "é" * 5000, "\u202ems", "$x", "max_prob"]))))
         elif how == "edges":
@@ -169,7 +169,7 @@ def _signed(rng: np.random.Generator, kind: str, data: bytes) -> tuple[str, byte
     for _ in range(rng.integers(1, 4)):
         how = str(rng.choice(["field", "estimator", "array", "values", "values", "gone", "version"]))
         table = fields.get("estimator") if how == "estimator" else fields
-        if how in ("field", "estimator") and table:
+        if how in ("field", "estimator") and isinstance(table, dict) and table:
             name = str(rng.choice(list(table)))
             table[name] = ODD[rng.integers(len(ODD))]
             if name in ("top", "class_count") and rng.random() < 0.7:
@@ -177,13 +177,15 @@ def _signed(rng: np.random.Generator, kind: str, data: bytes) -> tuple[str, byte
         elif how == "version":
             kind, version = str(rng.choice([kind, "x\x1b[31m" * 3000])), ODD[rng.integers(len(ODD))]
             name = "kind, version"
+        elif how in ("field", "estimator"):
+            continue
         else:
             name = str(rng.choice(list(arrays)))
             if how == "gone":
                 arrays.pop(name)
             else:
-                arrays[name] = _array(rng) if how == "array" else _with_extremes(rng, arrays[name])
-        done.append(f"{how} {name if table or how not in ('field', 'estimator') else ''}")
+                arrays[name] = _array(rng) if how == "array" else with_extremes(rng, arrays[name])
+        done.append(f"{how} {name}")
         if not arrays:
             break
     arrays = {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
@@ -198,10 +200,10 @@ def _array(rng: np.random.Generator) -> npt.NDArray[Any]:
     dtype = np.dtype(str(rng.choice(DTYPES)))
     with np.errstate(all="ignore"):
         array = np.full(shape, rng.choice([0, 1, 3, 0.5, 200]), np.float64).astype(dtype)
-    return _with_extremes(rng, array) if rng.random() < 0.5 else array
+    return with_extremes(rng, array) if rng.random() < 0.5 else array
 
 
-def _with_extremes(rng: np.random.Generator, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def with_extremes(rng: np.random.Generator, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Some or all of the values replaced by the ends of what the dtype holds."""
     if array.dtype.kind not in "iuf":
         return array

@@ -122,11 +122,15 @@ def instance(name: str, value: object, kind: type[T]) -> T:
 
 def quoted(message: object) -> str:
     """What is said of a file, where it may quote the file: at most 200 characters, all of which can be shown."""
-    shown = "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
-        for character in str(message)[: MOST_TEXT + 1]
-    )
+    shown = printable(str(message)[: MOST_TEXT + 1])
     return shown if len(shown) <= MOST_TEXT else shown[:MOST_TEXT] + "..."
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what cannot be shown."""
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character for character in text
+    )
 
 
 def instances(name: str, values: Iterable[object], kind: type[T]) -> tuple[T, ...]:

@@ -98,7 +98,7 @@ def most_edges(nodes: int) -> int:
 def read(path: str | os.PathLike[str]) -> tuple[bytes, str]:
     """What is in a file, and its name for messages."""
     name = checks.path("path", path)
-    return Path(name).read_bytes(), name
+    return Path(name).read_bytes(), checks.printable(name)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

@@ -256,9 +256,7 @@ def matched_levels(
     added = checks.as_array("margins", margins, "(L,) numbers").astype(np.float64)
     names = [curve.name for curve in curves]
     if added.ndim != 1 or OURS not in names or len(names) < 2:
-        raise ValueError(
-            f"curves, margins: expected the curve {OURS!r}, others and (L,) numbers, got {names}, {margins}"
-        )
+        raise ValueError(f"curves, margins: expected {OURS!r}, other curves and (L,) numbers, got {names}, {margins}")
     weights = resample(curves[0].test_cost.shape[1], resamples, seed)
     full_error = float(curves[0].test_points[1][0])
     resampled_levels = curves[0].resampled_points(weights)[1] + added

@@ -322,7 +322,8 @@ def _stochastic(matrix: Floats, name: str) -> Floats:
     if not np.all(matrix >= 0):
         row, column = np.argwhere(~(matrix >= 0))[0]
         raise ValueError(f"{name}: expected probabilities, got {matrix[row, column]:g} in row {row}")
-    sums = matrix.sum(axis=1)
+    with np.errstate(over="ignore"):
+        sums = matrix.sum(axis=1)
     if not np.all(np.abs(sums - 1) <= 1e-6):
         row = int(np.argmax(~(np.abs(sums - 1) <= 1e-6)))
         raise ValueError(f"{name}: expected probabilities that sum to 1 within 1e-6, row {row} sums to {sums[row]:g}")

@@ -84,7 +84,7 @@ def read(path: str | PathLike[str], build: Callable[[dict[str, Any]], T]) -> T:
         except MemoryError:
             raise
         except Exception as error:
-            raise ValueError(f"{name}: not readable as traces: {checks.quoted(error)}") from None
+            raise ValueError(f"{checks.printable(name)}: not readable as traces: {checks.quoted(error)}") from None
 
 
 def _arrays(file: IO[bytes]) -> dict[str, npt.NDArray[Any]]:

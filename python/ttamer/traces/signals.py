@@ -60,6 +60,7 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
     probs = checks.as_array("probs", probs, "(..., C) floats, C >= 2").astype(np.float64, copy=False)
     if probs.ndim == 0 or probs.shape[-1] < 2:
         raise ValueError(f"probs: expected (..., C) floats, C >= 2, got {checks.describe(probs)}")
+    checks.check_values("probs", probs, 0.0, ())
     if kind == "max_prob":
         return _to_float32(probs.max(axis=-1))
     if kind == "entropy":

@@ -259,7 +259,7 @@ def _check_rows(limits: Sequence[Limit], confidence: float, share: float, rows: 
             continue
         needed = pvalues.rows_needed(limit.level, confidence)
         if tested < needed:
-            total = max(floor((needed - 1) / share) + 1, needed + 1)
+            total = max(floor(min((needed - 1) / share, 2.0**53)) + 1, needed + 1)
             raise InfeasibleError(
                 f"{limit.name}: {limit.text()} with confidence {confidence:g} needs at least {total} rows, {needed} of "
                 f"them held back, got {rows} and {tested}",
