@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 import traceback
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,32 +87,27 @@ def run(
     fuzzer: Fuzzer,
     seed: int,
     seconds: float,
+    cases: float = math.inf,
     patience: float = 30.0,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Result:
-    """As many cases as so many seconds allow; a child that crashes or is silent for `patience` seconds is a fault."""
+    """So many cases, or as many as so many seconds allow; a child that crashes or stays silent is a fault."""
     context = multiprocessing.get_context("spawn")
     result = Result()
     ends = None
-    while ends is None or time.monotonic() < ends:
+    while result.cases < cases and (ends is None or time.monotonic() < ends):
         ours, theirs = context.Pipe(duplex=False)
         child = context.Process(target=_work, args=(fuzzer, seed, result.cases, theirs), daemon=True)
         child.start()
         theirs.close()
         try:
-            if not ours.poll(READY) or ours.recv() != "ready":
-                raise RuntimeError("the process of the fuzzer did not start")
+            _received(ours, READY)
             ends = ends or time.monotonic() + seconds
-            while time.monotonic() < ends:
-                text = "?"
+            while result.cases < cases and time.monotonic() < ends:
+                text = "a case that could not be made"
                 try:
-                    for message in ("text", "outcome"):
-                        if not ours.poll(patience):
-                            raise TimeoutError
-                        if message == "text":
-                            text = ours.recv()
-                        else:
-                            result.add(*ours.recv())
+                    text = _received(ours, patience)
+                    result.add(*_received(ours, patience))
                 except TimeoutError:
                     result.add("silence", Fault(result.cases, "silence", f"{patience:g} seconds", text))
                     break
@@ -125,6 +121,12 @@ def run(
             child.join()
             ours.close()
     return result
+
+
+def _received(connection: Connection, seconds: float) -> Any:
+    if not connection.poll(seconds):
+        raise TimeoutError
+    return connection.recv()
 
 
 def case_of(fuzzer: Fuzzer, seed: int, number: int) -> Case:

@@ -61,7 +61,16 @@ def whole(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {_brief(value)}")
+        raise ValueError(f"{name}: expected at least {least}, got {brief(value)}")
+    return int(value)
+
+
+def place(name: str, value: object, count: int) -> int:
+    """The number of one of `count` things; IndexError if there is none of that number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if not 0 <= value < count:
+        raise IndexError(f"{name}: expected 0 to {count - 1}, got {brief(value)}")
     return int(value)
 
 
@@ -80,7 +89,7 @@ def number(name: str, value: object) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name}: expected a number that a float can hold, got {_brief(value)}") from None
+        raise ValueError(f"{name}: expected a number that a float can hold, got {brief(value)}") from None
 
 
 def flag(name: str, value: object) -> bool:
@@ -147,7 +156,7 @@ def _articled(name: str) -> str:
     return name if name in ("Traces", "Evidence") else f"an {name}" if name[0] in "AEIO" else f"a {name}"
 
 
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
     """A number as text; Python refuses to write out integers of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an int of {value.bit_length()} bits"

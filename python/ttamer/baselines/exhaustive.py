@@ -73,7 +73,9 @@ def _levels(dimensions: int, levels: int | None) -> int:
         return found
     found = checks.whole("levels", levels, 2)
     if found**dimensions > MOST_COMBINATIONS:
-        raise ValueError(f"levels: expected at most {MOST_COMBINATIONS} combinations, got {found}^{dimensions}")
+        raise ValueError(
+            f"levels: expected at most {MOST_COMBINATIONS} combinations, got {checks.brief(found)}^{dimensions}"
+        )
     return found
 
 

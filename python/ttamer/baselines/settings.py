@@ -67,7 +67,7 @@ def fixed_node(traces: Traces, node: int) -> Replay:
     if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
         raise TypeError(f"node: expected an int, got {type(node).__name__}")
     if not 0 <= node < known:
-        raise IndexError(f"node: {node} is out of range for {known} nodes")
+        raise IndexError(f"node: {checks.brief(node)} is out of range for {known} nodes")
     return answered(traces, np.full(len(traces), node))
 
 

@@ -52,7 +52,9 @@ def resample(rows: int, resamples: int = 1000, seed: int = 0) -> Floats:
     """
     rows, resamples = checks.whole("rows", rows, least=1), checks.whole("resamples", resamples, least=1)
     if rows * resamples > MOST_DRAWS:
-        raise ValueError(f"resamples: expected at most {MOST_DRAWS} draws of rows in all, got {rows} x {resamples}")
+        raise ValueError(
+            f"resamples: expected at most {MOST_DRAWS} draws of rows in all, got {checks.brief(rows * resamples)}"
+        )
     generator = np.random.default_rng(checks.whole("seed", seed, least=0))
     counts = np.empty((resamples, rows))
     for count in counts:

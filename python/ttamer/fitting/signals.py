@@ -36,7 +36,7 @@ def states_of(bins: int | str, rows: int) -> int:
         return MANY_BINS if rows >= MANY_ROWS else FEW_BINS
     most = checks.whole("bins", bins, least=1)
     if most > MOST_STATES:
-        raise ValueError(f"bins: expected at most {MOST_STATES}, got {most}")
+        raise ValueError(f"bins: expected at most {MOST_STATES}, got {checks.brief(most)}")
     return most
 
 

@@ -108,7 +108,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | N
     confident = _confident(traces)
     whole = checks.whole("bins", bins, 1)
     if whole > MOST_BINS:
-        raise ValueError(f"bins: expected at most {MOST_BINS}, got {whole}")
+        raise ValueError(f"bins: expected at most {MOST_BINS}, got {checks.brief(whole)}")
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")

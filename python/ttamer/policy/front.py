@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import real, whole
+from ttamer._base.checks import brief, real, whole
 from ttamer._base.hull import lower_hull
 from ttamer.model import CascadeModel
 from ttamer.policy.policy import MOST_ROWS, Policy
@@ -154,7 +154,7 @@ class Mixture:
             raise TypeError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
         draws = whole("count", count, least=0)
         if draws > MOST_ROWS:
-            raise ValueError(f"count: expected at most {MOST_ROWS}, got {draws}")
+            raise ValueError(f"count: expected at most {MOST_ROWS}, got {brief(draws)}")
         return (rng.random(draws) < self.probability).astype(np.int8)
 
     def replay(self, traces: Traces, seed: int = 0) -> Replay:

@@ -330,11 +330,7 @@ class Policy:
         return self._analysis
 
     def _check_node(self, node: int) -> int:
-        if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
-            raise TypeError(f"node: expected an int, got {type(node).__name__}")
-        if not 0 <= node < self.steps.nodes:
-            raise IndexError(f"node: expected 0 to {self.steps.nodes - 1}, got {node}")
-        return int(node)
+        return checks.place("node", node, self.steps.nodes)
 
     def _by_node(self, values: Floats) -> tuple[Floats, ...]:
         offsets = self._core.arrays()["state_offsets"]
@@ -384,7 +380,7 @@ def check_batch(capacity: object, nan: object) -> None:
     if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
         raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
     if not 0 <= capacity <= MOST_ROWS:
-        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
+        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {checks.brief(capacity)}")
     if nan not in ("error", "worst"):
         raise ValueError(f"nan: expected 'error' or 'worst', got {nan!r}")
 

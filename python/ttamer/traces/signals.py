@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, Evidence
+from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, SUM_TOLERANCE, Evidence
 
 SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
 """The largest probability; the largest less the second largest; the negative entropy (nats); the logarithm of the
@@ -61,6 +61,8 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
     if probs.ndim == 0 or probs.shape[-1] < 2:
         raise ValueError(f"probs: expected (..., C) floats, C >= 2, got {checks.describe(probs)}")
     checks.check_values("probs", probs, 0.0, ())
+    if probs.max(initial=0.0) > 1.0 + SUM_TOLERANCE:
+        raise ValueError(f"probs: expected values <= 1, got {probs.max():g}")
     if kind == "max_prob":
         return _to_float32(probs.max(axis=-1))
     if kind == "entropy":

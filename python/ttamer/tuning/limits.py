@@ -166,7 +166,8 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     largest = real("max_loss", max_loss)
     if not 0 < largest < np.inf:
         raise ValueError(f"max_loss: expected a finite number above 0, got {largest:g}")
-    beyond = traces.losses > largest
+    with np.errstate(over="ignore"):  # what float32 cannot hold is above all losses
+        beyond = traces.losses > largest
     if beyond.any():
         found = float(traces.losses[beyond][0])
         raise ValueError(
