@@ -43,7 +43,7 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     """
     checks.instance("model", model, CascadeModel)
     tradeoff = checks.number("tradeoff", tradeoff)
-    if not isinstance(recall, str) or recall not in ("auto", "observed", "none"):
+    if recall not in ("auto", "observed", "none"):
         raise ValueError(f"recall: expected 'auto', 'observed' or 'none', got {recall!r}")
     if model.estimator is not None and recall == "observed":
         raise ValueError("recall: expected 'auto' or 'none' with estimates, the recall is inside the estimate")

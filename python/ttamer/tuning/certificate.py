@@ -226,7 +226,8 @@ def relative_to_last(traces: Traces) -> Traces:
     ValueError
         If there are no predictions.
     """
-    if checks.instance("traces", traces, Traces).predictions is None:
+    checks.instance("traces", traces, Traces)
+    if traces.predictions is None:
         raise ValueError("relative_to: 'last' needs predictions, and these traces have none")
     last = traces.predictions[:, -1]
     losses = (traces.predictions != last[:, None]).astype(np.float32)
