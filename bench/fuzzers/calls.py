@@ -276,6 +276,14 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("matched_levels", compare.matched_levels, {"curves": curves, "margins": (0.0,), **draws})
     yield Call("mean_errors", compare.mean_errors, {"curves": curves, "budgets": [3.0], **draws})
     yield Call("resample", compare.resample, {"rows": 5, "resamples": 3, "seed": 0})
+    weights = compare.resample(40, 3, 0)
+    yield Call("resampled_costs", compare.resampled_costs, {"curve": curves[0], "levels": [0.9], "weights": weights})
+    yield Call("resampled_errors", compare.resampled_errors, {"curve": curves[0], "budgets": [3.0], "weights": weights})
+    gaps = {"ours": 1.0, "theirs": 2.0, "our_resamples": np.ones(3), "their_resamples": np.ones(3), "coverage": 0.9}
+    yield Call("difference", compare.difference, gaps)
+    means = {f"{part}_{what}": np.full((1, 4), 0.5) for part in ("calibration", "test") for what in ("cost", "loss")}
+    yield Call("Curve", compare.Curve, {"name": "a", "settings": ("b",), **means, "unit": "ms"})
+    yield Call("Trial", tuning.Trial, {"front": front, "fit_part": traces, "test_part": traces})
     yield Call("plots.exits", plots.exits, {"outcome": {"a": replay}, "path": picture, "title": "a"})
     yield Call("plots.front", plots.front, {"curves": curves, "path": None, "title": "a", "coverage": None, "seed": 0})
     yield Call("plots.index", plots.index, {"policy": policy, "path": None, "title": "a"})

@@ -115,10 +115,19 @@ def difference(
     coverage : float
         Of the interval, in (0, 1).
     """
+    our_resamples, their_resamples = (
+        checks.as_array(name, values, "(B,) float64").astype(np.float64)
+        for name, values in (("our_resamples", our_resamples), ("their_resamples", their_resamples))
+    )
+    checks.check_shape("their_resamples", their_resamples, our_resamples.shape, f"{our_resamples.shape} float64")
+    if our_resamples.ndim != 1 or len(our_resamples) == 0:
+        raise ValueError(f"our_resamples: expected (B,) float64, got {checks.describe(our_resamples)}")
+    if not 0 < checks.real("coverage", coverage) < 1:
+        raise ValueError(f"coverage: expected a number in (0, 1), got {coverage}")
     both = np.isinf(our_resamples) & np.isinf(their_resamples)
     gaps = np.subtract(our_resamples, their_resamples, out=np.zeros_like(our_resamples), where=~both)
     tail = (1 - coverage) / 2
     # An order statistic, not an interpolation: the mean of a number and infinity would say nothing.
     low, high = np.quantile(gaps, [tail, 1 - tail], method="inverted_cdf")
-    value = None if ours is None or theirs is None else ours - theirs
+    value = None if ours is None or theirs is None else checks.real("ours", ours) - checks.real("theirs", theirs)
     return Difference(value, float(low), float(high))

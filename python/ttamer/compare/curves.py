@@ -29,6 +29,9 @@ Walk = Callable[[Traces], Replay]
 MOST_SETTINGS = 120
 """Settings a method may bring besides "always the first node": more is a finer search than its rivals had."""
 
+MOST_WEIGHT = 2.0**53
+"""How often a resample may draw a row."""
+
 TOLERANCE = 1e-12
 """Errors closer than this are equal: sums of the same losses in another order differ in their last bits."""
 
@@ -67,6 +70,8 @@ class Curve:
     def __post_init__(self) -> None:
         checks.text("name", self.name)
         checks.text("unit", self.unit)
+        for name in ("calibration_cost", "calibration_loss", "test_cost", "test_loss"):
+            object.__setattr__(self, name, checks.as_array(name, getattr(self, name), "(P, rows) float64"))
         count = len(self.settings)
         if count == 0:
             raise ValueError("settings: expected at least one, got none")
@@ -94,9 +99,16 @@ class Curve:
     def resampled_points(self, weights: Floats) -> tuple[Floats, Floats]:
         """Two (B, V) float64 : `test_points` of B resamples of the test rows, weights (B, M) from `resample`."""
         rows = self.test_cost.shape[1]
+        weights = checks.as_array("weights", weights, f"(B, {rows}) float64")
         if weights.ndim != 2 or weights.shape[1] != rows:
             raise ValueError(f"weights: expected (B, {rows}) float64, got {checks.describe(weights)}")
+        weights = weights.astype(np.float64, copy=False)
+        checks.check_values("weights", weights, 0.0, ("resample", "row"))
+        if weights.max(initial=0.0) > MOST_WEIGHT:
+            raise ValueError(f"weights: expected values <= {MOST_WEIGHT:g}, got {weights.max():g}")
         total = weights.sum(axis=1, keepdims=True)
+        if not np.all(total > 0):
+            raise ValueError("weights: expected a row in every resample, got none")
         return weights @ self.test_cost[self.hull].T / total, weights @ self.test_loss[self.hull].T / total
 
 

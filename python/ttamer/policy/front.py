@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import brief, real, whole
+from ttamer._base.checks import brief, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer.model import CascadeModel
 from ttamer.policy.policy import MOST_ROWS, Policy
@@ -48,8 +48,8 @@ class Front(Sequence[FrontPoint]):
     """
 
     def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
-        self.points = tuple(points)
-        self.unit = unit
+        self.points = instances("points", points, FrontPoint)
+        self.unit = text("unit", unit)
         self.model = model
 
     @property
