@@ -131,7 +131,8 @@ def _check_log_probs(log_probs: npt.NDArray[np.float32]) -> None:
     rising = log_probs[..., 1:] > log_probs[..., :-1]
     if rising.any():
         raise ValueError(f"log_probs: expected a descending order{checks.at(rising)}")
-    totals = np.exp(log_probs.astype(np.float64)).sum(axis=-1)
+    with np.errstate(over="ignore"):
+        totals = np.exp(log_probs.astype(np.float64)).sum(axis=-1)
     over = totals > 1.0 + SUM_TOLERANCE
     if over.any():
         place = checks.at(over)
