@@ -1,6 +1,7 @@
 // The serving loop's calls. Arguments are checked by hand (see arrays.hpp), results are views that are made once.
 #include "ttamer/decide/batch.hpp"
 
+#include "arguments.hpp"
 #include "bindings.hpp"
 #include "logits.hpp"
 #include "tensors.hpp"
@@ -99,19 +100,18 @@ class BoundBatch {
               std::make_shared<EstimatedBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan))),
           logit_signals_(SignalKind::stated, 0, nan_from(nan)) {}
 
+    // A single node is converted before all else: `__index__` may change the other arguments, or call the batch.
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
-        check_here();
-        if (estimated_) {
-            throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
+        if (is_node_array(node)) {
+            return decide_with(signals, rows, [node] { return span_of<std::int32_t>(node_array(node)); });
         }
-        return decide_values(node, span_of<float>(Argument{signals, "signals", "(B,) float32"}), rows);
+        return decide_with(signals, rows, [single = node_from(node)] { return single; });
     }
     py::object decide_logits(py::handle node, py::handle logits, py::handle rows) {
-        check_here();
-        if (estimated_) {
-            return decide_estimated(node, logits_of(logits), rows_of(rows));
+        if (is_node_array(node)) {
+            return decide_logits_with(logits, rows, [node] { return span_of<std::int32_t>(node_array(node)); });
         }
-        return decide_values(node, signals_from(logits, rows), rows);
+        return decide_logits_with(logits, rows, [single = node_from(node)] { return single; });
     }
 
     // The signals that decide_logits would decide with.
@@ -121,7 +121,8 @@ class BoundBatch {
     }
 
     // The same where signals also depend on what the rows have seen.
-    py::array_t<float> estimated_signals(std::int64_t node, py::handle logits, py::handle rows) {
+    py::array_t<float> estimated_signals(py::handle number, py::handle logits, py::handle rows) {
+        const auto node = node_from(number);
         check_here();
         if (!estimated_) {
             throw std::invalid_argument("batch: expected one of a policy that estimates");
@@ -167,12 +168,26 @@ class BoundBatch {
                               "that share a batch need a lock");
     }
 
-    py::object decide_values(py::handle node, std::span<const float> values, py::handle rows) {
-        const auto chosen = rows_of(rows);
-        if (is_node_array(node)) {
-            return view(decide_values(span_of<std::int32_t>(node_array(node)), values, chosen));
+    template <typename NodesOf> py::object decide_with(py::handle signals, py::handle rows, NodesOf nodes_of) {
+        check_here();
+        if (estimated_) {
+            throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
         }
-        return view(decide_values(node_from(node), values, chosen));
+        const auto values = span_of<float>(Argument{signals, "signals", "(B,) float32"});
+        const auto chosen = rows_of(rows);
+        return view(decide_values(nodes_of(), values, chosen));
+    }
+
+    template <typename NodesOf> py::object decide_logits_with(py::handle logits, py::handle rows, NodesOf nodes_of) {
+        check_here();
+        if (estimated_) {
+            const Logits values = logits_of(logits);
+            const auto chosen = rows_of(rows);
+            return view(decide_estimated(nodes_of(), values, chosen));
+        }
+        const auto values = signals_from(logits, rows);
+        const auto chosen = rows_of(rows);
+        return view(decide_values(nodes_of(), values, chosen));
     }
 
     template <typename Nodes>
@@ -187,13 +202,6 @@ class BoundBatch {
         const Away away(away_);
         const py::gil_scoped_release release;
         return batch_->decide(nodes, values, rows);
-    }
-
-    py::object decide_estimated(py::handle node, const Logits &logits, const Rows &rows) {
-        if (is_node_array(node)) {
-            return view(decide_estimated(span_of<std::int32_t>(node_array(node)), logits, rows));
-        }
-        return view(decide_estimated(node_from(node), logits, rows));
     }
 
     template <typename Nodes>
@@ -240,14 +248,11 @@ class BoundBatch {
     }
 
     static std::int64_t node_from(py::handle node) {
-        if (!PyIndex_Check(node.ptr()) || PyBool_Check(node.ptr())) {
+        const auto value = try_integer(node);
+        if (!value) {
             throw py::type_error("node: expected an int or (B,) int32, got " + describe(node));
         }
-        const Py_ssize_t value = PyNumber_AsSsize_t(node.ptr(), nullptr); // what does not fit is clipped
-        if (value == -1 && PyErr_Occurred() != nullptr) {
-            throw py::error_already_set();
-        }
-        return value;
+        return *value;
     }
 
     static Rows rows_of(py::handle rows) {
@@ -325,17 +330,23 @@ void bind_batch(py::module_ &m) {
                                "(capacity,) float64 : the answer's expected loss, inf before anything is consulted.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
         .def("__len__", &BoundBatch::capacity);
+    make_whole(py::type::of<BoundBatch>());
     // Not a constructor: users start a batch from a policy, which checks the arguments.
     m.def(
         "start",
-        [](const std::shared_ptr<Policy> &policy, std::int64_t capacity, const std::string &nan,
-           const std::string &signal) { return BoundBatch(policy, capacity, nan, signal); },
-        py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"), py::arg("signal"), "A batch of a policy.");
+        [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal) {
+            return BoundBatch(shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
+                              string_of(nan, "nan"), string_of(signal, "signal"));
+        },
+        py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), "A batch of a policy.");
     m.def(
         "start_estimated",
-        [](const std::shared_ptr<Estimator> &estimator, const std::shared_ptr<Policy> &policy, std::int64_t capacity,
-           const std::string &nan) { return BoundBatch(estimator, policy, capacity, nan); },
-        py::arg("estimator").none(false), py::arg("policy").none(false), py::arg("capacity"), py::arg("nan"),
+        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {
+            return BoundBatch(shared_of<Estimator>(estimator, "estimator", "an Estimator"),
+                              shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
+                              string_of(nan, "nan"));
+        },
+        py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
         "A batch of a policy over the steps of an estimator.");
 }
 

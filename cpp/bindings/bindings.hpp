@@ -7,6 +7,10 @@ namespace ttamer::bindings {
 
 namespace py = pybind11;
 
+// Objects are whole from the start: `__new__` of pybind11's alone would give one without a value, which the first call
+// reads. Calling the class calls its static `_make`, and is a TypeError where there is none.
+void make_whole(py::handle type);
+
 void bind_topology(py::module_ &m);
 void bind_model(py::module_ &m);
 void bind_policy(py::module_ &m);

@@ -1,7 +1,7 @@
 // Estimators: tables in, estimates of recorded evidence out.
 #include "ttamer/signals/estimator.hpp"
 
-#include "arrays.hpp"
+#include "arguments.hpp"
 #include "bindings.hpp"
 
 #include <cstdint>
@@ -13,11 +13,28 @@ namespace ttamer::bindings {
 
 namespace {
 
-std::size_t count_of(std::int64_t value, const char *name) {
+std::size_t count_of(py::handle number, const char *name) {
+    const auto value = integer_of(number, name);
     if (value < 1) {
         throw std::invalid_argument(std::string(name) + ": expected at least 1, got " + std::to_string(value));
     }
     return static_cast<std::size_t>(value);
+}
+
+std::shared_ptr<Estimator> make_estimator(py::handle nodes, py::handle class_count, py::handle top, py::handle kind,
+                                          py::handle last, py::handle set_offsets, py::handle sets,
+                                          py::handle candidate_offsets, py::handle candidates,
+                                          py::handle coefficients) {
+    const auto integers = [](py::handle value, const char *name) {
+        return vector_of<std::int32_t>(value, name, "(*,) int32");
+    };
+    const EvidenceForm form{count_of(class_count, "class_count"), count_of(top, "top")};
+    const auto narrowed = static_cast<std::int32_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(count_of(nodes, "nodes")), INT32_MAX));
+    return std::make_shared<Estimator>(EstimatorTables{
+        narrowed, form, estimate_kind(string_of(kind, "kind")), integers(last, "last"),
+        integers(set_offsets, "set_offsets"), integers(sets, "sets"), integers(candidate_offsets, "candidate_offsets"),
+        integers(candidates, "candidates"), vector_of<double>(coefficients, "coefficients", "(*,) float64")});
 }
 
 // (N, nodes, top) log-probabilities and classes that belong together.
@@ -62,26 +79,12 @@ py::tuple estimate(const Estimator &estimator, py::handle log_probs, py::handle 
 
 void bind_estimator(py::module_ &m) {
     py::class_<Estimator, std::shared_ptr<Estimator>>(m, "Estimator", "Immutable coefficients of estimates.")
-        .def(py::init([](std::int64_t nodes, std::int64_t class_count, std::int64_t top, const std::string &kind,
-                         py::handle last, py::handle set_offsets, py::handle sets, py::handle candidate_offsets,
-                         py::handle candidates, py::handle coefficients) {
-                 const auto integers = [](py::handle value, const char *name) {
-                     return vector_of<std::int32_t>(value, name, "(*,) int32");
-                 };
-                 const EvidenceForm form{count_of(class_count, "class_count"), count_of(top, "top")};
-                 const auto narrowed = static_cast<std::int32_t>(
-                     std::min<std::int64_t>(static_cast<std::int64_t>(count_of(nodes, "nodes")), INT32_MAX));
-                 return std::make_shared<Estimator>(EstimatorTables{
-                     narrowed, form, estimate_kind(kind), integers(last, "last"), integers(set_offsets, "set_offsets"),
-                     integers(sets, "sets"), integers(candidate_offsets, "candidate_offsets"),
-                     integers(candidates, "candidates"),
-                     vector_of<double>(coefficients, "coefficients", "(*,) float64")});
-             }),
-             py::arg("nodes"), py::arg("class_count"), py::arg("top"), py::arg("kind"), py::arg("last"),
-             py::arg("set_offsets"), py::arg("sets"), py::arg("candidate_offsets"), py::arg("candidates"),
-             py::arg("coefficients"))
+        .def_static("_make", &make_estimator, py::arg("nodes"), py::arg("class_count"), py::arg("top"), py::arg("kind"),
+                    py::arg("last"), py::arg("set_offsets"), py::arg("sets"), py::arg("candidate_offsets"),
+                    py::arg("candidates"), py::arg("coefficients"))
         .def("estimate", &estimate, py::arg("log_probs"), py::arg("classes"),
              "(signals, answers), each (N, steps), of (N, n, top) evidence.");
+    make_whole(py::type::of<Estimator>());
 }
 
 } // namespace ttamer::bindings

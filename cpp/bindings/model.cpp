@@ -1,13 +1,11 @@
 // What a model is made of: quantiser, counts, transitions.
 #include "ttamer/model/model.hpp"
 
-#include "arrays.hpp"
+#include "arguments.hpp"
 #include "bindings.hpp"
 
 #include "ttamer/base/quantiser.hpp"
 #include "ttamer/model/counts.hpp"
-
-#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <memory>
@@ -32,8 +30,17 @@ Transition dense_transition(py::handle values) {
                              {span.begin(), span.end()});
 }
 
-Counts counts_from_arrays(std::int32_t columns, py::handle offsets, py::handle indices, py::handle values) {
-    Counts counts{0, columns, vector_of<std::int64_t>(offsets, "offsets", "(rows + 1,) int64"),
+std::int32_t size_of(py::handle value, const char *name) {
+    const auto size = integer_of(value, name);
+    if (size < 1 || size > INT32_MAX) {
+        throw std::invalid_argument(std::string(name) + ": expected 1 to 2147483647, got " + std::to_string(size));
+    }
+    return static_cast<std::int32_t>(size);
+}
+
+Counts counts_from_arrays(py::handle columns, py::handle offsets, py::handle indices, py::handle values) {
+    const auto width = size_of(columns, "columns");
+    Counts counts{0, width, vector_of<std::int64_t>(offsets, "offsets", "(rows + 1,) int64"),
                   vector_of<std::int32_t>(indices, "indices", "(entries,) int32"),
                   vector_of<std::int64_t>(values, "values", "(entries,) int64")};
     counts.rows = static_cast<std::int32_t>(counts.offsets.size()) - 1;
@@ -41,13 +48,11 @@ Counts counts_from_arrays(std::int32_t columns, py::handle offsets, py::handle i
     return counts;
 }
 
-Counts count_checked(py::handle from, py::handle to, std::int32_t rows, std::int32_t columns) {
+Counts count_checked(py::handle from, py::handle to, py::handle height, py::handle width) {
+    const auto rows = size_of(height, "rows");
+    const auto columns = size_of(width, "columns");
     const auto sources = span_of<std::int32_t>(from, "from_states", "(N,) int32");
     const auto targets = span_of<std::int32_t>(to, "to_states", "(N,) int32");
-    if (rows < 1 || columns < 1) {
-        throw std::invalid_argument("rows, columns: expected at least 1, got " + std::to_string(rows) + ", " +
-                                    std::to_string(columns));
-    }
     if (sources.size() != targets.size()) {
         throw std::invalid_argument("to_states: expected as many as from_states");
     }
@@ -60,7 +65,8 @@ Counts count_checked(py::handle from, py::handle to, std::int32_t rows, std::int
     return count_transitions(sources, targets, rows, columns);
 }
 
-py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, std::int64_t node) {
+py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, py::handle number) {
+    const auto node = integer_of(number, "node");
     const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
     if (node < 0 || node >= array.shape(1)) {
         throw std::out_of_range("node: expected 0 to " + std::to_string(array.shape(1) - 1) + ", got " +
@@ -70,18 +76,28 @@ py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, std
                               static_cast<std::size_t>(array.shape(1)), static_cast<std::size_t>(node)));
 }
 
-std::shared_ptr<Model> make_model(const Topology &topology, const std::vector<py::object> &losses,
-                                  const std::vector<Transition> &transitions, py::handle costs, double cost_scale,
-                                  const std::vector<py::object> &bin_edges, bool observed, py::handle signal_nodes) {
-    auto model = std::make_shared<Model>(
-        Model{topology, {}, transitions, vector_of<double>(costs, "costs", "(E,) float64"), cost_scale, {}, observed});
+constexpr std::size_t kMostTables = std::size_t{1} << 20; // of any topology's nodes or edges
+
+std::shared_ptr<Model> make_model(py::handle topology, py::handle losses, py::handle transitions, py::handle costs,
+                                  py::handle cost_scale, py::handle bin_edges, py::handle observed,
+                                  py::handle signal_nodes) {
+    auto model = std::make_shared<Model>(Model{instance_of<Topology>(topology, "topology", "a Topology"),
+                                               {},
+                                               {},
+                                               vector_of<double>(costs, "costs", "(E,) float64"),
+                                               number_of(cost_scale, "cost_scale"),
+                                               {},
+                                               flag_of(observed, "observed")});
     if (!signal_nodes.is_none()) {
         model->signal_nodes = vector_of<std::int32_t>(signal_nodes, "signal_nodes", "(n,) int32");
     }
-    for (const auto &row : losses) {
+    for (const auto &matrix : items_of(transitions, "transitions", "a sequence of Transition", kMostTables)) {
+        model->transitions.push_back(instance_of<Transition>(matrix, "transitions", "a sequence of Transition"));
+    }
+    for (const auto &row : items_of(losses, "losses", "a sequence of arrays", kMostTables)) {
         model->losses.push_back(vector_of<double>(row, "losses", "(K,) float64"));
     }
-    for (const auto &row : bin_edges) {
+    for (const auto &row : items_of(bin_edges, "bin_edges", "a sequence of arrays", kMostTables)) {
         model->bin_edges.push_back(vector_of<float>(row, "bin_edges", "(K - 1,) float32"));
     }
     prepare(*model);
@@ -90,8 +106,8 @@ std::shared_ptr<Model> make_model(const Topology &topology, const std::vector<py
 
 void bind_counts(py::module_ &m) {
     py::class_<Counts>(m, "Counts", "Transition counts between the states of two nodes, in compressed rows.")
-        .def(py::init(&counts_from_arrays), py::arg("columns"), py::arg("offsets"), py::arg("indices"),
-             py::arg("values"), "From the arrays of compressed rows; ValueError if they do not fit together.")
+        .def_static("_make", &counts_from_arrays, py::arg("columns"), py::arg("offsets"), py::arg("indices"),
+                    py::arg("values"), "From the arrays of compressed rows; ValueError if they do not fit together.")
         .def_static("count", &count_checked, py::arg("from_states"), py::arg("to_states"), py::arg("rows"),
                     py::arg("columns"), "Count the pairs of two (N,) int32 arrays of states.")
         .def_readonly("rows", &Counts::rows)
@@ -99,7 +115,8 @@ void bind_counts(py::module_ &m) {
         .def_property_readonly("offsets", [](const Counts &c) { return to_array(c.offsets); })
         .def_property_readonly("indices", [](const Counts &c) { return to_array(c.indices); })
         .def_property_readonly("values", [](const Counts &c) { return to_array(c.values); })
-        .def("__add__", &add, py::arg("other"));
+        .def("__add__", &add, py::arg("other"), py::is_operator());
+    make_whole(py::type::of<Counts>());
 }
 
 } // namespace
@@ -110,7 +127,9 @@ void bind_model(py::module_ &m) {
         .def_static("dense", &dense_transition, py::arg("values"), "From a (rows, columns) float64 array.")
         .def_static(
             "counted",
-            [](const Counts &counts, py::handle marginal, double strength) {
+            [](py::handle table, py::handle marginal, py::handle weight) {
+                const auto &counts = instance_of<Counts>(table, "counts", "Counts");
+                const auto strength = number_of(weight, "strength");
                 const auto sums = span_of<std::int64_t>(marginal, "marginal", "(columns,) int64");
                 if (static_cast<std::int64_t>(sums.size()) != counts.columns) {
                     throw std::invalid_argument("marginal: expected one count for each column");
@@ -121,8 +140,11 @@ void bind_model(py::module_ &m) {
             "Row frequencies shrunk to the marginal, kept sparse.")
         .def("to_dense", [](const Transition &t) { return matrix_array(t.to_dense()); }, "(rows, columns) float64.");
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "What the solvers read.")
-        .def(py::init(&make_model), py::arg("topology"), py::arg("losses"), py::arg("transitions"), py::arg("costs"),
-             py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"), py::arg("signal_nodes") = py::none());
+        .def_static("_make", &make_model, py::arg("topology"), py::arg("losses"), py::arg("transitions"),
+                    py::arg("costs"), py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"),
+                    py::arg("signal_nodes") = py::none());
+    make_whole(py::type::of<Transition>());
+    make_whole(py::type::of<Model>());
     m.def("states", &states_array, py::arg("edges"), py::arg("signals"), py::arg("node"),
           "(N,) int32 states of column `node` of (N, n) float32 signals.");
 }

@@ -1,6 +1,6 @@
 #include "ttamer/policy/policy.hpp"
 
-#include "arrays.hpp"
+#include "arguments.hpp"
 #include "bindings.hpp"
 
 #include "ttamer/replay/replay.hpp"
@@ -18,20 +18,27 @@ namespace ttamer::bindings {
 
 namespace {
 
-std::shared_ptr<Policy> policy_from_tables(const Topology &topology, bool recall, bool observed, double tradeoff,
-                                           double value, double cost_scale, std::int64_t first_node,
-                                           const py::dict &arrays) {
+std::shared_ptr<Policy> policy_from_tables(py::handle topology, py::handle recall, py::handle observed,
+                                           py::handle tradeoff, py::handle value, py::handle cost_scale,
+                                           py::handle first_node, py::handle tables) {
+    if (!py::isinstance<py::dict>(tables)) {
+        refuse_type(tables, "arrays", "a dict");
+    }
+    const auto arrays = py::reinterpret_borrow<py::dict>(tables);
     const auto doubles = [&](const char *name) { return vector_of<double>(arrays[name], name, "(*,) float64"); };
     const auto integers = [&](const char *name) { return vector_of<std::int32_t>(arrays[name], name, "(*,) int32"); };
     // Anything outside int32 follows the root as little as what it is clamped to; the core says so.
-    std::vector<std::int32_t> signal_nodes(static_cast<std::size_t>(topology.nodes()));
+    const auto narrowed =
+        static_cast<std::int32_t>(std::clamp<std::int64_t>(integer_of(first_node, "first_node"), INT32_MIN, INT32_MAX));
+    const auto &shape = instance_of<Topology>(topology, "topology", "a Topology");
+    std::vector<std::int32_t> signal_nodes(static_cast<std::size_t>(shape.nodes()));
     std::iota(signal_nodes.begin(), signal_nodes.end(), 0);
     if (arrays.contains("signal_nodes")) { // files have it where they need it
         signal_nodes = integers("signal_nodes");
     }
-    const auto narrowed = static_cast<std::int32_t>(std::clamp<std::int64_t>(first_node, INT32_MIN, INT32_MAX));
     return std::make_shared<Policy>(PolicyTables{
-        topology, recall, observed, tradeoff, value, cost_scale, narrowed, doubles("costs"), doubles("levels"),
+        shape, flag_of(recall, "recall"), flag_of(observed, "observed"), number_of(tradeoff, "tradeoff"),
+        number_of(value, "value"), number_of(cost_scale, "cost_scale"), narrowed, doubles("costs"), doubles("levels"),
         integers("state_offsets"), vector_of<float>(arrays["bin_edges"], "bin_edges", "(*,) float32"),
         integers("ranks"), integers("interval_offsets"), integers("interval_upper"), integers("interval_next"),
         integers("index_offsets"), integers("index_ranks"), std::move(signal_nodes)});
@@ -79,6 +86,19 @@ py::dict derived_of(const Policy &policy) {
     return arrays;
 }
 
+std::shared_ptr<Model> model_of(py::handle value) {
+    return shared_of<Model>(value, "model", "a Model");
+}
+
+// How many meta-states to aggregate to; 0 for none.
+std::size_t states_of(py::handle value) {
+    const auto states = integer_of(value, "aggregate");
+    if (states < 0) {
+        throw std::invalid_argument("aggregate: expected at least 0, got " + std::to_string(states));
+    }
+    return static_cast<std::size_t>(states);
+}
+
 py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs, py::handle losses) {
     const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
     const auto edge_costs = span_of<double>(costs, "costs", "(E,) float64");
@@ -120,8 +140,9 @@ py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle cos
 
 void bind_policy(py::module_ &m) {
     py::class_<Policy, std::shared_ptr<Policy>>(m, "Policy", "Immutable tables of a policy.")
-        .def(py::init(&policy_from_tables), py::arg("topology"), py::arg("recall"), py::arg("observed"),
-             py::arg("tradeoff"), py::arg("value"), py::arg("cost_scale"), py::arg("first_node"), py::arg("arrays"))
+        .def_static("_make", &policy_from_tables, py::arg("topology"), py::arg("recall"), py::arg("observed"),
+                    py::arg("tradeoff"), py::arg("value"), py::arg("cost_scale"), py::arg("first_node"),
+                    py::arg("arrays"))
         .def("arrays", &arrays_of, "dict of all tables, copied.")
         .def("derived", &derived_of,
              "dict of what follows from the tables: stop_upper, one a state (stop while the best rank is at most this; "
@@ -137,19 +158,28 @@ void bind_policy(py::module_ &m) {
         .def_property_readonly("signal_nodes", [](const Policy &p) { return to_array(p.tables().signal_nodes); })
         .def("replay", &replay_arrays, py::arg("signals"), py::arg("costs"), py::arg("losses") = py::none(),
              "(last_node, answer_node, cost, loss) over (N, n) float32 signals; loss is empty without (N, n) losses.");
+    make_whole(py::type::of<Policy>());
     m.def(
         "solve",
-        [](const std::shared_ptr<Model> &model, double tradeoff, bool recall, std::size_t states) {
+        [](py::handle problem, py::handle weight, py::handle has_recall, py::handle most) {
+            const auto model = model_of(problem);
+            const auto tradeoff = number_of(weight, "tradeoff");
+            const auto recall = flag_of(has_recall, "recall");
+            const auto states = states_of(most);
             py::gil_scoped_release release;
             // Not one call with a conditional argument: that would copy the model where nothing is aggregated.
             return std::make_shared<Policy>(states == 0 ? solve(*model, tradeoff, recall)
                                                         : solve(aggregate(*model, states), tradeoff, recall));
         },
-        py::arg("model").none(false), py::arg("tradeoff"), py::arg("recall"), py::arg("aggregate") = 0,
+        py::arg("model"), py::arg("tradeoff"), py::arg("recall"), py::arg("aggregate") = 0,
         "The optimal policy; with aggregate > 0, after soft aggregation to that many meta-states.");
     m.def(
         "surrogates",
-        [](const std::shared_ptr<Model> &model, double tradeoff, double outside, std::size_t states) {
+        [](py::handle problem, py::handle weight, py::handle loss, py::handle most) {
+            const auto model = model_of(problem);
+            const auto tradeoff = number_of(weight, "tradeoff");
+            const auto outside = number_of(loss, "outside");
+            const auto states = states_of(most);
             if (!model->topology.has_index()) {
                 throw std::invalid_argument("topology: an index is defined on lines and forests, got a " +
                                             std::string(shape_name(model->topology.shape())));
@@ -167,11 +197,13 @@ void bind_policy(py::module_ &m) {
             }
             return py::make_tuple(index, result.value);
         },
-        py::arg("model").none(false), py::arg("tradeoff"), py::arg("outside"), py::arg("aggregate") = 0,
+        py::arg("model"), py::arg("tradeoff"), py::arg("outside"), py::arg("aggregate") = 0,
         "(index, value) in units of loss: the dynamic index of each node, and E[min(outside, min of kappa)].");
     m.def(
         "expect",
-        [](const std::shared_ptr<Model> &model, const std::shared_ptr<Policy> &policy) {
+        [](py::handle problem, py::handle tables) {
+            const auto model = model_of(problem);
+            const auto policy = shared_of<Policy>(tables, "policy", "a Policy");
             Expectation result;
             {
                 py::gil_scoped_release release;
@@ -179,7 +211,7 @@ void bind_policy(py::module_ &m) {
             }
             return py::make_tuple(to_array(result.visits), to_array(result.stops), result.cost, result.loss);
         },
-        py::arg("model").none(false), py::arg("policy").none(false),
+        py::arg("model"), py::arg("policy"),
         "(visits, stops, cost, loss): probability of each state to be visited and stopped in; expected cost and loss.");
 }
 

@@ -1,6 +1,7 @@
 // Signals of logits without a batch: what recording keeps is bit for bit what serving decides by.
 #include "bindings.hpp"
 
+#include "arguments.hpp"
 #include "logits.hpp"
 
 #include <pybind11/numpy.h>
@@ -13,9 +14,10 @@ namespace ttamer::bindings {
 
 namespace {
 
-py::array_t<float> logit_signals(py::handle logits, const std::string &kind) {
+py::array_t<float> logit_signals(py::handle logits, py::handle name) {
+    const auto kind = signal_kind(string_of(name, "kind"));
     const Logits values = logits_of(logits);
-    LogitSignals signals(signal_kind(kind), values.rows, NanSignal::error);
+    LogitSignals signals(kind, values.rows, NanSignal::error);
     const Rows every_row{};
     signals.check(values, every_row);
     {

@@ -1,6 +1,6 @@
 #include "ttamer/base/topology.hpp"
 
-#include "arrays.hpp"
+#include "arguments.hpp"
 #include "bindings.hpp"
 
 #include <pybind11/operators.h>
@@ -91,7 +91,29 @@ Raises
 ValueError
     If the lengths differ, or a value is negative or not finite.)";
 
-py::array_t<double> skip_costs(const std::vector<double> &segment, const std::vector<double> &ramp) {
+constexpr std::size_t kMostNodes = kMaxNodes;
+constexpr std::size_t kMostEdges = kMostNodes * (kMostNodes + 1) / 2;
+
+std::vector<std::int64_t> parents_of(py::handle value) {
+    const std::string expected = "a sequence of int";
+    std::vector<std::int64_t> parents;
+    for (const auto &item : items_of(value, "parents", expected, kMostNodes)) {
+        parents.push_back(integer_of(item, "parents[" + std::to_string(parents.size()) + "]"));
+    }
+    return parents;
+}
+
+std::vector<double> costs_of(py::handle value, const char *name) {
+    std::vector<double> costs;
+    for (const auto &item : items_of(value, name, "a sequence of numbers", kMostNodes)) {
+        costs.push_back(number_of(item, std::string(name) + "[" + std::to_string(costs.size()) + "]"));
+    }
+    return costs;
+}
+
+py::array_t<double> skip_costs(py::handle segments, py::handle ramps) {
+    const auto segment = costs_of(segments, "segment");
+    const auto ramp = costs_of(ramps, "ramp");
     if (segment.size() != ramp.size()) {
         throw std::invalid_argument("ramp: expected " + std::to_string(segment.size()) + " costs, one a segment, got " +
                                     std::to_string(ramp.size()));
@@ -115,10 +137,20 @@ py::array_t<double> skip_costs(const std::vector<double> &segment, const std::ve
     return to_array(costs);
 }
 
-std::vector<Edge> edges_from(const std::vector<std::pair<std::int64_t, std::int64_t>> &pairs) {
+std::pair<std::int64_t, std::int64_t> pair_of(py::handle value, std::size_t number) {
+    const auto name = "edges[" + std::to_string(number) + "]";
+    const auto ends = items_of(value, name, "a pair of int", 2);
+    if (ends.size() != 2) {
+        throw py::value_error(name + ": expected a pair of int, got " + std::to_string(ends.size()) + " of them");
+    }
+    return {integer_of(ends[0], name, "a pair of int"), integer_of(ends[1], name, "a pair of int")};
+}
+
+std::vector<Edge> edges_of(py::handle value) {
+    const auto pairs = items_of(value, "edges", "a sequence of pairs of int", kMostEdges);
     std::vector<Edge> edges;
     for (std::size_t e = 0; e < pairs.size(); ++e) {
-        const auto [from, to] = pairs[e];
+        const auto [from, to] = pair_of(pairs[e], e);
         // Narrowing first would let 2**32 pass as node 0.
         if (from < kRoot || from > INT32_MAX || to < 0 || to > INT32_MAX) {
             throw std::out_of_range("edges: edge " + std::to_string(e) + " (" + std::to_string(from) + " -> " +
@@ -168,23 +200,29 @@ std::string represent(const Topology &topology) {
 
 void bind_topology(py::module_ &m) {
     py::class_<Topology>(m, "Topology", kClassDoc)
-        .def_static("line", &Topology::line, py::arg("nodes"), kLineDoc)
-        .def_static("skip", &Topology::skip, py::arg("nodes"), kSkipDoc)
         .def_static(
-            "forest", [](const std::vector<std::int64_t> &parents) { return Topology::forest(parents); },
-            py::arg("parents"), kForestDoc)
+            "line", [](py::handle nodes) { return Topology::line(integer_of(nodes, "nodes")); }, py::arg("nodes"),
+            kLineDoc)
+        .def_static(
+            "skip", [](py::handle nodes) { return Topology::skip(integer_of(nodes, "nodes")); }, py::arg("nodes"),
+            kSkipDoc)
+        .def_static(
+            "forest", [](py::handle parents) { return Topology::forest(parents_of(parents)); }, py::arg("parents"),
+            kForestDoc)
         .def_static(
             "dag",
-            [](std::int64_t nodes, const std::vector<std::pair<std::int64_t, std::int64_t>> &edges) {
-                return Topology::dag(nodes, edges_from(edges));
+            [](py::handle nodes, py::handle edges) {
+                const auto count = integer_of(nodes, "nodes");
+                return Topology::dag(count, edges_of(edges));
             },
             py::arg("nodes"), py::arg("edges"), kDagDoc)
         .def_static("skip_costs", &skip_costs, py::arg("segment"), py::arg("ramp"), kSkipCostsDoc)
         .def_static(
             "from_parts",
-            [](const std::string &kind, std::int64_t nodes,
-               const std::vector<std::pair<std::int64_t, std::int64_t>> &edges) {
-                return Topology::from_parts(shape_from_name(kind), nodes, edges_from(edges));
+            [](py::handle kind, py::handle nodes, py::handle edges) {
+                const auto shape = shape_from_name(string_of(kind, "kind"));
+                const auto count = integer_of(nodes, "nodes");
+                return Topology::from_parts(shape, count, edges_of(edges));
             },
             py::arg("kind"), py::arg("nodes"), py::arg("edges"),
             "Rebuild a topology from what a file holds; ValueError if the edges are not those of the kind.")
@@ -200,15 +238,14 @@ void bind_topology(py::module_ &m) {
                      py::make_tuple(std::string(shape_name(t.shape())), t.nodes(), py::tuple(py::cast(edge_pairs(t)))));
              })
         .def("__repr__", &represent)
-        .def(py::pickle(
-            [](const Topology &t) {
-                return py::make_tuple(std::string(shape_name(t.shape())), t.nodes(), edge_pairs(t));
-            },
-            [](const py::tuple &state) {
-                return Topology::from_parts(
-                    shape_from_name(state[0].cast<std::string>()), state[1].cast<std::int64_t>(),
-                    edges_from(state[2].cast<std::vector<std::pair<std::int64_t, std::int64_t>>>()));
-            }));
+        .def("__reduce__", [](const Topology &t) {
+            // A function of pybind11's does not pickle, its name does.
+            const auto make =
+                py::module_::import("operator")
+                    .attr("methodcaller")("from_parts", std::string(shape_name(t.shape())), t.nodes(), edge_pairs(t));
+            return py::make_tuple(make, py::make_tuple(py::type::of<Topology>()));
+        });
+    make_whole(py::type::of<Topology>());
 }
 
 } // namespace ttamer::bindings

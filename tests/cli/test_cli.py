@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import os
 import subprocess
 import sys
 
@@ -270,6 +271,7 @@ BAD = {
     "missing traces": (["fit", "nowhere.npz"], "nowhere.npz: No such file"),
     "missing policy": (["show", "nowhere.st"], "nowhere.st: No such file"),
     "a folder": (["show", "full"], "full: Is a directory"),
+    "output to a device": (["fit", "cal.npz", "--output", os.devnull], f"{os.devnull}: not a regular file"),
     "truncated traces": (["frontier", "truncated.npz"], "truncated.npz: not readable as traces"),
     "truncated policy": (["show", "truncated.st"], "truncated.st: not a readable safetensors file"),
     "damaged policy": (["evaluate", "flipped.st", "test.npz"], "flipped.st: damaged"),

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from helpers import random_traces
+from matplotlib.text import Text
 
 import ttamer
 from ttamer import compare, plots
@@ -140,3 +141,26 @@ def test_pyplot_is_left_alone(curves):
     before = "matplotlib.pyplot" in sys.modules
     plots.front(curves)
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+def test_dollars_are_no_mathematics(tmp_path):
+    """Two of them would else be the beginning and end of a formula, and a bad one cannot be drawn."""
+    odd = "$ \\frac per $"
+    traces = random_traces(ttamer.Topology.line(2), 20, seed=1)
+    traces = ttamer.Traces(traces.signals, traces.losses, traces.costs, unit=odd)
+    policy = ttamer.solve(ttamer.fit(traces, 4), 0.7)
+    evaluation = ttamer.evaluate(policy, traces)
+    pictures = [
+        plots.front([curve(odd, [1, 2], [0.5, 0.2], unit=odd)], tmp_path / "front.svg"),
+        plots.exits({odd: evaluation}, tmp_path / "exits.svg"),
+        plots.topology(policy, tmp_path / "topology.svg"),
+    ]
+    texts = [[text.get_text() for text in picture.findobj(Text)] for picture in pictures]
+    assert all(any("\\$ \\frac per \\$" in text for text in each) for each in texts)
+
+
+def test_names_can_be_shown():
+    with pytest.raises(ValueError, match=r"^name: expected characters that can be shown, got 'a\\x1b\[31m'$"):
+        curve("a\x1b[31m", [1], [0.5])
+    with pytest.raises(ValueError, match="^unit: expected characters that can be shown"):
+        curve("a", [1], [0.5], unit="a\nb")

@@ -111,3 +111,8 @@ def test_evidence_has_to_fit_the_traces():
         Traces(**plain(), predictions=predictions, evidence=Evidence(**some_evidence()))
     with pytest.raises(ValueError, match=re.escape("labels: expected classes 0..3, got 4 at row 2")):
         Traces(**plain(), labels=[0, 3, 4, 0], evidence=Evidence(**some_evidence()))
+
+
+def test_logarithms_of_no_probability():
+    with pytest.raises(ValueError, match="^log_probs: expected probabilities that sum to at most 1, got inf at row 0"):
+        Evidence(np.full((1, 1, 1), 1e30, np.float32), np.zeros((1, 1, 1), np.int32), 2)

@@ -11,9 +11,6 @@ namespace ttamer {
 
 namespace {
 
-// A policy keeps a table of (nodes + 1) x nodes, and a row of a batch 15 bits for a position.
-constexpr std::int64_t kMaxNodes = 1024;
-
 constexpr std::array<std::string_view, 4> kShapeNames = {"line", "skip", "forest", "dag"};
 
 std::string edge_text(std::size_t number, const Edge &edge) {

@@ -12,6 +12,9 @@ namespace ttamer {
 inline constexpr std::int32_t kRoot = -1;
 inline constexpr std::int32_t kStop = -1;
 
+// A policy keeps a table of (nodes + 1) x nodes, and a row of a batch 15 bits for a position.
+inline constexpr std::int64_t kMaxNodes = 1024;
+
 enum class Shape { line, skip, forest, dag };
 
 std::string_view shape_name(Shape shape);

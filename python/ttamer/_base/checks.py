@@ -6,13 +6,23 @@ expected and what came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+MOST_TEXT = 200
+"""Characters of a name, and of what a message quotes of a file."""
+# Control characters, those that change the direction of text, halves of characters, ends of lines and paragraphs: a
+# terminal obeys some of them.
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def describe(value: object) -> str:
@@ -51,17 +61,106 @@ def whole(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
+        raise ValueError(f"{name}: expected at least {least}, got {brief(value)}")
+    return int(value)
+
+
+def place(name: str, value: object, count: int) -> int:
+    """The number of one of `count` things; IndexError if there is none of that number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if not 0 <= value < count:
+        raise IndexError(f"{name}: expected 0 to {count - 1}, got {brief(value)}")
     return int(value)
 
 
 def real(name: str, value: object) -> float:
     """A real number, NumPy's included, as a float; infinity passes, NaN does not."""
+    found = number(name, value)
+    if math.isnan(found):
+        raise ValueError(f"{name}: expected a number, got nan")
+    return found
+
+
+def number(name: str, value: object) -> float:
+    """A number, NumPy's included, as a float; NaN passes too."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if np.isnan(value):
-        raise ValueError(f"{name}: expected a number, got nan")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that a float can hold, got {brief(value)}") from None
+
+
+def flag(name: str, value: object) -> bool:
+    """A bool, NumPy's included."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def text(name: str, value: object) -> str:
+    """A str that can be shown: at most 200 characters, and none that a terminal may obey."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
+    if len(value) > MOST_TEXT:
+        raise ValueError(f"{name}: expected at most {MOST_TEXT} characters, got {len(value)}")
+    if any(unicodedata.category(character) in _UNPRINTABLE for character in value):
+        raise ValueError(f"{name}: expected characters that can be shown, got {value!a}")
+    return value
+
+
+def path(name: str, value: object) -> str:
+    """The name of a file. A number would be taken for a file that is open, and be closed."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a str or os.PathLike, got {type(value).__name__}")
+    file = os.fspath(value)
+    if not isinstance(file, str):
+        raise TypeError(f"{name}: expected a str or os.PathLike of one, got one of {type(file).__name__}")
+    if not file or "\0" in file:
+        raise ValueError(f"{name}: expected the name of a file, got {file!r}")
+    return file
+
+
+def instance(name: str, value: object, kind: type[T]) -> T:
+    """The value, if it is of this class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {_articled(kind.__name__)}, got {type(value).__name__}")
+    return value
+
+
+def quoted(message: object) -> str:
+    """What is said of a file, where it may quote the file: at most 200 characters, all of which can be shown."""
+    shown = printable(str(message)[: MOST_TEXT + 1])
+    return shown if len(shown) <= MOST_TEXT else shown[:MOST_TEXT] + "..."
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what cannot be shown."""
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character for character in text
+    )
+
+
+def instances(name: str, values: Iterable[object], kind: type[T]) -> tuple[T, ...]:
+    """The values as a tuple, if each is of this class."""
+    try:
+        items = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected a sequence of {kind.__name__}, got {type(values).__name__}") from None
+    return tuple(instance(f"{name}[{k}]", item, kind) for k, item in enumerate(items))
+
+
+def _articled(name: str) -> str:
+    """``a Topology``; Traces and Evidence take no article."""
+    return name if name in ("Traces", "Evidence") else f"an {name}" if name[0] in "AEIO" else f"a {name}"
+
+
+def brief(value: object) -> str:
+    """A number as text; Python refuses to write out integers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return str(value)
 
 
 def check_shape(name: str, array: Array, shape: tuple[int, ...], expected: str) -> None:
@@ -87,6 +186,8 @@ def at(bad: npt.NDArray[np.bool_], axes: Sequence[str] = ("row", "node"), first_
 
     `first_row` is the number of the array's first row, where the array is a piece of a larger one.
     """
+    if bad.ndim == 0:
+        return ""
     place = [int(position) for position in np.unravel_index(int(np.argmax(bad)), bad.shape)]
     place[0] += first_row
     return " at " + ", ".join(f"{axis} {position}" for axis, position in zip(axes, place, strict=False))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+
+from ttamer._base import checks
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -39,7 +44,7 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         arrays = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (safetensors.SafetensorError, ValueError, KeyError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{source}: not a readable safetensors file ({error})") from None
+        raise ValueError(f"{source}: not a readable safetensors file ({checks.quoted(error)})") from None
     metadata = header.get("__metadata__") or {}
     if "ttamer" not in metadata:
         raise ValueError(f"{source}: a safetensors file, but not one of ttamer's")
@@ -47,14 +52,16 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         signed = json.loads(metadata["ttamer"])
         text, digest = signed["text"], signed["sha256"]
         fields = json.loads(text)
+        text.encode()  # lone surrogates have no bytes
         found_kind, found_version = fields["kind"], fields["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{source}: damaged metadata") from None
     if found_kind != kind:
-        raise ValueError(f"{source}: expected a {kind} file, got a {found_kind} file")
+        raise ValueError(f"{source}: expected a {kind} file, got a {checks.quoted(found_kind)} file")
     if found_version not in range(1, version + 1):
         readable = "version 1" if version == 1 else f"versions 1 to {version}"
-        raise ValueError(f"{source}: {kind} format version {found_version}, this ttamer reads {readable}")
+        other = checks.quoted(found_version)
+        raise ValueError(f"{source}: {kind} format version {other}, this ttamer reads {readable}")
     if digest != _digest(text, arrays):
         raise ValueError(f"{source}: damaged, the tables do not match their digest")
     return fields, arrays
@@ -71,35 +78,70 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
             raise ValueError(f"{name}: too large for a float")
         if expected is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError(f"{name}: {value} is out of range")
+        if expected is str:
+            checks.text(name, value)
 
 
-def edges(arrays: Mapping[str, npt.NDArray[Any]]) -> list[tuple[int, int]]:
-    """The topology's edges; ValueError unless they are (E, 2) integers."""
-    table = arrays["edges"]
-    if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind != "i":
-        raise ValueError(f"edges: expected (E, 2) integers, got {table.shape} {table.dtype}")
-    return [(int(i), int(j)) for i, j in table]
+def edges(name: str, table: npt.NDArray[Any], nodes: int) -> list[tuple[int, int]]:
+    """The edges of a topology of so many nodes; ValueError unless they are (E, 2) integers, and not too many."""
+    if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected (E, 2) integers, got {table.shape} {table.dtype}")
+    if nodes > 0 and len(table) > most_edges(nodes):
+        raise ValueError(f"{name}: expected at most {most_edges(nodes)} edges of {nodes} nodes, got {len(table)}")
+    return [(int(i), int(j)) for i, j in table.tolist()]
+
+
+def most_edges(nodes: int) -> int:
+    """Edges of the largest topology of so many nodes, which has one between any two and from the root to each."""
+    return nodes * (nodes + 1) // 2
+
+
+def read(path: str | os.PathLike[str]) -> tuple[bytes, str]:
+    """What is in a file, and its name for messages."""
+    name = checks.path("path", path)
+    return Path(name).read_bytes(), checks.printable(name)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader, another writer or a crash never sees half of it."""
-    target = Path(path)
+    """Write a file so that a reader, another writer or a crash never sees half of it.
+
+    Links are followed, and a file that is replaced keeps its permissions.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or what is there is not a regular file; it is named.
+    """
+    name = checks.path("path", path)
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        try:
-            # A temporary file is its maker's alone; what is saved has the permissions of any new file.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(part.name, 0o666 & ~mask)
-            os.replace(part.name, target)
-        except OSError:
-            os.unlink(part.name)
-            raise
-    except OSError as error:  # named by the target, which the user knows, not by the temporary file
-        raise OSError(error.errno, error.strerror, str(target)) from None
+        _replace(name, os.path.realpath(name), data)
+    except OSError as error:  # the user knows the target, not the part
+        raise OSError(error.errno, error.strerror, name) from None
+
+
+def _replace(name: str, target: str, data: bytes) -> None:
+    try:
+        mode = os.stat(name).st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, "not a regular file", name)
+    permissions = 0o666 if mode is None else stat.S_IMODE(mode)
+    part = os.path.join(os.path.dirname(target), f".ttamer-{secrets.token_hex(8)}")
+    try:
+        # The kernel takes the process's mask off: asking for it would set it for a moment, for all threads.
+        with open(part, "xb", opener=lambda file, flags: os.open(file, flags, permissions)) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(part, permissions)
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def _digest(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:

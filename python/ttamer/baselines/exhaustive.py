@@ -73,7 +73,9 @@ def _levels(dimensions: int, levels: int | None) -> int:
         return count
     count = checks.whole("levels", levels, 2)
     if count**dimensions > MOST_COMBINATIONS:
-        raise ValueError(f"levels: expected at most {MOST_COMBINATIONS} combinations, got {count}^{dimensions}")
+        raise ValueError(
+            f"levels: expected at most {MOST_COMBINATIONS} combinations, got {checks.brief(count)}^{dimensions}"
+        )
     return count
 
 

@@ -63,11 +63,11 @@ def fixed_node(traces: Traces, node: int) -> Replay:
     IndexError
         If it is out of range.
     """
-    nodes = traces.topology.nodes
+    nodes = checks.instance("traces", traces, Traces).topology.nodes
     if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
         raise TypeError(f"node: expected an int, got {type(node).__name__}")
     if not 0 <= node < nodes:
-        raise IndexError(f"node: {node} is out of range for {nodes} nodes")
+        raise IndexError(f"node: {checks.brief(node)} is out of range for {nodes} nodes")
     return answered(traces, np.full(len(traces), node))
 
 
@@ -186,6 +186,7 @@ def prophet(traces: Traces, tradeoff: float) -> Replay:
     ValueError
         If it is out of range.
     """
+    checks.instance("traces", traces, Traces)
     weight = checks.real("tradeoff", tradeoff)
     if not 0.0 < weight <= 1.0:
         raise ValueError(f"tradeoff: expected a number in (0, 1], got {weight}")
@@ -195,8 +196,8 @@ def prophet(traces: Traces, tradeoff: float) -> Replay:
 
 
 def check_line(traces: Traces, walk: str) -> None:
-    """Raise ValueError unless the topology is a line."""
-    kind = traces.topology.kind
+    """Raise unless they are traces (TypeError) whose topology is a line (ValueError)."""
+    kind = checks.instance("traces", traces, Traces).topology.kind
     if kind != "line":
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
 

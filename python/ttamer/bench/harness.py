@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import files
 from ttamer._core import __version__
 
 Row = dict[str, Any]
@@ -210,7 +211,7 @@ def write(name: str, content: dict[str, Any], output: Path) -> None:
     """Write NAME.json into a folder, which is made if it is missing."""
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    files.write(path, (json.dumps(content, indent=1) + "\n").encode())
     print(f"\nwritten: {path}")
 
 

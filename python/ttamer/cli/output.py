@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ttamer._base import files
+
 
 def console() -> Console:
     """Tables and sentences, on stdout."""
@@ -29,7 +31,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """The same document in a file."""
-    path.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    files.write(path, (json.dumps(_plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

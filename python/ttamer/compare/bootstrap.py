@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.compare.curves import Curve, first_crossing, mixed
+
+MOST_DRAWS = 2**31
+"""How many rows all resamples together may draw; each is a number in memory."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,12 @@ def resample(rows: int, resamples: int = 1000, seed: int = 0) -> Floats:
     (resamples, rows) float64
         Multinomial counts; every row of the result sums to `rows`.
     """
-    generator = np.random.default_rng(seed)
+    rows, resamples = checks.whole("rows", rows, least=1), checks.whole("resamples", resamples, least=1)
+    if rows * resamples > MOST_DRAWS:
+        raise ValueError(
+            f"resamples: expected at most {MOST_DRAWS} draws of rows in all, got {checks.brief(rows * resamples)}"
+        )
+    generator = np.random.default_rng(checks.whole("seed", seed, least=0))
     counts = np.empty((resamples, rows))
     for count in counts:
         count[:] = np.bincount(generator.integers(0, rows, size=rows), minlength=rows)
@@ -69,8 +78,9 @@ def resampled_costs(curve: Curve, levels: npt.ArrayLike, weights: Floats) -> Flo
     (B, L) float64
         Infinite where a level is not reached.
     """
-    cost, error = curve.resampled_points(weights)
-    return first_crossing(cost, error, np.atleast_2d(np.asarray(levels, dtype=np.float64)))
+    cost, error = checks.instance("curve", curve, Curve).resampled_points(weights)
+    wanted = checks.as_array("levels", levels, "(L,) or (B, L) numbers").astype(np.float64)
+    return first_crossing(cost, error, np.atleast_2d(wanted))
 
 
 def resampled_errors(curve: Curve, budgets: npt.ArrayLike, weights: Floats) -> Floats:
@@ -87,6 +97,7 @@ def resampled_errors(curve: Curve, budgets: npt.ArrayLike, weights: Floats) -> F
     -------
     (B, L) float64
     """
+    checks.instance("curve", curve, Curve)
     return mixed(curve, budgets, curve.resampled_points(weights)[1])
 
 
@@ -104,10 +115,19 @@ def difference(
     coverage : float
         Of the interval, in (0, 1).
     """
+    our_resamples, their_resamples = (
+        checks.as_array(name, values, "(B,) float64").astype(np.float64)
+        for name, values in (("our_resamples", our_resamples), ("their_resamples", their_resamples))
+    )
+    checks.check_shape("their_resamples", their_resamples, our_resamples.shape, f"{our_resamples.shape} float64")
+    if our_resamples.ndim != 1 or len(our_resamples) == 0:
+        raise ValueError(f"our_resamples: expected (B,) float64, got {checks.describe(our_resamples)}")
+    if not 0 < checks.real("coverage", coverage) < 1:
+        raise ValueError(f"coverage: expected a number in (0, 1), got {coverage}")
     both = np.isinf(our_resamples) & np.isinf(their_resamples)
     gaps = np.subtract(our_resamples, their_resamples, out=np.zeros_like(our_resamples), where=~both)
     tail = (1 - coverage) / 2
     # An order statistic, not an interpolation: the mean of a number and infinity would say nothing.
     low, high = np.quantile(gaps, [tail, 1 - tail], method="inverted_cdf")
-    value = None if ours is None or theirs is None else ours - theirs
+    value = None if ours is None or theirs is None else checks.real("ours", ours) - checks.real("theirs", theirs)
     return Difference(value, float(low), float(high))

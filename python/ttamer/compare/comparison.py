@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ttamer import baselines
+from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.baselines import Setting
 from ttamer.compare.bootstrap import Difference, difference, resample, resampled_costs, resampled_errors
@@ -251,14 +252,19 @@ def matched_levels(
         The levels: the full model's error plus these.
     resamples : int
     """
+    checks.instances("curves", curves, Curve)
+    added = checks.as_array("margins", margins, "(L,) numbers").astype(np.float64)
+    names = [curve.name for curve in curves]
+    if added.ndim != 1 or OURS not in names or len(names) < 2:
+        raise ValueError(f"curves, margins: expected {OURS!r}, other curves and (L,) numbers, got {names}, {margins}")
     weights = resample(curves[0].test_cost.shape[1], resamples, seed)
     full_error = float(curves[0].test_points[1][0])
-    resampled_levels = curves[0].resampled_points(weights)[1] + np.array(margins)
+    resampled_levels = curves[0].resampled_points(weights)[1] + added
     resampled = {curve.name: resampled_costs(curve, resampled_levels, weights) for curve in curves}
     # Which baseline is the cheapest is as uncertain as what it costs, so each resample picks its own.
     cheapest = np.min([resampled[curve.name] for curve in curves if curve.name != OURS], axis=0)
     levels = []
-    for k, margin in enumerate(margins):
+    for k, margin in enumerate(added.tolist()):
         error = full_error + margin
         costs = {curve.name: cost_at_error(curve, error) for curve in curves}
         reached = {name: cost for name, cost in costs.items() if cost is not None and name != OURS}
@@ -272,6 +278,10 @@ def mean_errors(
     curves: Sequence[Curve], budgets: Floats, seed: int = 0, resamples: int = 1000
 ) -> tuple[MeanError, ...]:
     """Compare the mean test errors over budgets; ttamer's curve is the last, its row too."""
+    curves = checks.instances("curves", curves, Curve)
+    budgets = checks.as_array("budgets", budgets, "(L,) numbers")
+    if not curves or budgets.ndim != 1 or len(budgets) == 0:
+        raise ValueError(f"curves, budgets: expected at least one of each, got {len(curves)} and {budgets.shape}")
     weights = resample(curves[0].test_cost.shape[1], resamples, seed)
     errors = [float(np.mean([error_at_cost(curve, float(each)) for each in budgets])) for curve in curves]
     resampled = [resampled_errors(curve, budgets, weights).mean(axis=1) for curve in curves]
@@ -292,10 +302,9 @@ def _winner(gap: Difference, baseline: str) -> str:
 
 
 def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces, Traces]:
-    for name, part in (("calibration", calibration), ("test", test)):
-        if not isinstance(part, Traces) and not (name == "test" and part is None):
-            raise TypeError(f"{name}: expected Traces, got {type(part).__name__}")
+    checks.instance("calibration", calibration, Traces)
     if test is not None:
+        checks.instance("test", test, Traces)
         if (test.topology, test.unit) != (calibration.topology, calibration.unit):
             raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
         return calibration, test

@@ -29,6 +29,9 @@ Walk = Callable[[Traces], Replay]
 MOST_SETTINGS = 120
 """Settings a method may bring besides "always the first node": more is a finer search than its rivals had."""
 
+MOST_WEIGHT = 2.0**53
+"""How often a resample may draw a row."""
+
 TOLERANCE = 1e-12
 """Errors closer than this are equal: sums of the same losses in another order differ in their last bits."""
 
@@ -65,6 +68,10 @@ class Curve:
     unit: str = ""
 
     def __post_init__(self) -> None:
+        checks.text("name", self.name)
+        checks.text("unit", self.unit)
+        for name in ("calibration_cost", "calibration_loss", "test_cost", "test_loss"):
+            object.__setattr__(self, name, checks.as_array(name, getattr(self, name), "(P, rows) float64"))
         count = len(self.settings)
         if count == 0:
             raise ValueError("settings: expected at least one, got none")
@@ -92,9 +99,16 @@ class Curve:
     def resampled_points(self, weights: Floats) -> tuple[Floats, Floats]:
         """Two (B, V) float64 : `test_points` of B resamples of the test rows, weights (B, M) from `resample`."""
         rows = self.test_cost.shape[1]
+        weights = checks.as_array("weights", weights, f"(B, {rows}) float64")
         if weights.ndim != 2 or weights.shape[1] != rows:
             raise ValueError(f"weights: expected (B, {rows}) float64, got {checks.describe(weights)}")
+        weights = weights.astype(np.float64, copy=False)
+        checks.check_values("weights", weights, 0.0, ("resample", "row"))
+        if weights.max(initial=0.0) > MOST_WEIGHT:
+            raise ValueError(f"weights: expected values <= {MOST_WEIGHT:g}, got {weights.max():g}")
         total = weights.sum(axis=1, keepdims=True)
+        if not np.all(total > 0):
+            raise ValueError("weights: expected a row in every resample, got none")
         return weights @ self.test_cost[self.hull].T / total, weights @ self.test_loss[self.hull].T / total
 
 
@@ -113,7 +127,8 @@ def curve_of_settings(name: str, settings: Sequence[Setting], calibration: Trace
     ValueError
         If there are too many settings, or the traces differ in topology or unit.
     """
-    return _curve(name, [(setting.name, setting.replay) for setting in settings], calibration, test)
+    own = checks.instances("settings", settings, Setting)
+    return _curve(name, [(setting.name, setting.replay) for setting in own], calibration, test)
 
 
 def curve_of_front(front: Front, calibration: Traces, test: Traces, name: str = "ttamer") -> Curve:
@@ -121,16 +136,18 @@ def curve_of_front(front: Front, calibration: Traces, test: Traces, name: str = 
 
     Parameters and errors are those of `curve_of_settings`.
     """
-    policies = [point.policy for point in front]
+    policies = [point.policy for point in checks.instance("front", front, Front)]
     settings = [(f"tradeoff {policy.tradeoff:.6g}", policy.replay) for policy in policies]
     return _curve(name, settings, calibration, test)
 
 
 def curve_of_replays(name: str, setting: str, calibration: Replay, test: Replay, unit: str = "") -> Curve:
     """Curve of one setting alone, such as the full model: a point."""
+    checks.instance("calibration", calibration, Replay)
+    checks.instance("test", test, Replay)
     return Curve(
         name,
-        (setting,),
+        (checks.text("setting", setting),),
         calibration.cost[None, :],
         calibration.loss[None, :],
         test.cost[None, :],
@@ -140,6 +157,8 @@ def curve_of_replays(name: str, setting: str, calibration: Replay, test: Replay,
 
 
 def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces, test: Traces) -> Curve:
+    checks.instance("calibration", calibration, Traces)
+    checks.instance("test", test, Traces)
     if len(settings) > MOST_SETTINGS:
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
@@ -174,8 +193,9 @@ def cost_at_error(curve: Curve, level: float) -> float | None:
     float or None
         In the curve's unit; None if the level is never reached.
     """
-    cost, error = curve.test_points
-    found = first_crossing(cost[None, :], error[None, :], np.array([[level]], dtype=np.float64))[0, 0]
+    cost, error = checks.instance("curve", curve, Curve).test_points
+    wanted = np.array([[checks.real("level", level)]])
+    found = first_crossing(cost[None, :], error[None, :], wanted)[0, 0]
     return float(found) if np.isfinite(found) else None
 
 
@@ -190,7 +210,8 @@ def error_at_cost(curve: Curve, budget: float) -> float:
     float
         Mean loss on the test rows; 1 if the budget is below the cheapest setting.
     """
-    return float(mixed(curve, [budget], curve.test_points[1])[0])
+    errors = checks.instance("curve", curve, Curve).test_points[1]
+    return float(mixed(curve, [checks.real("budget", budget)], errors)[0])
 
 
 def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
@@ -209,7 +230,7 @@ def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
 def mixed(curve: Curve, budgets: npt.ArrayLike, errors: Floats) -> Floats:
     """Errors (..., L) of spending each budget, from those of the usable settings (..., V); 1 if it affords none."""
     cost = curve.calibration_points[0]
-    wanted = np.asarray(budgets, dtype=np.float64)
+    wanted = checks.as_array("budgets", budgets, "(L,) numbers").astype(np.float64)
     return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ mixing_shares(cost, wanted))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import checks
 from ttamer.policy import Policy
 from ttamer.policy.replay import answered
 from ttamer.traces import Traces
@@ -84,8 +85,7 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     ValueError
         If the topologies differ.
     """
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy: expected a Policy, got {type(policy).__name__}")
+    checks.instance("policy", policy, Policy)
     result = policy.replay(traces)
     nodes = traces.topology.nodes
     full = answered(traces, np.full(len(traces), nodes - 1))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import as_array
+from ttamer._base import checks
 from ttamer.fitting import fit
 from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs, loss_scale
 from ttamer.model import CascadeModel
@@ -57,9 +57,7 @@ def frontier(
     ImportError
         If scikit-learn is missing and the traces have evidence to estimate from; ``estimate="signal"`` does without.
     """
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
-    scale = loss_scale(traces.losses)
+    scale = loss_scale(checks.instance("traces", traces, Traces).losses)
     grid = default_tradeoffs(scale) if tradeoffs is None else _grid(tradeoffs)
     if model is None:
         model = fit(traces, bins, estimate, order=order, seed=seed, progress=progress)
@@ -89,7 +87,7 @@ def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces) 
 
 
 def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    values = as_array("tradeoffs", tradeoffs, "numbers") if np.size(tradeoffs) else np.empty(0)
+    values = checks.as_array("tradeoffs", tradeoffs, "numbers") if np.size(tradeoffs) else np.empty(0)
     grid = np.unique(values.astype(np.float64))
     if values.ndim != 1 or not 1 <= len(grid) <= MOST_POINTS:
         raise ValueError(f"tradeoffs: expected 1 to {MOST_POINTS} numbers, got shape {values.shape}")

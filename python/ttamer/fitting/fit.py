@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ttamer._base.checks import real, whole
+from ttamer._base import checks
 from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.choosing import choose
 from ttamer.fitting.crossfit import CrossFit
@@ -99,15 +99,14 @@ def fit(
     estimates of regressions that did not see the row. They stay with the traces as long as the model, or a policy of
     it, is in use.
     """
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    checks.instance("traces", traces, Traces)
     most = states_of(bins, len(traces))
     if estimate not in ESTIMATES:
         raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")
     for name, strength in (("loss_strength", loss_strength), ("transition_strength", transition_strength)):
-        if strength is not None and not 0 <= real(name, strength) < np.inf:
+        if strength is not None and not 0 <= checks.real(name, strength) < np.inf:
             raise ValueError(f"{name}: expected a finite number >= 0, got {strength}")
-    whole("seed", seed, least=0)
+    checks.whole("seed", seed, least=0)
     if like is not None:
         if estimate != "signal" or order is not None:
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")

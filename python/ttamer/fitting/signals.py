@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import whole
+from ttamer._base import checks
 from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
@@ -37,9 +37,9 @@ def states_of(bins: int | str, rows: int) -> int:
         if bins != "auto":
             raise ValueError(f"bins: expected an int or 'auto', got {bins!r}")
         return MANY_BINS if rows >= MANY_ROWS else FEW_BINS
-    most = whole("bins", bins, least=1)
+    most = checks.whole("bins", bins, least=1)
     if most > MOST_STATES:
-        raise ValueError(f"bins: expected at most {MOST_STATES}, got {most}")
+        raise ValueError(f"bins: expected at most {MOST_STATES}, got {checks.brief(most)}")
     return most
 
 
@@ -86,8 +86,7 @@ def _telling_nodes(topology: Topology, telling: Sequence[bool]) -> list[int]:
 
 def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     """The model of other requests in the states of a known one, so that the two add."""
-    if not isinstance(like, CascadeModel):
-        raise TypeError(f"like: expected a CascadeModel, got {type(like).__name__}")
+    checks.instance("like", like, CascadeModel)
     sums = like._statistics
     if sums is None:
         raise ValueError("like: expected a fitted model, got one whose tables were stated")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Estimator as CoreEstimator
 from ttamer._core import Topology
@@ -19,6 +19,8 @@ from ttamer.model.information_sets import Order, SetGraph, set_graph
 from ttamer.traces import Evidence
 
 KINDS = ("signal", "history", "posterior")
+MOST_KEPT = 2**16
+"""How many log-probabilities a batch keeps of each request, of all nodes together."""
 _FIELDS = {"kind": str, "topology": str, "nodes": int, "class_count": int, "top": int}
 
 
@@ -76,14 +78,22 @@ class Estimator:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"estimate: expected one of {KINDS}, got {self.kind!r}")
+        checks.instance("topology", self.topology, Topology)
+        for name in ("class_count", "top"):
+            checks.whole(name, getattr(self, name), least=1)
         if not 1 <= self.top <= self.class_count or not 2 <= self.class_count < 2**31:
             raise ValueError(
                 f"class_count, top: expected at least 2 classes and 1 to as many at the top, "
                 f"got {self.class_count} and {self.top}"
             )
+        if self.topology.nodes * self.top > MOST_KEPT:
+            raise ValueError(
+                f"top: expected at most {MOST_KEPT // self.topology.nodes} log-probabilities of each of "
+                f"{self.topology.nodes} nodes, got {self.top}"
+            )
         graph = set_graph(self.topology, self.order)
         size = sum(len(self._candidates(graph, v)) * (1 + self.width(len(s))) for v, s in enumerate(graph.sets))
-        coefficients = self.coefficients
+        coefficients = checks.as_array("coefficients", self.coefficients, f"({size},) float64")
         if coefficients.dtype != np.float64 or coefficients.shape != (size,) or not np.isfinite(coefficients).all():
             raise ValueError(
                 f"coefficients: expected ({size},) finite float64, got {coefficients.shape} {coefficients.dtype}"
@@ -137,6 +147,7 @@ class Estimator:
         """
         if evidence is None:
             raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
+        checks.instance("evidence", evidence, Evidence)
         if evidence.class_count != self.class_count:
             raise ValueError(f"traces: expected evidence of {self.class_count} classes, got {evidence.class_count}")
         if evidence.top < self.top:
@@ -199,7 +210,7 @@ class Estimator:
             if not isinstance(order, list) or any(type(node) is not int for node in order):
                 raise ValueError(f"order: expected a list of nodes, got {order!r}")
             order = tuple(order)
-        edges = files.edges({"edges": arrays["estimator.edges"]})
+        edges = files.edges("estimator.edges", arrays["estimator.edges"], values["nodes"])
         topology = Topology.from_parts(values["topology"], values["nodes"], edges)
         coefficients = arrays["estimator.coefficients"]
         estimator = cls(values["kind"], topology, order, values["class_count"], values["top"], coefficients)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
-from ttamer._base.checks import real
+from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.estimators import Estimator
@@ -81,18 +79,13 @@ class CascadeModel:
         unit: str = "",
         signal: str = "",
     ) -> None:
-        if not isinstance(topology, Topology):
-            raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
-        if not isinstance(observed, (bool, np.bool_)):
-            raise TypeError(f"observed: expected a bool, got {type(observed).__name__}")
-        if not isinstance(unit, str):
-            raise TypeError(f"unit: expected a str, got {type(unit).__name__}")
-        if not isinstance(signal, str):
-            raise TypeError(f"signal: expected a str, got {type(signal).__name__}")
+        checks.instance("topology", topology, Topology)
+        observed = checks.flag("observed", observed)
+        checks.text("unit", unit)
         if signal != "":
             check_signal(signal)
         if cost_scale is not None:
-            cost_scale = real("cost_scale", cost_scale)
+            cost_scale = checks.real("cost_scale", cost_scale)
         tables = [_floats(row, f"losses[{j}]", 1) for j, row in enumerate(_each("losses", losses))]
         if bin_edges is None:
             edges = [np.arange(1, len(row), dtype=np.float32) for row in tables]
@@ -110,7 +103,7 @@ class CascadeModel:
             edges,
             range(topology.nodes),
             cost_scale,
-            bool(observed),
+            observed,
             unit,
             signal,
             None,
@@ -251,7 +244,7 @@ class CascadeModel:
         ValueError
             If the file is damaged, of another kind or another format version.
         """
-        return cls._from_bytes(Path(path).read_bytes(), str(path))
+        return cls._from_bytes(*files.read(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CascadeModel._from_bytes, (self._to_bytes(), "pickled model")
@@ -288,7 +281,9 @@ class CascadeModel:
         fields, arrays = files.from_bytes(data, "model", FORMAT_VERSION, source)
         try:
             files.check_fields(fields, _FIELDS)
-            topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
+            topology = Topology.from_parts(
+                fields["topology"], fields["nodes"], files.edges("edges", arrays["edges"], fields["nodes"])
+            )
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
             signal = recorded_signal(fields)
@@ -303,15 +298,11 @@ class CascadeModel:
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
                     raise ValueError("observed: expected false with an estimator")
-                return cls._from_statistics(
-                    topology,
-                    Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays),
-                    arrays["costs"],
-                    bin_edges,
-                    signal_nodes,
-                    *form,
-                    estimator,
-                )
+                statistics = Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays)
+                tables = (topology, statistics, arrays["costs"], bin_edges, signal_nodes)
+                # Sums that are finite may have no finite mean.
+                with np.errstate(divide="raise", over="raise", invalid="raise"):
+                    return cls._from_statistics(*tables, *form, estimator)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             cost_scale, observed, unit, signal = form
@@ -326,8 +317,8 @@ class CascadeModel:
                 unit=unit,
                 signal=signal,
             )
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"{source}: not a valid model ({error})") from None
+        except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
+            raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None
 
 
 def _each(name: str, values: Sequence[npt.ArrayLike]) -> Sequence[npt.ArrayLike]:
@@ -359,7 +350,8 @@ def _stochastic(matrix: Floats, name: str) -> Floats:
     if not np.all(matrix >= 0):
         row, column = np.argwhere(~(matrix >= 0))[0]
         raise ValueError(f"{name}: expected probabilities, got {matrix[row, column]:g} in row {row}")
-    sums = matrix.sum(axis=1)
+    with np.errstate(over="ignore"):
+        sums = matrix.sum(axis=1)
     if not np.all(np.abs(sums - 1) <= 1e-6):
         row = int(np.argmax(~(np.abs(sums - 1) <= 1e-6)))
         raise ValueError(f"{name}: expected probabilities that sum to 1 within 1e-6, row {row} sums to {sums[row]:g}")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
-from ttamer.plots.figure import figure_class, saved
+from ttamer.plots.figure import figure_class, literal, saved
 from ttamer.policy import Replay
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _picture(
     outcomes = outcome if isinstance(outcome, Mapping) else {"": outcome}
     if not outcomes:
         raise ValueError("outcome: expected at least one, got none")
-    bars = [_bars(name, each) for name, each in outcomes.items()]
+    bars = [_bars(checks.text("outcome", name), each) for name, each in outcomes.items()]
     nodes = max(len(each.stops) for each in bars)
     recalls = any(each.recalls for each in bars)
     lanes = (2 if recalls else 1) * len(bars)
@@ -122,7 +123,7 @@ def _picture(
 
 def _bars(name: str, outcome: Evaluation | Replay) -> _Bars:
     if isinstance(outcome, Evaluation):
-        stops, answers, unit = outcome.stops, outcome.answers, f" {outcome.unit}" if outcome.unit else ""
+        stops, answers, unit = outcome.stops, outcome.answers, f" {literal(outcome.unit)}" if outcome.unit else ""
     elif isinstance(outcome, Replay):
         nodes = 1 + int(max(outcome.last_node.max(), outcome.answer_node.max()))
         stops, answers = (
@@ -132,7 +133,7 @@ def _bars(name: str, outcome: Evaluation | Replay) -> _Bars:
     else:
         raise TypeError(f"outcome: expected an Evaluation or a Replay, got {type(outcome).__name__}")
     facts = f"cost {outcome.mean_cost:.3g}{unit}\nloss {outcome.error:.3g}"
-    return _Bars(f"{name}\n{facts}" if name else facts, stops, answers)
+    return _Bars(f"{literal(name)}\n{facts}" if name else facts, stops, answers)
 
 
 def _draw_bar(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttamer._base import files
+from ttamer._base import checks, files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,17 +22,22 @@ def figure_class() -> type[Figure]:
     return Figure
 
 
+def literal(text: str) -> str:
+    """The text for Matplotlib, which else takes what stands between two dollars for mathematics."""
+    return text.replace("$", r"\$")
+
+
 def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     """The figure, also written to the path if there is one."""
     if path is not None:
-        _save(figure, Path(path))
+        _save(figure, checks.path("path", path))
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: str) -> None:
     buffer = io.BytesIO()
     try:
-        figure.savefig(buffer, format=path.suffix.lstrip(".") or "png")
+        figure.savefig(buffer, format=Path(path).suffix.lstrip(".") or "png")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     files.write(path, buffer.getvalue())

@@ -13,7 +13,7 @@ from ttamer import compare
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.compare import Curve
-from ttamer.plots.figure import figure_class, saved
+from ttamer.plots.figure import figure_class, literal, saved
 from ttamer.policy import Front
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _picture(
     figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, lines, 100.0 if rates else 1.0)
-    axes.set_xlabel(f"mean cost of a request, {rows}" + (f" ({unit})" if unit else ""))
+    axes.set_xlabel(f"mean cost of a request, {rows}" + (f" ({literal(unit)})" if unit else ""))
     axes.set_ylabel(f"error rate, {rows} (%)" if rates else f"mean loss of the answers, {rows}")
     note = None if coverage is None else f"with {100 * coverage:g}% bootstrap intervals"
     axes.legend(frameon=False, title=note, title_fontsize="small", alignment="left")
@@ -113,6 +113,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
         cost = np.array([point.cost for point in curves.points])
         error = np.array([point.error for point in curves.points])
         return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
+    curves = checks.instances("curves", curves, Curve)
     if len(curves) == 0:
         raise ValueError("curves: expected at least one, got none")
     units = sorted({curve.unit for curve in curves})
@@ -163,7 +164,7 @@ def _draw(axes: Axes, lines: Sequence[_Line], scale: float) -> None:
             linestyle=dashes,
             linewidth=1.8,
             markersize=5,
-            label=line.name,
+            label=literal(line.name),
             zorder=above,
         )
     if all((line.cost > 0).all() for line in lines):
@@ -179,7 +180,7 @@ def _draw_point(axes: Axes, line: _Line, scale: float, above: float) -> None:
     if line.interval is not None:
         low, high = (float(end[0]) * scale for end in line.interval)
         axes.vlines(line.cost[0], low, high, color="black", linewidth=1.2, zorder=above)
-    axes.plot(line.cost, line.error * scale, "*", color="black", markersize=14, label=line.name, zorder=above)
+    axes.plot(line.cost, line.error * scale, "*", color="black", markersize=14, label=literal(line.name), zorder=above)
 
 
 def _filled(values: Floats) -> Floats:

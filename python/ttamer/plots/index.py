@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots.figure import figure_class, saved
 from ttamer.policy import Policy
@@ -55,8 +56,7 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
 
 def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Figure:
     """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy: expected a Policy, got {type(policy).__name__}")
+    checks.instance("policy", policy, Policy)
     if policy.topology.nodes > MOST_NODES:
         raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.topology.nodes}")
     has_index = policy.recall == "observed" and policy.topology.kind in ("line", "forest")

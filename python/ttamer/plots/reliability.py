@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NODES = 40
+MOST_BINS = 1000
 _COLUMNS = 4
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _NORMAL = 1.6449
@@ -98,7 +99,7 @@ def reliability(
         If `traces` are not `Traces` or `bins` is not an int.
     ValueError
         If the traces have no confidences or their losses are observed or above 1, there are more than 40 nodes, `bins`
-        is less than 1, or matplotlib does not know the format.
+        is less than 1 or more than 1000, or matplotlib does not know the format.
     """
     return saved(_picture(figure_class(), traces, bins, title), path)
 
@@ -106,6 +107,8 @@ def reliability(
 def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | None) -> Figure:
     confident = _confident(traces)
     whole = checks.whole("bins", bins, 1)
+    if whole > MOST_BINS:
+        raise ValueError(f"bins: expected at most {MOST_BINS}, got {checks.brief(whole)}")
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
@@ -151,8 +154,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | N
 
 def _confident(traces: Traces) -> Traces:
     """The traces with signals that say how likely a node is right."""
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    checks.instance("traces", traces, Traces)
     if traces.observed:
         raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
     if traces.signal != "max_prob" and traces.evidence is not None:

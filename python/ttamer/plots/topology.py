@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots.drawing import Facts
-from ttamer.plots.figure import figure_class, saved
+from ttamer.plots.figure import figure_class, literal, saved
 from ttamer.plots.layout import Layout, lay_out
 from ttamer.policy import Policy
 
@@ -237,7 +237,7 @@ def _draw_legend(figure: Figure, facts: Facts, size: tuple[float, float]) -> Non
     bar = figure.colorbar(values, cax=scale, orientation="horizontal", format=PercentFormatter(1, decimals=0))
     bar.set_label("requests that stop at the node", fontsize=7.5, labelpad=1)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
-    unit = f" ({facts.unit})" if facts.unit else ""
+    unit = f" ({literal(facts.unit)})" if facts.unit else ""
     figure.text(
         0.15 / width,
         0.62 / height,

@@ -9,10 +9,10 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import real, whole
+from ttamer._base.checks import brief, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer.model import CascadeModel
-from ttamer.policy.policy import Policy
+from ttamer.policy.policy import MOST_ROWS, Policy
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces
 
@@ -48,8 +48,8 @@ class Front(Sequence[FrontPoint]):
     """
 
     def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
-        self.points = tuple(points)
-        self.unit = unit
+        self.points = instances("points", points, FrontPoint)
+        self.unit = text("unit", unit)
         self.model = model
 
     @property
@@ -86,10 +86,11 @@ class Front(Sequence[FrontPoint]):
         ValueError
             If no point reaches it; the smallest error is named.
         """
+        most = real("max_error", max_error)
         for point in self.points:
-            if point.error <= max_error:
+            if point.error <= most:
                 return point
-        raise ValueError(f"max_error: no point reaches {max_error:g}, the smallest error is {self.points[-1].error:g}")
+        raise ValueError(f"max_error: no point reaches {most:g}, the smallest error is {self.points[-1].error:g}")
 
     def best(self, max_cost: float) -> FrontPoint:
         """The most accurate point with at most this mean cost.
@@ -99,11 +100,10 @@ class Front(Sequence[FrontPoint]):
         ValueError
             If no point is that cheap; the smallest cost is named.
         """
-        affordable = [point for point in self.points if point.cost <= max_cost]
+        most = real("max_cost", max_cost)
+        affordable = [point for point in self.points if point.cost <= most]
         if not affordable:
-            raise ValueError(
-                f"max_cost: no point costs at most {max_cost:g}, the cheapest costs {self.points[0].cost:g}"
-            )
+            raise ValueError(f"max_cost: no point costs at most {most:g}, the cheapest costs {self.points[0].cost:g}")
         return affordable[-1]
 
     def mix(self, max_cost: float) -> Mixture:
@@ -152,7 +152,10 @@ class Mixture:
         """
         if not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
-        return (rng.random(whole("count", count, least=0)) < self.probability).astype(np.int8)
+        draws = whole("count", count, least=0)
+        if draws > MOST_ROWS:
+            raise ValueError(f"count: expected at most {MOST_ROWS}, got {brief(draws)}")
+        return (rng.random(draws) < self.probability).astype(np.int8)
 
     def replay(self, traces: Traces, seed: int = 0) -> Replay:
         """Run the mixture over recorded traces, each row with the policy drawn for it.

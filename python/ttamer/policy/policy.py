@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._base.types import Floats
 from ttamer._core import Batch, Topology, start_estimated
 from ttamer._core import Policy as CorePolicy
@@ -286,8 +285,7 @@ class Policy:
         that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
         see it, so that errors on calibration rows are not flattered.
         """
-        if not isinstance(traces, Traces):
-            raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+        checks.instance("traces", traces, Traces)
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
         if self._estimator is not None:
@@ -318,7 +316,7 @@ class Policy:
         ValueError
             If the file is damaged, of another kind or another format version, or its tables do not fit together.
         """
-        return cls._from_bytes(Path(path).read_bytes(), str(path))
+        return cls._from_bytes(*files.read(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Policy._from_bytes, (self._to_bytes(), "pickled policy")
@@ -340,11 +338,7 @@ class Policy:
         return self._analysis
 
     def _check_node(self, node: int) -> int:
-        if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
-            raise TypeError(f"node: expected an int, got {type(node).__name__}")
-        if not 0 <= node < self.steps.nodes:
-            raise IndexError(f"node: expected 0 to {self.steps.nodes - 1}, got {node}")
-        return int(node)
+        return checks.place("node", node, self.steps.nodes)
 
     def _by_node(self, values: Floats) -> tuple[Floats, ...]:
         offsets = self._core.arrays()["state_offsets"]
@@ -378,15 +372,16 @@ class Policy:
         fields, arrays = files.from_bytes(data, "policy", FORMAT_VERSION, source)
         try:
             files.check_fields(fields, _FIELDS)
-            topology = Topology.from_parts(fields["topology"], fields["nodes"], files.edges(arrays))
+            edges = files.edges("edges", arrays["edges"], fields["nodes"])
+            topology = Topology.from_parts(fields["topology"], fields["nodes"], edges)
             core = CorePolicy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
             analysis = Analysis.from_arrays(core, fields, arrays)
             estimator = Estimator.from_file(fields, arrays, topology)
             if estimator is not None and core.recall:
                 raise ValueError("recall: expected none with an estimator")
-            return cls(core, str(fields["unit"]), analysis, recorded_signal(fields), estimator)
+            return cls(core, fields["unit"], analysis, recorded_signal(fields), estimator)
         except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"{source}: not a valid policy ({error})") from None
+            raise ValueError(f"{source}: not a valid policy ({checks.quoted(error)})") from None
 
 
 def check_batch(capacity: object, nan: object, meanings: tuple[str, ...] = ("error", "worst")) -> None:
@@ -394,7 +389,7 @@ def check_batch(capacity: object, nan: object, meanings: tuple[str, ...] = ("err
     if isinstance(capacity, bool) or not isinstance(capacity, (int, np.integer)):
         raise TypeError(f"capacity: expected an int, got {type(capacity).__name__}")
     if not 0 <= capacity <= MOST_ROWS:
-        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {capacity}")
+        raise ValueError(f"capacity: expected 0 to {MOST_ROWS}, got {checks.brief(capacity)}")
     if nan not in meanings:
         raise ValueError(f"nan: expected {' or '.join(map(repr, meanings))}, got {nan!r}")
 

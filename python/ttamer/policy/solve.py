@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
-from ttamer._base.checks import whole
+from ttamer._base import checks
 from ttamer._core import solve as core_solve
 from ttamer.model import CascadeModel
 from ttamer.policy.analysis import analyse
@@ -43,10 +41,8 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     ValueError
         If `tradeoff` is outside (0, 1], `recall` is unknown or "none" on a forest, or `aggregate` is less than 1.
     """
-    if not isinstance(model, CascadeModel):
-        raise TypeError(f"model: expected a CascadeModel, got {type(model).__name__}")
-    if isinstance(tradeoff, bool) or not isinstance(tradeoff, (int, float, np.integer, np.floating)):
-        raise TypeError(f"tradeoff: expected a number, got {type(tradeoff).__name__}")
+    checks.instance("model", model, CascadeModel)
+    tradeoff = checks.number("tradeoff", tradeoff)
     if recall not in ("auto", "observed", "none"):
         raise ValueError(f"recall: expected 'auto', 'observed' or 'none', got {recall!r}")
     if model.estimator is not None and recall == "observed":
@@ -57,6 +53,6 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     has_recall = model.observed or forest if recall == "auto" else recall == "observed"
     states = 0
     if aggregate is not None:  # as many meta-states as states change nothing
-        states = min(whole("aggregate", aggregate, least=1), max(len(row) for row in model.losses))
-    core = core_solve(model._core, float(tradeoff), has_recall, states)
+        states = min(checks.whole("aggregate", aggregate, least=1), max(len(row) for row in model.losses))
+    core = core_solve(model._core, tradeoff, has_recall, states)
     return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal, model.estimator)

@@ -47,8 +47,7 @@ def topology_of(topology: Topology | None, nodes: int) -> Topology:
     """The topology, or a line; it has to have as many nodes as the arrays."""
     if topology is None:
         return Topology.line(nodes)
-    if not isinstance(topology, Topology):
-        raise TypeError(f"topology: expected a Topology, got {type(topology).__name__}")
+    checks.instance("topology", topology, Topology)
     if topology.nodes != nodes:
         raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology!r}")
     return topology
@@ -67,8 +66,7 @@ def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float
 
 def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
     """Raise unless it is evidence of as many rows and nodes."""
-    if not isinstance(evidence, Evidence):
-        raise TypeError(f"evidence: expected Evidence, got {type(evidence).__name__}")
+    checks.instance("evidence", evidence, Evidence)
     if evidence.classes.shape[:2] != shape:
         raise ValueError(f"evidence: expected {shape} rows and nodes like signals, got {evidence!r}")
 
@@ -148,17 +146,3 @@ def row_numbers(rows: object, count: int) -> npt.NDArray[np.intp]:
     if outside.any():
         raise IndexError(f"rows: {array[outside][0]} is out of range for {count} rows")
     return array.astype(np.intp)
-
-
-def flag(name: str, value: object) -> bool:
-    """A bool, NumPy's included."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
-    return bool(value)
-
-
-def text(name: str, value: object) -> str:
-    """A str."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
-    return value

@@ -98,7 +98,8 @@ def normalised_chunks(probs: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDAr
         part = slice(start, min(start + rows, len(probs)))
         chunk = probs[part].astype(np.float64)
         checks.check_values("probs", chunk, 0.0, ("row", "node", "class"), start)
-        sums = chunk.sum(axis=-1)
+        with np.errstate(over="ignore"):
+            sums = chunk.sum(axis=-1)
         off = np.abs(sums - 1.0) > SUM_TOLERANCE
         if off.any():
             place = checks.at(off, first_row=start)
@@ -130,7 +131,8 @@ def _check_log_probs(log_probs: npt.NDArray[np.float32]) -> None:
     rising = log_probs[..., 1:] > log_probs[..., :-1]
     if rising.any():
         raise ValueError(f"log_probs: expected a descending order{checks.at(rising)}")
-    totals = np.exp(log_probs.astype(np.float64)).sum(axis=-1)
+    with np.errstate(over="ignore"):
+        totals = np.exp(log_probs.astype(np.float64)).sum(axis=-1)
     over = totals > 1.0 + SUM_TOLERANCE
     if over.any():
         place = checks.at(over)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Mapping
+from io import SEEK_END
 from os import PathLike
 from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
 
@@ -33,6 +35,12 @@ _ALWAYS = {
 }
 _EVIDENCE = {"log_probs", "classes", "class_count"}
 _SOMETIMES = {"predictions", "labels", *_EVIDENCE}
+_MOST_NODES = 1024  # of a topology
+_MOST_DEFLATED = 1032  # bytes that a byte can unpack to
+# As NumPy writes it. Its own reader parses Python, and a hostile text can exhaust a parser.
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=][a-zA-Z]\d{0,9})', 'fortran_order': (?:True|False), 'shape': \(((?:\d{1,18},? ?)*)\), \} *\n"
+)
 
 T = TypeVar("T")
 
@@ -68,42 +76,86 @@ def read(path: str | PathLike[str], build: Callable[[dict[str, Any]], T]) -> T:
     ValueError
         If it is not a file of traces, is damaged, is of another version, or `build` refuses what is in it.
     """
-    with open(path, "rb") as file:
+    name = checks.path("path", path)
+    with open(name, "rb") as file:
         # A damaged archive fails in zipfile, zlib, NumPy or here, with any of a dozen exceptions.
         try:
             return build(_fields(_arrays(file)))
+        except MemoryError:
+            raise
         except Exception as error:
-            raise ValueError(f"{path}: not readable as traces: {error}") from error
+            raise ValueError(f"{checks.printable(name)}: not readable as traces: {checks.quoted(error)}") from None
 
 
 def _arrays(file: IO[bytes]) -> dict[str, npt.NDArray[Any]]:
-    arrays = {}
+    size = file.seek(0, SEEK_END)
     with zipfile.ZipFile(file) as archive:
-        names = {info.filename.removesuffix(".npy") for info in archive.infolist()}
+        members = archive.infolist()
+        for info in members:
+            _check_member(info, size)
+        names = [info.filename.removesuffix(".npy") for info in members]
         if _VERSION_KEY not in names:
             raise ValueError("there is no format version in it")
-        version = _array(archive, archive.getinfo(f"{_VERSION_KEY}.npy"))
+        if len(set(names)) < len(names):
+            raise ValueError(f"listed twice: {next(name for name in names if names.count(name) > 1)}")
+        version = _array(archive, archive.getinfo(f"{_VERSION_KEY}.npy"), most=1)
         if version.shape != () or version.dtype.kind not in "iu" or version != VERSION:
             raise ValueError(f"expected format {VERSION}, got {version}")
-        if not _ALWAYS <= names <= _ALWAYS | _SOMETIMES:
-            wrong = sorted(_ALWAYS - names) + sorted(names - _ALWAYS - _SOMETIMES)
+        if not _ALWAYS <= set(names) <= _ALWAYS | _SOMETIMES:
+            wrong = sorted(_ALWAYS - set(names)) + sorted(set(names) - _ALWAYS - _SOMETIMES)
             raise ValueError(f"missing or unknown: {', '.join(wrong)}")
-        for info in archive.infolist():
-            arrays[info.filename.removesuffix(".npy")] = _array(archive, info)
+        most = _most_values(_header(archive, archive.getinfo("signals.npy"))[0])
+        arrays = {name: _array(archive, info, most.get(name, 1)) for name, info in zip(names, members, strict=True)}
     contents = arrays.pop("contents")
     if contents.dtype.kind != "U" or sorted(arrays) != contents.tolist():
         raise ValueError(f"expected {', '.join(map(str, contents.ravel()))}, got {', '.join(sorted(arrays))}")
     return arrays
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+def _check_member(info: zipfile.ZipInfo, size: int) -> None:
+    """Raise unless the file of `size` bytes can hold what the member claims to unpack to."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename}: expected a member that is stored or deflated")
+    if info.compress_size > size or info.file_size > _MOST_DEFLATED * info.compress_size:
+        raise ValueError(f"{info.filename}: {info.file_size} bytes do not fit into the file")
+
+
+def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
+    """How many values each array may have beside signals of this shape; those that are not listed have one."""
+    if len(shape) != 2:
+        raise ValueError(f"signals: expected (N, n) float32, got {shape}")
+    rows, nodes = shape
+    edges = files.most_edges(min(nodes, _MOST_NODES))
+    return {
+        "contents": len(_ALWAYS | _SOMETIMES),
+        "costs": edges,
+        "topology_edges": 2 * edges,
+        **dict.fromkeys(("signals", "losses", "predictions", "labels"), rows * nodes),
+        **dict.fromkeys(("log_probs", "classes"), math.inf),
+    }
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape and dtype that a member declares, and the bytes before its values."""
     with archive.open(info) as member:
-        # The header of a hostile file may declare an array that no memory holds; compare before allocating.
         if np.lib.format.read_magic(member) != (1, 0):
             raise ValueError(f"{info.filename}: expected array format 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"{info.filename}: {shape} {dtype} does not fit its size")
+        header = member.read(int.from_bytes(member.read(2), "little"))
+        parts = _HEADER.fullmatch(header)
+        if parts is None:
+            raise ValueError(f"{info.filename}: expected the header of an array, got {header!r}")
+        shape = tuple(int(length) for length in parts[2].replace(b" ", b"").split(b",") if length)
+        return shape, np.dtype(parts[1].decode()), member.tell()
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> npt.NDArray[Any]:
+    # What a hostile file declares may fit into no memory; compare before allocating.
+    shape, dtype, start = _header(archive, info)
+    count = math.prod(shape)
+    if start + count * dtype.itemsize != info.file_size:
+        raise ValueError(f"{info.filename}: {shape} {dtype} does not fit its size")
+    if count > most or dtype.itemsize > 4 * checks.MOST_TEXT:
+        raise ValueError(f"{info.filename}: {shape} {dtype} is larger than there is use for")
     with archive.open(info) as member:
         array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
     return array
@@ -112,11 +164,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
 def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     del arrays[_VERSION_KEY]
     kind, nodes = _scalar(arrays, "topology_kind", "U"), _scalar(arrays, "topology_nodes", "iu")
-    edges = arrays.pop("topology_edges")
-    if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
-        raise ValueError(f"topology_edges: expected (E, 2) integers, got {edges.shape} {edges.dtype}")
+    edges = files.edges("topology_edges", arrays.pop("topology_edges"), nodes)
     fields: dict[str, Any] = {
-        "topology": Topology.from_parts(kind, nodes, edges.tolist()),
+        "topology": Topology.from_parts(kind, nodes, edges),
         "observed": _scalar(arrays, "observed", "b"),
         "unit": _scalar(arrays, "unit", "U"),
         "signal": _scalar(arrays, "signal", "U"),

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, Evidence
+from ttamer._base import checks
+from ttamer.traces.evidence import LOG_FLOOR, PROB_FLOOR, SUM_TOLERANCE, Evidence
 
 SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
 """The largest probability; the largest less the second largest; the negative entropy (nats); the logarithm of the
@@ -20,17 +21,18 @@ largest less that of the second largest, which is the difference of their logits
 
 
 def check_signal(kind: str) -> None:
-    """Raise ValueError unless `kind` is one of `SIGNALS`."""
+    """Raise unless `kind` is one of `SIGNALS`: TypeError for what is no str, else ValueError."""
+    checks.text("signal", kind)
     if kind not in SIGNALS:
         raise ValueError(f"signal: expected {', '.join(SIGNALS[:-1])} or {SIGNALS[-1]}, got {kind!r}")
 
 
 def recorded_signal(fields: Mapping[str, Any]) -> str:
     """The kind of signal that a file names, "" in files written before it was kept; ValueError unless it is one."""
-    name = fields.get("signal", "")
+    name: str = fields.get("signal", "")
     if name != "":
         check_signal(name)
-    return str(name)
+    return name
 
 
 def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:
@@ -55,6 +57,12 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
         If `kind` is unknown.
     """
     check_signal(kind)
+    probs = checks.as_array("probs", probs, "(..., C) floats, C >= 2").astype(np.float64, copy=False)
+    if probs.ndim == 0 or probs.shape[-1] < 2:
+        raise ValueError(f"probs: expected (..., C) floats, C >= 2, got {checks.describe(probs)}")
+    checks.check_values("probs", probs, 0.0, ())
+    if probs.max(initial=0.0) > 1.0 + SUM_TOLERANCE:
+        raise ValueError(f"probs: expected values <= 1, got {probs.max():g}")
     if kind == "max_prob":
         return _to_float32(probs.max(axis=-1))
     if kind == "entropy":
@@ -90,7 +98,7 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
         If `kind` is unknown.
     """
     check_signal(kind)
-    logs = evidence.log_probs.astype(np.float64)
+    logs = checks.instance("evidence", evidence, Evidence).log_probs.astype(np.float64)
     if kind == "max_prob":
         return _to_float32(np.exp(logs[..., 0]))
     at_floor = evidence.log_probs <= LOG_FLOOR

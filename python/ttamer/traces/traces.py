@@ -91,7 +91,7 @@ class Traces:
         topology = arguments.topology_of(topology, signal_table.shape[1])
         loss_table = arguments.table("losses", losses, signal_table.shape)
         checks.check_values("losses", loss_table, 0.0)
-        observed = arguments.flag("observed", observed)
+        observed = checks.flag("observed", observed)
         if observed and not np.array_equal(signal_table, loss_table):
             place = checks.at(signal_table != loss_table)
             raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
@@ -106,7 +106,7 @@ class Traces:
             topology=topology,
             predictions=arguments.predictions_of(predictions, evidence, signal_table.shape),
             observed=observed,
-            unit=arguments.text("unit", unit),
+            unit=checks.text("unit", unit),
             labels=arguments.labels_of(labels, len(signal_table), evidence),
             evidence=evidence,
             signal=signal,
@@ -177,7 +177,7 @@ class Traces:
         answers = arguments.classes_of("labels", labels, rows, count)
         check_signal(signal)
         top = min(checks.whole("top", top, 1), count)
-        unit = arguments.text("unit", unit)
+        unit = checks.text("unit", unit)
         signals = np.empty((rows, nodes), np.float32)
         log_probs = np.empty((rows, nodes, top), np.float32)
         classes = np.empty((rows, nodes, top), np.int32)

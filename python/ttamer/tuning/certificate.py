@@ -17,7 +17,7 @@ from typing import Any, ParamSpec
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import real, whole
+from ttamer._base import checks
 from ttamer.evaluation import frontier
 from ttamer.policy import Policy
 from ttamer.traces import Traces
@@ -119,14 +119,13 @@ def certify(
     seed: int = 0,
 ) -> Certificate:
     """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
-    if not isinstance(traces, Traces):
-        raise TypeError(f"traces: expected Traces, got {type(traces).__name__}")
+    checks.instance("traces", traces, Traces)
     if relative_to not in ("labels", "last"):
         raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
     judged = traces if relative_to == "labels" else relative_to_last(traces)
     limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss)
     risk = 1.0 - _inside("confidence", confidence)
-    fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), whole("seed", seed, least=0))
+    fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), checks.whole("seed", seed, least=0))
     _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
     pvalues.require_scipy()  # now, not after the fit
     fit_part = judged[fit_rows]
@@ -217,6 +216,7 @@ def relative_to_last(traces: Traces) -> Traces:
     ValueError
         If there are no predictions.
     """
+    checks.instance("traces", traces, Traces)
     if traces.predictions is None:
         raise ValueError("relative_to: 'last' needs predictions, and these traces have none")
     last = traces.predictions[:, -1]
@@ -228,7 +228,7 @@ def relative_to_last(traces: Traces) -> Traces:
 
 
 def _inside(name: str, value: float) -> float:
-    number = real(name, value)
+    number = checks.real(name, value)
     if not 0 < number < 1:
         raise ValueError(f"{name}: expected a number in (0, 1), got {number:g}")
     return number
@@ -250,7 +250,7 @@ def _check_rows(limits: Sequence[Limit], confidence: float, share: float, rows: 
             continue
         needed = pvalues.rows_needed(limit.level, confidence)
         if tested < needed:
-            total = max(floor((needed - 1) / share) + 1, needed + 1)
+            total = max(floor(min((needed - 1) / share, 2.0**53)) + 1, needed + 1)
             raise InfeasibleError(
                 f"{limit.name}: {limit.text()} with confidence {confidence:g} needs at least {total} rows, {needed} of "
                 f"them held back, got {rows} and {tested}",

@@ -166,7 +166,10 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     largest = real("max_loss", max_loss)
     if not 0 < largest < np.inf:
         raise ValueError(f"max_loss: expected a finite number above 0, got {largest:g}")
-    beyond = traces.losses > largest
+    # Losses are float32: the two ends are compared in it, and one that it cannot hold is above all losses.
+    with np.errstate(over="ignore"):
+        ends = np.array([0.0, largest]).astype(np.float32)
+    beyond = traces.losses > ends[1]
     if beyond.any():
         found = float(traces.losses[beyond][0])
         raise ValueError(
@@ -175,8 +178,7 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     bound = real("max_error", max_error)
     if not 0 < bound < largest:
         raise ValueError(f"max_error: expected a number in (0, {largest:g}), got {bound:g}")
-    # Losses are float32: the two ends are compared in it.
-    two_valued = bool(np.isin(traces.losses, np.array([0.0, largest], np.float32)).all())
+    two_valued = bool(np.isin(traces.losses, ends).all())
     return Limit("max_error", bound, 0.0, largest, exact=two_valued)
 
 

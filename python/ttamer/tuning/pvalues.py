@@ -91,7 +91,8 @@ def rows_needed(level: float, confidence: float) -> int:
     level, confidence : float
         In (0, 1).
     """
-    return max(1, ceil(log1p(-confidence) / log1p(-level) - 1e-9))
+    needed = log1p(-confidence) / log1p(-level) - 1e-9
+    return max(1, ceil(min(needed, 2.0**53)))  # a tiny level asks for more rows than a float can say
 
 
 def require_scipy() -> None:

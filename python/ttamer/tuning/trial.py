@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from ttamer._base import checks
 from ttamer.policy import Front, Policy
 from ttamer.traces import Traces
 from ttamer.tuning.limits import Limit, Outcome
@@ -77,6 +78,9 @@ def testing_order(outcomes: Sequence[Outcome], limits: Sequence[Limit]) -> list[
     worth a test, cheaper with a limit on the error and more accurate without, by falling margin: if a policy passes,
     nobody wants what is worse, and every test can end the sequence.
     """
+    outcomes, limits = checks.instances("outcomes", outcomes, Outcome), checks.instances("limits", limits, Limit)
+    if not limits:
+        raise ValueError("limits: expected at least one, got none")
     margins = [min(limit.margin(outcome) for limit in limits) for outcome in outcomes]
     by_cost = any(limit.name == "max_error" for limit in limits)
     aims = [outcome.cost if by_cost else outcome.error for outcome in outcomes]
@@ -102,7 +106,8 @@ class Trial:
     """
 
     def __init__(self, front: Front, fit_part: Traces, test_part: Traces) -> None:
-        self.policies = [point.policy for point in front]
+        self.policies = [point.policy for point in checks.instance("front", front, Front)]
+        checks.instance("test_part", test_part, Traces)
         self.fitted = [Outcome.of(policy.replay(fit_part)) for policy in self.policies]
         self.test_part = test_part
         self._tested: dict[int, Outcome] = {}
@@ -121,7 +126,7 @@ class Trial:
         InfeasibleError
             If none passes.
         """
-        risk = 1.0 - confidence
+        risk = 1.0 - checks.real("confidence", confidence)
         steps = []
         for step in self._tests(limits):
             steps.append(step)

@@ -78,7 +78,7 @@ class _Recorder:
         self._costs = costs
         self._unit = "ms" if costs is None else settings.unit
         self._parts: list[Traces] = []
-        self._path = None if settings.resume is None else Path(settings.resume)
+        self._path = None if settings.resume is None else Path(checks.path("resume", settings.resume))
         self._earlier_part: Traces | None = None
         if self._path is not None and not self._path.parent.is_dir():
             # Raised before anything is recorded, not at the first save.

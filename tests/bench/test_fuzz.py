@@ -1,0 +1,62 @@
+"""Short runs of the fuzzers, and that they see what is a fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from paths import BENCH, REPOSITORY
+from studies import load
+
+FUZZ = load("fuzz")
+RUNNER = load("fuzzers.runner")
+
+
+@pytest.fixture(autouse=True)
+def _children_import_fuzzers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    pytest.importorskip("sklearn", reason="models with estimates need the fit extra")
+
+
+@pytest.mark.parametrize(("name", "cases"), [("files", 600), ("calls", 1000)])
+def test_a_short_run_finds_nothing(name: str, cases: int) -> None:
+    result = RUNNER.run(FUZZ.FUZZERS[name], seed=0, seconds=300.0, cases=cases)
+    assert [str(fault) for fault in result.faults.values()] == []
+    assert result.cases == cases
+    assert {"ValueError", "returned"} <= set(result.kinds)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded on Linux")
+def test_every_kind_of_fault_is_seen() -> None:
+    import faulty
+
+    result = RUNNER.run(faulty.FUZZER, seed=0, seconds=300.0, cases=40, patience=3.0)
+    assert result.cases == 40
+    assert {fault.text.partition("\n")[0]: fault.kind for fault in result.faults.values()} == {
+        "undone": "AttributeError",
+        "bound": "TypeError, in the words of pybind11",
+        "long": "ValueError, more than 100 characters",
+        "escaping": "ValueError, with control characters",
+        "warning": "RuntimeWarning",
+        "large": "MemoryError" if "MemoryError" in result.kinds else "_ArrayMemoryError",
+        "crash": "crash",
+        "silent": "silence",
+    }
+    number = next(fault.number for fault in result.faults.values() if fault.kind == "AttributeError")
+    assert RUNNER.case_of(faulty.FUZZER, 0, number).text == "undone"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCH / "fuzz.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+
+def test_the_command() -> None:
+    done = run("files", "--seconds", "1", "--seed", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "files   all" in done.stdout
+    assert "faults: 0" in done.stdout
+    alone = run("calls", "--case", "7")
+    assert alone.stdout.startswith("calls, case 7: ")
+    assert "expected one of files, calls, got nothing" in run("nothing").stderr
