@@ -99,7 +99,8 @@ inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states, bool r
                         .interval_upper = {},
                         .interval_next = {},
                         .index_offsets = {},
-                        .index_ranks = {}};
+                        .index_ranks = {},
+                        .signal_nodes = {}};
     for (std::int32_t j = 0; j < nodes; ++j) {
         for (std::int32_t s = 0; s < states; ++s) {
             const std::int32_t rank = (states - 1 - s) * nodes + j;
@@ -119,6 +120,7 @@ inline PolicyTables large_tables(std::int32_t nodes, std::int32_t states, bool r
             tables.interval_offsets.push_back(static_cast<std::int32_t>(tables.interval_upper.size()));
         }
         tables.state_offsets.push_back(static_cast<std::int32_t>(tables.ranks.size()));
+        tables.signal_nodes.push_back(j);
     }
     std::sort(tables.levels.begin(), tables.levels.end());
     return tables;

@@ -79,6 +79,60 @@ void ties_of_observed_losses() {
     CHECK(test::answers(batch) == Ints({1, 1}));
 }
 
+// A node that shows nothing answers only while no other does, or never.
+void missing_answers() {
+    const float nothing = std::nanf("");
+    for (const bool observed : {false, true}) {
+        Batch worst(line_policy(observed), 2, NanSignal::worst);
+        CHECK(copy(worst.decide(0, Floats{nothing, 2}, kAll)) == Ints({1, 1}));
+        CHECK(test::answers(worst) == Ints({0, 0}));
+        CHECK(losses(worst) == std::vector<double>({0.75, 0.5}));
+        CHECK(copy(worst.decide(1, Floats{1, nothing}, kAll)) == Ints({2, 2}));
+        CHECK(test::answers(worst) == Ints({1, 0}));
+        CHECK(losses(worst) == std::vector<double>({0.75, 0.5}));
+
+        Batch failed(line_policy(observed), 2, NanSignal::failed);
+        CHECK(copy(failed.decide(0, Floats{nothing, nothing}, kAll)) == Ints({1, 1}));
+        CHECK(test::answers(failed) == Ints({-1, -1}));
+        CHECK(losses(failed) == std::vector<double>({HUGE_VAL, HUGE_VAL}));
+        failed.decide(1, Floats{2, nothing}, kAll);
+        failed.decide(2, Floats{nothing, nothing}, kAll);
+        CHECK(copy(failed.decide(3, Floats{nothing, nothing}, kAll)) == Ints({kStop, kStop}));
+        CHECK(test::answers(failed) == Ints({1, -1}));
+    }
+}
+
+// Node 1 says nothing of its own: what node 0 showed tells its state.
+void carried_signals() {
+    Model model = test::random_model(Topology::line(3), 3, 5, false);
+    model.signal_nodes = {0, 0, 2};
+    prepare(model);
+    const auto policy = std::make_shared<Policy>(solve(model, 0.99, false));
+    model.signal_nodes = {0, 1, 2};
+    prepare(model);
+    const auto plain = std::make_shared<Policy>(solve(model, 0.99, false));
+    CHECK(policy->carries_signals() && !plain->carries_signals());
+    const Floats shown{0, 1, 2, 1, 0, 2, 2, 0, 1, 1};
+    Batch batch(policy, 10, NanSignal::error);
+    Batch told(plain, 10, NanSignal::error);
+    for (std::int32_t row = 9; row >= 0; --row) { // rows one by one, in another order than they came
+        const Floats one{shown[static_cast<std::size_t>(row)]};
+        for (std::int32_t node = 0; node != kStop;) {
+            const Ints next = copy(batch.decide(node, node == 1 ? Floats{7} : one, narrow({row})));
+            CHECK(copy(told.decide(node, one, narrow({row}))) == next);
+            node = next[0];
+        }
+    }
+    CHECK(losses(batch) == losses(told));
+    for (const Ints &nodes : {Ints{0, 2, 2}, Ints{0, 0, 0}, Ints{0, -1, 2}, Ints{0, 3, 2}, Ints{0, 1}}) {
+        model.signal_nodes = nodes;
+        if (nodes == Ints{0, 0, 0}) {
+            model.bin_edges[2][0] = 0.5F; // bins that are not shared
+        }
+        CHECK_THROWS(std::invalid_argument, prepare(model), "signal_nodes: ");
+    }
+}
+
 void resetting() {
     Batch batch(line_policy(true), 3, NanSignal::error);
     batch.decide(0, Floats{1, 0, 2}, kAll);
@@ -283,6 +337,8 @@ void at_different_nodes() {
 int main() {
     deciding();
     ties_of_observed_losses();
+    missing_answers();
+    carried_signals();
     resetting();
     errors();
     every_way();
