@@ -93,6 +93,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "topology": policy.topology.kind,
         "estimate": policy.estimate,
         "signal": policy.signal,
+        "signal_nodes": list(policy.signal_nodes),
         "walk": None if policy.estimator is None else [list(nodes) for nodes in policy.estimator.walk.sets],
         "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
         "tradeoff": policy.tradeoff,
@@ -122,6 +123,9 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     if policy.aggregation is not None:
         regret = f"{policy.aggregation.regret:.2g} worse than the exact policy"
         facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {regret}")
+    for node, source in enumerate(policy.signal_nodes):
+        if source != node:
+            facts.add_row(f"state of node {node}", f"told by the signal of node {source}")
     for node, values in _indices(policy, ROOT).items():
         facts.add_row(f"index of node {node}", number(float(values[0])))
     print_table(console, title, facts)
