@@ -129,7 +129,7 @@ void carried_signals() {
         if (nodes == Ints{0, 0, 0}) {
             model.bin_edges[2][0] = 0.5F; // bins that are not shared
         }
-        CHECK_THROWS(std::invalid_argument, prepare(model), "signal_nodes: ");
+        CHECK_THROWS(prepare(model), std::invalid_argument, "signal_nodes: ");
     }
 }
 
