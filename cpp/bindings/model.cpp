@@ -80,7 +80,7 @@ constexpr std::size_t kMostTables = std::size_t{1} << 20; // of any topology's n
 
 std::shared_ptr<Model> make_model(py::handle topology, py::handle losses, py::handle transitions, py::handle costs,
                                   py::handle cost_scale, py::handle bin_edges, py::handle observed,
-                                  py::handle signal_nodes) {
+                                  py::handle signal_nodes, py::handle state_costs) {
     auto model = std::make_shared<Model>(Model{instance_of<Topology>(topology, "topology", "a Topology"),
                                                {},
                                                {},
@@ -88,6 +88,11 @@ std::shared_ptr<Model> make_model(py::handle topology, py::handle losses, py::ha
                                                number_of(cost_scale, "cost_scale"),
                                                {},
                                                flag_of(observed, "observed")});
+    if (!state_costs.is_none()) {
+        for (const auto &row : items_of(state_costs, "state_costs", "a sequence of arrays", kMostTables)) {
+            model->state_costs.push_back(vector_of<double>(row, "state_costs", "(K,) float64"));
+        }
+    }
     if (!signal_nodes.is_none()) {
         model->signal_nodes = vector_of<std::int32_t>(signal_nodes, "signal_nodes", "(n,) int32");
     }
@@ -142,7 +147,7 @@ void bind_model(py::module_ &m) {
     py::class_<Model, std::shared_ptr<Model>>(m, "Model", "What the solvers read.")
         .def_static("_make", &make_model, py::arg("topology"), py::arg("losses"), py::arg("transitions"),
                     py::arg("costs"), py::arg("cost_scale"), py::arg("bin_edges"), py::arg("observed"),
-                    py::arg("signal_nodes") = py::none());
+                    py::arg("signal_nodes") = py::none(), py::arg("state_costs") = py::none());
     make_whole(py::type::of<Transition>());
     make_whole(py::type::of<Model>());
     m.def("states", &states_array, py::arg("edges"), py::arg("signals"), py::arg("node"),

@@ -81,6 +81,7 @@ class Model:
         bin_edges: Sequence[npt.NDArray[np.float32]],
         observed: bool,
         signal_nodes: npt.NDArray[np.int32] | None = None,
+        state_costs: Sequence[npt.NDArray[np.float64]] | None = None,
     ) -> None: ...
 
 class Policy:

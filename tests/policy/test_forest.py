@@ -58,7 +58,7 @@ def test_larger_forests_as_the_reference(cascade: Cascade, tradeoff: float) -> N
 def test_one_branch_is_a_line(cascade: Cascade, tradeoff: float) -> None:
     line = cascade.model(cost_scale=1.0)
     topology = ttamer.Topology.forest(range(-1, cascade.topology.nodes - 1))
-    branch = ttamer.CascadeModel(topology, line.losses, line.transitions, line.costs, cost_scale=1.0)
+    branch = ttamer.CascadeModel(topology, line.losses, line.transitions, line.state_costs, cost_scale=1.0)
     on_line, on_branch = ttamer.solve(line, tradeoff, "observed"), ttamer.solve(branch, tradeoff)
     assert on_branch.value == pytest.approx(on_line.value, rel=0, abs=1e-12)
     outcomes = [enumerate_policy(on_line, line), enumerate_policy(on_branch, branch)]

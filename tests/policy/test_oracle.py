@@ -13,7 +13,8 @@ from paths import DATA
 import ttamer
 from ttamer import reference
 
-INSTANCES = json.loads((DATA / "instances.json").read_text())
+BY_STATE = json.loads((DATA / "instances-costs-by-state.json").read_text())
+INSTANCES = json.loads((DATA / "instances.json").read_text()) + BY_STATE
 KEYS = {"observed": "optimum", "none": "optimum_without_recall"}
 
 
@@ -32,7 +33,8 @@ def topology_of(instance: dict[str, Any]) -> ttamer.Topology:
 def tables_of(instance: dict[str, Any]) -> tuple[list[Any], list[Any], Any]:
     """Losses, transitions in edge order, and costs."""
     transitions = [np.array(instance["transitions"][f"{i}->{j}"]) for i, j in instance["edges"]]
-    return [np.array(row) for row in instance["losses"]], transitions, np.array(instance["costs"])
+    costs = [np.array(cost) for cost in instance["costs"]]  # numbers, or one for each state
+    return [np.array(row) for row in instance["losses"]], transitions, costs
 
 
 def model_of(instance: dict[str, Any]) -> ttamer.CascadeModel:
@@ -41,7 +43,8 @@ def model_of(instance: dict[str, Any]) -> ttamer.CascadeModel:
 
 def test_every_kind_is_there() -> None:
     assert {instance["topology"] for instance in INSTANCES} == {"line", "skip", "dag", "forest"}
-    assert len(INSTANCES) == 80
+    assert {instance["topology"] for instance in BY_STATE} == {"line", "skip", "dag", "forest"}
+    assert (len(INSTANCES), len(BY_STATE)) == (112, 32)
 
 
 @of("line", "skip", "dag", "forest")

@@ -118,7 +118,7 @@ def test_one_line_in_three_shapes(cascade: Cascade, tradeoff: float, recall: str
     dag = ttamer.Topology.dag(n, cascade.topology.edges.tolist())
     shapes = [
         cascade,
-        Cascade(skip, cascade.losses, transitions, np.array(costs)),
+        Cascade(skip, cascade.losses, transitions, costs),
         Cascade(dag, cascade.losses, cascade.transitions, cascade.costs),
     ]
     policies = [ttamer.solve(shape.model(cost_scale=1), tradeoff, recall) for shape in shapes]

@@ -22,7 +22,7 @@ def optimum(
     topology: ttamer.Topology,
     losses: Sequence[Floats],
     transitions: Sequence[Floats],
-    costs: Sequence[float],
+    costs: Sequence[float | Floats],
     *,
     recall: bool = True,
     outside: float = np.inf,
@@ -47,10 +47,16 @@ def optimum(
             if is_open and j not in states:
                 row = transitions[e][states[i] if len(transitions[e]) > 1 else 0]
                 ahead = sum(p * value(seen | {(j, s)}, j) for s, p in enumerate(row) if p > 0)
-                best = min(best, costs[e] + ahead)
+                best = min(best, cost_in(costs[e], states.get(i, 0)) + ahead)
         return float(best)
 
     return value(frozenset(), ROOT)
+
+
+def cost_in(costs: float | Floats, state: int) -> float:
+    """What an edge costs in a state of the node that it leaves; one number is that of all states."""
+    each = np.atleast_1d(costs)
+    return float(each[state if len(each) > 1 else 0])
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def enumerate_policy(policy: ttamer.Policy, model: ttamer.CascadeModel) -> Outco
             before = parents[node] if parents else (past[-1][0] if past else ROOT)
             state = dict(past)[before] if before != ROOT else 0
             edge = edges[before, node]
-            cost += mass * model.costs[edge]
+            cost += mass * cost_in(model.state_costs[edge], state)
             row = transitions[edge][state if len(transitions[edge]) > 1 else 0]
             histories += [(mass * row[s], (*past, (node, s))) for s in np.flatnonzero(row).tolist()]
         played = np.array([past for _, past in histories], dtype=np.int32)

@@ -22,7 +22,8 @@ class Cascade:
     topology: ttamer.Topology
     losses: list[Floats]
     transitions: list[Floats]
-    costs: Floats
+    costs: Any
+    """(E,) float64, or an array of objects that holds one (K_i,) array an edge."""
 
     def model(self, **options: Any) -> ttamer.CascadeModel:
         return ttamer.CascadeModel(self.topology, self.losses, self.transitions, self.costs, **options)
@@ -34,7 +35,7 @@ def cascades(draw: st.DrawFn, kind: str, nodes: int, states: int) -> Cascade:
 
     Losses and costs lie on coarse grids, so that losses, indices and values of different actions tie; probabilities
     are ratios of small integers with zeros among them, so that states may be out of reach; some nodes have one
-    state, and some edges one row.
+    state, and some edges one row. Half of them have costs that differ by state.
     """
     topology = draw(_topologies(kind, nodes))
     sizes = draw(st.lists(st.integers(1, states), min_size=topology.nodes, max_size=topology.nodes))
@@ -44,6 +45,9 @@ def cascades(draw: st.DrawFn, kind: str, nodes: int, states: int) -> Cascade:
         rows = 1 if i < 0 or draw(st.booleans()) else sizes[i]
         transitions.append(_distributions(draw(arrays.arrays(np.int64, (rows, sizes[j]), elements=_weights))))
     costs = draw(_grid((len(topology.edges),), 8))
+    if draw(st.booleans()):
+        rows = [draw(_grid((1 if i < 0 else sizes[i],), 8)) for i in topology.edges[:, 0].tolist()]
+        costs = np.array([*rows, None], dtype=object)[:-1]  # an array of arrays, also where all are equally long
     return Cascade(topology, losses, transitions, costs)
 
 

@@ -35,7 +35,8 @@ PolicyTables good_tables() {
             .interval_upper = {0, 0, 2, 1, 2},
             .interval_next = {kStop, kStop, 1, kStop, kStop},
             .index_offsets = {},
-            .index_ranks = {}};
+            .index_ranks = {},
+            .signal_nodes = {0, 1}};
 }
 
 template <typename Change> void refuses(Change &&change, const char *part) {

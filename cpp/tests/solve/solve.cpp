@@ -33,8 +33,8 @@ void ranks() {
 void walk_and_forest_agree_on_lines() {
     for (std::uint32_t seed = 0; seed < 30; ++seed) {
         const auto model = test::random_model(Topology::line(1 + seed % 5), 1 + seed % 7, seed);
-        const auto walk = solve_walk(model, model.costs);
-        const auto forest = solve_forest(model, model.costs);
+        const auto walk = solve_walk(model, model.state_costs);
+        const auto forest = solve_forest(model, model.state_costs);
         CHECK(near(walk.value, forest.value));
         CHECK(walk.first_node == 0);
         const auto tolerance = snap_tolerance(model.levels);
@@ -52,10 +52,10 @@ void walk_and_forest_agree_on_lines() {
 
 void outside_options() {
     const auto model = test::random_model(Topology::line(3), 4, 7);
-    const double alone = solve_forest(model, model.costs).value;
-    CHECK(near(solve_forest(model, model.costs, 0.0).value, 0.0));
-    CHECK(near(solve_forest(model, model.costs, 1e9).value, alone));
-    CHECK(solve_forest(model, model.costs, 0.3).value <= std::min(alone, 0.3) + 1e-12);
+    const double alone = solve_forest(model, model.state_costs).value;
+    CHECK(near(solve_forest(model, model.state_costs, 0.0).value, 0.0));
+    CHECK(near(solve_forest(model, model.state_costs, 1e9).value, alone));
+    CHECK(solve_forest(model, model.state_costs, 0.3).value <= std::min(alone, 0.3) + 1e-12);
 }
 
 void forgetting_never_helps() {
@@ -115,7 +115,7 @@ void free_of_loss() {
     for (const bool recall : {true, false}) {
         CHECK(solve(model, 0.5, recall).tables().value == 0);
     }
-    CHECK(solve_forest(model, model.costs).value >= 0);
+    CHECK(solve_forest(model, model.state_costs).value >= 0);
 }
 
 void tradeoffs() {
@@ -140,6 +140,10 @@ void models() {
     refuses([](Model &m) { m.transitions.pop_back(); }, "transitions: expected one for each of the 2 edges, got 1");
     refuses([](Model &m) { m.costs[0] = -1; }, "costs: expected finite values >= 0");
     refuses([](Model &m) { m.costs[0] = std::nan(""); }, "costs: expected finite values >= 0");
+    refuses([](Model &m) { m.state_costs.pop_back(); }, "state_costs: expected one for each of the 2 edges, got 1");
+    refuses([](Model &m) { m.state_costs[0] = {1, 2, 3}; }, "costs[0]: expected a number, or one for each of the 1 ");
+    refuses([](Model &m) { m.state_costs[1] = {1, 2}; }, "costs[1]: expected a number, or one for each of the 3 ");
+    refuses([](Model &m) { m.state_costs[1] = {1, -2, 3}; }, "costs: expected finite values >= 0");
     refuses([](Model &m) { m.cost_scale = 0; }, "cost_scale: expected a finite number > 0");
     refuses([](Model &m) { m.losses[1].clear(); }, "losses[1]: expected at least one state");
     refuses([](Model &m) { m.losses[1][0] = std::nan(""); }, "losses[1]: expected finite values >= 0");
@@ -172,6 +176,7 @@ void solved_tables_hold() {
     }
     Model model = test::random_model(Topology::line(3), 3, 1);
     model.costs = {1.5e308, 1.5e308, 1.5e308};
+    model.state_costs.clear(); // those of all states
     for (auto &losses : model.losses) {
         losses.assign(losses.size(), 1.5e308);
     }

@@ -72,8 +72,15 @@ void validate(const Model &model) {
     check_signal_nodes(model.topology, model.signal_nodes, model.observed, [&](std::int32_t j) {
         return std::span<const float>(model.bin_edges[static_cast<std::size_t>(j)]);
     });
+    require(model.state_costs.size() == edges.size(),
+            "state_costs: " + per(edges.size(), "edges", model.state_costs.size()));
     for (std::size_t e = 0; e < edges.size(); ++e) {
         const auto rows = edges[e].from == kRoot ? 1 : model.states(edges[e].from);
+        const auto &costs = model.state_costs[e];
+        require(costs.size() == 1 || costs.size() == rows,
+                "costs[" + std::to_string(e) + "]: expected a number, or one for each of the " + std::to_string(rows) +
+                    " states of node " + std::to_string(edges[e].from) + ", got " + std::to_string(costs.size()));
+        require(finite_and_not_negative(costs), "costs: expected finite values >= 0");
         const auto columns = model.states(edges[e].to);
         const auto &given = model.transitions[e];
         require((given.rows() == rows || given.rows() == 1) && given.columns() == columns,
@@ -90,6 +97,11 @@ void prepare(Model &model) {
     if (model.signal_nodes.empty()) {
         model.signal_nodes.resize(static_cast<std::size_t>(model.topology.nodes()));
         std::iota(model.signal_nodes.begin(), model.signal_nodes.end(), 0);
+    }
+    if (model.state_costs.empty()) {
+        for (const double cost : model.costs) {
+            model.state_costs.push_back({cost});
+        }
     }
     validate(model);
     model.levels = attainable_levels(model.losses);

@@ -29,8 +29,9 @@ TTAMER_CLONES void fill_gains(double cost, Sums settled, const double *TTAMER_RE
 // One transition against one solved node, a block of ranks at a time, from the highest down.
 class ByRank {
   public:
-    ByRank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels, Gains &out)
-        : transition_(transition), cost_(cost), next_(next), ahead_(*next.blocks), levels_(levels), out_(out),
+    ByRank(const Transition &transition, std::span<const double> costs, const Solved &next,
+           const std::vector<double> &levels, Gains &out)
+        : transition_(transition), costs_(costs), next_(next), ahead_(*next.blocks), levels_(levels), out_(out),
           own_(out.blocks->own()), width_(static_cast<std::size_t>(ahead_.width())) {}
 
     // `drop`: rows on which a block ended the work are left out of the lower ones.
@@ -182,12 +183,13 @@ class ByRank {
     void write(std::size_t block, std::size_t s, const Sums &settled, const double *sums) {
         const std::int32_t begin = ahead_.begin(block);
         const double *level = levels_.data() + begin;
+        const double cost = cost_in(costs_, s);
         const std::int32_t own = own_[s] - begin;
         if (own < ahead_.width()) {
-            out_.at_own[s] = going_on(cost_, level[own], settled, sums[own]);
+            out_.at_own[s] = going_on(cost, level[own], settled, sums[own]);
         }
         if (own > 0) { // else the state has settled
-            fill_gains(cost_, settled, level, sums, width_, out_.row(block, s));
+            fill_gains(cost, settled, level, sums, width_, out_.row(block, s));
         }
         out_.from[s] = begin;
     }
@@ -200,7 +202,7 @@ class ByRank {
 
     const ProductKernels &kernels_ = product_kernels();
     const Transition &transition_;
-    double cost_;
+    std::span<const double> costs_;
     const Solved &next_;
     const RankBlocks &ahead_;
     const std::vector<double> &levels_;
@@ -221,7 +223,7 @@ class ByRank {
 
 // A state's values are a mixture of two meta-states' values, one of which may stop where the state goes on: so all are
 // worked out.
-void consult_through_meta(const Transition &transition, double cost, const Solved &next,
+void consult_through_meta(const Transition &transition, std::span<const double> costs, const Solved &next,
                           const std::vector<double> &levels, Gains &out) {
     const Transition &meta = *transition.meta();
     const auto own = out.blocks->own();
@@ -236,7 +238,9 @@ void consult_through_meta(const Transition &transition, double cost, const Solve
     }
     const RankBlocks meta_blocks(meta_own, width);
     Gains found{&meta_blocks, {}, {}, Buffer(meta_blocks.size())};
-    ByRank(meta, cost, next, levels, found).run(false);
+    // Costs are those of states: what they share of their meta-states comes without.
+    constexpr double kNothing = 0;
+    ByRank(meta, {&kNothing, 1}, next, levels, found).run(false);
     const auto at_rank = [&](std::size_t group, std::int32_t x) {
         const double level = levels[static_cast<std::size_t>(x)];
         return x == meta_own[group] ? found.at_own[group] : level - found.row(meta_blocks.of(x), group)[x % width];
@@ -246,13 +250,14 @@ void consult_through_meta(const Transition &transition, double cost, const Solve
     for (std::size_t s = 0; s < own.size(); ++s) {
         const auto &[group, share] = transition.membership(s);
         const std::size_t above = share > 0 ? group + 1 : group;
-        out.at_own[s] = (1 - share) * at_rank(group, own[s]) + share * at_rank(above, own[s]);
+        const double cost = cost_in(costs, s);
+        out.at_own[s] = cost + (1 - share) * at_rank(group, own[s]) + share * at_rank(above, own[s]);
         for (std::size_t block = 0; out.blocks->begin(block) < own[s]; ++block) {
             const double *low = found.row(block, group);
             const double *high = found.row(block, above);
             double *gains = out.row(block, s);
             for (std::int32_t x = 0; x < width; ++x) {
-                gains[x] = (1 - share) * low[x] + share * high[x];
+                gains[x] = (1 - share) * low[x] + share * high[x] - cost;
             }
         }
     }
@@ -260,20 +265,23 @@ void consult_through_meta(const Transition &transition, double cost, const Solve
 
 } // namespace
 
-void consult_by_rank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels,
-                     Gains &out) {
+void consult_by_rank(const Transition &transition, std::span<const double> costs, const Solved &next,
+                     const std::vector<double> &levels, Gains &out) {
     if (transition.meta() != nullptr) {
-        consult_through_meta(transition, cost, next, levels, out);
+        consult_through_meta(transition, costs, next, levels, out);
         return;
     }
-    ByRank(transition, cost, next, levels, out).run(true);
+    ByRank(transition, costs, next, levels, out).run(true);
 }
 
-void consult_afresh(const Transition &transition, double cost, std::span<const double> value_at_own,
+void consult_afresh(const Transition &transition, std::span<const double> costs, std::span<const double> value_at_own,
                     std::span<double> out) {
-    transition.times(value_at_own, out);
-    for (auto &value : out) {
-        value += cost;
+    transition.times(value_at_own, out.first(transition.rows()));
+    if (transition.rows() < out.size()) {
+        std::fill(out.begin() + 1, out.end(), out[0]);
+    }
+    for (std::size_t s = 0; s < out.size(); ++s) {
+        out[s] += cost_in(costs, s);
     }
 }
 

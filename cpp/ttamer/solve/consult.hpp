@@ -1,7 +1,7 @@
 // What consulting the next node is worth: one transition applied to the values of a solved node.
 #pragma once
 
-#include "ttamer/model/transition.hpp"
+#include "ttamer/model/model.hpp"
 #include "ttamer/solve/rank_blocks.hpp"
 
 #include <cstddef>
@@ -56,15 +56,15 @@ struct Solved {
 inline constexpr std::int32_t kDenseWidth = 16;
 inline constexpr std::int32_t kCountedWidth = 128;
 
-// cost + P times the values of `next`, into `out`, whose blocks and table are set: for X up to each state's own rank,
-// and down to `from`. Below that the request is better off stopping: the gain never falls as X grows, so the first
-// block that begins with a gain of 0 ends the work on a row. `levels` are the losses by rank, filled up to whole
-// blocks.
-void consult_by_rank(const Transition &transition, double cost, const Solved &next, const std::vector<double> &levels,
-                     Gains &out);
+// cost + P times the values of `next`, the cost one for all states or one for each, into `out`, whose blocks and table
+// are set: for X up to each state's own rank, and down to `from`. Below that the request is better off stopping: the
+// gain never falls as X grows, so the first block that begins with a gain of 0 ends the work on a row. `levels` are the
+// losses by rank, filled up to whole blocks.
+void consult_by_rank(const Transition &transition, std::span<const double> costs, const Solved &next,
+                     const std::vector<double> &levels, Gains &out);
 
-// The same where X does not matter (before the first node, or without recall): cost + P value_at_own, one a row of P.
-void consult_afresh(const Transition &transition, double cost, std::span<const double> value_at_own,
+// The same where X does not matter (before the first node, or without recall): cost + P value_at_own, for each state.
+void consult_afresh(const Transition &transition, std::span<const double> costs, std::span<const double> value_at_own,
                     std::span<double> out);
 
 } // namespace ttamer

@@ -38,13 +38,17 @@ class Forward {
     void go(std::int32_t from, std::int32_t to, const Matrix &going) {
         const auto edge = static_cast<std::size_t>(policy_.edge_between(from, to));
         double total = 0;
-        for (const double mass : going.values) {
+        for (std::size_t s = 0; s < going.rows; ++s) {
+            double mass = 0;
+            for (std::size_t x = 0; x < columns_; ++x) {
+                mass += going.row(s)[x];
+            }
             total += mass;
+            result_.cost += mass * cost_in(model_.state_costs[edge], s);
         }
         if (total == 0) {
             return;
         }
-        result_.cost += total * tables_.costs[edge];
         const Matrix arriving = model_.transitions[edge].transposed_times(going);
         Matrix &mass = mass_[static_cast<std::size_t>(to)];
         if (mass.values.empty()) {

@@ -53,7 +53,7 @@ class Simulation {
             states_[at] = state;
             const auto number = static_cast<std::size_t>(policy_.tables().state_offsets[at] + state);
             result_.visits[number] += 1;
-            result_.cost += model_.costs[static_cast<std::size_t>(model_.topology.incoming_edge(node))];
+            result_.cost += cost(node);
             consult_one(policy_, node, state, 0, row, unused);
             node = next_branch(policy_, node, state, row, open_.data());
             if (node == kStop) {
@@ -62,6 +62,14 @@ class Simulation {
                 return;
             }
         }
+    }
+
+    // Of consulting the node given its parent's state.
+    double cost(std::int32_t node) const {
+        const auto edge = static_cast<std::size_t>(model_.topology.incoming_edge(node));
+        const auto parent = model_.topology.edges()[edge].from;
+        const auto state = parent == kRoot ? 0 : states_[static_cast<std::size_t>(parent)];
+        return cost_in(model_.state_costs[edge], static_cast<std::size_t>(state));
     }
 
     // A state of the node given that of its parent.

@@ -13,21 +13,23 @@
 
 namespace ttamer {
 
-std::vector<double> weigh_costs(const Model &model, double tradeoff) {
+EdgeCosts weigh_costs(const Model &model, double tradeoff) {
     if (!(tradeoff > 0 && tradeoff <= 1)) {
         std::ostringstream text; // shorter than to_string: 1.5, not 1.500000
         text << "tradeoff: expected a number in (0, 1], got " << tradeoff;
         throw std::invalid_argument(text.str());
     }
     const double weight = (1 - tradeoff) / tradeoff / model.cost_scale;
-    std::vector<double> weighted = model.costs;
-    for (auto &cost : weighted) {
-        cost *= weight;
-        if (!std::isfinite(cost)) {
-            std::ostringstream text;
-            text << "tradeoff: " << tradeoff << " with costs divided by " << model.cost_scale
-                 << " weighs costs infinitely more than losses";
-            throw std::invalid_argument(text.str());
+    EdgeCosts weighted = model.state_costs;
+    for (auto &edge : weighted) {
+        for (auto &cost : edge) {
+            cost *= weight;
+            if (!std::isfinite(cost)) {
+                std::ostringstream text;
+                text << "tradeoff: " << tradeoff << " with costs divided by " << model.cost_scale
+                     << " weighs costs infinitely more than losses";
+                throw std::invalid_argument(text.str());
+            }
         }
     }
     return weighted;

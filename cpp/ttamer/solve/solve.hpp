@@ -11,7 +11,7 @@
 namespace ttamer {
 
 // Costs in units of loss, so that minimising loss + weighted cost is minimising the trade-off.
-std::vector<double> weigh_costs(const Model &model, double tradeoff);
+EdgeCosts weigh_costs(const Model &model, double tradeoff);
 
 // The dynamic index of every node of a line or forest and the value, in units of loss.
 struct Surrogates {
@@ -19,7 +19,7 @@ struct Surrogates {
     double value;                           // E[min(outside, min over roots of kappa)]
 };
 
-Surrogates solve_forest(const Model &model, const std::vector<double> &weighted_costs,
+Surrogates solve_forest(const Model &model, const EdgeCosts &weighted_costs,
                         double outside = std::numeric_limits<double>::infinity());
 
 // What to do in each state of a node, by rank of the best loss so far; equal neighbours are merged.
@@ -40,7 +40,7 @@ struct Induction {
     std::vector<StateIntervals> intervals; // one a node
 };
 
-Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs);
+Induction solve_walk(const Model &model, const EdgeCosts &weighted_costs);
 
 // The same without recall, where the last node consulted answers: what to do depends on its state alone.
 struct LastInduction {
@@ -49,7 +49,7 @@ struct LastInduction {
     std::vector<std::int32_t> next; // of each state, of all nodes, or kStop
 };
 
-LastInduction solve_last(const Model &model, const std::vector<double> &weighted_costs);
+LastInduction solve_last(const Model &model, const EdgeCosts &weighted_costs);
 
 // The optimal policy for a trade-off in (0, 1]. A forest needs recall.
 Policy solve(const Model &model, double tradeoff, bool recall);

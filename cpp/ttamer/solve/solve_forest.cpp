@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <utility>
 
 namespace ttamer {
@@ -55,7 +56,7 @@ void take_minimum(Matrix &total, const std::vector<double> &points, const Distri
 
 class Forest {
   public:
-    Forest(const Model &model, const std::vector<double> &costs)
+    Forest(const Model &model, const EdgeCosts &costs)
         : model_(model), costs_(costs), kappa_(static_cast<std::size_t>(model.topology.nodes())) {}
 
     Surrogates run(double outside) {
@@ -73,7 +74,7 @@ class Forest {
         const auto at = static_cast<std::size_t>(node);
         const auto edge = static_cast<std::size_t>(model_.topology.incoming_edge(node));
         const auto breaks = breaks_below(node);
-        const Matrix below = model_.transitions[edge].times(reached(node, breaks));
+        const Matrix below = by_state(model_.transitions[edge].times(reached(node, breaks)), costs_[edge].size());
         auto index = largest_with_gain(breaks, below, costs_[edge]);
         kappa_[at].breaks = sorted_union({&breaks, &index});
         const auto piece = pieces(breaks, kappa_[at].breaks);
@@ -116,11 +117,25 @@ class Forest {
         return total;
     }
 
+    // A row for each state where costs differ by state, though what is shown may not.
+    static Matrix by_state(Matrix below, std::size_t states) {
+        if (below.rows >= states) {
+            return below;
+        }
+        Matrix rows(states, below.columns);
+        for (std::size_t s = 0; s < states; ++s) {
+            std::copy_n(below.row(0), below.columns, rows.row(s));
+        }
+        return rows;
+    }
+
     // The largest x with E[(x - Y)_+] <= cost, for every row of P(Y <= x).
-    static std::vector<double> largest_with_gain(const std::vector<double> &breaks, const Matrix &below, double cost) {
+    static std::vector<double> largest_with_gain(const std::vector<double> &breaks, const Matrix &below,
+                                                 std::span<const double> costs) {
         std::vector<double> index(below.rows);
         for (std::size_t s = 0; s < below.rows; ++s) {
             const double *row = below.row(s);
+            const double cost = cost_in(costs, s);
             double gain = 0;
             std::size_t k = 0;
             for (; k + 1 < breaks.size(); ++k) {
@@ -152,13 +167,13 @@ class Forest {
     }
 
     const Model &model_;
-    const std::vector<double> &costs_;
+    const EdgeCosts &costs_;
     std::vector<Distribution> kappa_;
 };
 
 } // namespace
 
-Surrogates solve_forest(const Model &model, const std::vector<double> &weighted_costs, double outside) {
+Surrogates solve_forest(const Model &model, const EdgeCosts &weighted_costs, double outside) {
     return Forest(model, weighted_costs).run(outside);
 }
 

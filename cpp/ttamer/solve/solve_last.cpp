@@ -17,7 +17,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class LastWalk {
   public:
-    LastWalk(const Model &model, const std::vector<double> &costs)
+    LastWalk(const Model &model, const EdgeCosts &costs)
         : model_(model), costs_(costs), tolerance_(snap_tolerance(model.levels)) {
         std::size_t most = 1;
         for (const auto &losses : model.losses) {
@@ -60,7 +60,8 @@ class LastWalk {
     void keep_better(const Successor &next, std::span<double> best, std::span<std::int32_t> choice) {
         const auto edge = static_cast<std::size_t>(next.edge);
         const auto to = static_cast<std::size_t>(next.node);
-        const std::span<double> values(consulted_.data(), model_.transitions[edge].rows());
+        const std::span<double> values(consulted_.data(),
+                                       std::max(model_.transitions[edge].rows(), costs_[edge].size()));
         consult_afresh(model_.transitions[edge], costs_[edge], {value_.data() + first_[to], model_.losses[to].size()},
                        values);
         for (std::size_t s = 0; s < best.size(); ++s) {
@@ -71,7 +72,7 @@ class LastWalk {
     }
 
     const Model &model_;
-    const std::vector<double> &costs_;
+    const EdgeCosts &costs_;
     double tolerance_;
     std::vector<std::size_t> first_; // of each node's states
     std::vector<double> value_;      // of each state
@@ -81,7 +82,7 @@ class LastWalk {
 
 } // namespace
 
-LastInduction solve_last(const Model &model, const std::vector<double> &weighted_costs) {
+LastInduction solve_last(const Model &model, const EdgeCosts &weighted_costs) {
     return LastWalk(model, weighted_costs).run();
 }
 

@@ -27,7 +27,7 @@ bool needs_panels(const Transition &transition) {
 
 class Walk {
   public:
-    Walk(const Model &model, const std::vector<double> &costs)
+    Walk(const Model &model, const EdgeCosts &costs)
         : model_(model), costs_(costs), tolerance_(snap_tolerance(model.levels)), solved_(model.losses.size()),
           panels_(model.losses.size(), false), waiting_(model.losses.size(), 0) {
         result_.intervals.resize(model.losses.size());
@@ -270,7 +270,7 @@ class Walk {
     }
 
     const Model &model_;
-    const std::vector<double> &costs_;
+    const EdgeCosts &costs_;
     double tolerance_;
     std::vector<Solved> solved_;
     Induction result_{0, kStop, {}};
@@ -285,7 +285,7 @@ class Walk {
 
 } // namespace
 
-Induction solve_walk(const Model &model, const std::vector<double> &weighted_costs) {
+Induction solve_walk(const Model &model, const EdgeCosts &weighted_costs) {
     return Walk(model, weighted_costs).run();
 }
 

@@ -18,7 +18,7 @@ from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, recorded_signal
 
 FORMAT_VERSION = 2
-"""Version 2 has `signal_nodes`; files that need none are still written as version 1."""
+"""Version 2 has `signal_nodes` and `state_costs`; files that need neither are still written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -35,13 +35,15 @@ class CascadeModel:
     transitions : sequence of E (K_i or 1, K_j) float
         Probability of each state of j given the state of i, one an edge in the topology's edge order; one row where
         j does not depend on i, as for edges that leave the root. Rows sum to 1 within 1e-6 and are normalised.
-    costs : (E,) float
-        Cost of each edge, finite and >= 0, in any one unit.
+    costs : (E,) float, or sequence of E floats and (K_i,) floats
+        Cost of each edge, finite and >= 0, in any one unit: a number, or one for each state of the node i that it
+        leaves, where what is known of a request tells what the next node will cost.
     bin_edges : sequence of n (K_j - 1,) float32, optional
         Strictly increasing; the state is the number of edges <= signal. By default 1, 2, ..., K_j - 1, so that a
         signal is the number of the state.
     cost_scale : float, optional
-        What costs are divided by; by default the costliest walk from the root (1 if that is 0).
+        What costs are divided by; by default the costliest path from the root (1 if that is 0), an edge whose cost
+        differs by state at the mean over its states.
     observed : bool
         Whether the loss of a node is seen when it is consulted; its signal is then the loss itself.
     unit : str
@@ -55,6 +57,8 @@ class CascadeModel:
         The node whose signal tells each node's state: its own as a rule. In a model that was fitted, a node whose
         signal is the same for every request takes that of the last node before it whose signal tells something, where
         every path passes that one.
+    costs : (E,) float64
+        Cost of each edge; where it differs by state, the mean over the states.
     estimator : Estimator or None
         What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
         the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
@@ -71,7 +75,7 @@ class CascadeModel:
         topology: Topology,
         losses: Sequence[npt.ArrayLike],
         transitions: Sequence[npt.ArrayLike],
-        costs: npt.ArrayLike,
+        costs: npt.ArrayLike | Sequence[npt.ArrayLike],
         *,
         bin_edges: Sequence[npt.ArrayLike] | None = None,
         cost_scale: float | None = None,
@@ -99,7 +103,7 @@ class CascadeModel:
             topology,
             tables,
             matrices,
-            _floats(costs, "costs", 1),
+            *_edge_costs(costs),
             edges,
             range(topology.nodes),
             cost_scale,
@@ -115,6 +119,7 @@ class CascadeModel:
         losses: Sequence[Floats],
         transitions: Sequence[Transition],
         costs: Floats,
+        state_costs: Sequence[Floats] | None,
         bin_edges: Sequence[npt.NDArray[np.float32]],
         signal_nodes: Sequence[int],
         cost_scale: float | None,
@@ -135,10 +140,12 @@ class CascadeModel:
             list(bin_edges),
             observed,
             np.array(signal_nodes, np.int32),
+            state_costs,
         )
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
         self.costs = freeze(costs.copy())
+        self._state_costs = None if state_costs is None else tuple(freeze(row.copy()) for row in state_costs)
         self.bin_edges = tuple(freeze(row.copy()) for row in bin_edges)
         self.signal_nodes = tuple(int(node) for node in signal_nodes)
         self.cost_scale = 1.0 if cost_scale is None else float(cost_scale)
@@ -175,9 +182,16 @@ class CascadeModel:
                 strength = 0.0 if known else statistics.transition_strength
                 transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
-        tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
+        tables = (topology, losses, transitions, costs, None, bin_edges, signal_nodes, cost_scale)
         model._set(*tables, observed, unit, signal, statistics, estimator)
         return model
+
+    @property
+    def state_costs(self) -> tuple[Floats, ...]:
+        """One (1 or K_i,) float64 an edge: what it costs in each state of the node i that it leaves."""
+        if self._state_costs is None:
+            return tuple(self.costs[e : e + 1] for e in range(len(self.costs)))
+        return self._state_costs
 
     @property
     def transitions(self) -> tuple[Floats, ...]:
@@ -272,6 +286,9 @@ class CascadeModel:
             fields.update(estimator_fields)
             arrays.update(tables)
         version = 1
+        if self._state_costs is not None:
+            version = FORMAT_VERSION
+            arrays.update({f"state_costs.{e}": row for e, row in enumerate(self.state_costs)})
         if self.signal_nodes != tuple(range(self.topology.nodes)):
             version, arrays["signal_nodes"] = FORMAT_VERSION, np.array(self.signal_nodes, np.int32)
         return files.to_bytes("model", version, fields, arrays)
@@ -306,11 +323,14 @@ class CascadeModel:
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             cost_scale, observed, unit, signal = form
+            costs: Any = arrays["costs"]
+            if "state_costs.0" in arrays:
+                costs = [arrays[f"state_costs.{e}"] for e in range(len(topology.edges))]
             return cls(
                 topology,
                 [arrays[f"losses.{j}"] for j in nodes],
                 [arrays[f"transitions.{e}"] for e in range(len(topology.edges))],
-                arrays["costs"],
+                costs,
                 bin_edges=bin_edges,
                 cost_scale=cost_scale,
                 observed=observed,
@@ -338,6 +358,19 @@ def _floats(values: npt.ArrayLike, name: str, rank: int) -> Floats:
     if array.ndim != rank:
         raise ValueError(f"{name}: expected {rank} dimensions, got shape {array.shape}")
     return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _edge_costs(costs: Any) -> tuple[Floats, list[Floats] | None]:
+    """Of each edge the mean over the states of the node that it leaves, and the cost in each of them if they differ."""
+    numbers = isinstance(costs, np.ndarray) and costs.dtype != object
+    if numbers or not np.iterable(costs) or not any(np.ndim(cost) for cost in costs):
+        return _floats(costs, "costs", 1), None
+    rows = [_floats(np.atleast_1d(row), f"costs[{e}]", 1) for e, row in enumerate(_each("costs", costs))]
+    for e, row in enumerate(rows):
+        if len(row) == 0:
+            raise ValueError(f"costs[{e}]: expected a number, or one for each state, got none")
+    with np.errstate(over="ignore"):  # an infinite one is refused as that
+        return np.array([row.mean() for row in rows]), rows
 
 
 def _edges(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:

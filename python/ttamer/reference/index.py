@@ -30,7 +30,7 @@ def surrogates(
     topology: Topology,
     losses: Sequence[Floats],
     transitions: Sequence[Floats],
-    costs: Floats,
+    costs: Sequence[Floats],
     outside: float = np.inf,
 ) -> tuple[list[Floats], float]:
     """Dynamic index of every node of a forest, and the value, from the distributions of surrogate losses.
@@ -51,7 +51,7 @@ def surrogates(
         A line or a forest.
     losses : n arrays (K_j,)
     transitions : E arrays (K_i or 1, K_j)
-    costs : (E,)
+    costs : E numbers, or arrays (K_i,) with one for each state of the node that the edge leaves
         In units of loss.
     outside : float
         Loss of an option that is always there. With the default, at least one node is consulted.
@@ -70,7 +70,7 @@ def surrogates(
         breaks = np.unique(np.concatenate([losses[v], *(kappa[u].breaks for u in children)]))
         lowest_child = _minimum([broadcast_rows(kappa[u].at(breaks), len(losses[v])) for u in children], breaks)
         reached = np.where(losses[v][:, None] <= breaks, 1.0, lowest_child)
-        below = transitions[v] @ reached
+        below = broadcast_rows(transitions[v] @ reached, max(len(transitions[v]), np.size(costs[v])))
         index[v] = _largest_with_gain(breaks, below, costs[v])
         wider = np.unique(np.concatenate([breaks, index[v]]))
         held = np.where(wider < index[v][:, None], 0.0, Steps(breaks, below).at(wider))
@@ -92,11 +92,12 @@ def _minimum(distributions: Sequence[Floats], breaks: Floats) -> Floats:
     return total
 
 
-def _largest_with_gain(breaks: Floats, below: Floats, cost: float) -> Floats:
-    """The largest x with E[(x - Y)_+] <= cost, for every row of P(Y <= x)."""
+def _largest_with_gain(breaks: Floats, below: Floats, costs: Floats) -> Floats:
+    """The largest x with E[(x - Y)_+] <= cost, for every row of P(Y <= x), each of which may have its own cost."""
+    cost = np.broadcast_to(costs, len(below))
     steps = below[:, :-1] * np.diff(breaks)
     gain = np.concatenate([np.zeros((len(below), 1)), np.cumsum(steps, axis=1)], axis=1)
-    last = np.sum(gain <= cost, axis=1) - 1
+    last = np.sum(gain <= cost[:, None], axis=1) - 1
     rows = np.arange(len(below))
     index: Floats = breaks[last] + (cost - gain[rows, last]) / below[rows, last]
     return index

@@ -41,7 +41,7 @@ def solve(
     topology: Topology,
     losses: Sequence[Floats],
     transitions: Sequence[Floats],
-    costs: Floats,
+    costs: Sequence[Floats],
     tradeoff: float,
     recall: bool,
     cost_scale: float,
@@ -52,7 +52,7 @@ def solve(
     ----------
     topology : Topology
     losses, transitions : as `surrogates`
-    costs : (E,)
+    costs : E numbers, or arrays (K_i,) with one for each state of the node that the edge leaves
         In the user's unit.
     tradeoff : float
         In (0, 1].
@@ -61,7 +61,7 @@ def solve(
     cost_scale : float
         What costs are divided by.
     """
-    weighted = costs * ((1 - tradeoff) / tradeoff / cost_scale)
+    weighted = [np.asarray(cost) * ((1 - tradeoff) / tradeoff / cost_scale) for cost in costs]
     levels = np.unique(np.concatenate(losses))
     if topology.kind == "forest":
         return _forest(topology, losses, levels, surrogates(topology, losses, transitions, weighted), tradeoff)

@@ -30,7 +30,7 @@ def induction(
     topology: Topology,
     losses: Sequence[Floats],
     transitions: Sequence[Floats],
-    costs: Floats,
+    costs: Sequence[Floats],
     recall: bool,
 ) -> Induction:
     """Backward induction over the losses that can be attained; any walk (line, skip, dag).
@@ -53,7 +53,7 @@ def induction(
         value = np.full((rows, len(columns)), np.inf)
         node = np.full((rows, len(columns)), STOP)
         for j, e in successors(topology, i):
-            consult = broadcast_rows(costs[e] + transitions[e] @ ahead[j], rows)
+            consult = broadcast_rows(np.reshape(costs[e], (-1, 1)) + transitions[e] @ ahead[j], rows)
             node = np.where(consult < value - tolerance, j, node)
             value = np.minimum(consult, value)
         return value, node
