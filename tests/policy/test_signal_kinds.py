@@ -39,8 +39,8 @@ class TestDeciding:
         assert (policy.signal, policy.recorded_signal) == ("max_prob", "margin")
         plain = ttamer.solve(ttamer.fit(traces, 8))
         assert (plain.signal, plain.recorded_signal) == ("margin", "margin")
-        tuned = ttamer.tune(traces.with_signal("entropy"), max_error=0.45, tradeoffs=TRADEOFFS)
-        assert (tuned.signal, tuned.recorded_signal) == ("logit_margin", "entropy")
+        tuned = ttamer.tune(nested(1200), max_error=0.45, tradeoffs=TRADEOFFS)
+        assert (tuned.signal, tuned.recorded_signal) == ("logit_margin", "max_prob")
 
     def test_the_recorded_kind_is_not_taken_for_another(self, traces: Traces, policy: ttamer.Policy) -> None:
         with pytest.raises(ValueError, match=REFUSED):
