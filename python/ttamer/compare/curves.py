@@ -125,7 +125,7 @@ def curve_of_settings(name: str, settings: Sequence[Setting], calibration: Trace
     Raises
     ------
     ValueError
-        If there are too many settings, or the traces differ in topology or unit.
+        If there are too many settings, or the traces differ in topology, unit or kind of signal.
     """
     own = checks.instances("settings", settings, Setting)
     return _curve(name, [(setting.name, setting.replay) for setting in own], calibration, test)

@@ -28,7 +28,7 @@ def check_signal(kind: str) -> None:
 
 
 def signals_in(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """The kind of signal that a file decides on, and the kind that traces recorded; ValueError unless they are kinds.
+    """Of a saved model or policy the kind that it decides on, and the kind recorded; ValueError unless they are kinds.
 
     The first is "" in files written before it was kept, the second is the first unless the file says otherwise.
     """

@@ -313,7 +313,10 @@ class Traces:
         if self.signal == kind:
             return self
         if not kind:
-            raise ValueError(f"traces: expected the user's own signals, signal='', got signal={self.signal!r}")
+            raise ValueError(
+                f"traces: expected the user's own signals, signal='', got signal={self.signal!r}; "
+                "fit on traces that record this kind"
+            )
         if not self.signal and self.evidence is None:
             raise ValueError(
                 f"traces: expected signal={kind!r} or evidence to make it from, got signals of the user's own; "
