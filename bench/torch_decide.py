@@ -36,9 +36,8 @@ def policy_for(logits: torch.Tensor) -> ttamer.Policy:
     losses = np.linspace(0.9, 0.1, len(edges) + 1)
     # Another draw gains 0.1 on average where the loss so far is 0.5: that is what it costs.
     anything = np.full((1, len(losses)), 1 / len(losses))
-    model = ttamer.CascadeModel(
-        ttamer.Topology.line(3), [losses] * 3, [anything] * 3, [0.1] * 3, bin_edges=[edges] * 3, cost_scale=1.0
-    )
+    tables = (ttamer.Topology.line(3), [losses] * 3, [anything] * 3, [0.1] * 3)
+    model = ttamer.CascadeModel(*tables, bin_edges=[edges] * 3, cost_scale=1.0, signal="max_prob")
     return ttamer.solve(model, 0.5, recall="observed")
 
 

@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         None,
     )
     describe("all nodes", everything, traces)
-    batch = policy.start(options.capacity)
+    batch = policy.start(options.capacity, signal=traces.signal)
     describe("policy", serve(traces, arrivals, options.capacity, batch.decide, batch), traces)
 
 

@@ -32,7 +32,7 @@ node : int or (B,) int32
     The node consulted: one for all rows, or one a row. Must be open to each row (a successor of the node the row
     consulted last), recommended or not.
 signals : (B,) float32
-    What the node showed, C-contiguous.
+    What the node showed, C-contiguous, of the kind that the policy decides on (`Policy.signal`).
 rows : (B,) int32 or int64, optional
     Rows the signals belong to, without repeats; by default 0 to B - 1.
 
@@ -42,8 +42,8 @@ read where it lies, whether it requires gradients or not.
 Returns
 -------
 (B,) int32
-    The node to consult next, or STOP (-1). A view of the batch's own memory, valid until the next call; it may be
-    passed back as `node`.
+    The node to consult next, or STOP (-1). It is the batch's own memory, which the next call writes again: take a
+    `.copy()` of what is kept longer, across an `await` for example. It may be passed back as `node`.
 
 Raises
 ------
@@ -52,6 +52,8 @@ TypeError
 ValueError
     Wrong shape or device, a tensor that cannot be read as it lies (one without memory, or that PyTorch negates when
     it is read), a NaN signal under nan="error", a repeated row, a row that has stopped, or a node that is not open.
+    A policy that estimates, or whose traces recorded another kind of signal than it decides on, unless
+    `Policy.start` was told which kind is handed over.
 IndexError
     A node or row out of range.
 
@@ -89,16 +91,20 @@ class Away {
 
 class BoundBatch {
   public:
-    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan, const std::string &signal)
+    // `signal` is what the policy decides on, `handed` what callers of `decide` have, as far as is known.
+    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan, const std::string &signal,
+               const std::string &handed)
         : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))),
-          logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)) {}
+          logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)),
+          why_no_signals_(signal == handed ? "" : refusal(signal, handed)) {}
 
     // Of a policy that estimates: its nodes are what callers speak of, the batch's are steps.
     BoundBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy, std::int64_t capacity,
                const std::string &nan)
         : estimated_(
               std::make_shared<EstimatedBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan))),
-          logit_signals_(SignalKind::stated, 0, nan_from(nan)) {}
+          logit_signals_(SignalKind::stated, 0, nan_from(nan)),
+          why_no_signals_("decide: this policy estimates from what nodes show; call decide_logits") {}
 
     // A single node is converted before all else: `__index__` may change the other arguments, or call the batch.
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
@@ -170,8 +176,8 @@ class BoundBatch {
 
     template <typename NodesOf> py::object decide_with(py::handle signals, py::handle rows, NodesOf nodes_of) {
         check_here();
-        if (estimated_) {
-            throw std::invalid_argument("decide: this policy estimates from what nodes show; call decide_logits");
+        if (!why_no_signals_.empty()) {
+            throw std::invalid_argument(why_no_signals_);
         }
         const auto values = span_of<float>(Argument{signals, "signals", "(B,) float32"});
         const auto chosen = rows_of(rows);
@@ -232,6 +238,13 @@ class BoundBatch {
             logit_signals_.compute(given);
         }
         return logit_signals_.finish(given, chosen);
+    }
+
+    static std::string refusal(const std::string &signal, const std::string &handed) {
+        const auto recorded = handed.empty() ? "signals of the user's own" : "'" + handed + "'";
+        return "decide: this policy decides on '" + signal + "', its traces recorded " + recorded +
+               ": call decide_logits, or hand over signals of that kind and say so, start(signal='" + signal +
+               "'), or fit on traces.with_signal('" + signal + "')";
     }
 
     static NanSignal nan_from(const std::string &nan) {
@@ -304,6 +317,7 @@ class BoundBatch {
     std::shared_ptr<Batch> batch_;              // null where the policy estimates
     std::shared_ptr<EstimatedBatch> estimated_; // null where it does not
     LogitSignals logit_signals_;
+    std::string why_no_signals_; // what `decide` says where it takes none
     bool away_ = false;
     std::array<View, 2> views_;
 };
@@ -334,11 +348,12 @@ void bind_batch(py::module_ &m) {
     // Not a constructor: users start a batch from a policy, which checks the arguments.
     m.def(
         "start",
-        [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal) {
+        [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal, py::handle handed) {
             return BoundBatch(shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
-                              string_of(nan, "nan"), string_of(signal, "signal"));
+                              string_of(nan, "nan"), string_of(signal, "signal"), string_of(handed, "handed"));
         },
-        py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), "A batch of a policy.");
+        py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), py::arg("handed"),
+        "A batch of a policy that decides on `signal`; `decide` is refused if it is handed another kind.");
     m.def(
         "start_estimated",
         [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {

@@ -20,7 +20,7 @@ node : int or (B,) int32
     As for `decide`.
 logits : (B, C) float32, float16, uint16 or bfloat16
     What the node showed, C-contiguous, C >= 2. bfloat16 is that of a tensor or of ml_dtypes; uint16 holds its bits.
-    -inf is a probability of 0.
+    -inf is a probability of 0. Logarithms of probabilities are logits too: ``np.log(probs)``.
 rows : (B,) int32 or int64, optional
     As for `decide`. Each array may be a tensor here too.
 

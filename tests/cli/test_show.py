@@ -15,6 +15,7 @@ from rich.console import Console
 import ttamer
 from ttamer.cli import main
 from ttamer.cli.policy_tables import print_policy, states
+from ttamer.cli.tables import print_model
 from ttamer.plots import drawing
 
 SHAPES = {
@@ -34,6 +35,12 @@ def shown(policy: ttamer.Policy, *, every: bool = False, encoding: str = "utf-8"
     print_policy(Console(file=file, width=80, markup=False, highlight=False), policy, "p.st", every)
     file.seek(0)
     return file.read()
+
+
+def model_text(model: ttamer.CascadeModel) -> str:
+    file = io.StringIO()
+    print_model(Console(file=file, width=80), model)
+    return file.getvalue()
 
 
 def table(text: str, title: str) -> list[str]:
@@ -79,6 +86,28 @@ def test_json_is_complete(
         assert [state["stops"] for state in rows["states"]] == policy.expected_stops[node].tolist()
         steps = [[(step["best_loss_up_to"], step["next"]) for step in state["actions"]] for state in rows["states"]]
         assert steps == ([[]] * 6 if shape == "forest" else policy.actions(node))
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ([1.0, 2.0, 3.0], True),
+        ([1.5, 2.5, 3.4, 4.6], True),
+        ([1.0, 2.0, 4.0], False),
+        ([1.0, 3.0, 10.0], False),
+        ([1.0, 1.0, 1.0], False),
+        ([0.0, 1.0, 2.0], False),
+        ([1.0, 2.0], False),
+    ],
+)
+def test_costs_that_look_like_running_sums(costs: list[float], expected: bool) -> None:
+    count = len(costs)
+    line = ttamer.CascadeModel(ttamer.Topology.line(count), [[0.5]] * count, [[[1.0]]] * count, costs)
+    note = "They are taken as what each node adds; if they are running sums, record np.diff(costs, prepend=0)."
+    for text in (shown(ttamer.solve(line)), model_text(line)):
+        assert (note in " ".join(text.split())) == expected
+    forest = ttamer.CascadeModel(ttamer.Topology.forest([-1] * count), [[0.5]] * count, [[[1.0]]] * count, costs)
+    assert "running" not in shown(ttamer.solve(forest))
 
 
 class TestForest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,43 @@ def test_command_line_names_the_signal(
         assert main(list(arguments)) == 0
         return capsys.readouterr().out
 
-    assert "front of t.npz, signal max_prob" in call("frontier", "t.npz", "--save", "front")
-    assert "signal" in call("show", "front/policy-000.safetensors")
-    assert json.loads(call("show", "front/policy-000.safetensors", "--json"))["signal"] == "max_prob"
+    both, served = "max_prob (the traces recorded margin)", ": serve it with decide_logits\n"
+    text = call("frontier", "t.npz", "--save", "front")
+    assert f"front of t.npz, signal {both}" in text
+    assert text.endswith(f"it decides on {both}{served}")
+    figures = json.loads(call("frontier", "t.npz", "--json"))
+    assert (figures["signal"], figures["recorded_signal"]) == ("max_prob", "margin")
+    shown = call("show", "front/policy-000.safetensors")
+    assert re.search(rf"^signal +{re.escape(both)} *$", shown, flags=re.MULTILINE)
+    figures = json.loads(call("show", "front/policy-000.safetensors", "--json"))
+    assert (figures["signal"], figures["recorded_signal"]) == ("max_prob", "margin")
+    text = call("fit", "t.npz", "--estimate", "auto", "--bins", "auto", "--policy", "p.st")
+    assert f", signal {both}\n" in text
+    assert f"it decides on {both}{served}" in text
+    plain = call("fit", "t.npz", "--policy", "p.st")
+    assert "recorded" not in plain + call("show", "p.st")
+    nested(1200).save("many.npz")
+    text = call("tune", "many.npz", "--max-error", "0.45")
+    assert text.endswith(f"it decides on logit_margin (the traces recorded max_prob){served}")
+    figures = json.loads(call("tune", "many.npz", "--max-error", "0.45", "--json"))
+    assert (figures["signal"], figures["recorded_signal"]) == ("logit_margin", "max_prob")
     assert call("evaluate", "front/policy-000.safetensors", "t.npz")
     assert "signal margin" in call("fit", "t.npz", "--bins", "4")
     assert json.loads(call("fit", "t.npz", "--bins", "4", "--json"))["signal"] == "margin"
+
+
+def test_evaluate_refuses_signals_of_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    traces = nested(100)
+    ttamer.solve(ttamer.fit(traces, 4)).save("p.st")
+    ttamer.Traces(traces.signals, traces.losses, traces.costs, unit="ms").save("own.npz")
+    assert main(["evaluate", "p.st", "own.npz"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "ttamer: traces: expected signal='max_prob' or evidence to make it from, got signals of the"
+    )
 
 
 def test_plain_batches_and_deciders_refuse_them() -> None:

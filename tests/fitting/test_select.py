@@ -109,7 +109,7 @@ class TestFrontier:
         found, expected = policy.replay(traces), policy.replay(traces.with_signal(kind))
         np.testing.assert_array_equal(found.last_node, expected.last_node)
         assert front[-1].error == expected.error
-        stated = Traces(traces.with_signal(kind).signals, traces.losses, traces.costs)
+        stated = Traces(traces.with_signal(kind).signals, traces.losses, traces.costs, signal=kind)
         np.testing.assert_array_equal(policy.replay(stated).last_node, expected.last_node)
         bare = Traces(traces.signals, traces.losses, traces.costs, signal="margin")
         with pytest.raises(ValueError, match=rf"^signal: {kind} needs evidence, and these traces have none"):

@@ -64,11 +64,15 @@ def attempt(call: Callable[[], T]) -> T | ValueError:
         return error
 
 
-def serve(policy: ttamer.Policy, signals: Floats32) -> dict[str, npt.NDArray[Any]]:
-    """Run all requests through one batch, each call for one node, and return what a replay would."""
+def serve(policy: ttamer.Policy, signals: Floats32, signal: str | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Run all requests through one batch, each call for one node, and return what a replay would.
+
+    `signals` are of the kind `signal`, or logits (N, n, C).
+    """
     edges = {(i, j): e for e, (i, j) in enumerate(policy.topology.edges.tolist())}
     count = len(signals)
-    batch = policy.start(count)
+    batch = policy.start(count, signal=signal)
+    decide = batch.decide if signals.ndim == 2 else batch.decide_logits
     ahead = np.full(count, policy.first_node, np.int32)
     last = np.full(count, -1, np.int32)
     cost = np.zeros(count)
@@ -78,7 +82,7 @@ def serve(policy: ttamer.Policy, signals: Floats32) -> dict[str, npt.NDArray[Any
             came = last[rows]
             cost[rows] += policy.costs[[edges[i, node] for i in came.tolist()]]
             last[rows] = node
-            ahead[rows] = batch.decide(node, signals[rows, node], rows)
+            ahead[rows] = decide(node, signals[rows, node], rows)
     return {
         "last_node": last,
         "answer_node": batch.answer_node.copy(),

@@ -54,7 +54,9 @@ def some_policy(traces: ttamer.Traces, recall: str, seed: int, tradeoff: float =
 
 def replayed(policy: ttamer.Policy, traces: ttamer.Traces) -> ttamer.Replay:
     """The policy over the traces, at the policy's costs."""
-    return policy.replay(ttamer.Traces(traces.signals, traces.losses, policy.costs, traces.topology))
+    return policy.replay(
+        ttamer.Traces(traces.signals, traces.losses, policy.costs, traces.topology, signal=traces.signal)
+    )
 
 
 def assert_served(model: EarlyExit, x: Any, expected: ttamer.Replay, logits: list[Tensor], **keywords: Any) -> None:

@@ -21,7 +21,8 @@ def never_stopping(exits: int, shape: str = "line") -> ttamer.Policy:
     topology = getattr(ttamer.Topology, shape)(exits)
     losses = [[1 / (node + 1)] for node in range(exits)]
     costs = [0.0 if j == i + 1 else 1.0 for i, j in topology.edges.tolist()]
-    return ttamer.solve(ttamer.CascadeModel(topology, losses, [[[1.0]]] * len(costs), costs), 0.9, "none")
+    model = ttamer.CascadeModel(topology, losses, [[[1.0]]] * len(costs), costs, signal="max_prob")
+    return ttamer.solve(model, 0.9, "none")
 
 
 class Given(nn.Module):

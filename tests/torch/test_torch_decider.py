@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evidence_cases import nested
 from helpers import random_model
 from kernel_cases import policy_for
 
@@ -88,7 +89,7 @@ class TestState:
         file = io.BytesIO()
         torch.save(torch.nn.Sequential(Decider(self.policy)).state_dict(), file)
         file.seek(0)
-        module = torch.nn.Sequential(Decider(self.other))
+        module = torch.nn.Sequential(Decider(self.other, "max_prob"))
         flight = module[0].start(2)
         module.load_state_dict(torch.load(file, weights_only=True))
         assert module[0].policy == self.policy
@@ -117,8 +118,32 @@ class TestState:
     def test_signals(self) -> None:
         assert self.policy.signal == Decider(self.policy).signal == Decider(self.policy, "margin").signal == "margin"
         assert self.other.signal == ""
-        assert Decider(self.other).signal == "max_prob"
         assert Decider(self.other, "entropy").signal == "entropy"
+        with pytest.raises(ValueError, match="^policy: it decides on signals of the user's own; name what is computed"):
+            Decider(self.other)
+
+    def test_signals_of_another_kind_than_recorded(self) -> None:
+        traces = nested(400).with_signal("margin")
+        policy = ttamer.frontier(traces, [0.9])[0].policy
+        assert (policy.signal, policy.recorded_signal) == ("max_prob", "margin")
+        decider, named = Decider(policy), Decider(policy, "max_prob")
+        rows = torch.from_numpy(traces.signals[:, 0].copy())
+        with pytest.raises(
+            ValueError, match="^signals: this policy decides on 'max_prob', its traces recorded 'margin'"
+        ):
+            decider(decider.start(400), 0, signals=rows)
+        right = traces.with_signal("max_prob").signals[:, 0].copy()
+        expected = policy.start(400, signal="max_prob").decide(0, right)
+        assert named(named.start(400), 0, signals=torch.from_numpy(right)).next_node.tolist() == expected.tolist()
+        # What callers hand over does not change with the policy.
+        named.load_state_dict(decider.state_dict())
+        assert named(named.start(400), 0, signals=torch.from_numpy(right)).next_node.tolist() == expected.tolist()
+        model = ttamer.fit(traces.with_signal("logit_margin"), 8)
+        model.recorded_signal = "margin"  # as where it was chosen
+        named.load_state_dict(Decider(ttamer.solve(model)).state_dict())
+        assert named.signal == "logit_margin"
+        with pytest.raises(ValueError, match="^signals: this policy decides on 'logit_margin'"):
+            named(named.start(400), 0, signals=rows)
 
     def test_derived_tables(self) -> None:
         """What the core derives and the kernels read."""
@@ -238,7 +263,7 @@ def test_without_triton() -> None:
     code = (
         "import sys, ttamer; sys.modules['triton'] = None; from ttamer.torch import Decider;"
         "model = ttamer.CascadeModel(ttamer.Topology.line(1), [[0.5]], [[[1.0]]], [1.0]);"
-        "Decider(ttamer.solve(model)).start(1, kernels=True)"
+        "Decider(ttamer.solve(model), 'max_prob').start(1, kernels=True)"
     )
     assert (
         run(code).stderr.splitlines()[-1].startswith("ImportError: the kernels need Triton, which comes with PyTorch")

@@ -187,7 +187,8 @@ def test_a_jump_runs_the_stage_and_not_the_exit() -> None:
     losses = [[0.9, 0.9], [0.9, 0.9], [0.9, 0.9], [0.0, 0.3], [0.2, 0.2]]
     transitions = [np.full((1 if i < 0 else 2, 2), 0.5) for i, _ in edges]
     bins = [[float(np.median(column))] for column in traces.signals.T]
-    tables = ttamer.CascadeModel(SHAPES["skip"], losses, transitions, np.full(len(edges), 0.01), bin_edges=bins)
+    costs = np.full(len(edges), 0.01)
+    tables = ttamer.CascadeModel(SHAPES["skip"], losses, transitions, costs, bin_edges=bins, signal="max_prob")
     policy = ttamer.solve(tables, 0.9, "none")
     expected = replayed(policy, traces)
     assert policy.first_node == 3

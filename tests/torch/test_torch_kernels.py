@@ -27,7 +27,7 @@ CASES = [(shape, recall) for shape in SHAPES for recall in RECALL if (shape, rec
 
 
 def flights(policy: ttamer.Policy, device: str, capacity: int, nan: str = "error") -> tuple[Any, Flight, ttamer.Batch]:
-    decider = Decider(policy).to(device)
+    decider = Decider(policy, policy.signal or "max_prob").to(device)
     return decider, decider.start(capacity, nan, kernels=True), policy.start(capacity, nan)
 
 
@@ -127,8 +127,8 @@ def test_positions_are_in_order(size: int, device: str) -> None:
 def test_padding(device: str) -> None:
     """Rows of -1 are not looked at, on the core as on the kernels."""
     policy = ttamer.solve(random_model(ttamer.Topology.line(3), 4, seed=1), 0.95, "observed")
-    decider = Decider(policy).to(device)
-    plain = Decider(policy)
+    decider = Decider(policy, "max_prob").to(device)
+    plain = Decider(policy, "max_prob")
     for one, started in ((decider, decider.start(9, kernels=True)), (plain, plain.start(9))):
         rows = torch.tensor([4, 0, 7, -1, -1], device=started.device)
         signals = torch.tensor([0, 1, 2, torch.nan, torch.nan], device=started.device)

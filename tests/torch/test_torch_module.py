@@ -304,6 +304,18 @@ class TestAttach:
             model.attach(skip, bucket=[8], capture=True)
         assert model.policy is None
 
-    def test_stated_signals_are_this_model_s(self, model: EarlyExit) -> None:
+    def test_signals_of_the_user_s_own_are_named(self, model: EarlyExit) -> None:
+        """What the model would record is not taken for them: the exits of most requests would be others."""
+        traces = recorded(model, inputs())
+        doubts = 1 - traces.with_signal("entropy").signals
+        own = ttamer.Traces(doubts, traces.losses, traces.costs, traces.topology)
+        policy = ttamer.solve(ttamer.fit(own, 8))
+        with pytest.raises(ValueError, match="^policy: it decides on signals of the user's own; name what is computed"):
+            model.attach(policy)
+        assert model.policy is None
         stated = ttamer.CascadeModel(SHAPES["line"], [[0.5]] * EXITS, [[[1.0]]] * EXITS, [0.1] * EXITS)
-        assert served(model.attach(ttamer.solve(stated)), inputs())[1].tolist() == [0] * 200
+        assert served(model.attach(ttamer.solve(stated), signal="entropy"), inputs())[1].tolist() == [0] * 200
+        with pytest.raises(
+            ValueError, match="^signal: expected max_prob, which the policy's traces were made with, got"
+        ):
+            model.attach(some_policy(traces, "none", 2), signal="margin")

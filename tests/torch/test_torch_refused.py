@@ -28,7 +28,7 @@ def started(shape: str, device: str, nan: str = "error") -> tuple[Any, Any]:
     topology = SHAPES[shape]
     transitions = [np.full((1, 2), 0.5) for _ in topology.edges]
     model = ttamer.CascadeModel(topology, losses, transitions, np.zeros(len(topology.edges)), observed=True)
-    decider = Decider(ttamer.solve(model, 0.5)).to(device)
+    decider = Decider(ttamer.solve(model, 0.5), "max_prob").to(device)
     flight = decider.start(12, nan, kernels=True)
     nodes = decider.policy.topology.nodes
     if shape == "skip":
@@ -115,7 +115,7 @@ def test_many_rows_are_not_all_named(device: str) -> None:
 
 def test_nan_as_the_worst_state(device: str) -> None:
     policy = ttamer.solve(random_model(ttamer.Topology.line(2), 7, seed=4), 0.8, "observed")
-    decider = Decider(policy).to(device)
+    decider = Decider(policy, "max_prob").to(device)
     flight = decider.start(2, "worst", kernels=True)
     decider(flight, 0, torch.tensor([[torch.nan, 0.0], [-torch.inf, -torch.inf]], device=device))
     assert flight.answer_loss.tolist() == [policy.losses(0).max()] * 2

@@ -96,9 +96,19 @@ class TestCertified:
         assert plain["tradeoff"] == found.policy.tradeoff
         assert re.fullmatch(
             r"an error of at most 0.2 and a cost of at most 3.5 ms in 50% of requests, with confidence 0.95 "
-            r"\(p-value .+\); on 1500 held-back rows an error of 0.1\d+ and a mean cost of \d.\d+ ms",
+            r"\(p-value .+\); on 1500 held-back rows an error of 0.1\d+ and a mean cost of \d.\d+ ms; the next, "
+            rf"cheaper one failed its test with p-value {found.steps[-1].p_value:.2g}, which ends the tests",
             str(found),
         )
+
+    def test_why_no_better_one_was_chosen(self, traces):
+        found = tuning.certify(traces, max_cost=4.0, **QUICK)
+        assert found.failed is found.steps[-1] is not found.best
+        assert found.failed.p_value > 0.05
+        assert f"the next, more accurate one failed its test with p-value {found.failed.p_value:.2g}" in str(found)
+        passing = tuning.certify(traces, max_cost=6.99, **QUICK)
+        assert (passing.failed, passing.end_of_tests()) == (None, "")
+        assert str(passing).endswith(" ms")
 
 
 class TestLosses:

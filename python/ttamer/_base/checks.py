@@ -122,6 +122,12 @@ def path(name: str, value: object) -> str:
     return file
 
 
+def same_unit(name: str, unit: str, expected: str) -> None:
+    """Raise ValueError if costs are in two different units; an empty one may be any."""
+    if unit and expected and unit != expected:
+        raise ValueError(f"{name}: expected costs in {expected!r}, got {unit!r}")
+
+
 def instance(name: str, value: object, kind: type[T]) -> T:
     """The value, if it is of this class."""
     if not isinstance(value, kind):

@@ -18,7 +18,15 @@ from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
-from ttamer.cli.tables import model_dict, print_certificate, print_evaluation, print_model, print_points
+from ttamer.cli.tables import (
+    model_dict,
+    print_certificate,
+    print_evaluation,
+    print_model,
+    print_points,
+    print_serving,
+    signal_text,
+)
 
 app = typer.Typer(
     name="ttamer",
@@ -139,7 +147,8 @@ def _fit(
     print_model(out, model)
     for kind, name in files.items():
         out.print(f"wrote the {kind} to {name}", soft_wrap=True)
-    if policy is not None:
+    if policy is not None and solution is not None:
+        print_serving(out, solution)
         out.print(f"look at it with: ttamer show {policy}", soft_wrap=True)
 
 
@@ -197,6 +206,7 @@ def _tune(
     out = console()
     print_certificate(out, certificate, traces.name)
     out.print(f"wrote the policy to {policy}", soft_wrap=True)
+    print_serving(out, certificate.policy)
 
 
 @app.command("evaluate", epilog="Example: ttamer evaluate policy.safetensors test.npz")
@@ -256,7 +266,13 @@ def _frontier(
             plots.front(curves, plot)
         files = [] if save is None else _save_points(front, save)
     if json:
-        facts = {"unit": front.unit, "rows": len(recording), "estimate": front.estimate}
+        facts = {
+            "unit": front.unit,
+            "rows": len(recording),
+            "estimate": front.estimate,
+            "signal": front[0].policy.signal,
+            "recorded_signal": front[0].policy.recorded_signal,
+        }
         print_json({**facts, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
@@ -265,6 +281,7 @@ def _frontier(
         out.print(f"drew {plot}", soft_wrap=True)
     if files:
         out.print(f"wrote {len(files)} policies, {files[0]} to {files[-1]}", soft_wrap=True)
+        print_serving(out, front[0].policy)
 
 
 @app.command("compare", epilog="Example: ttamer compare calibration.npz --test test.npz --plot front.png")
@@ -363,12 +380,12 @@ def _save_points(front: ttamer.Front, folder: Path) -> list[str]:
 
 
 def _front_title(front: ttamer.Front, traces: Path) -> str:
-    title, signal = f"front of {traces.name}", front[0].policy.signal
+    title, policy = f"front of {traces.name}", front[0].policy
     if front.estimate != "signal":
         return f"{title}, estimate {front.estimate}"
-    return f"{title}, signal {signal}" if signal else title
+    return f"{title}, signal {signal_text(policy)}" if policy.signal else title
 
 
 def _summary(policy: ttamer.Policy) -> dict[str, Any]:
-    names = ("tradeoff", "recall", "estimate", "signal", "value", "first_node", "expected_cost")
+    names = ("tradeoff", "recall", "estimate", "signal", "recorded_signal", "value", "first_node", "expected_cost")
     return {name: getattr(policy, name) for name in names}

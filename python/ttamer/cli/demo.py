@@ -30,7 +30,7 @@ import ttamer, ttamer.data
 policy = ttamer.Policy.load("{POLICY}")
 recorded = ttamer.data.load("{WORKLOAD}").test[:64]  # stands in for a network
 requests = recorded.with_signal(policy.signal)
-batch = policy.start(capacity=len(requests))
+batch = policy.start(capacity=len(requests), signal=requests.signal)
 rows = np.arange(len(requests))
 node = np.full(len(requests), policy.first_node, dtype=np.int32)
 while len(rows):

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ttamer._base.types import ROOT, STOP
 from ttamer.cli.output import in_unit, number, print_table, print_title, share, span, table
+from ttamer.cli.tables import SUMS, look_like_sums, signal_text
 from ttamer.plots import drawing
 from ttamer.policy import Policy
 from ttamer.policy.analysis import snap_tolerance
@@ -94,6 +95,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "estimate": policy.estimate,
         "signal": policy.signal,
         "signal_nodes": list(policy.signal_nodes),
+        "recorded_signal": policy.recorded_signal,
         "walk": None if policy.estimator is None else [list(nodes) for nodes in policy.estimator.walk.sets],
         "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
         "tradeoff": policy.tradeoff,
@@ -116,7 +118,7 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
     facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
     if policy.signal:
-        facts.add_row("signal", policy.signal)
+        facts.add_row("signal", signal_text(policy))
     facts.add_row(*_answer(policy))
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
@@ -157,6 +159,8 @@ def _print_states(console: Console, names: Sequence[str], node: int, rows: list[
 def _notes(policy: Policy, every: bool) -> list[str]:
     """How to read the tables."""
     notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
+    if look_like_sums(policy.steps, policy.costs):
+        notes.append(SUMS)
     if _is_forest(policy):
         notes += [
             "opens: the nodes below that may still be worth consulting, the smallest index first.",

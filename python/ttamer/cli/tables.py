@@ -7,14 +7,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from ttamer._base.types import Floats
+from ttamer._core import Topology
 from ttamer.cli.output import in_unit, number, print_table, share, span, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
+from ttamer.policy import Policy
 from ttamer.tuning import Certificate
 from ttamer.tuning.limits import Limit
 
 FEW = 12
 """Points of a front that are printed unless all are asked for."""
+
+SUMS = (
+    "The costs rise by about the first one from node to node. They are taken as what each node adds; if they are "
+    "running sums, record np.diff(costs, prepend=0)."
+)
+"""Said of costs on a line that `look_like_sums`."""
 
 
 def model_dict(model: CascadeModel) -> dict[str, Any]:
@@ -24,6 +33,7 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
         "nodes": model.topology.nodes,
         "estimate": "signal" if model.estimator is None else model.estimator.kind,
         "signal": model.signal,
+        "recorded_signal": model.recorded_signal,
         "walk": None if model.estimator is None else [list(nodes) for nodes in model.estimator.walk.sets],
         "requests": model.requests,
         "states": [len(losses) for losses in model.losses],
@@ -39,12 +49,34 @@ def print_model(console: Console, model: CascadeModel) -> None:
     if model.estimator is not None:
         kind += f", estimate {model.estimator.kind}"
     elif model.signal:
-        kind += f", signal {model.signal}"
+        kind += f", signal {signal_text(model)}"
     nodes = table("node", "states", "expected loss")
     names = None if model.estimator is None else model.estimator.walk.names
     for node, losses in enumerate(model.losses):
         nodes.add_row(str(node) if names is None else names[node], str(len(losses)), span(losses.min(), losses.max()))
     print_table(console, kind, nodes)
+    if look_like_sums(model.topology, model.costs):
+        console.print(SUMS, style="dim")
+
+
+def signal_text(shape: CascadeModel | Policy) -> str:
+    """The kind of signal that is decided on, and the recorded one where that is another."""
+    recorded = shape.recorded_signal or "the user's own"
+    return shape.signal if shape.signal == shape.recorded_signal else f"{shape.signal} (the traces recorded {recorded})"
+
+
+def print_serving(console: Console, policy: Policy) -> None:
+    """What has to be known to serve a policy that does not decide on what was recorded."""
+    if policy.signal != policy.recorded_signal:
+        console.print(f"it decides on {signal_text(policy)}: serve it with decide_logits", soft_wrap=True)
+
+
+def look_like_sums(topology: Topology, costs: Floats) -> bool:
+    """Whether costs on a line rise as running sums of near-equal costs would: by about the first one each time."""
+    steps = np.diff(costs)
+    return (
+        topology.kind == "line" and len(costs) > 2 and costs[0] > 0 and bool(np.all(2 * abs(steps / costs[0] - 1) <= 1))
+    )
 
 
 def print_certificate(console: Console, certificate: Certificate, name: str) -> None:
@@ -60,6 +92,8 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
         f"{'kept' if len(certificate.limits) == 1 else 'all kept'} with confidence {certificate.confidence:g}; "
         f"{len(certificate.steps)} of {certificate.candidates} policies tested, {passes} passed"
     )
+    if certificate.failed is not None:
+        console.print(certificate.end_of_tests())
     against = " relative to the last node" if certificate.relative_to == "last" else ""
     cost = f"{number(outcome.cost)} {unit}".rstrip()
     console.print(f"on the held-back rows: error {outcome.error:.4f}{against}, mean cost {cost}")

@@ -125,7 +125,7 @@ def curve_of_settings(name: str, settings: Sequence[Setting], calibration: Trace
     Raises
     ------
     ValueError
-        If there are too many settings, or the traces differ in topology or unit.
+        If there are too many settings, or the traces differ in topology, unit or kind of signal.
     """
     own = checks.instances("settings", settings, Setting)
     return _curve(name, [(setting.name, setting.replay) for setting in own], calibration, test)
@@ -163,6 +163,7 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
         raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
+    test = test._read_as(calibration.signal)  # a threshold means nothing on another kind
     # On a line this is node 0; elsewhere the node that is cheapest to reach plays its part.
     first = int(np.argmin(calibration.reach_costs))
     walks: list[tuple[str, Walk]] = [*settings, (f"always node {first}", partial(baselines.fixed_node, node=first))]

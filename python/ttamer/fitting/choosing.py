@@ -132,7 +132,7 @@ def cross_validated(
         for choice in offered:
             if progress is not None:
                 progress(f"cross-validate {choice}, fold {fold + 1} of {FOLDS}")
-            training = fitting_rows._read_as(choice.signal)
+            training = fitting_rows.with_signal(choice.signal) if choice.signal else fitting_rows
             if choice.is_plain:
                 strength = AUTO_STRENGTH if bins == "auto" else None
                 model = fit_signals(training, states, choice.smoothing, transition_strength=strength)

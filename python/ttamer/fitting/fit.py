@@ -56,7 +56,8 @@ def fit(
         What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
         is right given everything consulted. "posterior": the same of every answer seen; the best one answers. "auto":
         what does best on these traces in cross-validation, signals of other kinds made from the evidence among it
-        (`Policy.signal` names the one to decide on); the recorded signal where nothing else can be fitted.
+        (`Policy.signal` names the one to decide on, `Policy.recorded_signal` the one that was recorded); the recorded
+        signal where nothing else can be fitted.
     order : sequence of int, "best" or "any", optional
         On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
         "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order
@@ -65,7 +66,7 @@ def fit(
     like : CascadeModel, optional
         Use the bin edges, smoothing and strengths of this model, so that the two can be added:
         ``fit(shard, like=model) + model``. Only of models of plain signals, whose kind is made from the shard's
-        evidence if it recorded another one.
+        evidence if it recorded another one; `recorded_signal` is that of `like`.
     smoothing : {"auto", "platt", "mean"}
         "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
         "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
@@ -88,8 +89,8 @@ def fit(
     TypeError
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
-        If a parameter is out of range, `like` is a model of another topology, or estimates are asked for and the
-        traces have no evidence (`Traces.from_probs` records it) or losses other than 0 and 1.
+        If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
+        asked for and the traces have no evidence (`Traces.from_probs` records it) or losses other than 0 and 1.
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -111,6 +112,7 @@ def fit(
         if estimate != "signal" or order is not None:
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
         return fit_like(traces, like)
+    recorded_signal = traces.signal
     has_estimates = estimate != "signal" or order is not None
     # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
     smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
@@ -120,11 +122,13 @@ def fit(
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
         estimate, order, kind, smoothing = choose(traces, bins, seed, progress)
-        traces = traces._read_as(kind)
+        traces = traces.with_signal(kind) if kind else traces
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
     if estimate == "signal" and order is None:
-        model = fit_signals(traces, most, smoothing, loss_strength, transition_strength)
+        model = fit_signals(
+            traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal
+        )
         _warn_of_promise(model, traces)
         return model
     assert transition_strength is not None

@@ -50,8 +50,13 @@ def fit_signals(
     loss_strength: float | None = None,
     transition_strength: float | None = None,
     estimator: Estimator | None = None,
+    recorded_signal: str | None = None,
 ) -> CascadeModel:
-    """The model of `ttamer.fit`; `estimator` is what made the signals, if they are not the recorded ones."""
+    """The model of `ttamer.fit`.
+
+    `estimator` is what made the signals, if they are not recorded ones; `recorded_signal` the kind that was recorded,
+    if they were made from evidence.
+    """
     if loss_strength is None:
         loss_strength = 0.0 if traces.observed else 4.0
     if transition_strength is None:
@@ -65,7 +70,8 @@ def fit_signals(
     smoothing = _choose_smoothing(traces, smoothing)
     strengths = float(loss_strength), float(transition_strength)
     statistics = Statistics.count(traces, edges, signal_nodes, smoothing, *strengths)
-    return _model(traces, statistics, edges, signal_nodes, None, estimator)
+    recorded_signal = traces.signal if recorded_signal is None else recorded_signal
+    return _model(traces, statistics, edges, signal_nodes, None, recorded_signal, estimator)
 
 
 def _telling_nodes(topology: Topology, telling: Sequence[bool]) -> list[int]:
@@ -94,11 +100,13 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
     if like.topology != traces.topology:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
+    checks.same_unit("like", like.unit, traces.unit)
     traces = traces._read_as(like.signal)
     smoothing = _choose_smoothing(traces, sums.smoothing)
     strengths = sums.loss_strength, sums.transition_strength
     statistics = Statistics.count(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
-    return _model(traces, statistics, like.bin_edges, like.signal_nodes, like.cost_scale, None)
+    # What is handed over in service is what it was for `like`, whatever this shard recorded.
+    return _model(traces, statistics, like.bin_edges, like.signal_nodes, like.cost_scale, like.recorded_signal, None)
 
 
 def _choose_smoothing(traces: Traces, smoothing: str) -> str:
@@ -116,8 +124,9 @@ def _model(
     edges: Sequence[npt.NDArray[np.float32]],
     signal_nodes: Sequence[int],
     cost_scale: float | None,
+    recorded_signal: str,
     estimator: Estimator | None,
 ) -> CascadeModel:
-    form = (traces.observed, traces.unit, traces.signal)
+    form = (traces.observed, traces.unit, traces.signal, recorded_signal)
     tables = (traces.topology, statistics, traces.costs, edges, signal_nodes, cost_scale)
     return CascadeModel._from_statistics(*tables, *form, estimator)

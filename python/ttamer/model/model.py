@@ -15,7 +15,7 @@ from ttamer._core import Model, Topology, Transition
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics
 from ttamer.traces.paths import costliest_path
-from ttamer.traces.signals import check_signal, recorded_signal
+from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 2
 """Version 2 has `signal_nodes` and `state_costs`; files that need neither are still written as version 1."""
@@ -59,6 +59,9 @@ class CascadeModel:
         every path passes that one.
     costs : (E,) float64
         Cost of each edge; where it differs by state, the mean over the states.
+    recorded_signal : str
+        The kind that the traces recorded, where `signal` was made from their evidence: `Batch.decide` then has to be
+        told, by `Policy.start`, which of the two it is handed.
     estimator : Estimator or None
         What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
         the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
@@ -110,6 +113,7 @@ class CascadeModel:
             observed,
             unit,
             signal,
+            signal,
             None,
         )
 
@@ -126,6 +130,7 @@ class CascadeModel:
         observed: bool,
         unit: str,
         signal: str,
+        recorded_signal: str,
         statistics: Statistics | None,
         estimator: Estimator | None = None,
     ) -> None:
@@ -152,6 +157,7 @@ class CascadeModel:
         self.observed = observed
         self.unit = unit
         self.signal = signal
+        self.recorded_signal = recorded_signal
         self._transitions = tuple(transitions)
         self._statistics = statistics
         self.estimator = estimator
@@ -168,6 +174,7 @@ class CascadeModel:
         observed: bool,
         unit: str,
         signal: str,
+        recorded_signal: str,
         estimator: Estimator | None = None,
     ) -> CascadeModel:
         losses = [statistics.state_losses(j) for j in range(topology.nodes)]
@@ -183,7 +190,7 @@ class CascadeModel:
                 transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
         tables = (topology, losses, transitions, costs, None, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, unit, signal, statistics, estimator)
+        model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator)
         return model
 
     @property
@@ -226,6 +233,7 @@ class CascadeModel:
         same_kind = (
             self.unit == other.unit
             and self.signal == other.signal
+            and self.recorded_signal == other.recorded_signal
             and self.observed == other.observed
             and self._statistics.settings == other._statistics.settings
         )
@@ -243,6 +251,7 @@ class CascadeModel:
             self.observed,
             self.unit,
             self.signal,
+            self.recorded_signal,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -275,6 +284,8 @@ class CascadeModel:
             "unit": self.unit,
             "signal": self.signal,
         }
+        if self.recorded_signal != self.signal:
+            fields["recorded_signal"] = self.recorded_signal
         if self._statistics is None:
             arrays.update({f"transitions.{e}": matrix for e, matrix in enumerate(self.transitions)})
         else:
@@ -303,14 +314,14 @@ class CascadeModel:
             )
             nodes = range(topology.nodes)
             bin_edges = [arrays[f"bin_edges.{j}"] for j in nodes]
-            signal = recorded_signal(fields)
+            signals = signals_in(fields)
             signal_nodes = list(nodes)
             if "signal_nodes" in arrays:
                 table = arrays["signal_nodes"]
                 if table.dtype != np.int32 or table.shape != (len(nodes),):
                     raise ValueError(f"signal_nodes: expected ({len(nodes)},) int32, got {table.shape} {table.dtype}")
                 signal_nodes = table.tolist()
-            form = (fields["cost_scale"], fields["observed"], fields["unit"], signal)
+            form = (fields["cost_scale"], fields["observed"], fields["unit"], *signals)
             estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
@@ -322,7 +333,7 @@ class CascadeModel:
                     return cls._from_statistics(*tables, *form, estimator)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
-            cost_scale, observed, unit, signal = form
+            cost_scale, observed, unit, signal, _ = form
             costs: Any = arrays["costs"]
             if "state_costs.0" in arrays:
                 costs = [arrays[f"state_costs.{e}"] for e in range(len(topology.edges))]

@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import brief, instances, real, text, whole
+from ttamer._base.checks import brief, instances, real, same_unit, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer.model import CascadeModel
 from ttamer.policy.policy import MOST_ROWS, Policy
@@ -50,6 +50,8 @@ class Front(Sequence[FrontPoint]):
     def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
         self.points = instances("points", points, FrontPoint)
         self.unit = text("unit", unit)
+        for k, point in enumerate(self.points):
+            same_unit(f"points[{k}]", point.policy.unit, self.unit)
         self.model = model
 
     @property

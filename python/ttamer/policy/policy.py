@@ -18,7 +18,7 @@ from ttamer.model.estimators import Estimator
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces
-from ttamer.traces.signals import recorded_signal
+from ttamer.traces.signals import signals_in
 
 FORMAT_VERSION = 2
 """Version 2 has `signal_nodes`; files that need none are still written as version 1."""
@@ -51,11 +51,13 @@ class Policy:
         unit: str,
         analysis: Analysis | Callable[[], Analysis],
         signal: str,
+        recorded_signal: str,
         estimator: Estimator | None = None,
     ) -> None:
         self._core = core
         self._unit = unit
         self._signal = signal
+        self._recorded_signal = recorded_signal
         self._analysis = analysis
         self._estimator = estimator
 
@@ -130,6 +132,11 @@ class Policy:
     def signal(self) -> str:
         """str : which of `ttamer.traces.signals.SIGNALS` the policy decides on, '' if signals are the user's own."""
         return self._signal
+
+    @property
+    def recorded_signal(self) -> str:
+        """str : the kind that the traces recorded, another one than `signal` where that was made from evidence."""
+        return self._recorded_signal
 
     @property
     def signal_nodes(self) -> tuple[int, ...]:
@@ -235,7 +242,7 @@ class Policy:
         """
         return self._expectations().aggregation
 
-    def start(self, capacity: int = 64, nan: str = "error") -> Batch:
+    def start(self, capacity: int = 64, nan: str = "error", signal: str | None = None) -> Batch:
         """Open a batch for a serving loop.
 
         A policy that estimates decides on logits: `Batch.decide_logits` takes those of a node, and keeps of each row
@@ -249,15 +256,27 @@ class Policy:
             What a NaN signal does. "error": raise before anything changes. "worst": count as the node's worst state,
             whose answer is given only while no other node has one. "failed": the node was consulted and has no answer;
             the request goes on where a node may follow, and has no answer (-1) if all nodes failed.
+        signal : str, optional
+            The kind of signal that `Batch.decide` will be handed. Without it that is taken to be the kind that the
+            traces recorded: a policy that decides on another one (`signal` is not `recorded_signal`) refuses `decide`,
+            and `Batch.decide_logits`, which makes the right kind itself, is there for it.
 
         Returns
         -------
         Batch
+
+        Raises
+        ------
+        ValueError
+            If `signal` is not the kind that the policy decides on, or another argument is none of these.
         """
         check_batch(capacity, nan, ("error", "worst", "failed"))
+        if signal is not None and checks.text("signal", signal) != self._signal:
+            raise ValueError(f"signal: expected {self._signal!r}, which the policy decides on, got {signal!r}")
         if self._estimator is not None:
             return start_estimated(self._estimator.core, self._core, capacity, nan)
-        return start_batch(self._core, capacity, nan, self._signal)
+        handed = self._recorded_signal if signal is None else signal
+        return start_batch(self._core, capacity, nan, self._signal, handed)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.
@@ -265,9 +284,9 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology; costs are taken from the traces, in their unit. With signals of the policy's kind or
-            evidence to make them from; if the policy estimates, with evidence of as many classes, and at least as many
-            of the largest log-probabilities as it was fitted on.
+            Of the same topology; costs are taken from the traces, in the policy's unit where both have one. With
+            signals of the policy's kind or evidence to make them from; if the policy estimates, with evidence of as
+            many classes, and at least as many of the largest log-probabilities as it was fitted on.
 
         Returns
         -------
@@ -277,7 +296,8 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology is another one, or the evidence is needed and missing or does not fit.
+            If the topology or the unit is another one, the signals are of another kind (the user's own are one too), or
+            the evidence is needed and missing or does not fit.
 
         Notes
         -----
@@ -288,6 +308,7 @@ class Policy:
         checks.instance("traces", traces, Traces)
         if traces.topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
+        checks.same_unit("traces", traces.unit, self._unit)
         if self._estimator is not None:
             return self._replay_steps(traces, self._estimator)
         return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.costs, traces.losses))
@@ -356,6 +377,8 @@ class Policy:
             **{name: getattr(self._core, name) for name in _SCALARS},
         }
         arrays = {**self._core.arrays(), "edges": self.steps.edges, "visits": analysis.visits, "stops": analysis.stops}
+        if self._recorded_signal != self._signal:
+            fields["recorded_signal"] = self._recorded_signal
         if analysis.aggregation is not None:
             fields["aggregation"] = list(vars(analysis.aggregation).values())
         if analysis.index is not None:
@@ -379,7 +402,7 @@ class Policy:
             estimator = Estimator.from_file(fields, arrays, topology)
             if estimator is not None and core.recall:
                 raise ValueError("recall: expected none with an estimator")
-            return cls(core, fields["unit"], analysis, recorded_signal(fields), estimator)
+            return cls(core, fields["unit"], analysis, *signals_in(fields), estimator)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({checks.quoted(error)})") from None
 

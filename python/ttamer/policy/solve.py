@@ -55,4 +55,5 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
     if aggregate is not None:  # as many meta-states as states change nothing
         states = min(checks.whole("aggregate", aggregate, least=1), max(len(row) for row in model.losses))
     core = core_solve(model._core, tradeoff, has_recall, states)
-    return Policy(core, model.unit, partial(analyse, model._core, core, states), model.signal, model.estimator)
+    analysis = partial(analyse, model._core, core, states)
+    return Policy(core, model.unit, analysis, model.signal, model.recorded_signal, model.estimator)

@@ -159,6 +159,7 @@ class EarlyExit(nn.Module):
         self,
         policy: Policy,
         *,
+        signal: str | None = None,
         compact: str | float = "always",
         bucket: Sequence[int] | None = None,
         nan: str = "error",
@@ -170,6 +171,9 @@ class EarlyExit(nn.Module):
         ----------
         policy : Policy
             Over a line, a skip, or a dag whose edges lead forward; its node i is exit i.
+        signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
+            What is computed from logits. By default what the policy decides on; to be named for a policy whose traces
+            had signals of the user's own, if they were one of these.
         compact : {"always", "never"} or float
             When rows that stopped are dropped from what the next stage gets: whenever there are any, never, or once at
             most this share, between 0 and 1, of the rows held is left. Until then they are computed in vain; dropping
@@ -194,14 +198,14 @@ class EarlyExit(nn.Module):
         TypeError
             If the policy is none, `bucket` holds anything but ints, or `capture` is no bool.
         ValueError
-            If the policy does not fit the exits, an option is out of range, or there is nothing to capture for. The
-            model then keeps what it had.
+            If the policy does not fit the exits or decides on another signal than named, an option is out of range, or
+            there is nothing to capture for. The model then keeps what it had.
         """
         check_policy(policy, len(self.exits))
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         check_capture(capture, policy, compaction)
         check_batch(0, nan)
-        decider = Decider(policy, policy.signal or self.signal).to(self._device())
+        decider = Decider(policy, signal).to(self._device())
         self._serving = Serving(decider, compaction, nan, capture)
         return self
 

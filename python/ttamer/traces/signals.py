@@ -27,12 +27,17 @@ def check_signal(kind: str) -> None:
         raise ValueError(f"signal: expected {', '.join(SIGNALS[:-1])} or {SIGNALS[-1]}, got {kind!r}")
 
 
-def recorded_signal(fields: Mapping[str, Any]) -> str:
-    """The kind of signal that a file names, "" in files written before it was kept; ValueError unless it is one."""
-    name: str = fields.get("signal", "")
-    if name != "":
-        check_signal(name)
-    return name
+def signals_in(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Of a saved model or policy the kind that it decides on, and the kind recorded; ValueError unless they are kinds.
+
+    The first is "" in files written before it was kept, the second is the first unless the file says otherwise.
+    """
+    signal: str = fields.get("signal", "")
+    recorded: str = fields.get("recorded_signal", signal)
+    for kind in (signal, recorded):
+        if kind != "":
+            check_signal(kind)
+    return signal, recorded
 
 
 def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float32]:

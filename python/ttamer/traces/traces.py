@@ -33,7 +33,8 @@ class Traces:
     losses : (N, n) float32
         Loss of answering with each node, finite and not negative: a 0/1 error or any other.
     costs : (E,) real numbers
-        Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. Kept as float64.
+        Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. Kept as float64. On a line
+        that is what each node adds, not the sum up to it: ``np.diff(sums, prepend=0)`` of running sums.
     topology : Topology, optional
         Default: a line of n nodes.
     predictions : (N, n) integers, optional
@@ -148,7 +149,7 @@ class Traces:
         labels : (N,) of any integer dtype
             The right classes, 0..C-1.
         costs : (E,) real numbers
-            Cost of each edge, in `unit`.
+            Cost of each edge, in `unit`: what each node adds, not running sums.
         topology : Topology, optional
             Default: a line of n nodes.
         signal : str
@@ -302,12 +303,26 @@ class Traces:
         return self._with(signals=by_kind[kind], signal=kind)
 
     def _read_as(self, kind: str) -> Traces:
-        """These traces with the signals that a model of a kind, or of none (""), reads.
+        """These traces with the signals that a model of a kind, or of the user's own (""), reads.
 
-        Signals that were stated without a kind, and without evidence to make others from, are taken to be of this one.
+        Raises
+        ------
+        ValueError
+            If they recorded another kind and cannot be made to show this one.
         """
-        is_own = not self.signal and self.evidence is None
-        return self if not kind or is_own else self.with_signal(kind)
+        if self.signal == kind:
+            return self
+        if not kind:
+            raise ValueError(
+                f"traces: expected the user's own signals, signal='', got signal={self.signal!r}; "
+                "fit on traces that record this kind"
+            )
+        if not self.signal and self.evidence is None:
+            raise ValueError(
+                f"traces: expected signal={kind!r} or evidence to make it from, got signals of the user's own; "
+                f"if they are of this kind, say so: Traces(..., signal={kind!r})"
+            )
+        return self.with_signal(kind)
 
     @property
     def _kept_estimates(self) -> Cache:

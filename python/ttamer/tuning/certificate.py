@@ -62,9 +62,22 @@ class Certificate:
         """Policy : the one that was chosen."""
         return self.best.policy
 
+    @property
+    def failed(self) -> Step | None:
+        """Step or None : the test that ended the sequence; what comes after it in the order was not tested."""
+        return self.steps[-1] if self.steps[-1] is not self.best else None
+
+    def end_of_tests(self) -> str:
+        """Why no better policy was chosen, in words; empty where all passed."""
+        if self.failed is None:
+            return ""
+        aim = "cheaper" if any(limit.name == "max_error" for limit in self.limits) else "more accurate"
+        return f"the next, {aim} one failed its test with p-value {self.failed.p_value:.2g}, which ends the tests"
+
     def as_dict(self) -> dict[str, Any]:
         """Everything but the policies as plain Python values, for JSON."""
         names = ("confidence", "relative_to", "fitted_rows", "tested_rows", "candidates")
+        signals = {"signal": self.policy.signal, "recorded_signal": self.policy.recorded_signal}
         limits = [
             {
                 "name": limit.name,
@@ -78,6 +91,7 @@ class Certificate:
         steps = [_step_dict(step) for step in self.steps]
         return {
             **{name: getattr(self, name) for name in names},
+            **signals,
             **_step_dict(self.best),
             "limits": limits,
             "steps": steps,
@@ -90,6 +104,7 @@ class Certificate:
             f"{kept}, with confidence {self.confidence:g} (p-value {self.best.p_value:.2g}); on {self.tested_rows} "
             f"held-back rows an error of {tested.error:.4f} and a mean cost of {tested.cost:.4g}"
             f"{f' {self.policy.unit}' if self.policy.unit else ''}"
+            f"{f'; {self.end_of_tests()}' if self.failed else ''}"
         )
 
 
@@ -161,7 +176,8 @@ def tune(*arguments: Any, **options: Any) -> Policy:
     """The best policy that keeps one or more service levels on future requests, with a stated confidence.
 
     With a limit on the error: the cheapest policy that could be certified. With limits on the cost only: the most
-    accurate one. `ttamer.tuning.certify` takes the same arguments and also says how the policy was tested.
+    accurate one. Tests end with the first policy that fails, so a better one that would have kept the limits may be
+    left out. `ttamer.tuning.certify` takes the same arguments and also says how the policy was tested.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class CoreFlight(Flight):
 
     def __init__(self, policy: Policy, capacity: int, nan: str, signal: str) -> None:
         super().__init__(policy, capacity, torch.device("cpu"))
-        self._batch = start(policy._core, capacity, nan, signal)
+        self._batch = start(policy._core, capacity, nan, signal, signal)
         self._number = np.zeros(1, np.int32)
         self._count = torch.from_numpy(self._number)
 

@@ -31,15 +31,17 @@ class Decider(nn.Module):
     ----------
     policy : ttamer.Policy
     signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
-        What is computed from logits. Default: the signal that the policy's traces were made with, or "max_prob" where
-        they do not say.
+        What is computed from logits, and what `signals` in place of logits are. Default: what the policy decides on
+        (`Policy.signal`). It has to be named for a policy on signals of the user's own, and for a call with `signals`
+        where the policy's traces recorded another kind than it decides on.
 
     Raises
     ------
     TypeError
         If `policy` is not a `Policy`.
     ValueError
-        If `signal` is unknown or another than the policy's own, or the policy needs more than a signal.
+        If `signal` is unknown, another than the policy's own, or needed and missing, or the policy needs more than a
+        signal.
     """
 
     tables: Tensor
@@ -51,6 +53,7 @@ class Decider(nn.Module):
         if not isinstance(policy, Policy):
             raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
         self._set_policy(policy, signal)
+        self._is_named = signal is not None
 
     def start(self, capacity: int = 64, nan: str = "error", *, kernels: bool | None = None) -> Flight:
         """Open a flight on the device where the decider is.
@@ -131,7 +134,8 @@ class Decider(nn.Module):
         TypeError
             Wrong dtype, a node that is no int, or not exactly one of `logits` and `signals`.
         ValueError
-            Wrong shape, another device than the flight's, more rows than its capacity, or another policy's flight. On
+            Wrong shape, another device than the flight's, more rows than its capacity, another policy's flight, or
+            signals of a kind that the policy's traces did not record and the decider was not told. On
             the CPU also a row of logits with NaN, +inf or nothing but -inf under nan="error", a repeated row, a row
             that has stopped, or a node that is not open.
         IndexError
@@ -147,6 +151,12 @@ class Decider(nn.Module):
             raise ValueError("flight: expected one that this decider started with the policy it has now")
         if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
             raise TypeError(f"node: expected an int, got {type(node).__name__}")
+        if signals is not None and not self._is_named and self.policy.recorded_signal != self.signal:
+            raise ValueError(
+                f"signals: this policy decides on {self.signal!r}, its traces recorded "
+                f"{self.policy.recorded_signal!r}; hand over logits, or signals of that kind and say so: "
+                f"Decider(policy, signal={self.signal!r})"
+            )
         return flight._decide(int(node), logits, rows, signals)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -159,7 +169,9 @@ class Decider(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the policy of a `state_dict`; the tables stay on their device."""
         policy = Policy._from_bytes(state["policy"].cpu().numpy().tobytes(), "state_dict")
+        named = self.signal if self._is_named else None
         self._set_policy(policy, state["signal"], self.tables.device)
+        self._is_named = named == self.signal  # what callers hand over does not change with the policy
 
     def extra_repr(self) -> str:
         """What `repr` says."""
@@ -170,7 +182,12 @@ class Decider(nn.Module):
             raise ValueError(
                 f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
             )
-        kind = signal if signal is not None else policy.signal or "max_prob"
+        kind = policy.signal if signal is None else signal
+        if kind == "":
+            raise ValueError(
+                "policy: it decides on signals of the user's own; name what is computed from logits if that is the "
+                "same, signal='max_prob' for example, or record traces that name their signal (Traces.from_probs does)"
+            )
         check_signal(kind)
         if policy.signal not in ("", kind):
             raise ValueError(f"signal: expected {policy.signal}, which the policy's traces were made with, got {kind}")
