@@ -72,7 +72,7 @@ def certified_curve(
     check_errors(traces, "certified_curve")
     stats = extra("scipy.stats", "certified_curve")
     thresholds = _fixed_thresholds(signal or traces.signal)
-    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
+    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.request_reach_costs)
     # A threshold between two of the sweep's stops the same rows as the larger of the two.
     cost, loss = (_at(thresholds, outcomes.values, outcome) for outcome in (outcomes.cost, outcomes.loss))
     errors = np.rint(loss * len(traces))

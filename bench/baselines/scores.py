@@ -82,7 +82,7 @@ def score_curve(name: str, scores: Scores, traces: Traces, points: int) -> list[
     points : int
         At most.
     """
-    outcomes = sweep(scores(traces), traces.losses, traces.reach_costs)
+    outcomes = sweep(scores(traces), traces.losses, traces.request_reach_costs)
     return [
         setting_of(f"{name} >= {value:.6g}", score_thresholds, scores=scores, values=value)
         for value in outcomes.chosen(points)

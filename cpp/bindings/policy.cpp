@@ -101,16 +101,22 @@ std::size_t states_of(py::handle value) {
 
 py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs, py::handle losses) {
     const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
-    const auto edge_costs = span_of<double>(costs, "costs", "(E,) float64");
+    const bool by_request =
+        py::isinstance<py::array>(costs) && py::reinterpret_borrow<py::array>(costs).ndim() == 2;
+    const auto cost_array = checked_array<double>(costs, "costs", "(E,) or (N, E) float64", by_request ? 2 : 1);
+    const auto edge_costs = as_span<double>(cost_array);
+    const auto edges = policy.topology().edges().size();
     if (array.shape(1) != policy.nodes()) {
         throw std::invalid_argument("signals: expected (N, " + std::to_string(policy.nodes()) + ") float32, got " +
                                     describe(signals));
     }
-    if (edge_costs.size() != policy.topology().edges().size()) {
-        throw std::invalid_argument("costs: expected " + std::to_string(policy.topology().edges().size()) +
-                                    " (one an edge), got " + describe(costs));
-    }
     const py::ssize_t rows = array.shape(0);
+    if (edge_costs.size() != edges * (by_request ? static_cast<std::size_t>(rows) : 1) ||
+        (by_request && cost_array.shape(0) != rows)) {
+        throw std::invalid_argument("costs: expected (" + std::to_string(edges) +
+                                    ",), one an edge, or a row of these for each of the " + std::to_string(rows) +
+                                    " requests, got " + describe(costs));
+    }
     Recorded recorded{as_span<float>(array), edge_costs, {}};
     py::array recorded_losses;
     if (!losses.is_none()) {

@@ -147,7 +147,7 @@ class TestLines:
         traces = random_traces(topology, 3, 0)
         if costs is not None:
             traces = ttamer.Traces(traces.signals, traces.losses, costs, topology)
-        return [(nodes, paid.tolist()) for nodes, paid in lines_through(traces)]
+        return [(nodes, traces.costs[edges].tolist()) for nodes, edges in lines_through(traces)]
 
     def test_a_line_is_itself(self):
         ((nodes, _),) = self.lines(SHAPES["line"])

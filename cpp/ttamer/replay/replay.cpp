@@ -15,15 +15,16 @@ namespace {
 // Forests: one request after the other, since each has open nodes of its own.
 class ForestRunner {
   public:
-    ForestRunner(const Policy &policy, std::span<const double> costs)
-        : policy_(policy), costs_(costs), open_(static_cast<std::size_t>(policy.nodes())) {}
+    explicit ForestRunner(const Policy &policy)
+        : policy_(policy), open_(static_cast<std::size_t>(policy.nodes())) {}
 
-    void run(const float *signals, std::int32_t &last, std::int32_t &answer, double &cost) {
+    // costs: of the edges, for this request.
+    void run(const float *signals, const double *costs, std::int32_t &last, std::int32_t &answer, double &cost) {
         open_roots(policy_, open_.data());
         RankRow row = kFresh<RankRow>;
         float best_signal = std::numeric_limits<float>::infinity();
         for (std::int32_t node = policy_.tables().first_node; node != kStop;) {
-            cost += costs_[static_cast<std::size_t>(policy_.topology().incoming_edge(node))];
+            cost += costs[policy_.topology().incoming_edge(node)];
             const std::int32_t state = state_of(policy_, node, signals[policy_.signal_node(node)]);
             last = node;
             consult_one(policy_, node, state, signals[node], row, best_signal);
@@ -34,7 +35,6 @@ class ForestRunner {
 
   private:
     const Policy &policy_;
-    std::span<const double> costs_;
     std::vector<std::int32_t> open_;
 };
 
@@ -44,10 +44,12 @@ void replay(const Policy &policy, const Recorded &recorded, const Replayed &resu
     const auto nodes = static_cast<std::size_t>(policy.nodes());
     const std::size_t rows = recorded.signals.size() / nodes;
     if (policy.is_forest()) {
-        ForestRunner runner(policy, recorded.costs);
+        ForestRunner runner(policy);
+        const std::size_t edges = policy.topology().edges().size();
+        const std::size_t stride = recorded.costs.size() == edges ? 0 : edges;
         for (std::size_t row = 0; row < rows; ++row) {
             result.cost[row] = 0;
-            runner.run(recorded.signals.data() + row * nodes, result.last_node[row], result.answer_node[row],
+            runner.run(recorded.signals.data() + row * nodes, recorded.costs.data() + row * stride, result.last_node[row], result.answer_node[row],
                        result.cost[row]);
         }
     } else {

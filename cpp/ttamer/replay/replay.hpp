@@ -11,7 +11,7 @@ namespace ttamer {
 // What is replayed.
 struct Recorded {
     std::span<const float> signals; // row-major (N, nodes), no NaN
-    std::span<const double> costs;  // one an edge, in the traces' unit
+    std::span<const double> costs;  // one an edge, in the traces' unit; or row-major (N, edges), those of each request
     std::span<const float> losses;  // as the signals, or none
 };
 

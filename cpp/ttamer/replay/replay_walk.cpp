@@ -94,7 +94,8 @@ template <AnyRow Row> class WalkRunner {
     WalkRunner(const Policy &policy, const Recorded &recorded, const Replayed &result)
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
           most_(std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests)), stopped_(most_), ends_(most_),
-          path_costs_(costs_of_paths(policy, recorded.costs)), cost_(path_costs_.empty() ? most_ : 0),
+          edges_(policy.topology().edges().size()), stride_(recorded.costs.size() == edges_ ? 0 : edges_),
+          path_costs_(stride_ == 0 ? costs_of_paths(policy, recorded.costs) : std::vector<double>()), cost_(path_costs_.empty() ? most_ : 0),
           best_signals_(policy.compares_signals() ? most_ : 0) {
         lay_out_queues();
         for (std::size_t k = 0; k < most_; ++k) {
@@ -116,6 +117,7 @@ template <AnyRow Row> class WalkRunner {
         std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
         std::fill(cost_.begin(), cost_.end(), 0.0);
         signals_ = recorded_.signals.data() + begin * nodes_;
+        costs_ = recorded_.costs.data() + begin * stride_;
         const std::span<const Row> all(fresh_.data(), count);
         pay(all, policy_.edge_between(kRoot, first));
         for (const auto node : policy_.topology().order()) {
@@ -156,9 +158,9 @@ template <AnyRow Row> class WalkRunner {
         if (cost_.empty()) {
             return;
         }
-        const double cost = recorded_.costs[static_cast<std::size_t>(edge)];
+        const double *costs = costs_ + edge;
         for (const Row row : rows) {
-            cost_[request_of(row)] += cost;
+            cost_[request_of(row)] += costs[request_of(row) * stride_];
         }
     }
 
@@ -282,6 +284,9 @@ template <AnyRow Row> class WalkRunner {
     std::vector<Row *> paid_;         // behind the last that has paid the way there
     Row *stopped_begin_ = nullptr;    // of those that are put down from the end of stopped_ on
     std::vector<End> ends_;           // of each request
+    std::size_t edges_;
+    std::size_t stride_;              // from the costs of one request to those of the next; 0 where all have the same
+    const double *costs_ = nullptr;   // of the requests that move together
     std::vector<double> path_costs_;  // by the node consulted last, where only one path leads to each; else empty
     std::vector<double> cost_;        // of each request; empty where paths have costs
     std::vector<float> best_signals_; // empty unless answers are compared by their signals

@@ -54,7 +54,7 @@ class _Rows:
         self.passing = [np.argsort(-signals[:, i], kind="stable") for i in range(self.nodes - 1)]
         self.negatives = [-signals[rows, i] for i, rows in enumerate(self.passing)]
         self.thresholds = np.full(self.nodes - 1, np.inf, np.float32)
-        self.cost = float(self.reach[self.last].sum())
+        self.cost = float(self.reach[:, -1].sum())
         self.loss = float(self.losses[:, -1].sum())
 
     def move(self, node: int, size: int) -> _Move | None:
@@ -67,7 +67,7 @@ class _Rows:
         rows = passing[:count]
         last = self.last[rows]
         rise = float(self.losses[rows, node].sum() - self.losses[rows, last].sum())
-        saving = float(self.reach[last].sum() - count * self.reach[node])
+        saving = float(self.reach[rows, last].sum() - self.reach[rows, node].sum())
         return _Move(node, count, rise, saving) if saving > 0 or rise < 0 else None
 
     def make(self, move: _Move) -> Position:
@@ -97,7 +97,7 @@ def climb(
     Parameters
     ----------
     signals, losses : (N, n) float32
-    reach : (n,) float64
+    reach : (N, n) float64
         Cost of walking to each node.
 
     Returns

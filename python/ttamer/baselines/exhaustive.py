@@ -92,7 +92,7 @@ def _grid(traces: Traces, levels: int) -> list[npt.NDArray[np.float32]]:
 def _outcomes(traces: Traces, grid: list[npt.NDArray[np.float32]]) -> tuple[Floats, Floats]:
     """Mean cost and loss of every combination, each of the grid's shape (0-dimensional on a line of one node)."""
     shape = tuple(len(values) for values in grid)
-    reach, losses = traces.reach_costs, traces.losses.astype(np.float64)
+    reach, losses = traces.request_reach_costs, traces.losses.astype(np.float64)
     # Number of thresholds a row's signal reaches: it stops at node j where the chosen one is among these.
     counts = [np.searchsorted(values, traces.signals[:, j], side="right") for j, values in enumerate(grid)]
     cost, loss = np.zeros(shape), np.zeros(shape)
@@ -100,13 +100,12 @@ def _outcomes(traces: Traces, grid: list[npt.NDArray[np.float32]]) -> tuple[Floa
         cells = tuple(length + 1 for length in shape[: j + 1])
         place = np.ravel_multi_index(counts[: j + 1], cells) if cells else np.zeros(len(traces), np.intp)
         size = int(np.prod(cells, dtype=np.intp))
-        for total, weights in ((cost, None), (loss, losses[:, j])):
+        for total, weights in ((cost, reach[:, j]), (loss, losses[:, j])):
             sums = np.bincount(place, weights, size).astype(np.float64).reshape(cells)
             for axis in range(len(cells)):
                 stops_here = axis == j
                 sums = _summed(sums, axis, above=stops_here)
-            scale = reach[j] if weights is None else 1.0
-            total += scale * sums.reshape(sums.shape + (1,) * (len(shape) - len(cells)))
+            total += sums.reshape(sums.shape + (1,) * (len(shape) - len(cells)))
     return cost / len(traces), loss / len(traces)
 
 

@@ -191,7 +191,7 @@ def prophet(traces: Traces, tradeoff: float) -> Replay:
     if not 0.0 < weight <= 1.0:
         raise ValueError(f"tradeoff: expected a number in (0, 1], got {weight}")
     scale = costliest_path(traces.topology, traces.costs)
-    value = weight * traces.losses.astype(np.float64) + (1.0 - weight) * (traces.reach_costs / scale)
+    value = weight * traces.losses.astype(np.float64) + (1.0 - weight) * (traces.request_reach_costs / scale)
     return answered(traces, value.argmin(axis=1))
 
 

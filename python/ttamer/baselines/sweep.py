@@ -42,7 +42,7 @@ def sweep(scores: npt.NDArray[np.floating[Any]], losses: npt.NDArray[np.float32]
     scores : (N, n - 1) or (N, n) floats
         Larger stops earlier; the last node stops whatever its score. May be infinite.
     losses : (N, n) float32
-    reach : (n,) float64
+    reach : (N, n) float64
         Cost of walking to each node.
 
     Returns
@@ -55,12 +55,12 @@ def sweep(scores: npt.NDArray[np.floating[Any]], losses: npt.NDArray[np.float32]
     values = np.append(np.unique(highest), highest.dtype.type(np.inf))
     if len(values) > 1 and values[-2] == np.inf:
         values = values[:-1]
-    cost = np.full(len(values), reach[0])
+    cost = np.full(len(values), reach[:, 0].mean())
     loss = np.full(len(values), losses[:, 0].mean(dtype=np.float64))
     for j in range(nodes - 1):
         order = np.argsort(highest[:, j])
         going_on = np.searchsorted(highest[order, j], values)
-        change = losses[order, j + 1].astype(np.float64) - losses[order, j]
-        cost += (reach[j + 1] - reach[j]) * going_on / rows
-        loss += np.append(0.0, np.cumsum(change))[going_on] / rows
+        for total, table in ((cost, reach), (loss, losses.astype(np.float64))):
+            change = table[order, j + 1] - table[order, j]
+            total += np.append(0.0, np.cumsum(change))[going_on] / rows
     return Sweep(values[::-1], cost[::-1], loss[::-1])

@@ -33,7 +33,7 @@ def threshold_curve(traces: Traces, signal: str | None = None, points: int = 120
     check_line(traces, "threshold_curve")
     most = checks.whole("points", points, 2)
     kind = signal or traces.signal or "signal"
-    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.reach_costs)
+    outcomes = sweep(signals_of(traces, signal), traces.losses, traces.request_reach_costs)
     return [
         setting_of(f"threshold {kind} >= {value:.6g}", threshold, value=value, signal=signal)
         for value in outcomes.chosen(most)
@@ -62,7 +62,7 @@ def tune_thresholds(traces: Traces, points: int = 120) -> list[Setting]:
     """
     check_line(traces, "tune_thresholds")
     most = checks.whole("points", points, 2)
-    path = thinned(climb(traces.signals, traces.losses, traces.reach_costs), most)
+    path = thinned(climb(traces.signals, traces.losses, traces.request_reach_costs), most)
     settings = []
     for position in path:
         values = tuple(position.thresholds.tolist())

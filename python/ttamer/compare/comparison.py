@@ -334,8 +334,8 @@ def _baseline_curves(
             left_out.append("patience: needs predictions, which these traces do not have")
             continue
         tried = []
-        for nodes, costs in lines:
-            parts = [part if nodes is None else part.path(nodes, costs) for part in (here, there)]
+        for nodes, edges in lines:
+            parts = [part if nodes is None else part.path(nodes, part.paid_costs[..., edges]) for part in (here, there)]
             tried.append(curve_of_settings(name, settings(parts[0]), *parts))
         best = int(np.argmin([_calibration_error(curve, budgets) for curve in tried]))
         curves.append(tried[best])
@@ -350,7 +350,7 @@ def _confident(traces: Traces) -> Traces:
     if not traces.observed:
         return traces
     facts = {name: getattr(traces, name) for name in ("predictions", "unit", "labels", "evidence")}
-    return Traces(-traces.losses, traces.losses, traces.costs, traces.topology, **facts)
+    return Traces(-traces.losses, traces.losses, traces.paid_costs, traces.topology, **facts)
 
 
 def _calibration_error(curve: Curve, budgets: Floats) -> float:

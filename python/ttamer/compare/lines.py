@@ -10,28 +10,28 @@ from ttamer.traces import Traces
 from ttamer.traces.paths import cheapest_paths
 
 
-def lines_through(traces: Traces) -> Iterator[tuple[list[int] | None, Floats]]:
-    """Lines through the nodes that requests may follow, with the cost of each edge; None stands for the traces' own."""
+def lines_through(traces: Traces) -> Iterator[tuple[list[int] | None, list[int]]]:
+    """Lines through the nodes that requests may follow, and their edges; None stands for the traces' own."""
     topology, costs = traces.topology, traces.costs
     edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
     if topology.kind == "line":
-        yield None, costs
+        yield None, list(range(topology.nodes))
     elif topology.kind == "skip":
         nodes = list(range(topology.nodes))
-        yield nodes, costs[[edges[j - 1, j] for j in nodes]]
+        yield nodes, [edges[j - 1, j] for j in nodes]
     elif topology.kind == "forest":
         # One edge into each node, in the order of the nodes; branches stay open, so that any order of theirs will do.
         parents = topology.edges[:, 0].tolist()
         leaves = [_ancestors(parents, leaf) for leaf in range(topology.nodes) if leaf not in parents]
         everything = _cheapest_first(parents, costs)
         for nodes in leaves if everything in leaves else [*leaves, everything]:
-            yield nodes, costs[nodes]
+            yield nodes, nodes
     else:
         _, predecessors = cheapest_paths(topology, costs)
         for end in range(topology.nodes):
             if end not in predecessors:  # the others' paths are the beginning of a longer one
                 nodes = _ancestors(predecessors, end)
-                yield nodes, costs[[edges[edge] for edge in pairwise([ROOT, *nodes])]]
+                yield nodes, [edges[edge] for edge in pairwise([ROOT, *nodes])]
 
 
 def _ancestors(parents: list[int], node: int) -> list[int]:

@@ -42,7 +42,7 @@ def fit_estimates(
     inner = Traces(
         estimates.signals,
         sigmoid(-estimates.signals.astype(np.float64)).astype(np.float32),
-        traces.costs[graph.outer],
+        traces.paid_costs[..., graph.outer],
         graph.topology,
         unit=traces.unit,
     )

@@ -189,7 +189,10 @@ class CascadeModel:
                 strength = 0.0 if known else statistics.transition_strength
                 transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
-        tables = (topology, losses, transitions, costs, None, bin_edges, signal_nodes, cost_scale)
+        state_costs = statistics.state_costs(topology.edges[:, 0].tolist())
+        if statistics.costs is not None:  # the mean over the requests, which models of shards add up to
+            costs = np.array([sums.sum() for sums in statistics.costs]) / statistics.counts[0].sum()
+        tables = (topology, losses, transitions, costs, state_costs, bin_edges, signal_nodes, cost_scale)
         model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator)
         return model
 
@@ -237,7 +240,9 @@ class CascadeModel:
             and self.observed == other.observed
             and self._statistics.settings == other._statistics.settings
         )
-        if not np.array_equal(self.costs, other.costs) or not same_kind:
+        by_request, others = self._statistics.costs is not None, other._statistics.costs is not None
+        same_costs = by_request == others and (by_request or np.array_equal(self.costs, other.costs))
+        if not same_costs or not same_kind:
             raise ValueError(
                 "models add only with the same costs, unit, signal, smoothing, strengths and kind of losses"
             )
@@ -299,7 +304,8 @@ class CascadeModel:
         version = 1
         if self._state_costs is not None:
             version = FORMAT_VERSION
-            arrays.update({f"state_costs.{e}": row for e, row in enumerate(self.state_costs)})
+            if self._statistics is None:
+                arrays.update({f"state_costs.{e}": row for e, row in enumerate(self.state_costs)})
         if self.signal_nodes != tuple(range(self.topology.nodes)):
             version, arrays["signal_nodes"] = FORMAT_VERSION, np.array(self.signal_nodes, np.int32)
         return files.to_bytes("model", version, fields, arrays)
@@ -352,7 +358,7 @@ class CascadeModel:
             raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None
 
 
-def _each(name: str, values: Sequence[npt.ArrayLike]) -> Sequence[npt.ArrayLike]:
+def _each(name: str, values: Any) -> list[npt.ArrayLike]:
     try:
         return list(values)
     except TypeError:

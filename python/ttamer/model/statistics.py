@@ -27,6 +27,8 @@ class Statistics:
     ``counts``, ``losses`` and ``signals`` hold one (K_j,) array a node: requests in each state, the sum of their losses
     and of their signals. ``smoothing`` says how losses come from them, see `fit`.
     ``transitions`` holds one `Counts` for each edge between nodes, None for an edge that leaves the root.
+    ``costs`` holds, where the costs of each request were recorded, one (K_i,) array an edge: their sum in each state of
+    the node i that it leaves, (1,) for the root. Else it is None.
     """
 
     counts: tuple[npt.NDArray[np.int64], ...]
@@ -36,6 +38,7 @@ class Statistics:
     smoothing: str
     loss_strength: float
     transition_strength: float
+    costs: tuple[Floats, ...] | None = None
 
     @property
     def settings(self) -> tuple[str, float, float]:
@@ -54,6 +57,7 @@ class Statistics:
             self.smoothing,
             self.loss_strength,
             self.transition_strength,
+            None if self.costs is None or other.costs is None else both(self.costs, other.costs),
         )
 
     @classmethod
@@ -88,7 +92,20 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
+            _sums_of_costs(traces, states, sizes),
         )
+
+    def state_costs(self, parents: Sequence[int]) -> list[Floats] | None:
+        """One (K_i or 1,) float64 an edge: mean cost in each state, shrunk to the edge's mean as transitions are."""
+        if self.costs is None:
+            return None
+        requests = self.counts[0].sum()
+        return [
+            sums / requests
+            if i < 0
+            else state_losses(self.counts[i].astype(np.float64), sums, self.transition_strength)
+            for i, sums in zip(parents, self.costs, strict=True)
+        ]
 
     def state_losses(self, node: int) -> Floats:
         """(K,) float64 : expected loss of each state of a node."""
@@ -109,6 +126,8 @@ class Statistics:
             if transitions is not None:
                 for part in _PARTS:
                     arrays[f"transitions.{e}.{part}"] = getattr(transitions, part)
+        if self.costs is not None:
+            arrays.update({f"cost_sums.{e}": sums for e, sums in enumerate(self.costs)})
         return arrays
 
     @classmethod
@@ -157,7 +176,33 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
+            _costs_of(topology, arrays, counts) if "cost_sums.0" in arrays else None,
         )
+
+
+def _sums_of_costs(
+    traces: Traces, states: Sequence[npt.NDArray[np.int32]], sizes: Sequence[int]
+) -> tuple[Floats, ...] | None:
+    """Of each edge, the recorded costs of the requests in each state of the node that it leaves."""
+    if traces.request_costs is None:
+        return None
+    sums: list[Floats] = []
+    for costs, i in zip(traces.request_costs.T, traces.topology.edges[:, 0].tolist(), strict=True):
+        by_state = costs.sum(keepdims=True) if i < 0 else np.bincount(states[i], costs, sizes[i])
+        sums.append(by_state.astype(np.float64))
+    return tuple(sums)
+
+
+def _costs_of(topology: Topology, arrays: files.Arrays, counts: Sequence[npt.NDArray[np.int64]]) -> tuple[Floats, ...]:
+    """Sums of recorded costs, of each edge and state of the node that it leaves."""
+    costs = []
+    for e, i in enumerate(topology.edges[:, 0].tolist()):
+        sums = _checked(arrays[f"cost_sums.{e}"], f"cost_sums.{e}", np.float64)
+        states = 1 if i < 0 else len(counts[i])
+        if len(sums) != states or np.any(sums < 0):
+            raise ValueError(f"cost_sums.{e}: expected ({states},) values >= 0, got {sums.shape}")
+        costs.append(sums)
+    return tuple(costs)
 
 
 def _counts_between(

@@ -311,14 +311,16 @@ class Policy:
         checks.same_unit("traces", traces.unit, self._unit)
         if self._estimator is not None:
             return self._replay_steps(traces, self._estimator)
-        return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.costs, traces.losses))
+        return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.paid_costs, traces.losses))
 
     def _replay_steps(self, traces: Traces, estimator: Estimator) -> Replay:
         estimates = traces._kept_estimates.get(estimator)
         if estimates is None:
             estimates = estimator.estimate(traces.evidence)
             traces._kept_estimates[estimator] = estimates
-        last, _, cost, _ = self._core.replay(estimates.signals, traces.costs[estimator.walk.outer])
+        last, _, cost, _ = self._core.replay(
+            estimates.signals, np.ascontiguousarray(traces.paid_costs[..., estimator.walk.outer])
+        )
         # One index into the flat values: a pair of indices, of row and node, takes twice as long.
         answer = estimates.answers.ravel().take(np.arange(0, estimates.answers.size, self.steps.nodes) + last)
         loss = traces.losses.ravel().take(np.arange(0, traces.losses.size, self.topology.nodes) + answer)

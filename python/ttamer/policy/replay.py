@@ -50,6 +50,6 @@ def answered(traces: Traces, nodes: npt.NDArray[np.intp]) -> Replay:
     return Replay(
         last_node=nodes.astype(np.int32),
         answer_node=nodes.astype(np.int32),
-        cost=traces.reach_costs[nodes],
+        cost=traces.request_reach_costs[np.arange(len(traces)), nodes],
         loss=traces.losses[np.arange(len(traces)), nodes].astype(np.float64),
     )

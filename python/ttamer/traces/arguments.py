@@ -64,6 +64,19 @@ def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float
     return values
 
 
+def cost_fields(costs: npt.ArrayLike, topology: Topology, rows: int) -> dict[str, npt.NDArray[np.float64] | None]:
+    """Fields `costs`, one an edge, and `request_costs`, a row for each request where such are recorded; unshared."""
+    array = checks.as_array("costs", costs, "(E,) or (N, E) numbers")
+    if array.ndim != 2:
+        return {"costs": edge_costs(array, topology), "request_costs": None}
+    edges = len(topology.edges)
+    expected = f"({rows}, {edges}) numbers, for each request one an edge of the {topology.kind}"
+    checks.check_shape("costs", array, (rows, edges), expected)
+    values = array.astype(np.float64)
+    checks.check_values("costs", values, 0.0, ("row", "edge"))
+    return {"costs": values.mean(axis=0), "request_costs": values}
+
+
 def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
     """Raise unless it is evidence of as many rows and nodes."""
     checks.instance("evidence", evidence, Evidence)

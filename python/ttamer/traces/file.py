@@ -18,7 +18,8 @@ from ttamer._base import checks, files
 from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
 
-VERSION = 1
+VERSION = 2
+"""Version 2 has costs of each request; files without are still written as version 1."""
 _VERSION_KEY = "ttamer_traces"
 _ALWAYS = {
     _VERSION_KEY,
@@ -51,7 +52,7 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     evidence: Evidence | None = fields["evidence"]
     arrays = {name: value for name, value in fields.items() if name not in ("topology", "evidence")}
     arrays |= {
-        _VERSION_KEY: VERSION,
+        _VERSION_KEY: fields["costs"].ndim,
         "topology_kind": topology.kind,
         "topology_nodes": topology.nodes,
         "topology_edges": topology.edges,
@@ -99,8 +100,8 @@ def _arrays(file: IO[bytes]) -> dict[str, npt.NDArray[Any]]:
         if len(set(names)) < len(names):
             raise ValueError(f"listed twice: {next(name for name in names if names.count(name) > 1)}")
         version = _array(archive, archive.getinfo(f"{_VERSION_KEY}.npy"), most=1)
-        if version.shape != () or version.dtype.kind not in "iu" or version != VERSION:
-            raise ValueError(f"expected format {VERSION}, got {version}")
+        if version.shape != () or version.dtype.kind not in "iu" or not 1 <= version <= VERSION:
+            raise ValueError(f"expected format 1 to {VERSION}, got {version}")
         if not _ALWAYS <= set(names) <= _ALWAYS | _SOMETIMES:
             wrong = sorted(_ALWAYS - set(names)) + sorted(set(names) - _ALWAYS - _SOMETIMES)
             raise ValueError(f"missing or unknown: {', '.join(wrong)}")
@@ -128,7 +129,7 @@ def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
     edges = files.most_edges(min(nodes, _MOST_NODES))
     return {
         "contents": len(_ALWAYS | _SOMETIMES),
-        "costs": edges,
+        "costs": rows * edges,
         "topology_edges": 2 * edges,
         **dict.fromkeys(("signals", "losses", "predictions", "labels"), rows * nodes),
         **dict.fromkeys(("log_probs", "classes"), math.inf),

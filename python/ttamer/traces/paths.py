@@ -35,6 +35,19 @@ def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, list[int]
     return cheapest[:-1], predecessors
 
 
+def cheapest_costs(topology: Topology, costs: Floats) -> Floats:
+    """Cost of the cheapest path from the root to each node, (N, n), for costs (N, E) of each request."""
+    cheapest = np.full((len(costs), topology.nodes + 1), np.inf)  # the root, -1, is the last
+    cheapest[:, ROOT] = 0.0
+    leaving: list[list[tuple[int, int]]] = [[] for _ in range(topology.nodes + 1)]
+    for e, (i, j) in enumerate(topology.edges.tolist()):
+        leaving[i].append((e, j))
+    for i in [ROOT, *reversed(last_first(topology))]:
+        for e, j in leaving[i]:
+            cheapest[:, j] = np.minimum(cheapest[:, j], cheapest[:, i] + costs[:, e])
+    return cheapest[:, :-1]
+
+
 def last_first(topology: Topology) -> list[int]:
     """All nodes, each after its successors; linear in edges."""
     before: list[list[int]] = [[] for _ in range(topology.nodes)]

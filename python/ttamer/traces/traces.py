@@ -15,7 +15,7 @@ from ttamer._base.types import Cache, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
 from ttamer.traces.evidence import Evidence, largest, normalised_chunks, trusted
-from ttamer.traces.paths import cheapest_paths
+from ttamer.traces.paths import cheapest_costs, cheapest_paths
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
 
 __all__ = ["Evidence", "Traces"]
@@ -32,9 +32,10 @@ class Traces:
         signal is the loss.
     losses : (N, n) float32
         Loss of answering with each node, finite and not negative: a 0/1 error or any other.
-    costs : (E,) real numbers
-        Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. Kept as float64. On a line
-        that is what each node adds, not the sum up to it: ``np.diff(sums, prepend=0)`` of running sums.
+    costs : (E,) or (N, E) real numbers
+        Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. One number for all
+        requests, or what each request was recorded to cost. Kept as float64. On a line that is what each node adds, not
+        the sum up to it: ``np.diff(sums, prepend=0)`` of running sums.
     topology : Topology, optional
         Default: a line of n nodes.
     predictions : (N, n) integers, optional
@@ -57,6 +58,13 @@ class Traces:
     ValueError
         If a shape or a value is wrong, or there are no rows. Row and node are named.
 
+    Attributes
+    ----------
+    costs : (E,) float64
+        Cost of each edge; the mean over the requests where these were recorded.
+    request_costs : (N, E) float64 or None
+        Cost of each edge for each request, if that was recorded. Replays pay it.
+
     Notes
     -----
     Arrays are copied, contiguous and read-only.
@@ -65,6 +73,7 @@ class Traces:
     signals: npt.NDArray[np.float32]
     losses: npt.NDArray[np.float32]
     costs: npt.NDArray[np.float64]
+    request_costs: npt.NDArray[np.float64] | None
     topology: Topology
     predictions: npt.NDArray[np.int32] | None
     observed: bool
@@ -103,7 +112,7 @@ class Traces:
         self._set(
             signals=signal_table.copy(order="C"),
             losses=loss_table.copy(order="C"),
-            costs=arguments.edge_costs(costs, topology),
+            **arguments.cost_fields(costs, topology, len(signal_table)),
             topology=topology,
             predictions=arguments.predictions_of(predictions, evidence, signal_table.shape),
             observed=observed,
@@ -148,8 +157,8 @@ class Traces:
             float64.
         labels : (N,) of any integer dtype
             The right classes, 0..C-1.
-        costs : (E,) real numbers
-            Cost of each edge, in `unit`: what each node adds, not running sums.
+        costs : (E,) or (N, E) real numbers
+            Cost of each edge, of all requests or of each, in `unit`: what each node adds, not running sums.
         topology : Topology, optional
             Default: a line of n nodes.
         signal : str
@@ -174,7 +183,7 @@ class Traces:
         array = arguments.probabilities(probs)
         rows, nodes, count = array.shape
         topology = arguments.topology_of(topology, nodes)
-        edge_costs = arguments.edge_costs(costs, topology)
+        paid = arguments.cost_fields(costs, topology, rows)
         answers = arguments.classes_of("labels", labels, rows, count)
         check_signal(signal)
         top = min(checks.whole("top", top, 1), count)
@@ -190,7 +199,7 @@ class Traces:
         traces._set(
             signals=signals,
             losses=(predictions != answers[:, None]).astype(np.float32),
-            costs=edge_costs,
+            **paid,
             topology=topology,
             predictions=predictions,
             observed=False,
@@ -214,6 +223,8 @@ class Traces:
             parts.append("observed losses")
         if self.unit:
             parts.append(f"costs in {self.unit}")
+        if self.request_costs is not None:
+            parts.append("costs of each request")
         return f"Traces({', '.join(parts)})"
 
     def __getitem__(self, rows: slice | npt.ArrayLike) -> Traces:
@@ -237,8 +248,11 @@ class Traces:
         signals = self.signals[selection]
         if len(signals) == 0:
             raise ValueError("rows: expected at least one row, got none")
+        request_costs = None if self.request_costs is None else self.request_costs[selection]
         return self._with(
             signals=signals,
+            costs=self.costs if request_costs is None else request_costs.mean(axis=0),
+            request_costs=request_costs,
             losses=self.losses[selection],
             predictions=None if self.predictions is None else self.predictions[selection],
             labels=None if self.labels is None else self.labels[selection],
@@ -252,8 +266,8 @@ class Traces:
         ----------
         nodes : (m,) integers
             Nodes of these traces, each at most once; they need not be neighbours.
-        costs : (m,) real numbers
-            Cost of consulting each node after the one before it, in the traces' unit.
+        costs : (m,) or (N, m) real numbers
+            Cost of consulting each node after the one before it, of all requests or of each, in the traces' unit.
 
         Returns
         -------
@@ -272,7 +286,7 @@ class Traces:
         return self._with(
             signals=self.signals[:, numbers],
             losses=self.losses[:, numbers],
-            costs=arguments.edge_costs(costs, line),
+            **arguments.cost_fields(costs, line, len(self)),
             topology=line,
             predictions=None if self.predictions is None else self.predictions[:, numbers],
             evidence=None if self.evidence is None else self.evidence[:, numbers],
@@ -335,10 +349,22 @@ class Traces:
         """(n,) float64: cost of the cheapest path from the root to each node, its own edge included."""
         return freeze(cheapest_paths(self.topology, self.costs)[0])
 
+    @property
+    def paid_costs(self) -> npt.NDArray[np.float64]:
+        """(E,) or (N, E) float64: what replays pay, `request_costs` if they were recorded, else `costs`."""
+        return self.costs if self.request_costs is None else self.request_costs
+
+    @cached_property
+    def request_reach_costs(self) -> npt.NDArray[np.float64]:
+        """(N, n) float64: `reach_costs` of each request, which takes its own cheapest path."""
+        if self.request_costs is None:
+            return np.broadcast_to(self.reach_costs, self.losses.shape)
+        return freeze(cheapest_costs(self.topology, self.request_costs))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        file.write(path, fields)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "request_costs"}
+        file.write(path, {**fields, "costs": self.paid_costs})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Traces:

@@ -131,6 +131,7 @@ def certify(
     tradeoffs: npt.ArrayLike | None = None,
     held_back: float = 0.5,
     max_loss: float = 1.0,
+    max_cost_of_a_request: float | None = None,
     seed: int = 0,
 ) -> Certificate:
     """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
@@ -138,7 +139,7 @@ def certify(
     if relative_to not in ("labels", "last"):
         raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
     judged = traces if relative_to == "labels" else relative_to_last(traces)
-    limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss)
+    limits = stated(judged, max_error, max_cost, max_cost_quantile, max_loss, max_cost_of_a_request)
     risk = 1.0 - _inside("confidence", confidence)
     fit_rows, test_rows = _split(len(judged), _inside("held_back", held_back), checks.whole("seed", seed, least=0))
     _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
@@ -201,6 +202,9 @@ def tune(*arguments: Any, **options: Any) -> Policy:
     max_loss : float
         The largest loss there can be, known beforehand. Losses of 0 and `max_loss` alone are tested by the exact
         binomial tail, others, and mean costs, by Hoeffding and Bentkus' bounds.
+    max_cost_of_a_request : float, optional
+        The most that a request can cost, known beforehand; needed by `max_cost` where the traces have costs of each
+        request (`Traces.request_costs`). A limit on a quantile needs none.
     seed : int
         Of the split. Choosing it, or a limit, by what comes out voids the guarantee.
 

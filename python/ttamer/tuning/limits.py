@@ -59,7 +59,8 @@ class Limit:
         What is asked for: an error, or a cost in `unit`.
     low, high : float
         The range of the bounded quantity: an error lies in [0, max_loss], a cost between that of the cheapest first
-        node and that of the costliest walk.
+        node and that of the costliest walk. Where each request has its own costs, between 0 and what was stated, or
+        infinity.
     exact : bool
         Whether the quantity takes its two ends only, so that its mean is a binomial share.
     quantile : float or None
@@ -97,7 +98,7 @@ class Limit:
     def mean(self, outcome: Outcome) -> float:
         """Mean over the rows of the scaled quantity, in [0, 1]; that of a quantile is the share of rows above it."""
         if self.quantile is not None:
-            above = outcome.costs > self.bound + ROUNDING * self.high
+            above = outcome.costs > self.bound + ROUNDING * (self.high if np.isfinite(self.high) else self.bound)
             return float(outcome.counts[above].sum()) / outcome.rows
         value = outcome.error if self.name == "max_error" else outcome.cost
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) if self.high > self.low else 0.0
@@ -135,6 +136,7 @@ def stated(
     max_cost: float | None,
     max_cost_quantile: tuple[float, float] | None,
     max_loss: float,
+    max_cost_of_a_request: float | None = None,
 ) -> tuple[Limit, ...]:
     """The limits that are not None; arguments as those of `ttamer.tune`.
 
@@ -143,16 +145,17 @@ def stated(
     TypeError, ValueError
         If there is none, one is no number or out of range, or a loss exceeds `max_loss`.
     """
-    costs = traces.costs
-    low = float(costs[traces.topology.edges[:, 0] < 0].min())
-    # A forest's requests may consult every node; the others walk one path.
-    high = float(costs.sum()) if traces.topology.kind == "forest" else costliest_path(traces.topology, costs)
-    high = max(low, high if costs.any() else 0.0)
+    low, high = _cost_range(traces, max_cost_of_a_request)
     limits = []
     if max_error is not None:
         limits.append(_error_limit(traces, max_error, max_loss))
     if max_cost is not None:
         bound = _finite("max_cost", max_cost)
+        if not np.isfinite(high):
+            raise ValueError(
+                "max_cost_of_a_request: expected a number, the most that any request can cost: the mean of costs that "
+                "differ by request has no limit to certify without one"
+            )
         limits.append(Limit("max_cost", bound, low, high, exact=False, unit=traces.unit))
     if max_cost_quantile is not None:
         quantile, bound = _pair(max_cost_quantile)
@@ -160,6 +163,28 @@ def stated(
     if not limits:
         raise ValueError("limits: expected at least one of max_error, max_cost and max_cost_quantile, got none")
     return tuple(limits)
+
+
+def _cost_range(traces: Traces, most: float | None) -> tuple[float, float]:
+    """The least and the most that a request can cost."""
+    costs, forest = traces.costs, traces.topology.kind == "forest"
+    if traces.request_costs is None:
+        if most is not None:
+            raise ValueError("max_cost_of_a_request: expected None, all requests of these traces cost the same")
+        low = float(costs[traces.topology.edges[:, 0] < 0].min())
+        # A forest's requests may consult every node; the others walk one path.
+        high = float(costs.sum()) if forest else costliest_path(traces.topology, costs)
+        return low, max(low, high if costs.any() else 0.0)
+    if most is None:
+        return 0.0, np.inf
+    high = _finite("max_cost_of_a_request", most)
+    largest = float((traces.request_costs.sum(axis=1) if forest else traces.request_reach_costs.max(axis=1)).max())
+    if largest > high:
+        raise ValueError(
+            f"max_cost_of_a_request: expected a bound on the cost of every request, got {high:g} and one that can cost "
+            f"{largest:g}"
+        )
+    return 0.0, high
 
 
 def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
