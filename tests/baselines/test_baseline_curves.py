@@ -90,7 +90,7 @@ def test_curves_of_any_line(traces):
 @settings(max_examples=60)
 @given(lines)
 def test_the_climb_keeps_its_accounts(traces):
-    reach = traces.reach_costs
+    reach = traces.request_reach_costs
     path = climb(traces.signals, traces.losses, reach)
     for step in path:
         result = baselines.node_thresholds(traces, step.thresholds)
@@ -129,7 +129,7 @@ def test_tuned_thresholds_are_no_worse_than_one_where_nodes_differ_in_scale():
 
 def test_paths_are_thinned_evenly():
     traces = from_probs(rows=2000)
-    path = climb(traces.signals, traces.losses, traces.reach_costs)
+    path = climb(traces.signals, traces.losses, traces.request_reach_costs)
     assert len(path) > 60
     assert thinned(path, len(path)) == path
     for points in (2, 7, 60):

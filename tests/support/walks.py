@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from ttamer import Replay, Traces
 
 
-def line(rows: int, nodes: int, seed: int, classes: int = 3) -> Traces:
-    """Traces with many equal signals, predictions and costs."""
+def line(rows: int, nodes: int, seed: int, classes: int = 3, by_request: bool = False) -> Traces:
+    """Traces with many equal signals, predictions and costs, which are recorded `by_request` or one an edge."""
     rng = np.random.default_rng(seed)
     return Traces(
         (rng.integers(0, 6, (rows, nodes)) / 5).astype(np.float32),
         (rng.integers(0, 3, (rows, nodes)) / 2).astype(np.float32),
-        rng.integers(0, 4, nodes),
+        rng.integers(0, 4, (rows, nodes) if by_request else nodes),
         predictions=rng.integers(0, classes, (rows, nodes)),
         unit="ms",
     )
@@ -39,11 +39,12 @@ def walked(traces: Traces, stops: Callable[[int, int], bool]) -> Replay:
         while node < traces.topology.nodes - 1 and not stops(row, node):
             node += 1
         last.append(node)
+    losses, pairs = traces.losses, list(enumerate(last))
     return Replay(
         last_node=np.array(last, np.int32),
         answer_node=np.array(last, np.int32),
-        cost=np.array([traces.costs[: node + 1].sum() for node in last]),
-        loss=np.array([traces.losses[row, node] for row, node in enumerate(last)], np.float64),
+        cost=np.array([np.broadcast_to(traces.paid_costs, losses.shape)[row, : node + 1].sum() for row, node in pairs]),
+        loss=np.array([losses[row, node] for row, node in pairs], np.float64),
     )
 
 
@@ -54,4 +55,4 @@ def same_replay(a: Replay, b: Replay) -> None:
         np.testing.assert_allclose(x, y, rtol=1e-15)
 
 
-lines = st.builds(line, st.integers(1, 12), st.integers(1, 5), st.integers(0, 10**6))
+lines = st.builds(line, st.integers(1, 12), st.integers(1, 5), st.integers(0, 10**6), by_request=st.booleans())

@@ -112,7 +112,7 @@ def test_arrays_in_any_memory_order_are_taken():
             "costs",
             [[1.0, 2.0, 3.0]],
             ValueError,
-            "costs: expected (3,) numbers, one an edge of the line, got (1, 3) float64",
+            "costs: expected (4, 3) numbers, for each request one an edge of the line, got (1, 3) float64",
         ),
         ("costs", [True] * 3, TypeError, "costs: expected (3,) numbers, one an edge of the line, got (3,) bool"),
         ("costs", None, TypeError, "costs: expected (3,) numbers, one an edge of the line, got () object"),

@@ -96,8 +96,8 @@ CONTENTS = [
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ttamer_traces": np.array(2)}, "expected format 1, got 2"),
-        ({"ttamer_traces": np.array("1")}, "expected format 1, got 1"),
+        ({"ttamer_traces": np.array(3)}, "expected format 1 to 2, got 3"),
+        ({"ttamer_traces": np.array("1")}, "expected format 1 to 2, got 1"),
         ({"extra": np.array(1)}, "missing or unknown: extra"),
         ({"unit": None}, "missing or unknown: unit"),
         ({"classes": None, "contents": np.array(CONTENTS)}, "missing: classes"),

@@ -58,17 +58,19 @@ class _Rows:
         self.loss = float(self.losses[:, -1].sum())
 
     def move(self, node: int, size: int) -> _Move | None:
-        """The next `size` rows stop at the node, with all whose signal is equal; None if that is no gain."""
+        """The next `size` rows stop at the node, with all of an equal signal; more if that is no gain; None if none is."""
         passing, negatives = self.passing[node], self.negatives[node]
-        if len(passing) == 0:
-            return None
-        lowest = negatives[min(size, len(passing)) - 1]
-        count = int(np.searchsorted(negatives, lowest, side="right"))
-        rows = passing[:count]
-        last = self.last[rows]
-        rise = float(self.losses[rows, node].sum() - self.losses[rows, last].sum())
-        saving = float(self.reach[rows, last].sum() - self.reach[rows, node].sum())
-        return _Move(node, count, rise, saving) if saving > 0 or rise < 0 else None
+        count = 0
+        while count < len(passing):
+            lowest = negatives[min(max(size, 2 * count), len(passing)) - 1]
+            count = int(np.searchsorted(negatives, lowest, side="right"))
+            rows = passing[:count]
+            last = self.last[rows]
+            rise = float(self.losses[rows, node].sum() - self.losses[rows, last].sum())
+            saving = float(self.reach[rows, last].sum() - self.reach[rows, node].sum())
+            if saving > 0 or rise < 0:
+                return _Move(node, count, rise, saving)
+        return None
 
     def make(self, move: _Move) -> Position:
         node, count = move.node, move.count

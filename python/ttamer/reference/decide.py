@@ -130,7 +130,8 @@ def replay(
         while node != STOP:
             # On a forest a node is reached from its parent, which need not be the node consulted last.
             before = parents[node] if tables.index_ranks is not None else request.last
-            out["cost"][row] += traces.costs[edge_of[before, node]]
+            costs = traces.costs if traces.request_costs is None else traces.request_costs[row]
+            out["cost"][row] += costs[edge_of[before, node]]
             signal = traces.signals[row, node if signal_nodes is None else signal_nodes[node]]
             state = int(states(np.array([signal]), bin_edges[node])[0])
             node = decide(tables, request, node, state, float(signal), observed)

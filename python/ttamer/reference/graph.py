@@ -35,6 +35,7 @@ class Traces(Protocol):
     signals: npt.NDArray[np.float32]
     losses: npt.NDArray[np.float32]
     costs: npt.NDArray[Any]
+    request_costs: npt.NDArray[Any] | None
 
     def __len__(self) -> int: ...
 

@@ -66,11 +66,11 @@ def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float
 
 def cost_fields(costs: npt.ArrayLike, topology: Topology, rows: int) -> dict[str, npt.NDArray[np.float64] | None]:
     """Fields `costs`, one an edge, and `request_costs`, a row for each request where such are recorded; unshared."""
-    array = checks.as_array("costs", costs, "(E,) or (N, E) numbers")
-    if array.ndim != 2:
-        return {"costs": edge_costs(array, topology), "request_costs": None}
+    if np.ndim(costs) != 2:
+        return {"costs": edge_costs(costs, topology), "request_costs": None}
     edges = len(topology.edges)
     expected = f"({rows}, {edges}) numbers, for each request one an edge of the {topology.kind}"
+    array = checks.as_array("costs", costs, expected)
     checks.check_shape("costs", array, (rows, edges), expected)
     values = array.astype(np.float64)
     checks.check_values("costs", values, 0.0, ("row", "edge"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, floor, isfinite, log10
 
 from ttamer._base import checks
 from ttamer.policy import Front, Policy
@@ -151,10 +151,13 @@ class Trial:
             tried = [limit.at(bound) if k == place else limit for k, limit in enumerate(limits)]
             return next(self._tests(tried)).p_value <= risk
 
-        below, bound = limits[place].bound, limits[place].high
+        highest = limits[place].high
+        if not isfinite(highest):  # a cost above which no held-back request is
+            highest = float(self.test_part.paid_costs.sum(axis=-1).max())
+        below, bound = limits[place].bound, highest
         if not certified(bound):
             return None
-        while bound - below > 1e-6 * limits[place].high:
+        while bound - below > 1e-6 * highest:
             middle = (below + bound) / 2
             below, bound = (below, middle) if certified(middle) else (middle, bound)
         return bound
