@@ -54,8 +54,24 @@ inline bool is_aligned(const py::array &array) {
     return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
+// Throws for an array of numpy.ma that hides values: nothing here reads its mask.
+inline void check_unmasked(const py::array &array, const char *name) {
+    if (Py_TYPE(array.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
+        return;
+    }
+    const auto masked = py::module_::import("numpy.ma");
+    if (!py::isinstance(array, masked.attr("MaskedArray"))) {
+        return;
+    }
+    if (const auto count = masked.attr("count_masked")(array).cast<std::int64_t>(); count > 0) {
+        throw py::value_error(std::string(name) + ": expected values everywhere, got a masked array with " +
+                              std::to_string(count) + " masked");
+    }
+}
+
 template <typename T> void check_array(const py::array &array, const char *name, const char *expected, int rank) {
     const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(array); };
+    check_unmasked(array, name);
     if (!has_dtype<T>(array)) {
         throw py::type_error(complain());
     }

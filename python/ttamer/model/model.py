@@ -329,6 +329,7 @@ def _each(name: str, values: Sequence[npt.ArrayLike]) -> Sequence[npt.ArrayLike]
 
 
 def _floats(values: npt.ArrayLike, name: str, rank: int) -> Floats:
+    checks.check_readable(name, values)
     try:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths
