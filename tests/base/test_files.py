@@ -146,3 +146,12 @@ def test_a_unit_can_be_shown(text: str) -> None:
     with pytest.raises(ValueError, match="^unit: expected at most 200 characters, got 201$"):
         ttamer.Traces(*fields, unit="m" * 201)
     assert ttamer.Traces(*fields, unit="µs per 10³ 词").unit == "µs per 10³ 词"
+
+
+@pytest.mark.parametrize("kind", [ttamer.Policy, ttamer.CascadeModel])
+def test_traces_are_told_from_other_files(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "traces.npz"
+    TRACES.save(path)
+    message = f"traces.npz: expected a {kind.__name__.removeprefix('Cascade').lower()} file, got a zip archive, as Traces.save"
+    with pytest.raises(ValueError, match=message):
+        kind.load(path)

@@ -106,6 +106,10 @@ def test_a_front_has_no_intervals():
     front = ttamer.frontier(random_traces(ttamer.Topology.line(2), 50, 0), [0.5])
     with pytest.raises(ValueError, match="coverage: a front has no intervals"):
         plots.front(front, coverage=0.9)
+    with pytest.raises(
+        TypeError, match="^curves: expected a Front or a sequence of Curves, got Fronts; compare.curve_of"
+    ):
+        plots.front([front])
 
 
 def test_files(curves, tmp_path):

@@ -52,7 +52,7 @@ def check_readable(name: str, value: object) -> None:
             count = np.ma.count_masked(part)
             raise ValueError(f"{name}: expected values everywhere, got a masked array with {count} masked")
         if getattr(part, "requires_grad", False) is True:
-            raise TypeError(f"{name}: expected values alone, got a tensor that requires gradients; pass .detach() of it")
+            raise TypeError(f"{name}: expected values, got a tensor that requires gradients; pass .detach() of it")
 
 
 def integers(name: str, value: object, expected: str) -> Array:

@@ -59,7 +59,7 @@ def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Fig
     """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
     checks.instance("policy", policy, Policy)
     if policy.steps.nodes > MOST_NODES:
-        raise ValueError(f"policy: expected at most {MOST_NODES} nodes or steps to draw, got {policy.steps.nodes}")
+        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.steps.nodes}")
     has_index = policy.recall == "observed" and policy.steps.kind in ("line", "forest")
     figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy)
     if title:
@@ -159,9 +159,7 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     return figure
 
 
-def _draw_node(
-    axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float
-) -> set[int]:
+def _draw_node(axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float) -> set[int]:
     """One bar a state, as high as its loss: what is done for each best loss up to that."""
     losses = policy.losses(node)
     # What a state without loss does must be seen too.

@@ -256,7 +256,9 @@ class EarlyExit(nn.Module):
         if serving is None:
             return self._whole(x, keywords, rows)
         if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            raise RuntimeError("export: a policy decides outside the graph; export stages and exits, or detach it first")
+            raise RuntimeError(
+                "export: a policy decides outside the graph; export stages and exits, or detach it first"
+            )
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device)
 
