@@ -132,7 +132,10 @@ TAKES: dict[str, list[Any]] = {
         lambda change: POLICY.start(20).decide_logits(0, change(np.zeros((3, 2), np.float32))),
         lambda change: logit_signals(change(np.zeros((3, 2), np.float16)), "margin"),
     ],
-    "losses[0]": [lambda change: stated(losses=[change(np.ones(2))]), lambda change: stated(losses=change(np.ones((1, 2))))],
+    "losses[0]": [
+        lambda change: stated(losses=[change(np.ones(2))]),
+        lambda change: stated(losses=change(np.ones((1, 2)))),
+    ],
     "transitions[0]": [lambda change: stated(transitions=[change(np.full((1, 2), 0.5))])],
     "bin_edges[0]": [lambda change: stated(bin_edges=[change(np.ones(1))])],
     "tradeoffs": [lambda change: ttamer.frontier(TRACES, change(np.array([0.5, 0.6])), "signal")],
@@ -180,8 +183,8 @@ def test_tensors_with_gradients_are_named() -> None:
     [
         (
             lambda: ttamer.Traces.from_probs(PROBS.swapaxes(0, 1), np.zeros(20, int), [1, 1, 1]),
-            r"^costs: expected \(20,\) numbers, one an edge of the line, got \(3,\) int64; in signals and probs requests "
-            "come first, then nodes$",
+            r"^costs: expected \(20,\) numbers, one an edge of the line, got \(3,\) int64; in signals and probs "
+            "requests come first, then nodes$",
         ),
         (
             lambda: traces(signals=TRACES.signals.T, losses=TRACES.losses.T),
@@ -189,7 +192,7 @@ def test_tensors_with_gradients_are_named() -> None:
         ),
         (
             lambda: traces(signals=TRACES.signals.T, losses=TRACES.losses.T, topology=LINE),
-            r"^topology: expected 20 nodes like signals, got Topology.line\(3\); in signals and probs requests come first",
+            r"^topology: expected 20 nodes like signals, got Topology.line\(3\); in signals and probs requests",
         ),
         (lambda: traces(costs=np.ones(2)), r"^costs: expected \(3,\) numbers, .* got \(2,\) float64$"),
         (lambda: ttamer.Front([]), "^points: expected at least one, got none$"),

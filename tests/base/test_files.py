@@ -152,6 +152,6 @@ def test_a_unit_can_be_shown(text: str) -> None:
 def test_traces_are_told_from_other_files(tmp_path: Path, kind: Any) -> None:
     path = tmp_path / "traces.npz"
     TRACES.save(path)
-    message = f"traces.npz: expected a {kind.__name__.removeprefix('Cascade').lower()} file, got a zip archive, as Traces.save"
-    with pytest.raises(ValueError, match=message):
+    name = kind.__name__.removeprefix("Cascade").lower()
+    with pytest.raises(ValueError, match=f"traces.npz: expected a {name} file, got a zip archive, as Traces.save"):
         kind.load(path)

@@ -71,7 +71,7 @@ class TestCalls:
 
         assert graph_of(model) is not None
         with pytest.raises(
-            RuntimeError, match="^export: a policy decides outside the graph; export stages and exits, or"
+            RuntimeError, match="^export: a policy decides outside of graphs; export stages and exits, or"
         ):
             graph_of(model.attach(policy))
 

@@ -49,7 +49,7 @@ def check_readable(name: str, value: object) -> None:
     """Raise for an array, or one in a list, of which NumPy would lose or refuse a part: masks and gradients."""
     for part in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part):
-            count = np.ma.count_masked(part)
+            count = int(np.ma.getmaskarray(part).sum())
             raise ValueError(f"{name}: expected values everywhere, got a masked array with {count} masked")
         if getattr(part, "requires_grad", False) is True:
             raise TypeError(f"{name}: expected values, got a tensor that requires gradients; pass .detach() of it")

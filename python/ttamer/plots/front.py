@@ -114,9 +114,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
         error = np.array([point.error for point in curves.points])
         return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
     if isinstance(curves, (list, tuple)) and any(isinstance(curve, Front) for curve in curves):
-        raise TypeError(
-            "curves: expected a Front or a sequence of Curves, got Fronts; compare.curve_of_front makes Curves"
-        )
+        raise TypeError("curves: expected a Front or Curves, got several Fronts; compare.curve_of_front makes Curves")
     curves = checks.instances("curves", curves, Curve)
     if len(curves) == 0:
         raise ValueError("curves: expected at least one, got none")

@@ -31,7 +31,8 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
     the state alone no request ever does: hatched.
 
     On other walks: a panel a node, or a step of a policy that estimates, and a bar a state, as high as the state's
-    expected loss, coloured by what comes next. With recall that depends on the best loss so far, so that a bar may have several colours.
+    expected loss, coloured by what comes next. With recall that depends on the best loss so far, so that a bar may have
+    several colours.
 
     Parameters
     ----------

@@ -255,10 +255,8 @@ class EarlyExit(nn.Module):
         serving = self._serving  # read once: another thread may attach or detach meanwhile
         if serving is None:
             return self._whole(x, keywords, rows)
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            raise RuntimeError(
-                "export: a policy decides outside the graph; export stages and exits, or detach it first"
-            )
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("export: a policy decides outside of graphs; export stages and exits, or detach it")
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device)
 

@@ -22,29 +22,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 """Where the layers of each kind of model stand, the first path that exists."""
 
-ADAPTERS = frozenset(
-    [
-        "ADALORA",
-        "BOFT",
-        "BONE",
-        "C3A",
-        "FOURIERFT",
-        "HRA",
-        "IA3",
-        "LN_TUNING",
-        "LOHA",
-        "LOKR",
-        "LORA",
-        "MISS",
-        "OFT",
-        "RANDLORA",
-        "ROAD",
-        "SHIRA",
-        "TRAINABLE_TOKENS",
-        "VBLORA",
-        "VERA",
-        "WAVEFT",
-    ]
+ADAPTERS = (
+    *("ADALORA", "BOFT", "BONE", "C3A", "FOURIERFT", "HRA", "IA3", "LN_TUNING", "LOHA", "LOKR", "LORA", "MISS", "OFT"),
+    *("RANDLORA", "ROAD", "SHIRA", "TRAINABLE_TOKENS", "VBLORA", "VERA", "WAVEFT"),
 )
 """Kinds of adapters of PEFT that replace modules, so that the layers have them. Prompts and prefixes are put before the
 input by the wrapper, which is not called here."""

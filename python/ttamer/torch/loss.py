@@ -31,7 +31,8 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
     TypeError
         If the labels are no integers.
     ValueError
-        If there are no logits or fewer than two classes, shapes disagree, or the weights are not one an exit or out of range.
+        If there are no logits or fewer than two classes, shapes disagree, or the weights are not one an exit or out of
+        range.
 
     Notes
     -----

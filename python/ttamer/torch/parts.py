@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,7 +37,7 @@ class Network(Protocol):
 
 def cuts_of(cuts: Sequence[int]) -> list[int]:
     """After how many modules or layers exits stand, as ints; TypeError for anything else."""
-    if isinstance(cuts, Sized) and len(cuts) == 0:
+    if np.size(cuts) == 0:
         return []
     numbers = checks.integers("cuts", cuts, "a sequence of int")
     if numbers.ndim != 1:
