@@ -1,4 +1,4 @@
-"""Hostile files and calls, logits and models, seeded and bounded: `python bench/fuzz.py [NAME ...] --seconds 20 --seed 0`.
+"""Hostile files and calls, logits, models, seeded and bounded: `python bench/fuzz.py [NAME ...] --seconds 20 --seed 0`.
 
 Each fuzzer runs in a process of its own, which may use so much memory and has to answer in time. Exits with 1 if a case
 came out in another way than it may; `--case NUMBER` runs that one alone, with its traceback.
