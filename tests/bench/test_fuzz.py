@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,10 +32,11 @@ def test_a_short_run_finds_nothing(name: str, cases: int) -> None:
 
 
 def faults(name: str, cases: int) -> list[str]:
-    """What the first cases of a fuzzer are said to be at fault, in this process."""
+    """What is said of the first cases of a fuzzer that are at fault, run in this process."""
     fuzzer = FUZZ.FUZZERS[name]
-    outcomes = (RUNNER.outcome(fuzzer, RUNNER.case_of(fuzzer, 0, k), k)[1] for k in range(cases))
-    return [fault.text.splitlines()[-1].strip() for fault in outcomes if fault is not None]
+    make = fuzzer.start()
+    outcomes = (RUNNER.outcome(fuzzer, make(np.random.default_rng([0, k])), k)[1] for k in range(cases))
+    return [fault.text for fault in outcomes if fault is not None]
 
 
 def test_a_wrong_signal_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,23 +44,25 @@ def test_a_wrong_signal_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = module.logit_signals
     assert faults("logits", 40) == []
     monkeypatch.setattr(module, "logit_signals", lambda logits, kind: right(logits, kind) * np.float32(1 + 4e-6))
-    assert all(text.startswith("expected [") for text in faults("logits", 40))
     assert len(faults("logits", 40)) > 10
+    assert all("\n  expected [" in text for text in faults("logits", 40))
     monkeypatch.setattr(module, "logit_signals", lambda logits, kind: np.zeros(len(logits), np.float32))
-    assert any("to be refused" in text for text in faults("logits", 40))
+    assert any("to be refused, got [" in text for text in faults("logits", 40))
 
 
-def test_a_wrong_policy_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_policy_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = load("fuzzers.solves")
+    folder = SimpleNamespace(TemporaryDirectory=lambda prefix: SimpleNamespace(name=str(tmp_path)))
+    monkeypatch.setattr(module, "tempfile", folder)
     assert faults("solves", 20) == []
     right = module.reference.solve
     with monkeypatch.context() as patch:
         patch.setattr(module.reference, "solve", lambda *tables: dataclasses.replace(right(*tables), value=-1.0))
-        assert all(text.startswith("value: expected -1.0, got ") for text in faults("solves", 20))
         assert len(faults("solves", 20)) > 10
+        assert all("\n  value: expected -1.0, got " in text for text in faults("solves", 20))
     with monkeypatch.context() as patch:
         patch.setattr(module, "_signal", lambda edges, state: 0.0)  # what is played is not what was solved
-        assert any(text.startswith("value, played: expected ") for text in faults("solves", 20))
+        assert any("\n  value, played: expected " in text for text in faults("solves", 20))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded on Linux")
