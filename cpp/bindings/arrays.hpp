@@ -54,18 +54,13 @@ inline bool is_aligned(const py::array &array) {
     return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
-// Throws for an array of numpy.ma that hides values: nothing here reads its mask.
+// Throws if an array of a class of its own is one of numpy.ma that hides values: nothing here reads its mask.
+void check_mask(const py::array &array, const char *name);
+
+// NumPy's own type is static, and a class that is written in Python is not: one bit tells, without a call.
 inline void check_unmasked(const py::array &array, const char *name) {
-    if (Py_TYPE(array.ptr()) == py::detail::npy_api::get().PyArray_Type_) {
-        return;
-    }
-    const auto masked = py::module_::import("numpy.ma");
-    if (!py::isinstance(array, masked.attr("MaskedArray"))) {
-        return;
-    }
-    if (const auto count = masked.attr("count_masked")(array).cast<std::int64_t>(); count > 0) {
-        throw py::value_error(std::string(name) + ": expected values everywhere, got a masked array with " +
-                              std::to_string(count) + " masked");
+    if (PyType_HasFeature(Py_TYPE(array.ptr()), Py_TPFLAGS_HEAPTYPE)) {
+        check_mask(array, name);
     }
 }
 
