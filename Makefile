@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
 # What `make bench` runs, one script a question.
 BENCHMARKS ?= core synthetic torch_decide torch_serve
+# How long `make fuzz` runs each fuzzer.
+FUZZ_SECONDS ?= 15
 # Where `make demo` leaves front.png and policy.safetensors.
 DEMO_DIR ?= .
 
@@ -20,7 +22,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint sanitize tidy bench wheel clean
+.PHONY: help demo test lint fuzz sanitize tidy bench wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +43,10 @@ lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m mypy.stubtest ttamer._core --allowlist cpp/bindings/stubtest.allow
 	find cpp -name '*.[ch]pp' | xargs $(BIN)/clang-format --dry-run -Werror
+
+# Not the seed of the tests, which run the first of its cases.
+fuzz: $(STAMPS)/dev ## hostile files and calls, logits and small models, FUZZ_SECONDS of each
+	OMP_NUM_THREADS=1 $(BIN)/python bench/fuzz.py --seconds $(FUZZ_SECONDS) --seed 1
 
 # --fresh: the cache of an earlier run names the build tools of an environment that may be gone.
 sanitize: $(STAMPS)/dev ## C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer

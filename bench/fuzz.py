@@ -1,4 +1,4 @@
-"""Hostile files and calls, seeded and bounded: `python bench/fuzz.py [NAME ...] --seconds 20 --seed 0`.
+"""Hostile files and calls, logits, models, seeded and bounded: `python bench/fuzz.py [NAME ...] --seconds 20 --seed 0`.
 
 Each fuzzer runs in a process of its own, which may use so much memory and has to answer in time. Exits with 1 if a case
 came out in another way than it may; `--case NUMBER` runs that one alone, with its traceback.
@@ -9,10 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fuzzers import calls, files
+from fuzzers import calls, files, logits, solves
 from fuzzers.runner import Fuzzer, Result, case_of, run
 
-FUZZERS: dict[str, Fuzzer] = {"files": files.FUZZER, "calls": calls.FUZZER}
+FUZZERS: dict[str, Fuzzer] = {
+    "files": files.FUZZER,
+    "calls": calls.FUZZER,
+    "logits": logits.FUZZER,
+    "solves": solves.FUZZER,
+}
 
 
 def main() -> int:

@@ -126,7 +126,7 @@ def _zipped(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
         if how == "array":
             members[name] = _npy(_array(rng))
         elif how == "values":
-            members[name] = _npy(with_extremes(rng, originals[name]))
+            members[name] = _npy(with_extremes(rng, originals.get(name, np.zeros(1))))
         elif how == "text":
             members[name] = _npy(np.array(str(rng.choice(["a\x1b[31mb", "é" * 5000, "\u202ems", "$x", "max_prob"]))))
         elif how == "edges":

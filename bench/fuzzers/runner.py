@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import tempfile
 import time
 import traceback
 import unicodedata
@@ -92,12 +93,25 @@ def run(
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Result:
     """So many cases, or as many as so many seconds allow; a child that crashes or stays silent is a fault."""
+    with tempfile.TemporaryDirectory(prefix="ttamer-fuzz-", ignore_cleanup_errors=True) as folder:
+        return _run(fuzzer, seed, seconds, cases, patience, progress, folder)
+
+
+def _run(
+    fuzzer: Fuzzer,
+    seed: int,
+    seconds: float,
+    cases: float,
+    patience: float,
+    progress: Callable[[Result], None],
+    folder: str,
+) -> Result:
     context = multiprocessing.get_context("spawn")
     result = Result()
     ends = None
     while result.cases < cases and (ends is None or time.monotonic() < ends):
         ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(fuzzer, seed, result.cases, theirs), daemon=True)
+        child = context.Process(target=_work, args=(fuzzer, seed, result.cases, theirs, folder), daemon=True)
         child.start()
         theirs.close()
         try:
@@ -156,7 +170,8 @@ def outcome(fuzzer: Fuzzer, case: Case, number: int) -> tuple[str, Fault | None]
     return kind, Fault(number, f"{kind}, {wrong}", place, case.text) if wrong else None
 
 
-def _work(fuzzer: Fuzzer, seed: int, first: int, connection: Connection) -> None:
+def _work(fuzzer: Fuzzer, seed: int, first: int, connection: Connection, folder: str) -> None:
+    tempfile.tempdir = folder  # a child is killed, and does not tidy up
     make = fuzzer.start()
     if resource is not None and Path("/proc/self/statm").exists():
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -54,8 +54,19 @@ inline bool is_aligned(const py::array &array) {
     return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
+// Throws if an array of a class of its own is one of numpy.ma that hides values: nothing here reads its mask.
+void check_mask(const py::array &array, const char *name);
+
+// NumPy's own type is static, and a class that is written in Python is not: one bit tells, without a call.
+inline void check_unmasked(const py::array &array, const char *name) {
+    if (PyType_HasFeature(Py_TYPE(array.ptr()), Py_TPFLAGS_HEAPTYPE)) {
+        check_mask(array, name);
+    }
+}
+
 template <typename T> void check_array(const py::array &array, const char *name, const char *expected, int rank) {
     const auto complain = [&] { return std::string(name) + ": expected " + expected + ", got " + describe(array); };
+    check_unmasked(array, name);
     if (!has_dtype<T>(array)) {
         throw py::type_error(complain());
     }

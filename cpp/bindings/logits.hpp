@@ -54,6 +54,7 @@ inline Logits logits_in(const Argument &argument, const py::array &array) {
     const auto complain = [&] {
         return std::string(argument.name) + ": expected " + argument.expected + ", got " + describe(array);
     };
+    check_unmasked(array, argument.name);
     LogitType type = LogitType::float32;
     if (!has_dtype<float>(array)) {
         const auto descriptor = array.dtype();

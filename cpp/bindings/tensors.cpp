@@ -140,6 +140,17 @@ void check_not_negated(const Argument &argument) {
 
 } // namespace
 
+void check_mask(const py::array &array, const char *name) {
+    const auto masked = py::module_::import("numpy.ma");
+    if (!py::isinstance(array, masked.attr("MaskedArray"))) {
+        return;
+    }
+    if (const auto count = masked.attr("count_masked")(array).cast<std::int64_t>(); count > 0) {
+        throw py::value_error(std::string(name) + ": expected values everywhere, got a masked array with " +
+                              std::to_string(count) + " masked");
+    }
+}
+
 bool is_tensor(py::handle value) {
     return type_of(value).view_of != nullptr;
 }

@@ -146,3 +146,12 @@ def test_a_unit_can_be_shown(text: str) -> None:
     with pytest.raises(ValueError, match="^unit: expected at most 200 characters, got 201$"):
         ttamer.Traces(*fields, unit="m" * 201)
     assert ttamer.Traces(*fields, unit="µs per 10³ 词").unit == "µs per 10³ 词"
+
+
+@pytest.mark.parametrize("kind", [ttamer.Policy, ttamer.CascadeModel])
+def test_traces_are_told_from_other_files(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "traces.npz"
+    TRACES.save(path)
+    name = kind.__name__.removeprefix("Cascade").lower()
+    with pytest.raises(ValueError, match=f"traces.npz: expected a {name} file, got a zip archive, as Traces.save"):
+        kind.load(path)

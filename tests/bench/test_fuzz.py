@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from paths import BENCH, REPOSITORY
 from studies import load
@@ -19,12 +23,46 @@ def _children_import_fuzzers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn", reason="models with estimates need the fit extra")
 
 
-@pytest.mark.parametrize(("name", "cases"), [("files", 600), ("calls", 1000)])
+@pytest.mark.parametrize(("name", "cases"), [("files", 600), ("calls", 1000), ("logits", 400), ("solves", 150)])
 def test_a_short_run_finds_nothing(name: str, cases: int) -> None:
     result = RUNNER.run(FUZZ.FUZZERS[name], seed=0, seconds=300.0, cases=cases)
     assert [str(fault) for fault in result.faults.values()] == []
     assert result.cases == cases
     assert {"ValueError", "returned"} <= set(result.kinds)
+
+
+def faults(name: str, cases: int) -> list[str]:
+    """What is said of the first cases of a fuzzer that are at fault, run in this process."""
+    fuzzer = FUZZ.FUZZERS[name]
+    make = fuzzer.start()
+    outcomes = (RUNNER.outcome(fuzzer, make(np.random.default_rng([0, k])), k)[1] for k in range(cases))
+    return [fault.text for fault in outcomes if fault is not None]
+
+
+def test_a_wrong_signal_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("fuzzers.logits")
+    right = module.logit_signals
+    assert faults("logits", 40) == []
+    monkeypatch.setattr(module, "logit_signals", lambda logits, kind: right(logits, kind) * np.float32(1 + 4e-6))
+    assert len(faults("logits", 40)) > 10
+    assert all("\n  expected [" in text for text in faults("logits", 40))
+    monkeypatch.setattr(module, "logit_signals", lambda logits, kind: np.zeros(len(logits), np.float32))
+    assert any("to be refused, got [" in text for text in faults("logits", 40))
+
+
+def test_a_wrong_policy_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = load("fuzzers.solves")
+    folder = SimpleNamespace(TemporaryDirectory=lambda prefix: SimpleNamespace(name=str(tmp_path)))
+    monkeypatch.setattr(module, "tempfile", folder)
+    assert faults("solves", 20) == []
+    right = module.reference.solve
+    with monkeypatch.context() as patch:
+        patch.setattr(module.reference, "solve", lambda *tables: dataclasses.replace(right(*tables), value=-1.0))
+        assert len(faults("solves", 20)) > 10
+        assert all("\n  value: expected -1.0, got " in text for text in faults("solves", 20))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_signal", lambda edges, state: 0.0)  # what is played is not what was solved
+        assert any("\n  value, played: expected " in text for text in faults("solves", 20))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded on Linux")
@@ -59,4 +97,4 @@ def test_the_command() -> None:
     assert "faults: 0" in done.stdout
     alone = run("calls", "--case", "7")
     assert alone.stdout.startswith("calls, case 7: ")
-    assert "expected one of files, calls, got nothing" in run("nothing").stderr
+    assert "expected one of files, calls, logits, solves, got nothing" in run("nothing").stderr

@@ -278,7 +278,7 @@ BAD = {
     "text for traces": (["fit", "text.txt"], "text.txt: not readable as traces"),
     "text for a policy": (["show", "text.txt"], "text.txt: not a readable safetensors file"),
     "model for a policy": (["show", "model.st"], "model.st: expected a policy file, got a model file"),
-    "traces for a policy": (["evaluate", "cal.npz", "cal.npz"], "cal.npz: not a readable safetensors file"),
+    "traces for a policy": (["evaluate", "cal.npz", "cal.npz"], "cal.npz: expected a policy file, got a zip archive"),
     "policy for traces": (["evaluate", "none.st", "none.st"], "none.st: not readable as traces"),
     "other topology": (
         ["evaluate", "none.st", "shorter.npz"],

@@ -172,3 +172,11 @@ def test_aggregation_is_named() -> None:
     expected = f"3 meta-states a node: {policy.aggregation.regret:.2g} worse than the exact policy"
     assert expected in shown(policy)
     assert "meta-states" not in shown(policy_of("line"))
+
+
+def test_traces_are_no_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "traces.npz"
+    ttamer.Traces(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), [1, 2]).save(path)
+    assert main(["show", str(path)]) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "expected a policy file, got a zip archive, as Traces.save writes" in said

@@ -106,6 +106,8 @@ def test_a_front_has_no_intervals():
     front = ttamer.frontier(random_traces(ttamer.Topology.line(2), 50, 0), [0.5])
     with pytest.raises(ValueError, match="coverage: a front has no intervals"):
         plots.front(front, coverage=0.9)
+    with pytest.raises(TypeError, match="^curves: expected a Front or Curves, got several Fronts; compare.curve_of"):
+        plots.front([front])
 
 
 def test_files(curves, tmp_path):

@@ -136,6 +136,20 @@ class TestIndex:
                 assert len(axes.patches) == 5
                 assert len(colours) == len(kinds)
 
+    @pytest.mark.parametrize(("estimate", "order"), [("history", "best"), ("posterior", "any"), ("signal", [2, 0])])
+    def test_a_step_of_estimates_on_a_forest_has_a_panel(self, estimate, order):
+        pytest.importorskip("sklearn", reason="estimates need the fit extra")
+        rng = np.random.default_rng(0)
+        forest = ttamer.Topology.forest([-1, -1, -1])
+        probs, labels = rng.dirichlet(np.ones(3), (60, 3)), rng.integers(0, 3, 60)
+        traces = ttamer.Traces.from_probs(probs, labels, [1, 1, 1], forest)
+        found = ttamer.solve(ttamer.fit(traces, 4, estimate, order=order), 0.9)
+        figure = plots.index(found)
+        assert len(figure.axes) == found.steps.nodes
+        titles = [axes.get_title() for axes in figure.axes]
+        names = found.estimator.walk.names
+        assert [title.split(",")[0].removeprefix("node ") for title in titles] == [name.split(",")[0] for name in names]
+
     def test_pieces_of_a_bar_are_the_intervals(self):
         shown = ttamer.solve(random_model(SKIP, 5, 0), 0.9, "observed")
         figure = plots.index(shown)

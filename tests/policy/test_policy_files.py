@@ -100,13 +100,17 @@ class TestDamage:
                 assert_same_policy(found, POLICY)
 
     @pytest.mark.parametrize(
-        "data", [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 100, b"{}", b"\x02" + b"\0" * 7 + b"{}"]
+        "data", [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03" + b"\0" * 100, b"{}", b"\x02" + b"\0" * 7 + b"{}"]
     )
     def test_not_safetensors(self, data: bytes) -> None:
         with pytest.raises(
             ValueError, match=r"^f: (not a readable safetensors file|a safetensors file, but not one of)"
         ):
             read(data)
+
+    def test_a_zip_archive(self) -> None:
+        with pytest.raises(ValueError, match=r"^f: expected a policy file, got a zip archive, as Traces.save writes$"):
+            read(b"PK\x03\x04" + b"\0" * 100)
 
     def test_another_program_s_file(self) -> None:
         with pytest.raises(ValueError, match="f: a safetensors file, but not one of ttamer's"):

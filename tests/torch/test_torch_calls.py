@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -56,6 +57,24 @@ class TestCalls:
             model(inputs(3), mask=inputs(3))
         with pytest.raises(ValueError, match="x: expected tensors on cpu, where the model is, got one on meta; move"):
             model(inputs(3).to("meta"))
+
+    @pytest.mark.parametrize("way", ["export", "trace"])
+    def test_a_policy_is_not_exported(self, way: str) -> None:
+        model = network()
+        policy = some_policy(recorded(model, inputs()), "none", 2)
+
+        def graph_of(model: EarlyExit) -> Any:
+            if way == "export":
+                return torch.export.export(model, (inputs(8),), strict=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of checks that are not traced, and that tracing is deprecated
+                return torch.jit.trace(model, inputs(8), strict=False, check_trace=False)
+
+        assert graph_of(model) is not None
+        with pytest.raises(
+            RuntimeError, match="^export: a policy decides outside of graphs; export stages and exits, or"
+        ):
+            graph_of(model.attach(policy))
 
     def test_more_rows_than_the_largest_bucket(self, model: EarlyExit) -> None:
         with pytest.raises(

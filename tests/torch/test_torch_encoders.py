@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +165,63 @@ def test_pooling_leaves_out_what_is_masked() -> None:
     torch.testing.assert_close(first(hidden, attention_mask=mask), first.linear(hidden[:, 0]))
 
 
+class Adapters:
+    """What PEFT's wrapper is, as far as it is looked at: the configurations, and the model within."""
+
+    def __init__(self, model: Any, kind: Any) -> None:
+        self.peft_config = {"default": SimpleNamespace(peft_type=kind)}
+        # Of prompts it is the model itself, of others a tuner around it.
+        self.base_model = model if "PROMPT" in str(kind) else SimpleNamespace(model=model)
+        self._model = model
+
+    def get_base_model(self) -> Any:
+        return self._model
+
+
+class Kind(str, Enum):
+    LORA = "LORA"
+    PROMPT_TUNING = "PROMPT_TUNING"
+
+
+@pytest.mark.parametrize("kind", ["PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", Kind.PROMPT_TUNING, "XLORA", None])
+def test_adapters_outside_of_the_layers_are_refused(kind: Any) -> None:
+    name = getattr(kind, "value", kind)
+    with pytest.raises(
+        ValueError, match=f"model: expected adapters that are in its layers, such as LoRA's, got {name}, "
+    ):
+        EarlyExit.from_encoder(Adapters(text_model("bert"), kind), pooled(LAYERS))
+
+
+@pytest.mark.parametrize("kind", ["LORA", "IA3", Kind.LORA])
+def test_adapters_in_the_layers_come_along(kind: Any) -> None:
+    inner = text_model("bert")
+    ids, mask, _ = tokens()
+    model = EarlyExit.from_encoder(Adapters(inner, kind), pooled(LAYERS)).eval()
+    expected = inner(ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(hidden_after(model, ids, attention_mask=mask)[-1], expected)
+    # transformers keeps the configurations of adapters that it put into the layers itself, without a wrapper.
+    inner.peft_config = {"default": SimpleNamespace(peft_type=kind)}
+    again = EarlyExit.from_encoder(inner, pooled(LAYERS)).eval()
+    torch.testing.assert_close(hidden_after(again, ids, attention_mask=mask)[-1], expected)
+
+
+def test_what_a_tokenizer_gives_is_taken_apart_by_the_caller() -> None:
+    ids, mask, _ = tokens()
+    model = EarlyExit.from_encoder(text_model("bert"), pooled(LAYERS)).eval()
+    tokenized = {"input_ids": ids, "attention_mask": mask}
+    message = (
+        "x: expected a tensor, got {}; pass its 'input_ids', and attention_mask and what else there is as keywords"
+    )
+    for batch in (tokenized, transformers.BatchEncoding(tokenized)):
+        with pytest.raises(TypeError, match=message.format(type(batch).__name__)):
+            model(batch)
+        with pytest.raises(TypeError, match=message.format(type(batch).__name__)):
+            model.record([(batch, torch.zeros(5, dtype=torch.long))], progress=False)
+    images = EarlyExit.from_encoder(image_model(), pooled(LAYERS)).eval()
+    with pytest.raises(TypeError, match="x: expected a tensor, got BatchFeature; pass its 'pixel_values', alone"):
+        images(transformers.BatchFeature({"pixel_values": torch.zeros(1, 3, 8, 8)}))
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="pool: expected 'mean' or 'first', got 'max'"):
         PooledExit(WIDTH, CLASSES, pool="max")
@@ -178,6 +237,8 @@ def test_errors() -> None:
     for message, count, cuts in cases:
         with pytest.raises(ValueError, match=message):
             EarlyExit.from_encoder(text_model("bert"), pooled(count), cuts)
+    with pytest.raises(TypeError, match=r"cuts: expected a sequence of int, got \(2,\) float64"):
+        EarlyExit.from_encoder(text_model("bert"), pooled(2), [1.5, 3])
     whole = text_model("bert")
     whole.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="attn_implementation='sdpa'"):

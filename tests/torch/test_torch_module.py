@@ -150,6 +150,18 @@ class TestTraining:
         assert losses[-1] < 0.9 * losses[0]
         assert all(parameter.grad is not None for parameter in model.parameters())
 
+    def test_one_logit_has_no_classes(self) -> None:
+        logits = [torch.randn(3, 1), torch.randn(3, 1)]
+        message = r"logits: expected C >= 2 classes, got \(3, 1\); a binary exit with one logit z answers as \(0, z\)"
+        for labels in (torch.zeros(3, dtype=torch.long), torch.tensor([0, 1, 0])):
+            with pytest.raises(ValueError, match=message):
+                joint_loss(logits, labels)
+        pairs = [torch.cat([torch.zeros_like(z), z], dim=1) for z in logits]
+        labels = torch.tensor([0, 1, 0])
+        binary = torch.nn.functional.binary_cross_entropy_with_logits
+        expected = sum(binary(z[:, 0], labels.float()) for z in logits) / 2
+        torch.testing.assert_close(joint_loss(pairs, labels), expected)
+
     def test_joint_loss(self) -> None:
         torch.manual_seed(0)
         logits, labels = [torch.randn(7, 3) for _ in range(2)], torch.arange(7) % 3
@@ -217,6 +229,11 @@ class TestFromSequential:
     def test_errors(self, message: str, cuts: list[int], exits: int) -> None:
         with pytest.raises(ValueError, match=message):
             EarlyExit.from_sequential(self.body(), cuts, [nn.Linear(6, 3) for _ in range(exits)])
+
+    @pytest.mark.parametrize("cuts", [[1.0, 3.0], [1, 2.9], ["1", "2"], 2])
+    def test_cuts_are_integers(self, cuts: Any) -> None:
+        with pytest.raises(TypeError, match="cuts: expected a sequence of int, got "):
+            EarlyExit.from_sequential(self.body(), cuts, [nn.Linear(6, 3) for _ in range(2)])
 
     def test_no_sequential(self) -> None:
         with pytest.raises(TypeError, match="model: expected an nn.Sequential, got Linear"):

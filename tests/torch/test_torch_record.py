@@ -98,6 +98,28 @@ def test_modes_are_left_as_they_were() -> None:
     assert False in modes
 
 
+def test_exported_stages_have_no_modes() -> None:
+    model = network()
+    x = inputs(8)
+    expected = model.record([(x, torch.zeros(8, dtype=torch.long))], costs=[1] * EXITS, unit="s", progress=False)
+    rows = torch.export.Dim("rows", min=1, max=4096)
+    exported = torch.export.export(model.stages[0], (x,), dynamic_shapes=({0: rows},), strict=False).module()
+    own = network()
+    # Around the export, whose train() raises, there is a stage that has modes.
+    around = nn.Sequential(exported, nn.Dropout(0.5))
+    served = EarlyExit([around, *own.stages[1:]], list(own.exits), "max_prob").train()
+    modes = [module.training for module in served.modules()]
+    found = served.record([(x, torch.zeros(8, dtype=torch.long))], costs=[1] * EXITS, unit="s", progress=False)
+    np.testing.assert_array_equal(found.signals, expected.signals)
+    assert [module.training for module in served.modules()] == modes
+    assert around[1].training
+    served.eval()
+    assert not around[1].training
+    assert not served.stages[1].training
+    with torch.no_grad():
+        torch.testing.assert_close(served(x).logits, model(x).logits)
+
+
 class Ticking:
     """A clock that a model sets forward: stage i by 10 * (i + 1) ms a row and 1 ms more, exit i by i + 1 ms a row."""
 

@@ -123,7 +123,8 @@ def test_arrays_in_any_memory_order_are_taken():
             "topology",
             Topology.line(4),
             ValueError,
-            "topology: expected 3 nodes like signals, got Topology.line(4)",
+            "topology: expected 3 nodes like signals, got Topology.line(4); in signals and probs requests come first, "
+            "then nodes",
         ),
         (
             "predictions",

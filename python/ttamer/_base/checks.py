@@ -35,6 +35,7 @@ def describe(value: object) -> str:
 
 def as_array(name: str, value: object, expected: str) -> Array:
     """Native array of real numbers, booleans excluded, of whatever NumPy takes for one; no needless copy."""
+    check_readable(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -42,6 +43,16 @@ def as_array(name: str, value: object, expected: str) -> Array:
     if array is None or array.dtype.kind not in "iuf" or not array.dtype.isnative:
         raise TypeError(f"{name}: expected {expected}, got {describe(value if array is None else array)}")
     return array
+
+
+def check_readable(name: str, value: object) -> None:
+    """Raise for an array, or one in a list, of which NumPy would lose or refuse a part: masks and gradients."""
+    for part in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part):
+            count = int(np.ma.getmaskarray(part).sum())
+            raise ValueError(f"{name}: expected values everywhere, got a masked array with {count} masked")
+        if getattr(part, "requires_grad", False) is True:
+            raise TypeError(f"{name}: expected values, got a tensor that requires gradients; pass .detach() of it")
 
 
 def integers(name: str, value: object, expected: str) -> Array:

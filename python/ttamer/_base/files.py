@@ -22,6 +22,9 @@ from ttamer._base import checks
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_ZIP = b"PK\x03\x04"
+"""How zip archives begin, those of traces among them."""
+
 
 def to_bytes(kind: str, version: int, fields: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Serialise arrays and JSON fields; the digest covers both."""
@@ -40,6 +43,8 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
     ValueError
         If the bytes are not safetensors, are damaged, or are of another kind or version. `source` is named.
     """
+    if data.startswith(_ZIP):
+        raise ValueError(f"{source}: expected a {kind} file, got a zip archive, as Traces.save writes")
     try:
         arrays = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

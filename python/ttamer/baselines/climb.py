@@ -58,7 +58,7 @@ class _Rows:
         self.loss = float(self.losses[:, -1].sum())
 
     def move(self, node: int, size: int) -> _Move | None:
-        """The next `size` rows stop at the node, with all of an equal signal; more if that is no gain; None if none is."""
+        """The next `size` rows stop at the node, with all of an equal signal; more if that gains nothing, or None."""
         passing, negatives = self.passing[node], self.negatives[node]
         count = 0
         while count < len(passing):

@@ -366,6 +366,7 @@ def _each(name: str, values: Any) -> list[npt.ArrayLike]:
 
 
 def _floats(values: npt.ArrayLike, name: str, rank: int) -> Floats:
+    checks.check_readable(name, values)
     try:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths

@@ -113,6 +113,8 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
         cost = np.array([point.cost for point in curves.points])
         error = np.array([point.error for point in curves.points])
         return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
+    if isinstance(curves, (list, tuple)) and any(isinstance(curve, Front) for curve in curves):
+        raise TypeError("curves: expected a Front or Curves, got several Fronts; compare.curve_of_front makes Curves")
     curves = checks.instances("curves", curves, Curve)
     if len(curves) == 0:
         raise ValueError("curves: expected at least one, got none")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
+from ttamer.plots.drawing import Facts
 from ttamer.plots.figure import figure_class, saved
 from ttamer.policy import Policy
 
@@ -29,8 +30,9 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
     A request whose best loss so far is at most the index does not consult the node. Where that holds for the loss of
     the state alone no request ever does: hatched.
 
-    On other walks: a panel a node and a bar a state, as high as the state's expected loss, coloured by what comes next.
-    With recall that depends on the best loss so far, so that a bar may have several colours.
+    On other walks: a panel a node, or a step of a policy that estimates, and a bar a state, as high as the state's
+    expected loss, coloured by what comes next. With recall that depends on the best loss so far, so that a bar may have
+    several colours.
 
     Parameters
     ----------
@@ -57,9 +59,9 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
 def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Figure:
     """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
     checks.instance("policy", policy, Policy)
-    if policy.topology.nodes > MOST_NODES:
-        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.topology.nodes}")
-    has_index = policy.recall == "observed" and policy.topology.kind in ("line", "forest")
+    if policy.steps.nodes > MOST_NODES:
+        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.steps.nodes}")
+    has_index = policy.recall == "observed" and policy.steps.kind in ("line", "forest")
     figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy)
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
@@ -72,8 +74,8 @@ def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Fig
 def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
     from matplotlib.colors import PowerNorm
 
-    nodes = policy.topology.nodes
-    parents = policy.topology.edges[:, 0].tolist()
+    nodes = policy.steps.nodes
+    parents = policy.steps.edges[:, 0].tolist()
     rows = [policy.index(node) for node in range(nodes)]
     columns = max(len(policy.losses(parent)) if parent != ROOT else 1 for parent in parents)
     most = max(float(row.max()) for row in rows)
@@ -125,7 +127,8 @@ def _hatch(axes: Axes, node: int, stops: Any) -> None:
 def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     from matplotlib.patches import Patch
 
-    nodes = policy.topology.nodes
+    nodes = policy.steps.nodes
+    names = Facts.of(policy).names
     columns = min(nodes, _COLUMNS)
     rows = -(-nodes // columns)
     figure = new_figure(figsize=(2.1 * columns + 0.6, 1.7 * rows + 0.8), dpi=150, layout="constrained")
@@ -136,14 +139,14 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     for node in range(nodes):
         axes = figure.add_subplot(rows, columns, node + 1, sharey=first)
         first = first or axes
-        targets |= _draw_node(axes, policy, node, colours, most)
+        targets |= _draw_node(axes, policy, node, names[node], colours, most)
         if node % columns == 0:
             axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
         else:
             axes.tick_params(labelleft=False)
         if node + columns >= nodes:
             axes.set_xlabel("state", fontsize=8)
-    patches = [Patch(color=colours[to], label=_says(to, policy)) for to in sorted(targets)]
+    patches = [Patch(color=colours[to], label=_says(to, policy, names)) for to in sorted(targets)]
     # One entry of a line stands for all nodes that come next.
     labels = {patch.get_label(): patch for patch in patches}
     figure.legend(
@@ -157,7 +160,7 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     return figure
 
 
-def _draw_node(axes: Axes, policy: Policy, node: int, colours: dict[int, Any], most: float) -> set[int]:
+def _draw_node(axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float) -> set[int]:
     """One bar a state, as high as its loss: what is done for each best loss up to that."""
     losses = policy.losses(node)
     # What a state without loss does must be seen too.
@@ -174,7 +177,7 @@ def _draw_node(axes: Axes, policy: Policy, node: int, colours: dict[int, Any], m
         states, bottoms, lengths = zip(*pieces, strict=True)
         axes.bar(states, lengths, 1.0, bottom=bottoms, color=colours[to], linewidth=0)
     visits = policy.expected_visits[node].sum()
-    axes.set_title(f"node {node}, {visits:.0%} of requests" if visits > 0 else f"node {node}, never consulted")
+    axes.set_title(f"node {name}, {visits:.0%} of requests" if visits > 0 else f"node {name}, never consulted")
     axes.title.set_fontsize(9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
     axes.set_ylim(0, 1.03 * most)
@@ -187,13 +190,13 @@ def _colours(policy: Policy) -> dict[int, Any]:
     """Grey stops; nodes by depth of colour; on a line there is one way to go on."""
     from matplotlib import colormaps
 
-    nodes = policy.topology.nodes
-    if policy.topology.kind == "line":
+    nodes = policy.steps.nodes
+    if policy.steps.kind == "line":
         return {STOP: _STOPS, **dict.fromkeys(range(nodes), "#0072B2")}
     return {STOP: _STOPS, **{node: colormaps["viridis"](1 - node / max(nodes - 1, 1)) for node in range(nodes)}}
 
 
-def _says(to: int, policy: Policy) -> str:
+def _says(to: int, policy: Policy, names: tuple[str, ...]) -> str:
     if to == STOP:
         return "stop"
-    return "consult the next node" if policy.topology.kind == "line" else f"consult {to}"
+    return "consult the next node" if policy.steps.kind == "line" else f"consult {names[to]}"

@@ -45,10 +45,17 @@ class Front(Sequence[FrontPoint]):
         Unit of the costs.
     model : CascadeModel or None
         What the policies were solved for.
+
+    Raises
+    ------
+    ValueError
+        If there are no points.
     """
 
     def __init__(self, points: Sequence[FrontPoint], unit: str = "", model: CascadeModel | None = None) -> None:
         self.points = instances("points", points, FrontPoint)
+        if not self.points:
+            raise ValueError("points: expected at least one, got none")
         self.unit = text("unit", unit)
         for k, point in enumerate(self.points):
             same_unit(f"points[{k}]", point.policy.unit, self.unit)

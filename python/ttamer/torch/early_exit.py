@@ -16,7 +16,7 @@ from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
-from ttamer.torch.parts import run, takes
+from ttamer.torch.parts import cuts_of, run, set_mode, takes
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
@@ -96,7 +96,7 @@ class EarlyExit(nn.Module):
         """
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"model: expected an nn.Sequential, got {type(model).__name__}")
-        ends = [int(cut) for cut in cuts]
+        ends = cuts_of(cuts)
         bounds = [0, *ends]
         if not ends or ends[-1] > len(model) or any(a >= b for a, b in pairwise(bounds)):
             raise ValueError(f"cuts: expected rising numbers of modules from 1 to {len(model)}, got {ends}")
@@ -123,7 +123,8 @@ class EarlyExit(nn.Module):
         Parameters
         ----------
         model : transformers.PreTrainedModel
-            The encoder, or a model with a head on top of one, which is left out. Its modules are used, not copied.
+            The encoder, or a model with a head on top of one, which is left out. Its modules are used, not copied. One
+            in PEFT's wrapper is taken out of it, with the adapters in its layers.
         exits : sequence of nn.Module
             Each maps hidden states (B, T, width) to logits; one whose `forward` names `attention_mask` gets it.
             `PooledExit` is one.
@@ -144,7 +145,8 @@ class EarlyExit(nn.Module):
         TypeError
             If the model is not of a kind that is known.
         ValueError
-            If the cuts do not fit the layers or the exits, or attention is computed in a way that takes other masks.
+            If the cuts do not fit the layers or the exits, attention is computed in a way that takes other masks, or
+            PEFT's adapters are prompts or prefixes, which are outside of the layers.
         """
         from ttamer.torch.encoders import stages_of
 
@@ -214,6 +216,15 @@ class EarlyExit(nn.Module):
         self._serving = None
         return self
 
+    def train(self, mode: bool = True) -> EarlyExit:
+        """Training mode, or evaluation mode; stages and exits exported by `torch.export` stay in that of the export."""
+        try:
+            super().train(mode)
+        except NotImplementedError:
+            for part in self.children():
+                set_mode(part, mode)
+        return self
+
     def forward(self, x: Any, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
         """Logits of all exits in training mode, else the answers.
 
@@ -237,7 +248,7 @@ class EarlyExit(nn.Module):
             If a keyword is taken by no stage and no exit, or graphs are to be captured and something is neither a
             tensor with rows nor a plain value.
         RuntimeError
-            If a graph cannot be captured of a stage or exit.
+            If a graph cannot be captured of a stage or exit, or the model is exported or traced with a policy.
         ValueError
             If numbers of rows, classes or devices disagree, there are more rows than the largest bucket, or logits are
             NaN.
@@ -248,6 +259,8 @@ class EarlyExit(nn.Module):
         serving = self._serving  # read once: another thread may attach or detach meanwhile
         if serving is None:
             return self._whole(x, keywords, rows)
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("export: a policy decides outside of graphs; export stages and exits, or detach it")
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device)
 

@@ -6,12 +6,14 @@ with the mask that they take when the library itself calls them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ttamer.torch.parts import cuts_of
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "bert": ("encoder.layer",),
@@ -19,6 +21,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "vit": ("layers", "encoder.layer"),  # the second before transformers 5
 }
 """Where the layers of each kind of model stand, the first path that exists."""
+
+ADAPTERS = (
+    *("ADALORA", "BOFT", "BONE", "C3A", "FOURIERFT", "HRA", "IA3", "LN_TUNING", "LOHA", "LOKR", "LORA", "MISS", "OFT"),
+    *("RANDLORA", "ROAD", "SHIRA", "TRAINABLE_TOKENS", "VBLORA", "VERA", "WAVEFT"),
+)
+"""Kinds of adapters of PEFT that replace modules, so that the layers have them. Prompts and prefixes are put before the
+input by the wrapper, which is not called here."""
 
 
 class TextStage(nn.Module):
@@ -48,6 +57,7 @@ class TextStage(nn.Module):
     ) -> Tensor:
         """Hidden states (B, T, width) from those before, or from token numbers (B, T) in the first stage."""
         if self.embeddings is not None:
+            _check_tensor(hidden, "input_ids", "and attention_mask and what else there is as keywords")
             arguments = {"token_type_ids": token_type_ids, "position_ids": position_ids}
             keywords = {name: value for name, value in arguments.items() if value is not None}
             hidden = self.embeddings(input_ids=hidden, **keywords)
@@ -78,6 +88,7 @@ class ImageStage(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Hidden states (B, T, width) from those before, or from pixels (B, channels, H, W) in the first stage."""
         if self.embeddings is not None:
+            _check_tensor(hidden, "pixel_values", "alone")
             hidden = self.embeddings(hidden)
         for layer in self.layers:
             hidden = _first(layer(hidden))
@@ -123,6 +134,7 @@ class PooledExit(nn.Module):
 
 def stages_of(model: nn.Module, exits: int, cuts: Sequence[int] | None) -> list[nn.Module]:
     """Stages of an encoder, one an exit; see `EarlyExit.from_encoder`."""
+    model = _unwrapped(model)
     base = getattr(model, "base_model", model)
     kind = getattr(getattr(base, "config", None), "model_type", None)
     if kind not in LAYERS:
@@ -137,6 +149,20 @@ def stages_of(model: nn.Module, exits: int, cuts: Sequence[int] | None) -> list[
     make = _image_stages(base) if kind == "vit" else _text_stages(base, layers)
     # The first stage has the embeddings even if it has no layers.
     return [make(layers[a:b], k == 0, b == len(layers)) for k, (a, b) in enumerate(pairwise([0, *ends]))]
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model in a wrapper of PEFT, whose adapters are in its layers; ValueError if they are elsewhere."""
+    configs = getattr(model, "peft_config", None)
+    for config in configs.values() if isinstance(configs, Mapping) else ():
+        kind = getattr(config, "peft_type", None)
+        name = str(getattr(kind, "value", kind))
+        if name not in ADAPTERS:
+            raise ValueError(
+                f"model: expected adapters that are in its layers, such as LoRA's, got {name}, which works outside of "
+                "them and would be lost"
+            )
+    return model.get_base_model() if configs and hasattr(model, "get_base_model") else model
 
 
 Maker = Callable[[list[nn.Module], bool, bool], nn.Module]
@@ -183,12 +209,18 @@ def _ends(layers: int, exits: int, cuts: Sequence[int] | None) -> list[int]:
             f"exits: expected {layers}, one a layer, or {layers + 1} with one after the embeddings, got {exits}; "
             "or say in cuts after how many layers each stands"
         )
-    ends = [int(cut) for cut in cuts]
+    ends = cuts_of(cuts)
     if len(ends) != exits:
         raise ValueError(f"cuts: expected {exits}, one an exit, got {len(ends)}")
     if not ends or ends[0] < 0 or ends[-1] > layers or any(a >= b for a, b in pairwise(ends)):
         raise ValueError(f"cuts: expected rising numbers of layers from 0 to {layers}, got {ends}")
     return ends
+
+
+def _check_tensor(x: Any, name: str, rest: str) -> None:
+    """Raise for what a tokenizer or an image processor gives, a mapping that holds the tensor and others."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: expected a tensor, got {type(x).__name__}; pass its {name!r}, {rest}")
 
 
 def _first(output: Any) -> Tensor:

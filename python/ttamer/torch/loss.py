@@ -16,7 +16,7 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
     Parameters
     ----------
     logits : sequence of (B, C) Tensor
-        One an exit: what `EarlyExit` returns in training mode.
+        One an exit: what `EarlyExit` returns in training mode. C >= 2.
     labels : (B,) integer Tensor
     weights : sequence of float, optional
         Weight of each exit, finite and not negative, at least one of them positive. Default: all equal.
@@ -31,7 +31,8 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
     TypeError
         If the labels are no integers.
     ValueError
-        If there are no logits, shapes disagree, or the weights are not one an exit or out of range.
+        If there are no logits or fewer than two classes, shapes disagree, or the weights are not one an exit or out of
+        range.
 
     Notes
     -----
@@ -44,6 +45,12 @@ def joint_loss(logits: Sequence[Tensor], labels: Tensor, weights: Sequence[float
         if tensor.ndim != 2 or tensor.shape != logits[0].shape:
             expected = "(B, C)" if node == 0 else f"{tuple(logits[0].shape)} like exit 0"
             raise ValueError(f"logits: expected {expected} from exit {node}, got {tuple(tensor.shape)}")
+    if logits[0].shape[1] < 2:
+        # The softmax of one logit is 1, whatever it is: nothing would be learned.
+        raise ValueError(
+            f"logits: expected C >= 2 classes, got {tuple(logits[0].shape)}; a binary exit with one logit z answers as "
+            "(0, z): torch.cat([torch.zeros_like(z), z], dim=1)"
+        )
     if labels.shape != logits[0].shape[:1]:
         raise ValueError(f"labels: expected ({len(logits[0])},) like logits, got {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
+
+from ttamer._base import checks
 
 
 class Network(Protocol):
@@ -30,6 +33,26 @@ class Network(Protocol):
     def _device(self) -> torch.device | None: ...
     def _check(self, x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]: ...
     def _parts(self) -> list[tuple[nn.Module, nn.Module]]: ...
+
+
+def cuts_of(cuts: Sequence[int]) -> list[int]:
+    """After how many modules or layers exits stand, as ints; TypeError for anything else."""
+    if np.size(cuts) == 0:
+        return []
+    numbers = checks.integers("cuts", cuts, "a sequence of int")
+    if numbers.ndim != 1:
+        raise TypeError(f"cuts: expected a sequence of int, got {checks.describe(numbers)}")
+    ends: list[int] = numbers.tolist()
+    return ends
+
+
+def set_mode(part: nn.Module, training: bool) -> None:
+    """Training or evaluation mode, for all in a module but programs of `torch.export`, which have none."""
+    try:
+        part.train(training)
+    except NotImplementedError:
+        for child in part.children():
+            set_mode(child, training)
 
 
 def run(part: nn.Module, hidden: Any, keywords: dict[str, Any]) -> Any:

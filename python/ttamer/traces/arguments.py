@@ -11,6 +11,9 @@ from ttamer._base import checks
 from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
 
+_TURNED = "; in signals and probs requests come first, then nodes"
+"""Said where there are as many nodes as rows should be: the first two axes are swapped."""
+
 
 def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
     """Array of rows by nodes, float32; of the given shape if there is one."""
@@ -43,22 +46,25 @@ def probabilities(value: npt.ArrayLike) -> npt.NDArray[Any]:
     return array
 
 
-def topology_of(topology: Topology | None, nodes: int) -> Topology:
-    """The topology, or a line; it has to have as many nodes as the arrays."""
+def topology_of(topology: Topology | None, nodes: int, rows: int | None = None) -> Topology:
+    """The topology, or a line; it has to have as many nodes as the arrays, which have so many rows."""
     if topology is None:
         return Topology.line(nodes)
     checks.instance("topology", topology, Topology)
     if topology.nodes != nodes:
-        raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology!r}")
+        turned = _TURNED if topology.nodes == rows else ""
+        raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology!r}{turned}")
     return topology
 
 
-def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float64]:
-    """Costs of the edges as float64, unshared."""
+def edge_costs(costs: npt.ArrayLike, topology: Topology, rows: int | None = None) -> npt.NDArray[np.float64]:
+    """Costs of the edges as float64, unshared; `rows` is how many the arrays have that they come with."""
     edges = len(topology.edges)
     expected = f"({edges},) numbers, one an edge of the {topology.kind}"
     array = checks.as_array("costs", costs, expected)
-    checks.check_shape("costs", array, (edges,), expected)
+    if array.shape != (edges,):
+        turned = _TURNED if array.shape == (rows,) else ""
+        raise ValueError(f"costs: expected {expected}, got {checks.describe(array)}{turned}")
     values = array.astype(np.float64)
     checks.check_values("costs", values, 0.0, ("edge",))
     return values
@@ -67,7 +73,7 @@ def edge_costs(costs: npt.ArrayLike, topology: Topology) -> npt.NDArray[np.float
 def cost_fields(costs: npt.ArrayLike, topology: Topology, rows: int) -> dict[str, npt.NDArray[np.float64] | None]:
     """Fields `costs`, one an edge, and `request_costs`, a row for each request where such are recorded; unshared."""
     if np.ndim(costs) != 2:
-        return {"costs": edge_costs(costs, topology), "request_costs": None}
+        return {"costs": edge_costs(costs, topology, rows), "request_costs": None}
     edges = len(topology.edges)
     expected = f"({rows}, {edges}) numbers, for each request one an edge of the {topology.kind}"
     array = checks.as_array("costs", costs, expected)
@@ -145,6 +151,7 @@ def row_numbers(rows: object, count: int) -> npt.NDArray[np.intp]:
         raise TypeError(f"rows: expected {expected}, got {rows}; for one row take [[{rows}]]")
     if isinstance(rows, tuple):
         raise TypeError(f"rows: expected {expected}, got a tuple; nodes are picked by `path`")
+    checks.check_readable("rows", rows)
     array = np.asarray(rows)
     if array.dtype == np.bool_:
         checks.check_shape("rows", array, (count,), f"a mask ({count},) bool")

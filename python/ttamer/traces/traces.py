@@ -98,7 +98,8 @@ class Traces:
     ) -> None:
         signal_table = arguments.table("signals", signals)
         checks.check_values("signals", signal_table)
-        topology = arguments.topology_of(topology, signal_table.shape[1])
+        rows, nodes = signal_table.shape
+        topology = arguments.topology_of(topology, nodes, rows)
         loss_table = arguments.table("losses", losses, signal_table.shape)
         checks.check_values("losses", loss_table, 0.0)
         observed = checks.flag("observed", observed)
@@ -112,12 +113,12 @@ class Traces:
         self._set(
             signals=signal_table.copy(order="C"),
             losses=loss_table.copy(order="C"),
-            **arguments.cost_fields(costs, topology, len(signal_table)),
+            **arguments.cost_fields(costs, topology, rows),
             topology=topology,
             predictions=arguments.predictions_of(predictions, evidence, signal_table.shape),
             observed=observed,
             unit=checks.text("unit", unit),
-            labels=arguments.labels_of(labels, len(signal_table), evidence),
+            labels=arguments.labels_of(labels, rows, evidence),
             evidence=evidence,
             signal=signal,
         )
@@ -182,7 +183,7 @@ class Traces:
         """
         array = arguments.probabilities(probs)
         rows, nodes, count = array.shape
-        topology = arguments.topology_of(topology, nodes)
+        topology = arguments.topology_of(topology, nodes, rows)
         paid = arguments.cost_fields(costs, topology, rows)
         answers = arguments.classes_of("labels", labels, rows, count)
         check_signal(signal)

@@ -282,7 +282,11 @@ def _unpack(item: Any, number: int, device: torch.device | None) -> LabelledBatc
             f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, "
             f"got {type(item).__name__} as batch {number}; make such tuples of what it yields"
         )
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if isinstance(labels, Tensor):
+        values = labels.detach().cpu().numpy()
+    else:
+        checks.check_readable("labels", labels)
+        values = np.asarray(labels)
     tensors = {name: nested.to_device(value, device) for name, value in keywords.items()}
     return nested.to_device(x, device), tensors, values
 
