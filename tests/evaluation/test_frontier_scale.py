@@ -45,3 +45,8 @@ def test_a_front_that_is_cut_off_says_so() -> None:
     )
     with pytest.warns(UserWarning, match=message):
         ttamer.frontier(traces, model=model)
+
+
+def test_costs_too_small_for_any_other_trade_off() -> None:
+    signals, losses = np.zeros((4, 1), np.float32), np.full((4, 1), 0.5, np.float32)
+    assert [point.error for point in ttamer.frontier(ttamer.Traces(signals, losses, [1e-300]))] == [0.5]

@@ -354,5 +354,9 @@ class TestWarnings:
         with pytest.warns(UserWarning, match=message):
             ttamer.fit(traces)
 
+    def test_costs_too_small_to_weigh_are_fitted_all_the_same(self) -> None:
+        traces = ttamer.Traces(np.zeros((3, 1), np.float32), np.eye(3, 1, dtype=np.float32), [1e-310])
+        assert ttamer.fit(traces).costs.tolist() == [1e-310]
+
     def test_losses_that_are_seen_keep_their_promise(self) -> None:
         ttamer.fit(random_traces(ttamer.Topology.forest([-1] * 4), 500, seed=1, observed=True))

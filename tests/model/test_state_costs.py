@@ -99,6 +99,17 @@ def test_files(tmp_path: Path) -> None:
     assert (fields["version"], "state_costs.0" in arrays) == (1, False)
 
 
+def test_a_file_that_lacks_the_costs_of_an_edge_is_refused() -> None:
+    topology = ttamer.Topology.line(2)
+    model = ttamer.CascadeModel(topology, [[0.5, 0.3], [0.1]], [[[0.5, 0.5]], [[1.0]]], [1, [2, 3]])
+    fields, arrays = files.from_bytes(model._to_bytes(), "model", 2, "f")
+    fields = {name: value for name, value in fields.items() if name not in ("kind", "version")}
+    for name in ("state_costs.0", "state_costs.1"):
+        rest = {other: array for other, array in arrays.items() if other != name}
+        with pytest.raises(ValueError, match=rf"f: not a valid model \('{name}'\)"):
+            ttamer.CascadeModel._from_bytes(files.to_bytes("model", 2, fields, rest), "f")
+
+
 @pytest.mark.parametrize(
     ("costs", "error", "message"),
     [

@@ -111,6 +111,17 @@ def test_a_wide_forest(device: str) -> None:
     assert_same_call(decider, flight, batch, count - 1, np.float32([0]), np.array([2]))
 
 
+def test_what_a_failed_node_might_have_shown_stops_no_request(device: str) -> None:
+    """Not even its worst loss does, where that is less than the best so far: on a forest another node may be open."""
+    losses, costs = [[0.9], [0.1], [0.0]], [0.0, 0.0, 0.3]
+    topology = ttamer.Topology.forest([-1, -1, -1])
+    model = ttamer.CascadeModel(topology, losses, [[[1.0]]] * 3, costs, cost_scale=1.0, observed=False)
+    decider, flight, batch = flights(ttamer.solve(model, 0.5), device, 1, "worst")
+    assert assert_same_call(decider, flight, batch, 0, np.float32([0]), None).tolist() == [1]
+    assert assert_same_call(decider, flight, batch, 1, np.float32([np.nan]), None).tolist() == [2]
+    assert flight.answer_node.tolist() == [0]
+
+
 @pytest.mark.parametrize("size", [1, 2, 127, 128, 129, 2048, 2049, 5000])
 def test_positions_are_in_order(size: int, device: str) -> None:
     policy = ttamer.solve(random_model(ttamer.Topology.line(2), 6, seed=0), 0.95, "observed")

@@ -17,6 +17,8 @@ from ttamer.traces import Traces
 
 TOLERANCE = 0.05
 """Share of the whole range of errors, or costs, that may lie beyond an end of a front without a warning."""
+CHEAP = 1e-12
+"""A trade-off at which costs alone count."""
 
 
 def frontier(
@@ -67,14 +69,14 @@ def frontier(
         result = policy.replay(traces)
         points.append(FrontPoint(result.mean_cost, result.error, policy))
     front = _undominated(points)
-    if tradeoffs is None and scale != 1:
+    if tradeoffs is None and scale != 1 and np.isfinite(1 / CHEAP / model.cost_scale):  # else no solve weighs them
         _warn_of_ends(front, model, traces)
     return Front(front, traces.unit, model)
 
 
 def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces) -> None:
     """Say where losses of very different sizes leave an end of the front out of the default trade-offs."""
-    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, 1e-12))
+    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, CHEAP))
     span_error, span_cost = front[0].error - accurate.error, front[-1].cost - cheap.mean_cost
     if front[-1].error - accurate.error > TOLERANCE * span_error or front[0].cost - cheap.mean_cost > (
         TOLERANCE * span_cost

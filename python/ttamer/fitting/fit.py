@@ -137,10 +137,11 @@ def fit(
 
 def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
     """Say so where what the model promises is far from what the same rows give."""
-    if traces.observed:
-        return
     scale = loss_scale(traces.losses)
-    policy = solve(model, 1 / (1 + 0.25 * scale))
+    weight = 0.25 * scale
+    if traces.observed or np.isinf(weight / model.cost_scale):  # costs so small weigh infinitely much
+        return
+    policy = solve(model, 1 / (1 + weight))
     promise, mean = policy.expected_loss, policy.replay(traces).error
     larger = max(promise, mean)
     if abs(promise - mean) > max(FAR * larger, 4 * (larger * scale / len(traces)) ** 0.5):  # 4 standard errors

@@ -341,7 +341,7 @@ class CascadeModel:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             cost_scale, observed, unit, signal, _ = form
             costs: Any = arrays["costs"]
-            if "state_costs.0" in arrays:
+            if any(name.startswith("state_costs.") for name in arrays):
                 costs = [arrays[f"state_costs.{e}"] for e in range(len(topology.edges))]
             return cls(
                 topology,

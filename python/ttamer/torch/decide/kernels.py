@@ -277,8 +277,9 @@ def consult(
         if OBSERVED:
             best_key = tl.load(state + KEY * capacity + row, mask=valid, other=0)
             take = take | ((rank == before) & (key < best_key))
-            if WORST:
-                take = take & ~is_nan
+        if WORST:
+            take = take & ~is_nan
+        if OBSERVED:
             tl.store(plan + KEY * capacity + k, tl.where(take, key, best_key), mask=valid)
         best = tl.where(take, rank, before)
         answer_now = tl.where(take, node, answer)
