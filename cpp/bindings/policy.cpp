@@ -101,8 +101,7 @@ std::size_t states_of(py::handle value) {
 
 py::tuple replay_arrays(const Policy &policy, py::handle signals, py::handle costs, py::handle losses) {
     const auto array = checked_array<float>(signals, "signals", "(N, n) float32", 2);
-    const bool by_request =
-        py::isinstance<py::array>(costs) && py::reinterpret_borrow<py::array>(costs).ndim() == 2;
+    const bool by_request = py::isinstance<py::array>(costs) && py::reinterpret_borrow<py::array>(costs).ndim() == 2;
     const auto cost_array = checked_array<double>(costs, "costs", "(E,) or (N, E) float64", by_request ? 2 : 1);
     const auto edge_costs = as_span<double>(cost_array);
     const auto edges = policy.topology().edges().size();

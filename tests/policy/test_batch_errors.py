@@ -40,7 +40,7 @@ def test_signals(signals: Any, error: type[Exception], message: str) -> None:
 
 
 def test_nan_names_the_position_and_the_row() -> None:
-    hint = 'start the batch with nan="worst" to count it as the worst state'
+    hint = 'start the batch with nan="failed" for nodes that may fail, or nan="worst"'
     message = f"signals: NaN at position 1 (row 1); {hint}"
     refuses(lambda batch: batch.decide(1, f32(GO, np.nan, np.nan)), ValueError, message)
     message = f"signals: NaN at position 2 (row 0); {hint}"

@@ -282,7 +282,9 @@ def test_logits(logits: Any, error: type[Exception], message: str) -> None:
 
 
 def test_nan_names_the_position_and_the_row() -> None:
-    message = 'signals: NaN at position 1 (row 0); start the batch with nan="worst" to count it as the worst state'
+    message = (
+        'signals: NaN at position 1 (row 0); start the batch with nan="failed" for nodes that may fail, or nan="worst"'
+    )
     signals = torch.tensor([GO, torch.nan])
     refuses(lambda batch: batch.decide(1, signals, torch.tensor([2, 0])), ValueError, message)
 

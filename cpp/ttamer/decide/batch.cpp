@@ -15,7 +15,7 @@ namespace ttamer {
 
 namespace {
 
-// Rows are int32 on accelerators; this also keeps the columns of one batch below ten gigabytes.
+// Rows are int32 on accelerators. On a line this also keeps the columns of one batch below ten gigabytes.
 constexpr std::int64_t kMaxCapacity = std::int64_t{1} << 28;
 
 } // namespace
@@ -100,7 +100,7 @@ std::span<const float> Batch::carry(const Call &call) {
                             : std::isnan(signal) ? policy_->worst_signal(node)
                                                  : signal;
         telling_[k] = std::isnan(signal) ? signal : shown;
-        new_carried_[k] = {place, shown};
+        new_carried_[k] = {place, shown}; // of a node that says nothing: what is there already
     }
     return {telling_.data(), call.signals.size()};
 }

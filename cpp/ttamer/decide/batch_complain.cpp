@@ -51,8 +51,9 @@ void Batch::refuse(const Call &call) {
             complain_closed(call, k);
         }
         if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
-            throw std::invalid_argument("signals: NaN at position " + text(k) + " (row " + text(call.rows.at(k)) +
-                                        "); start the batch with nan=\"worst\" to count it as the worst state");
+            throw std::invalid_argument(
+                "signals: NaN at position " + text(k) + " (row " + text(call.rows.at(k)) +
+                "); start the batch with nan=\"failed\" for nodes that may fail, or nan=\"worst\"");
         }
     }
 }

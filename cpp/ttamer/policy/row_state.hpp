@@ -47,7 +47,7 @@ template <AnyRow Row> Row with_position(Row row, std::int32_t position) {
     return (row & ~static_cast<Row>(kPositionBits)) | static_cast<Row>(position);
 }
 
-// Whether a node answers that gave a signal.
+// Whether a node answers that gave a signal; a provisional answer, which answer_of names too, is none.
 inline bool has_answer(const Policy & /*policy*/, RankRow row) {
     return rank_of(row) != kNoRank;
 }

@@ -15,8 +15,7 @@ namespace {
 // Forests: one request after the other, since each has open nodes of its own.
 class ForestRunner {
   public:
-    explicit ForestRunner(const Policy &policy)
-        : policy_(policy), open_(static_cast<std::size_t>(policy.nodes())) {}
+    explicit ForestRunner(const Policy &policy) : policy_(policy), open_(static_cast<std::size_t>(policy.nodes())) {}
 
     // costs: of the edges, for this request.
     void run(const float *signals, const double *costs, std::int32_t &last, std::int32_t &answer, double &cost) {
@@ -49,8 +48,8 @@ void replay(const Policy &policy, const Recorded &recorded, const Replayed &resu
         const std::size_t stride = recorded.costs.size() == edges ? 0 : edges;
         for (std::size_t row = 0; row < rows; ++row) {
             result.cost[row] = 0;
-            runner.run(recorded.signals.data() + row * nodes, recorded.costs.data() + row * stride, result.last_node[row], result.answer_node[row],
-                       result.cost[row]);
+            runner.run(recorded.signals.data() + row * nodes, recorded.costs.data() + row * stride,
+                       result.last_node[row], result.answer_node[row], result.cost[row]);
         }
     } else {
         replay_walk(policy, recorded, result);

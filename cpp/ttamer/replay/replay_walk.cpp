@@ -95,8 +95,8 @@ template <AnyRow Row> class WalkRunner {
         : policy_(policy), recorded_(recorded), result_(result), nodes_(static_cast<std::size_t>(policy.nodes())),
           most_(std::clamp(kSignals / nodes_, kFewestRequests, kMostRequests)), stopped_(most_), ends_(most_),
           edges_(policy.topology().edges().size()), stride_(recorded.costs.size() == edges_ ? 0 : edges_),
-          path_costs_(stride_ == 0 ? costs_of_paths(policy, recorded.costs) : std::vector<double>()), cost_(path_costs_.empty() ? most_ : 0),
-          best_signals_(policy.compares_signals() ? most_ : 0) {
+          path_costs_(stride_ == 0 ? costs_of_paths(policy, recorded.costs) : std::vector<double>()),
+          cost_(path_costs_.empty() ? most_ : 0), best_signals_(policy.compares_signals() ? most_ : 0) {
         lay_out_queues();
         for (std::size_t k = 0; k < most_; ++k) {
             fresh_.push_back(kFresh<Row> | static_cast<Row>(k));
@@ -275,15 +275,15 @@ template <AnyRow Row> class WalkRunner {
     const Pass pass_ = all_passes().front();
     std::size_t nodes_;
     std::size_t most_;
-    const float *signals_ = nullptr;  // of the requests that move together: (requests, nodes)
-    std::vector<Row> fresh_;          // of each request, before the first node
-    std::vector<Row> rows_;           // (queues, requests): who waits in each
-    std::vector<Row> stopped_;        // at the node that is consulted
-    std::vector<Row *> heads_;        // of stopped_, and of each node's queue
-    std::vector<Row *> tails_;        // behind the last in each
-    std::vector<Row *> paid_;         // behind the last that has paid the way there
-    Row *stopped_begin_ = nullptr;    // of those that are put down from the end of stopped_ on
-    std::vector<End> ends_;           // of each request
+    const float *signals_ = nullptr; // of the requests that move together: (requests, nodes)
+    std::vector<Row> fresh_;         // of each request, before the first node
+    std::vector<Row> rows_;          // (queues, requests): who waits in each
+    std::vector<Row> stopped_;       // at the node that is consulted
+    std::vector<Row *> heads_;       // of stopped_, and of each node's queue
+    std::vector<Row *> tails_;       // behind the last in each
+    std::vector<Row *> paid_;        // behind the last that has paid the way there
+    Row *stopped_begin_ = nullptr;   // of those that are put down from the end of stopped_ on
+    std::vector<End> ends_;          // of each request
     std::size_t edges_;
     std::size_t stride_;              // from the costs of one request to those of the next; 0 where all have the same
     const double *costs_ = nullptr;   // of the requests that move together

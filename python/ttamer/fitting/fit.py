@@ -70,7 +70,7 @@ def fit(
     smoothing : {"auto", "platt", "mean"}
         "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
         "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
-        mean; always the mean where losses are observed or exceed 1. Only for plain signals: estimates are
+        mean; always the mean where losses are observed or other than 0 and 1. Only for plain signals: estimates are
         probabilities already, and the loss of a state is their mean. ``estimate="auto"`` chooses it too.
     loss_strength, transition_strength : float
         How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16, and 8 with

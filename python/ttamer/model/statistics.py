@@ -176,7 +176,7 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
-            _costs_of(topology, arrays, counts) if "cost_sums.0" in arrays else None,
+            _costs_of(topology, arrays, counts) if any(name.startswith("cost_sums.") for name in arrays) else None,
         )
 
 
