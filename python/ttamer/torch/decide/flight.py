@@ -160,4 +160,6 @@ def signalling(logits: Tensor) -> Tensor:
 
 def refused(node: int, error: ValueError) -> ValueError:
     """What to raise in place of what a flight says, whose caller has a model and no flight."""
-    return ValueError(f"exit {node}: {re.sub('start the (batch|flight) with', 'attach the policy with', str(error))}")
+    # An exit does not fail alone: of the core's two ways with NaN there is one for networks.
+    advice = 'start the (batch|flight) with (nan="failed" for nodes that may fail, or )?'
+    return ValueError(f"exit {node}: {re.sub(advice, 'attach the policy with ', str(error))}")
