@@ -173,6 +173,13 @@ def _tune(
     confidence: Annotated[float, typer.Option("--confidence", help="Probability that all limits are kept.")] = 0.95,
     policy: Annotated[Path, typer.Option("--policy", help="Where the policy goes.")] = Path("policy.safetensors"),
     max_loss: Annotated[float, typer.Option("--max-loss", help="The largest loss there can be.")] = 1.0,
+    max_request: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost-of-a-request",
+            help="The most that a request can cost; --max-cost needs it where the traces have costs of each request.",
+        ),
+    ] = None,
     bins: Bins = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Of the split into fitting and testing rows.")] = 0,
     json: Json = False,
@@ -196,6 +203,7 @@ def _tune(
             confidence=confidence,
             bins=bins_of(bins),
             max_loss=max_loss,
+            max_cost_of_a_request=max_request,
             seed=seed,
         )
         begin("write")
