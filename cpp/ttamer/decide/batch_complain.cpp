@@ -53,7 +53,7 @@ void Batch::refuse(const Call &call) {
         if (nan_ == NanSignal::error && std::isnan(call.signals[k])) {
             throw std::invalid_argument(
                 "signals: NaN at position " + text(k) + " (row " + text(call.rows.at(k)) +
-                "); start the batch with nan=\"failed\" for nodes that may fail, or nan=\"worst\"");
+                R"(); start the batch with nan="failed" for nodes that may fail, or nan="worst")");
         }
     }
 }

@@ -40,8 +40,7 @@ std::span<const float> LogitSignals::finish(const Logits &logits, const Rows &ro
                                            : std::int64_t{rows.narrow[k]};
     throw std::invalid_argument("logits: NaN, +inf or only -inf at position " + std::to_string(k) + " (row " +
                                 std::to_string(row) +
-                                "); start the batch with nan=\"failed\" for nodes that may "
-                                "fail, or nan=\"worst\"");
+                                R"(); start the batch with nan="failed" for nodes that may fail, or nan="worst")");
 }
 
 } // namespace ttamer
