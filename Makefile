@@ -28,7 +28,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write front.png and policy.safetensors
-	bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
+	@bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
 
 # One thread a process: as many processes as cores are at work already.
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
@@ -72,7 +72,7 @@ $(BIN)/python:
 
 # Built once and installed by force: pip takes a wheel of the version it already has for nothing new.
 $(STAMPS)/package: $(SOURCES) | $(BIN)/python
-	@echo "== building ttamer (a C++ compiler at work: half a minute)"
+	@echo "== building ttamer (a C++ compiler at work: one to three minutes)"
 	@rm -rf "$(VENV)/wheel"
 	@$(PIP) wheel --quiet . --no-deps -w "$(VENV)/wheel"
 	@$(PIP) install --quiet --force-reinstall --no-deps "$(VENV)"/wheel/ttamer-*.whl

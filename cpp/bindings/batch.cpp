@@ -42,7 +42,7 @@ read where it lies, whether it requires gradients or not.
 Returns
 -------
 (B,) int32
-    The node to consult next, or STOP (-1). It is the batch's own memory, which the next call writes again: take a
+    The node to consult next, or STOP (-1). It is the batch's own memory, which later calls overwrite: take a
     `.copy()` of what is kept longer, across an `await` for example. It may be passed back as `node`.
 
 Raises

@@ -185,6 +185,8 @@ class TestErrors:
             compare.run(rows[0], "test.npz")
         with pytest.raises(ValueError, match="test: expected traces like"):
             compare.run(rows[0], rows[1].path([0, 1], [1.0, 1.0]))
+        with pytest.raises(ValueError, match="^test: expected other rows than calibration has, got the same$"):
+            compare.run(rows[0], rows[0][:])
         with pytest.raises(ValueError, match="traces: expected at least 2 rows"):
             compare.run(rows[0][:1])
         with pytest.raises(ValueError, match="traces: nothing to compare where consulting costs nothing"):

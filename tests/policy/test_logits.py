@@ -293,3 +293,25 @@ def test_files_with_a_signal_that_is_none(tmp_path: Path) -> None:
             ttamer.Policy.load(tmp_path / "p")
     (tmp_path / "p").write_bytes(files.to_bytes("policy", 1, kept, arrays))
     assert ttamer.Policy.load(tmp_path / "p").signal == ""
+
+
+class TestProbabilities:
+    """Handed over for logits they would all look unsure, and every request would go to the end."""
+
+    MESSAGE = r"^logits: every row lies in \[0, 1\] and sums to 1, as probabilities do; pass their logarithms$"
+
+    @pytest.mark.parametrize(("rows", "classes"), [(1, 3), (5, 10), (8, 2), (64, 1000)])
+    def test_are_refused(self, rows: int, classes: int) -> None:
+        probs = np.random.default_rng(0).dirichlet(np.ones(classes), rows).astype(np.float32)
+        with pytest.raises(ValueError, match=self.MESSAGE):
+            computed(probs, "max_prob")
+        np.testing.assert_allclose(computed(np.log(probs), "max_prob"), probs.max(axis=1), rtol=1e-5)
+
+    def test_logits_are_not(self) -> None:
+        """Also such as lie in [0, 1] in some rows, or sum to 1 by chance where two logits easily do."""
+        rng = np.random.default_rng(1)
+        for logits in (rng.random((20, 3)), rng.dirichlet(np.ones(4), 6) * 0.99, [[0.25, 0.75]], [[0.5, 0.5]] * 7):
+            computed(np.array(logits, np.float32), "margin")
+        mixed = rng.dirichlet(np.ones(5), 4).astype(np.float32)
+        mixed[3] *= 4
+        computed(mixed, "entropy")

@@ -85,7 +85,7 @@ class TestDeciding:
         with pytest.raises(TypeError, match="^signal: expected a str, got int$"):
             policy.start(signal=1)  # type: ignore[arg-type]
         bare = ttamer.solve(ttamer.fit(own(nested(100)), 4))
-        with pytest.raises(ValueError, match="^signal: expected '', which the policy decides on, got 'margin'$"):
+        with pytest.raises(ValueError, match="^signal: expected None, for its signals are your own, got 'margin'$"):
             bare.start(signal="margin")
         assert len(bare.start(2, signal="")) == 2
 
@@ -100,7 +100,7 @@ class TestDeciding:
             ValueError, match="^decide: this policy estimates from what nodes show; call decide_logits$"
         ):
             policy.start(3).decide(0, np.zeros(3, np.float32))
-        with pytest.raises(ValueError, match="^signal: expected ''"):
+        with pytest.raises(ValueError, match="^signal: expected None, for this policy decides on logits, got"):
             policy.start(signal="max_prob")
 
 

@@ -53,8 +53,18 @@ def test_arrays_in_any_memory_order_are_taken():
 @pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
-        ("signals", np.zeros((4, 3)), TypeError, "signals: expected (N, n) float32, got (4, 3) float64"),
-        ("signals", [[0.5, 0.5]], TypeError, "signals: expected (N, n) float32, got (1, 2) float64"),
+        (
+            "signals",
+            np.zeros((4, 3)),
+            TypeError,
+            "signals: expected (N, n) float32, got (4, 3) float64; pass signals.astype(np.float32)",
+        ),
+        (
+            "signals",
+            [[0.5, 0.5]],
+            TypeError,
+            "signals: expected (N, n) float32, got (1, 2) float64; pass signals.astype(np.float32)",
+        ),
         ("signals", np.zeros((4, 3), ">f4"), TypeError, "signals: expected (N, n) float32, got (4, 3) >f4"),
         ("signals", "x", TypeError, "signals: expected (N, n) float32, got () str32"),
         ("signals", [[1.0], [1.0, 2.0]], TypeError, "signals: expected (N, n) float32, got list"),
@@ -83,7 +93,12 @@ def test_arrays_in_any_memory_order_are_taken():
             ValueError,
             "signals: expected finite values, got -inf at row 2, node 0",
         ),
-        ("losses", np.zeros((4, 3), np.int32), TypeError, "losses: expected (N, n) float32, got (4, 3) int32"),
+        (
+            "losses",
+            np.zeros((4, 3), np.int32),
+            TypeError,
+            "losses: expected (N, n) float32, got (4, 3) int32; pass losses.astype(np.float32)",
+        ),
         (
             "losses",
             np.zeros((3, 4), np.float32),

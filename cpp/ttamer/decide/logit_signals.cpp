@@ -8,6 +8,33 @@
 
 namespace ttamer {
 
+namespace {
+
+// Whether every row lies in [0, 1] and sums to 1. Logits do so by chance only where there are two of them or few rows.
+bool look_like_probabilities(const Logits &logits) {
+    constexpr std::size_t kFewRows = 8;
+    if (logits.type != LogitType::float32 || logits.rows == 0 || (logits.classes < 3 && logits.rows < kFewRows)) {
+        return false;
+    }
+    const auto *values = static_cast<const float *>(logits.data);
+    for (std::size_t row = 0; row < logits.rows; ++row) {
+        double sum = 0;
+        for (std::size_t k = 0; k < logits.classes; ++k) {
+            const float value = values[row * logits.classes + k];
+            if (!(value >= 0 && value <= 1)) {
+                return false;
+            }
+            sum += static_cast<double>(value);
+        }
+        if (std::abs(sum - 1) > 1e-3) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace
+
 void LogitSignals::check(const Logits &logits, const Rows &rows) const {
     if (kind_ == SignalKind::stated) {
         throw std::invalid_argument("decide_logits: the policy's signal is not one that logits give; call decide with "
@@ -23,6 +50,10 @@ void LogitSignals::check(const Logits &logits, const Rows &rows) const {
     if (rows.given && rows.size() != logits.rows) {
         throw std::invalid_argument("rows: expected one for each of the " + std::to_string(logits.rows) +
                                     " rows of logits, got " + std::to_string(rows.size()));
+    }
+    if (look_like_probabilities(logits)) {
+        throw std::invalid_argument("logits: every row lies in [0, 1] and sums to 1, as probabilities do; pass their "
+                                    "logarithms");
     }
 }
 

@@ -67,7 +67,9 @@ def signal_text(shape: CascadeModel | Policy) -> str:
 
 def print_serving(console: Console, policy: Policy) -> None:
     """What has to be known to serve a policy that does not decide on what was recorded."""
-    if policy.signal != policy.recorded_signal:
+    if policy.estimator is not None:
+        console.print(f"it decides on estimates ({policy.estimate}): serve it with decide_logits", soft_wrap=True)
+    elif policy.signal != policy.recorded_signal:
         console.print(f"it decides on {signal_text(policy)}: serve it with decide_logits", soft_wrap=True)
 
 

@@ -307,6 +307,8 @@ def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces,
         checks.instance("test", test, Traces)
         if (test.topology, test.unit) != (calibration.topology, calibration.unit):
             raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
+        if np.array_equal(test.signals, calibration.signals) and np.array_equal(test.losses, calibration.losses):
+            raise ValueError("test: expected other rows than calibration has, got the same")
         return calibration, test
     if len(calibration) < 2:
         raise ValueError("traces: expected at least 2 rows to choose on one half and judge on the other, got 1")

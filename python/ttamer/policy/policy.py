@@ -272,7 +272,9 @@ class Policy:
         """
         check_batch(capacity, nan, ("error", "worst", "failed"))
         if signal is not None and checks.text("signal", signal) != self._signal:
-            raise ValueError(f"signal: expected {self._signal!r}, which the policy decides on, got {signal!r}")
+            own = "None, for this policy decides on logits" if self._estimator else "None, for its signals are your own"
+            expected = f"{self._signal!r}, which the policy decides on" if self._signal else own
+            raise ValueError(f"signal: expected {expected}, got {signal!r}")
         if self._estimator is not None:
             return start_estimated(self._estimator.core, self._core, capacity, nan)
         handed = self._recorded_signal if signal is None else signal

@@ -19,7 +19,9 @@ def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None)
     """Array of rows by nodes, float32; of the given shape if there is one."""
     array = checks.as_array(name, value, "(N, n) float32")
     if array.dtype != np.float32:
-        raise TypeError(f"{name}: expected (N, n) float32, got {checks.describe(array)}")
+        raise TypeError(
+            f"{name}: expected (N, n) float32, got {checks.describe(array)}; pass {name}.astype(np.float32)"
+        )
     if array.ndim != 2:
         raise ValueError(f"{name}: expected (N, n) float32, got {checks.describe(array)}")
     if shape is not None:
