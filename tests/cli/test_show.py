@@ -175,7 +175,7 @@ def test_aggregation_is_named() -> None:
 
 
 def test_traces_are_no_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "traces.npz"
+    path = tmp_path / "traces.safetensors"
     ttamer.Traces(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), [1, 2]).save(path)
     assert main(["show", str(path)]) != 0
     said = " ".join(capsys.readouterr().err.split())

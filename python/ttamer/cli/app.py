@@ -25,6 +25,7 @@ from ttamer.cli.tables import (
     print_model,
     print_points,
     print_serving,
+    print_summary,
     signal_text,
 )
 
@@ -329,13 +330,24 @@ def _compare(
 
 
 @app.command("show", epilog="Example: ttamer show policy.safetensors --all")
-def _show(policy: PolicyFile, every: Every = False, json: Json = False) -> None:
-    """Print a policy: its nodes, and what it does in each state.
+def _show(
+    policy: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, or traces (.npz).")],
+    every: Every = False,
+    json: Json = False,
+) -> None:
+    """Print a policy: its nodes, and what it does in each state. Of traces: what each node loses and costs alone.
 
     By default neighbouring states that act alike share a line; --all prints each. The best loss is the expected loss
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
     it. Visits and stops are shares of requests expected under the model.
     """
+    if policy.suffix == ".npz":
+        recording = ttamer.Traces.load(policy)
+        if json:
+            print_json(recording.summary().as_dict())
+        else:
+            print_summary(console(), recording, policy.name)
+        return
     contents = ttamer.Policy.load(policy)
     if json:
         print_json(policy_dict(contents))

@@ -13,6 +13,7 @@ from ttamer.cli.output import in_unit, number, print_table, share, span, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy
+from ttamer.traces import Traces
 from ttamer.tuning import Certificate
 from ttamer.tuning.limits import Limit
 
@@ -63,6 +64,23 @@ def signal_text(shape: CascadeModel | Policy) -> str:
     """The kind of signal that is decided on, and the recorded one where that is another."""
     recorded = shape.recorded_signal or "the user's own"
     return shape.signal if shape.signal == shape.recorded_signal else f"{shape.signal} (the traces recorded {recorded})"
+
+
+def print_summary(console: Console, traces: Traces, title: str) -> None:
+    """What each node of recorded traces loses and costs alone."""
+    summary = traces.summary()
+    agrees = [] if summary.agreement is None else ["as the last node"]
+    nodes = table("node", "mean loss", in_unit("mean cost", summary.unit), "p50", "p95", *agrees)
+    for node, loss in enumerate(summary.loss.tolist()):
+        costs = (number(float(values[node])) for values in (summary.cost, summary.p50_cost, summary.p95_cost))
+        agreement = [] if summary.agreement is None else [share(float(summary.agreement[node]))]
+        nodes.add_row(str(node), number(loss), *costs, *agreement)
+    print_table(console, f"{title}: {traces!r}", nodes)
+    console.print(f"best alone: node {summary.best}; a cost is that of going straight to the node", style="dim")
+    if summary.sorted_nodes:
+        console.print(summary.warning(), soft_wrap=True)
+    if look_like_sums(traces.topology, traces.costs):
+        console.print(SUMS, style="dim")
 
 
 def print_serving(console: Console, policy: Policy) -> None:

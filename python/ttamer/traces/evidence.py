@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,15 @@ def trusted(log_probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int32], 
     object.__setattr__(evidence, "classes", freeze(classes))
     object.__setattr__(evidence, "class_count", class_count)
     return evidence
+
+
+def joined_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """The rows of all parts; ValueError unless they are of one form."""
+    forms = {(one.top, one.class_count) for one in parts}
+    if len(forms) > 1:
+        raise ValueError(f"evidence: expected as many classes and as many kept in all traces, got {sorted(forms)}")
+    log_probs = np.concatenate([one.log_probs for one in parts])
+    return trusted(log_probs, np.concatenate([one.classes for one in parts]), parts[0].class_count)
 
 
 def normalised_chunks(probs: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -14,9 +15,10 @@ from ttamer._base import checks
 from ttamer._base.types import Cache, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
-from ttamer.traces.evidence import Evidence, largest, normalised_chunks, trusted
+from ttamer.traces.evidence import Evidence, joined_evidence, largest, normalised_chunks, trusted
 from ttamer.traces.paths import cheapest_costs, cheapest_paths
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
+from ttamer.traces.summary import Summary, summarise
 
 __all__ = ["Evidence", "Traces"]
 
@@ -362,6 +364,29 @@ class Traces:
             return np.broadcast_to(self.reach_costs, self.losses.shape)
         return freeze(cheapest_costs(self.topology, self.request_costs))
 
+    def summary(self) -> Summary:
+        """What each node loses and costs alone, which is best, and whether the rows look sorted.
+
+        Returns
+        -------
+        Summary
+            ``print`` shows it as a table.
+        """
+        return summarise(self.losses, self.request_reach_costs, self.predictions, self.unit)
+
+    def __add__(self, other: Traces) -> Traces:
+        """The requests of both, these first.
+
+        Raises
+        ------
+        ValueError
+            If they are not of one cascade: another topology, unit or kind of signal, other costs where requests have
+            none of their own, or if one lacks what the other has. What differs is named.
+        """
+        if not isinstance(other, Traces):
+            return NotImplemented
+        return concatenated([self, other])
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "request_costs"}
@@ -380,3 +405,36 @@ class Traces:
             path.
         """
         return file.read(path, lambda fields: cls(**fields))
+
+
+def concatenated(parts: Sequence[Traces]) -> Traces:
+    """The requests of all parts, at least one, in order; ValueError as `Traces.__add__`."""
+    first = parts[0]
+    by_request = any(part.request_costs is not None for part in parts)
+    for part in parts[1:]:
+        for name in ("topology", "unit", "signal", "observed"):
+            mine, others = getattr(first, name), getattr(part, name)
+            if mine != others:
+                raise ValueError(f"{name}: expected traces of one cascade, got {mine!r} and {others!r}")
+        for name in ("predictions", "labels", "evidence"):
+            if (getattr(first, name) is None) != (getattr(part, name) is None):
+                raise ValueError(f"{name}: expected all traces to have them or none, got some without")
+        if not by_request and not np.array_equal(first.costs, part.costs):
+            raise ValueError("costs: expected the same for all traces, or costs of each request, got others")
+
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    evidence = [part.evidence for part in parts if part.evidence is not None]
+    paid = [np.broadcast_to(part.paid_costs, (len(part), len(first.costs))) for part in parts]
+    request_costs = np.concatenate(paid) if by_request else None
+    return first._with(
+        signals=joined("signals"),
+        losses=joined("losses"),
+        costs=first.costs if request_costs is None else request_costs.mean(axis=0),
+        request_costs=request_costs,
+        predictions=joined("predictions"),
+        labels=joined("labels"),
+        evidence=None if first.evidence is None else joined_evidence(evidence),
+    )

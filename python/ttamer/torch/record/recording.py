@@ -25,6 +25,7 @@ from ttamer.torch.record.timing import Sample, measure
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_shape
 from ttamer.traces import Evidence, Traces, arguments
+from ttamer.traces.traces import concatenated
 
 AGREEMENT = 0.01
 """How far a resumed run's first log-probabilities may lie from the kept ones: further than sums in another order bring
@@ -175,7 +176,7 @@ class _Recorder:
 
     def _joined(self) -> Traces:
         if len(self._parts) > 1:
-            self._parts[:] = [_concatenated(self._parts)]
+            self._parts[:] = [concatenated(self._parts)]
         return self._parts[0]
 
     def _check_settings(self, recording: Traces) -> None:
@@ -243,27 +244,6 @@ def _stacked(
         evidence=Evidence(
             np.concatenate([one.log_probs for one in evidence], axis=1),
             np.concatenate([one.classes for one in evidence], axis=1),
-            evidence[0].class_count,
-        ),
-    )
-
-
-def _concatenated(parts: Sequence[Traces]) -> Traces:
-    """Traces of all rows from traces of some each."""
-    evidence = [part.evidence for part in parts if part.evidence is not None]
-    labels = [part.labels for part in parts if part.labels is not None]
-    first = parts[0]
-    return Traces(
-        np.concatenate([part.signals for part in parts]),
-        np.concatenate([part.losses for part in parts]),
-        first.costs,
-        first.topology,
-        unit=first.unit,
-        signal=first.signal,
-        labels=np.concatenate(labels),
-        evidence=Evidence(
-            np.concatenate([one.log_probs for one in evidence]),
-            np.concatenate([one.classes for one in evidence]),
             evidence[0].class_count,
         ),
     )
