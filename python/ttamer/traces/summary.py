@@ -65,7 +65,7 @@ class Summary:
         """What is wrong with rows that look sorted."""
         nodes = ", ".join(map(str, self.sorted_nodes))
         return (
-            f"rows look sorted: losses differ much between their halves (node {nodes}); shuffle before splitting them"
+            f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
         )
 
 
