@@ -64,9 +64,7 @@ class Summary:
     def warning(self) -> str:
         """What is wrong with rows that look sorted."""
         nodes = ", ".join(map(str, self.sorted_nodes))
-        return (
-            f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
-        )
+        return f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
 
 
 def summarise(
