@@ -123,6 +123,17 @@ class TestTune:
         assert out.endswith("wrote the policy to policy.safetensors\n")
         assert ttamer.Policy.load("policy.safetensors") == expected.policy
 
+    def test_costs_of_each_request(self, folder, capsys):
+        traces = ttamer.Traces.load("cal.npz")
+        costs = traces.costs * np.random.default_rng(0).uniform(0.5, 1.5, (len(traces), len(traces.costs)))
+        ttamer.Traces(traces.signals, traces.losses, costs, unit="ms").save("r.npz")
+        most = str(float(costs.sum(axis=1).max()))
+        code, _, err = call(capsys, "tune", "r.npz", "--max-cost", "6")
+        assert (code, err.startswith("ttamer: max_cost_of_a_request: expected a number")) == (2, True)
+        arguments = ("--max-cost", "6", "--max-cost-of-a-request", most, "--cost-quantile", "0.5", "5")
+        figures = call_json(capsys, "tune", "r.npz", *arguments)
+        assert [limit["name"] for limit in figures["limits"]] == ["max_cost", "max_cost_quantile"]
+
     def test_relative_to_the_last_node(self, folder, capsys):
         traces = ttamer.Traces.load("cal.npz")
         predictions = traces.losses.astype(np.int32)

@@ -109,6 +109,8 @@ def test_command_line_names_the_signal(
     assert re.search(rf"^signal +{re.escape(both)} *$", shown, flags=re.MULTILINE)
     figures = json.loads(call("show", "front/policy-000.safetensors", "--json"))
     assert (figures["signal"], figures["recorded_signal"]) == ("max_prob", "margin")
+    text = call("fit", "t.npz", "--estimate", "history", "--policy", "h.st")
+    assert "it decides on estimates (history): serve it with decide_logits\n" in text
     text = call("fit", "t.npz", "--estimate", "auto", "--bins", "auto", "--policy", "p.st")
     assert f", signal {both}\n" in text
     assert f"it decides on {both}{served}" in text

@@ -224,6 +224,11 @@ class TestPolicy:
         for losses in (traces.losses[:9], traces.losses[:, :2].copy()):
             with pytest.raises(ValueError, match=r"^losses: expected \(N, n\) float32 like signals, got \("):
                 core.replay(traces.signals, traces.costs, losses)
+        for costs in (traces.costs[:2].copy(), np.tile(traces.costs, (9, 1)), np.tile(traces.costs[:2], (10, 1))):
+            with pytest.raises(
+                ValueError, match=r"^costs: expected \(3,\), one an edge, or a row of these for each of"
+            ):
+                core.replay(traces.signals, costs)
 
     def test_replay_costs_are_the_traces(self) -> None:
         traces = ttamer.Traces(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), [10, 100, 1000])

@@ -331,7 +331,7 @@ def _compare(
 
 @app.command("show", epilog="Example: ttamer show policy.safetensors --all")
 def _show(
-    policy: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, or traces (.npz).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, or traces (.npz).")],
     every: Every = False,
     json: Json = False,
 ) -> None:
@@ -341,18 +341,18 @@ def _show(
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
     it. Visits and stops are shares of requests expected under the model.
     """
-    if policy.suffix == ".npz":
-        recording = ttamer.Traces.load(policy)
+    if file.suffix == ".npz":
+        recording = ttamer.Traces.load(file)
         if json:
             print_json(recording.summary().as_dict())
         else:
-            print_summary(console(), recording, policy.name)
+            print_summary(console(), recording, file.name)
         return
-    contents = ttamer.Policy.load(policy)
+    contents = ttamer.Policy.load(file)
     if json:
         print_json(policy_dict(contents))
     else:
-        print_policy(console(), contents, policy.name, every)
+        print_policy(console(), contents, file.name, every)
 
 
 @app.command("bench", epilog="Example: ttamer bench --only call --only replay")

@@ -27,7 +27,7 @@ def lines_through(traces: Traces) -> Iterator[tuple[list[int] | None, list[int]]
         for nodes in leaves if everything in leaves else [*leaves, everything]:
             yield nodes, nodes
     else:
-        _, predecessors = cheapest_paths(topology, costs)
+        predecessors = cheapest_paths(topology, costs)[1].tolist()
         for end in range(topology.nodes):
             if end not in predecessors:  # the others' paths are the beginning of a longer one
                 nodes = _ancestors(predecessors, end)

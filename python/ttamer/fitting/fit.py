@@ -38,10 +38,11 @@ def fit(
 ) -> CascadeModel:
     """Estimate a model from recorded traces.
 
-    Signals are cut into quantile bins, one state a bin. The loss of a state is a logistic curve of the signal or the
-    mean loss in its bin, and the transitions are counts shrunk to the node's marginal. T-Tamer (arXiv 2509.22992)
-    leaves the estimation open; `ttamer.reference` has the equations. Where the costs of each request were recorded, an
-    edge costs, in each state of the node that it leaves, their mean there, shrunk to that of the edge.
+    Signals are cut into quantile bins, one state a bin; at most `bins` different values keep a state each. The loss of
+    a state is a logistic curve of the signal or the mean loss in its bin, and the transitions are counts shrunk to the
+    node's marginal. T-Tamer (arXiv 2509.22992) leaves the estimation open; `ttamer.reference` has the equations. Where
+    the costs of each request were recorded, an edge costs, in each state of the node that it leaves, their mean there,
+    shrunk to that of the edge.
 
     With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
     that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.

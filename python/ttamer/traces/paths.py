@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 
 
-def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, list[int]]:
+def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
     """Cost of the cheapest path from the root to each node, and each node's predecessor on it; linear in edges.
 
     Parameters
     ----------
     topology : Topology
-    costs : (E,) float64
-        In the topology's edge order, not negative.
+    costs : (E,) or (N, E) float64
+        In the topology's edge order, not negative: of all requests, or of each.
 
     Returns
     -------
-    costs : (n,) float64
+    costs : (n,) or (N, n) float64
         The edge into the node included.
-    predecessors : list of int
-        Of each node; -1 is the root.
+    predecessors : (n,) or (N, n) intp
+        -1 is the root.
     """
-    successors = _successors(topology, costs)
-    cheapest = np.full(topology.nodes + 1, np.inf)  # the root, -1, is the last
-    cheapest[ROOT] = 0.0
-    predecessors = [ROOT] * topology.nodes
-    for i in [ROOT, *reversed(last_first(topology))]:
-        for j, cost in successors[i]:
-            if cheapest[i] + cost < cheapest[j]:
-                cheapest[j], predecessors[j] = cheapest[i] + cost, i
-    return cheapest[:-1], predecessors
-
-
-def cheapest_costs(topology: Topology, costs: Floats) -> Floats:
-    """Cost of the cheapest path from the root to each node, (N, n), for costs (N, E) of each request."""
-    cheapest = np.full((len(costs), topology.nodes + 1), np.inf)  # the root, -1, is the last
-    cheapest[:, ROOT] = 0.0
-    leaving: list[list[tuple[int, int]]] = [[] for _ in range(topology.nodes + 1)]
+    edges: list[list[tuple[int, int]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
     for e, (i, j) in enumerate(topology.edges.tolist()):
-        leaving[i].append((e, j))
+        edges[i].append((e, j))
+    cheapest = np.full((*costs.shape[:-1], topology.nodes + 1), np.inf)
+    predecessors = np.full(cheapest.shape, ROOT, dtype=np.intp)
+    cheapest[..., ROOT] = 0.0
     for i in [ROOT, *reversed(last_first(topology))]:
-        for e, j in leaving[i]:
-            cheapest[:, j] = np.minimum(cheapest[:, j], cheapest[:, i] + costs[:, e])
-    return cheapest[:, :-1]
+        for e, j in edges[i]:
+            through = cheapest[..., i] + costs[..., e]
+            predecessors[..., j] = np.where(through < cheapest[..., j], i, predecessors[..., j])
+            cheapest[..., j] = np.minimum(through, cheapest[..., j])
+    return cheapest[..., :-1], predecessors[..., :-1]
 
 
 def last_first(topology: Topology) -> list[int]:
@@ -88,17 +79,11 @@ def costliest_path(topology: Topology, costs: Floats) -> float:
 
     Linear in edges.
     """
-    successors = _successors(topology, costs)
+    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
+    for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
+        successors[i].append((j, cost))
     ahead = [0.0] * topology.nodes
     for node in last_first(topology):
         ahead[node] = max((cost + ahead[j] for j, cost in successors[node]), default=0.0)
     longest = max(cost + ahead[j] for j, cost in successors[ROOT])
     return longest if longest > 0 else 1.0
-
-
-def _successors(topology: Topology, costs: Floats) -> list[list[tuple[int, float]]]:
-    """Successors of each node, the root's in the last place, with the cost of the edge to them."""
-    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]
-    for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
-        successors[i].append((j, cost))
-    return successors

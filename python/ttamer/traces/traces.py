@@ -16,7 +16,7 @@ from ttamer._base.types import Cache, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
 from ttamer.traces.evidence import Evidence, joined_evidence, largest, normalised_chunks, trusted
-from ttamer.traces.paths import cheapest_costs, cheapest_paths
+from ttamer.traces.paths import cheapest_paths
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
 from ttamer.traces.summary import Summary, summarise
 
@@ -362,7 +362,7 @@ class Traces:
         """(N, n) float64: `reach_costs` of each request, which takes its own cheapest path."""
         if self.request_costs is None:
             return np.broadcast_to(self.reach_costs, self.losses.shape)
-        return freeze(cheapest_costs(self.topology, self.request_costs))
+        return freeze(cheapest_paths(self.topology, self.request_costs)[0])
 
     def summary(self) -> Summary:
         """What each node loses and costs alone, which is best, and whether the rows look sorted.
