@@ -25,17 +25,18 @@ def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, npt.NDArr
     predecessors : (n,) or (N, n) intp
         -1 is the root.
     """
-    edges: list[list[tuple[int, int]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
-    for e, (i, j) in enumerate(topology.edges.tolist()):
-        edges[i].append((e, j))
-    cheapest = np.full((*costs.shape[:-1], topology.nodes + 1), np.inf)
+    sources, targets = topology.edges.T
+    by_source = np.argsort(sources, kind="stable")
+    ends = np.searchsorted(sources[by_source], np.arange(ROOT, topology.nodes + 1))
+    cheapest = np.full((*costs.shape[:-1], topology.nodes + 1), np.inf)  # the root, -1, is the last
     predecessors = np.full(cheapest.shape, ROOT, dtype=np.intp)
     cheapest[..., ROOT] = 0.0
     for i in [ROOT, *reversed(last_first(topology))]:
-        for e, j in edges[i]:
-            through = cheapest[..., i] + costs[..., e]
-            predecessors[..., j] = np.where(through < cheapest[..., j], i, predecessors[..., j])
-            cheapest[..., j] = np.minimum(through, cheapest[..., j])
+        edges = by_source[ends[i + 1] : ends[i + 2]]
+        after = targets[edges]
+        through = cheapest[..., i, None] + costs[..., edges]
+        predecessors[..., after] = np.where(through < cheapest[..., after], i, predecessors[..., after])
+        cheapest[..., after] = np.minimum(through, cheapest[..., after])
     return cheapest[..., :-1], predecessors[..., :-1]
 
 
