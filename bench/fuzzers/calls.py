@@ -89,7 +89,11 @@ def start() -> Callable[[np.random.Generator], Case]:
         for name in rng.choice(list(arguments), size=min(len(arguments), int(rng.integers(1, 3))), replace=False):
             near = _near(rng, call.arguments[str(name)])
             arguments[str(name)] = pool[rng.integers(len(pool))] if near is None else near
-        changed = {name: value for name, value in arguments.items() if value is not call.arguments[name]}
+        if rng.random() < 0.05:  # one argument too few or too many
+            arguments["other"] = arguments.pop(str(rng.choice(list(arguments))))
+            if rng.random() < 0.5:
+                del arguments["other"]
+        changed = {name: value for name, value in arguments.items() if value is not call.arguments.get(name, call)}
         text = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
 
         def run() -> object:

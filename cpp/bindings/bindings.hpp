@@ -11,6 +11,10 @@ namespace py = pybind11;
 // reads. Calling the class calls its static `_make`, and is a TypeError where there is none.
 void make_whole(py::handle type);
 
+// Has every function in a module or class say in one line which arguments it expected, if their number or names are
+// wrong.
+void name_wrong_calls(py::handle scope);
+
 void bind_topology(py::module_ &m);
 void bind_model(py::module_ &m);
 void bind_policy(py::module_ &m);

@@ -40,4 +40,5 @@ PYBIND11_MODULE(_core, m) {
     bind_estimator(m);
     bind_signals(m);
     bind_batch(m);
+    name_wrong_calls(m);
 }

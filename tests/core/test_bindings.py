@@ -40,6 +40,39 @@ def test_classes_whose_objects_functions_make(kind: Any) -> None:
         type("Own", (kind,), {})()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Topology.line(), r"line: expected \(nodes\), got \(\)"),
+        (lambda: Topology.line(3, 4), r"line: expected \(nodes\), got \(int, int\)"),
+        (lambda: Topology.line(n=3), r"line: expected \(nodes\), got \(n=int\)"),
+        (lambda: Topology.line(*range(99)), r"line: expected \(nodes\), got 99 arguments"),
+        (
+            lambda: batch().decide(0, signals=np.zeros(1, np.float32), row=None),
+            r"decide: expected \(self: ttamer._core.Batch, node, signals, rows=None\), "
+            r"got \(Batch, int, signals=\(1,\) float32, row=NoneType\)",
+        ),
+        (
+            lambda: Batch.reset(3),
+            r"reset: expected \(self: ttamer._core.Batch, rows=None\), got \(int\)",
+        ),
+        (lambda: states(np.zeros(1, np.float32)), r"states: expected \(edges, signals, node\), got \(\(1,\) float32\)"),
+    ],
+)
+def test_calls_with_other_arguments_than_a_function_has(call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        call()
+
+
+def test_errors_of_arguments_themselves_stay() -> None:
+    class Refuses:
+        def __index__(self) -> int:
+            raise TypeError("incompatible with everything")
+
+    with pytest.raises(TypeError, match="^nodes: expected an int, got Refuses$"):
+        Topology.line(Refuses())
+
+
 def test_topologies_copy_and_pickle() -> None:
     dag = Topology.dag(3, [(-1, 0), (0, 2), (0, 1)])
     for again in (copy.copy(dag), copy.deepcopy(dag), *(pickle.loads(pickle.dumps(dag, p)) for p in range(6))):

@@ -26,6 +26,21 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
+@pytest.mark.parametrize(("title", "error"), [("\ud800", ValueError), ("x" * 201, ValueError), (3, TypeError)])
+def test_titles_that_cannot_be_shown_are_refused(title, error):
+    traces = some_traces()
+    front = ttamer.frontier(traces, [0.5], "signal", bins=4)
+    for draw, shown in (
+        (plots.front, front),
+        (plots.exits, policy(LINE).replay(random_traces(LINE, 40, 1))),
+        (plots.index, policy(LINE)),
+        (plots.reliability, traces),
+        (plots.topology, LINE),
+    ):
+        with pytest.raises(error, match="^title: expected"):
+            draw(shown, title=title)
+
+
 class TestReliability:
     def test_bins_by_hand(self):
         confidence = np.array([0.05, 0.55, 0.55, 0.65, 1.0, 0.999], np.float32)

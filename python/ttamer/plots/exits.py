@@ -12,7 +12,7 @@ import numpy as np
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
-from ttamer.plots.figure import figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, saved
 from ttamer.policy import Replay
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def exits(
     ValueError
         If there is nothing to draw, or matplotlib does not know the format.
     """
-    return saved(_picture(figure_class(), outcome, title), path)
+    return saved(_picture(figure_class(), outcome, caption(title)), path)
 
 
 def _picture(
-    new_figure: type[Figure], outcome: Evaluation | Replay | Mapping[str, Evaluation | Replay], title: str | None
+    new_figure: type[Figure], outcome: Evaluation | Replay | Mapping[str, Evaluation | Replay], title: str
 ) -> Figure:
     from matplotlib import colormaps
     from matplotlib.patches import Patch

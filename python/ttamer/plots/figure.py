@@ -22,6 +22,11 @@ def figure_class() -> type[Figure]:
     return Figure
 
 
+def caption(title: str | None) -> str:
+    """The title, checked before Matplotlib sees it; empty where there is none."""
+    return "" if title is None else checks.text("title", title)
+
+
 def literal(text: str) -> str:
     """The text for Matplotlib, which else takes what stands between two dollars for mathematics."""
     return text.replace("$", r"\$")

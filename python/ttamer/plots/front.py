@@ -13,7 +13,7 @@ from ttamer import compare
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.compare import Curve
-from ttamer.plots.figure import figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, saved
 from ttamer.policy import Front
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ def front(
         If there is nothing to draw, units differ, `coverage` is not in (0, 1) or asked for of a front, or matplotlib
         does not know the format.
     """
-    return saved(_picture(figure_class(), curves, title, coverage, seed), path)
+    return saved(_picture(figure_class(), curves, caption(title), coverage, seed), path)
 
 
 def _picture(
-    new_figure: type[Figure], curves: Front | Sequence[Curve], title: str | None, coverage: float | None, seed: int
+    new_figure: type[Figure], curves: Front | Sequence[Curve], title: str, coverage: float | None, seed: int
 ) -> Figure:
     lines, unit, rates, rows = _lines(curves, coverage, seed)
     figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")

@@ -11,7 +11,7 @@ import numpy as np
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots.drawing import Facts
-from ttamer.plots.figure import figure_class, saved
+from ttamer.plots.figure import caption, figure_class, saved
 from ttamer.policy import Policy
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
     ValueError
         If there are more than 40 nodes, or matplotlib does not know the format.
     """
-    return saved(_picture(figure_class(), policy, title), path)
+    return saved(_picture(figure_class(), policy, caption(title)), path)
 
 
-def _picture(new_figure: type[Figure], policy: Policy, title: str | None) -> Figure:
+def _picture(new_figure: type[Figure], policy: Policy, title: str) -> Figure:
     """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
     checks.instance("policy", policy, Policy)
     if policy.steps.nodes > MOST_NODES:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import Floats
-from ttamer.plots.figure import figure_class, saved
+from ttamer.plots.figure import caption, figure_class, saved
 from ttamer.traces import Traces
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def reliability(
         If the traces have no confidences or their losses are observed or above 1, there are more than 40 nodes, `bins`
         is less than 1 or more than 1000, or matplotlib does not know the format.
     """
-    return saved(_picture(figure_class(), traces, bins, title), path)
+    return saved(_picture(figure_class(), traces, bins, caption(title)), path)
 
 
-def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str | None) -> Figure:
+def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) -> Figure:
     confident = _confident(traces)
     whole = checks.whole("bins", bins, 1)
     if whole > MOST_BINS:

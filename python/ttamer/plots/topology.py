@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots.drawing import Facts
-from ttamer.plots.figure import figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, saved
 from ttamer.plots.layout import Layout, lay_out
 from ttamer.policy import Policy
 
@@ -76,10 +76,10 @@ def topology(
     ValueError
         If there are more than 40 nodes, or matplotlib does not know the format.
     """
-    return saved(_picture(figure_class(), shape, title), path)
+    return saved(_picture(figure_class(), shape, caption(title)), path)
 
 
-def _picture(new_figure: type[Figure], shape: Policy | Topology, title: str | None) -> Figure:
+def _picture(new_figure: type[Figure], shape: Policy | Topology, title: str) -> Figure:
     """The picture, one inch an inch: the layout is made in inches, and the axes are as large as it."""
     facts = Facts.of(shape)
     if facts.topology.nodes > MOST_NODES:
