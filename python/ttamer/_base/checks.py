@@ -198,6 +198,11 @@ def check_values(
         raise ValueError(f"{name}: expected values >= {least:g}, got {array[low][0]}{at(low, axes, first_row)}")
 
 
+def check_recorded(name: str, array: Array, least: float = -np.inf, axes: Sequence[str] = ("row", "node")) -> None:
+    """As `check_values`, but NaN passes: it stands for what was not recorded."""
+    check_values(name, np.where(np.isnan(array), max(least, 0.0), array), least, axes)
+
+
 def at(bad: npt.NDArray[np.bool_], axes: Sequence[str] = ("row", "node"), first_row: int = 0) -> str:
     """Where the first True stands, e.g. `` at row 3, node 1``; axes without a name are left out.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer.policy import Replay
 from ttamer.policy.replay import answered
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 from ttamer.traces.paths import costliest_path
 
 
@@ -62,12 +62,16 @@ def fixed_node(traces: Traces, node: int) -> Replay:
         If `node` is not an int.
     IndexError
         If it is out of range.
+    ValueError
+        If it cannot answer, or the traces are not complete.
     """
-    nodes = checks.instance("traces", traces, Traces).topology.nodes
+    nodes = complete_traces(traces).topology.nodes
     if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
         raise TypeError(f"node: expected an int, got {type(node).__name__}")
     if not 0 <= node < nodes:
         raise IndexError(f"node: {checks.brief(node)} is out of range for {nodes} nodes")
+    if node in traces.probes:
+        raise ValueError(f"node: expected one that can answer, {node} cannot")
     return answered(traces, np.full(len(traces), node))
 
 
@@ -186,7 +190,7 @@ def prophet(traces: Traces, tradeoff: float) -> Replay:
     ValueError
         If it is out of range.
     """
-    checks.instance("traces", traces, Traces)
+    complete_traces(traces)
     weight = checks.real("tradeoff", tradeoff)
     if not 0.0 < weight <= 1.0:
         raise ValueError(f"tradeoff: expected a number in (0, 1], got {weight}")
@@ -196,10 +200,14 @@ def prophet(traces: Traces, tradeoff: float) -> Replay:
 
 
 def check_line(traces: Traces, walk: str) -> None:
-    """Raise unless they are traces (TypeError) whose topology is a line (ValueError)."""
-    kind = checks.instance("traces", traces, Traces).topology.kind
+    """Raise unless they are traces (TypeError), complete, on a line whose nodes can all answer (ValueError)."""
+    kind = complete_traces(traces).topology.kind
     if kind != "line":
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
+    if traces.probes:
+        raise ValueError(
+            f"traces: {walk} needs nodes that can answer, {traces.probes[0]} cannot; Traces.path makes a line without it"
+        )
 
 
 def signals_of(traces: Traces, signal: str | None) -> npt.NDArray[np.float32]:

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from ttamer._base.types import ROOT, STOP
 from ttamer.cli.output import in_unit, number, print_table, print_title, share, span, table
-from ttamer.cli.tables import SUMS, look_like_sums, signal_text
+from ttamer.cli.tables import signal_text
 from ttamer.plots import drawing
 from ttamer.policy import Policy
 from ttamer.policy.analysis import snap_tolerance
+from ttamer.traces.arguments import SUMS, look_like_sums
 
 # How many indices fit 80 columns: beside what else is known of a state, and alone.
 BESIDE, ALONE = 2, 5

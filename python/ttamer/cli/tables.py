@@ -7,25 +7,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ttamer._base.types import Floats
-from ttamer._core import Topology
 from ttamer.cli.output import in_unit, number, print_table, share, span, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy
 from ttamer.traces import Traces
+from ttamer.traces.arguments import SUMS, look_like_sums
 from ttamer.tuning import Certificate
 from ttamer.tuning.limits import Limit
 
 FEW = 12
 """Points of a front that are printed unless all are asked for."""
-
-SUMS = (
-    "The costs rise by about the first one from node to node. They are taken as what each node adds; if they are "
-    "running sums, record np.diff(costs, prepend=0)."
-)
-"""Said of costs on a line that `look_like_sums`."""
-
 
 def model_dict(model: CascadeModel) -> dict[str, Any]:
     """A model for JSON."""
@@ -69,18 +61,21 @@ def signal_text(shape: CascadeModel | Policy) -> str:
 def print_summary(console: Console, traces: Traces, title: str) -> None:
     """What each node of recorded traces loses and costs alone."""
     summary = traces.summary()
+    gaps = summary.complete < summary.requests
+    units = [column for unit in summary.costs for column in (in_unit("mean cost", unit), "p50", "p95")]
     agrees = [] if summary.agreement is None else ["as the last node"]
-    nodes = table("node", "mean loss", in_unit("mean cost", summary.unit), "p50", "p95", *agrees)
+    nodes = table("node", *(["consulted", "judged"] if gaps else []), "mean loss", *units, *agrees)
     for node, loss in enumerate(summary.loss.tolist()):
-        costs = (number(float(values[node])) for values in (summary.cost, summary.p50_cost, summary.p95_cost))
+        counts = [str(summary.consulted[node]), str(summary.judged[node])] if gaps else []
+        costs = [number(float(values[node])) for costs in summary.costs.values() for values in costs]
         agreement = [] if summary.agreement is None else [share(float(summary.agreement[node]))]
-        nodes.add_row(str(node), number(loss), *costs, *agreement)
+        row = [summary.names[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
+        nodes.add_row(*("" if cell == "nan" else cell for cell in row))
     print_table(console, f"{title}: {traces!r}", nodes)
-    console.print(f"best alone: node {summary.best}; a cost is that of going straight to the node", style="dim")
-    if summary.sorted_nodes:
-        console.print(summary.warning(), soft_wrap=True)
-    if look_like_sums(traces.topology, traces.costs):
-        console.print(SUMS, style="dim")
+    best = "" if summary.best is None else f"best alone: node {summary.names[summary.best]}; "
+    console.print(f"{best}a cost is that of going straight to the node", style="dim")
+    for warning in summary.warnings():
+        console.print(warning, soft_wrap=True)
 
 
 def print_serving(console: Console, policy: Policy) -> None:
@@ -89,14 +84,6 @@ def print_serving(console: Console, policy: Policy) -> None:
         console.print(f"it decides on estimates ({policy.estimate}): serve it with decide_logits", soft_wrap=True)
     elif policy.signal != policy.recorded_signal:
         console.print(f"it decides on {signal_text(policy)}: serve it with decide_logits", soft_wrap=True)
-
-
-def look_like_sums(topology: Topology, costs: Floats) -> bool:
-    """Whether costs on a line rise as running sums of near-equal costs would: by about the first one each time."""
-    steps = np.diff(costs)
-    return (
-        topology.kind == "line" and len(costs) > 2 and costs[0] > 0 and bool(np.all(2 * abs(steps / costs[0] - 1) <= 1))
-    )
 
 
 def print_certificate(console: Console, certificate: Certificate, name: str) -> None:

@@ -25,10 +25,10 @@ from ttamer.compare.curves import (
     curve_of_settings,
     error_at_cost,
 )
-from ttamer.compare.lines import lines_through
+from ttamer.compare.lines import line_of, lines_through
 from ttamer.evaluation import frontier
 from ttamer.fitting.budgets import default_budgets
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 
 FULL, OURS, TIE = "full model", "ttamer", "tie"
 COVERAGE = 0.9
@@ -302,9 +302,9 @@ def _winner(gap: Difference, baseline: str) -> str:
 
 
 def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces, Traces]:
-    checks.instance("calibration", calibration, Traces)
+    complete_traces(checks.instance("calibration", calibration, Traces))
     if test is not None:
-        checks.instance("test", test, Traces)
+        complete_traces(checks.instance("test", test, Traces))
         if (test.topology, test.unit) != (calibration.topology, calibration.unit):
             raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
         if np.array_equal(test.signals, calibration.signals) and np.array_equal(test.losses, calibration.losses):
@@ -318,9 +318,9 @@ def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces,
 
 
 def _full_node(traces: Traces) -> int:
-    """The last node of a line; elsewhere the most accurate one, which people would use alone."""
+    """The last node of a line that can answer; elsewhere the most accurate one, which people would use alone."""
     if traces.topology.kind == "line":
-        return traces.topology.nodes - 1
+        return max(set(range(traces.topology.nodes)).difference(traces.probes))
     return int(traces.losses.mean(axis=0, dtype=np.float64).argmin())
 
 
@@ -337,13 +337,12 @@ def _baseline_curves(
             continue
         tried = []
         for nodes, edges in lines:
-            parts = [part if nodes is None else part.path(nodes, part.paid_costs[..., edges]) for part in (here, there)]
+            parts = [line_of(part, nodes, edges) for part in (here, there)]
             tried.append(curve_of_settings(name, settings(parts[0]), *parts))
         best = int(np.argmin([_calibration_error(curve, budgets) for curve in tried]))
         curves.append(tried[best])
-        chosen = lines[best][0]
-        if chosen is not None:
-            paths[name] = chosen
+        if here.topology.kind != "line":
+            paths[name] = [node for node in lines[best][0] if node not in here.probes]
     return curves, paths, tuple(left_out)
 
 
@@ -352,7 +351,8 @@ def _confident(traces: Traces) -> Traces:
     if not traces.observed:
         return traces
     facts = {name: getattr(traces, name) for name in ("predictions", "unit", "labels", "evidence")}
-    return Traces(-traces.losses, traces.losses, traces.paid_costs, traces.topology, **facts)
+    answers = np.where(np.isposinf(traces.losses), -traces.signals, traces.losses)  # a probe's signal is no loss
+    return Traces(-answers, traces.losses, traces.paid_costs, traces.topology, **facts)
 
 
 def _calibration_error(curve: Curve, budgets: Floats) -> float:

@@ -30,8 +30,8 @@ def default_tradeoffs(scale: float = 1.0) -> Floats:
 
 
 def loss_scale(losses: npt.NDArray[np.float32]) -> float:
-    """Mean of the losses that are not 0: 1 for errors, whatever their rate; 1 if all are 0."""
-    wrong = losses[losses > 0]
+    """Mean of the recorded losses that are not 0: 1 for errors, whatever their rate; 1 if all are 0."""
+    wrong = losses[(losses > 0) & np.isfinite(losses)]
     return float(wrong.mean(dtype=np.float64)) if len(wrong) else 1.0
 
 

@@ -143,6 +143,9 @@ def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
     weight = 0.25 * scale
     if traces.observed or np.isinf(weight / model.cost_scale):  # costs so small weigh infinitely much
         return
+    if not traces.complete.any():
+        return
+    traces = traces[traces.complete]
     policy = solve(model, 1 / (1 + weight))
     promise, mean = policy.expected_loss, policy.replay(traces).error
     larger = max(promise, mean)

@@ -61,6 +61,9 @@ def fit_signals(
         loss_strength = 0.0 if traces.observed else 4.0
     if transition_strength is None:
         transition_strength = 16.0
+    unseen = np.isnan(traces.signals).all(axis=0)
+    if unseen.any():
+        raise ValueError(f"traces: expected a request that recorded a signal of node {unseen.argmax()}, got none")
     edges = [quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes)]
     signal_nodes = list(range(traces.topology.nodes))
     # Estimates know what came before, and losses that are seen speak for themselves.

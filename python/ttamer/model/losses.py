@@ -18,7 +18,7 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
     Parameters
     ----------
     signals : (N,) float32
-        Recorded signals of one node, finite.
+        Signals of one node, at least one of them recorded; NaN where it was not.
     bins : int
         Number of bins asked for, at least 1.
 
@@ -27,7 +27,7 @@ def quantile_edges(signals: npt.NDArray[np.float32], bins: int) -> npt.NDArray[n
     (K - 1,) float32
         Strictly increasing edges, K <= bins.
     """
-    values = np.sort(signals)
+    values = np.sort(signals[~np.isnan(signals)])
     above = np.unique(values)[1:]
     if len(above) >= bins:
         positions = (2 * np.arange(1, bins) * len(values) + bins) // (2 * bins)

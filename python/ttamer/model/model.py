@@ -18,7 +18,7 @@ from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 2
-"""Version 2 has `signal_nodes` and `state_costs`; files that need neither are still written as version 1."""
+"""Version 2 has `signal_nodes`, `state_costs` and `gaps` of statistics; files that need none are written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -189,9 +189,9 @@ class CascadeModel:
                 strength = 0.0 if known else statistics.transition_strength
                 transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
-        state_costs = statistics.state_costs(topology.edges[:, 0].tolist())
-        if statistics.costs is not None:  # the mean over the requests, which models of shards add up to
-            costs = np.array([sums.sum() for sums in statistics.costs]) / statistics.counts[0].sum()
+        parents = topology.edges[:, 0].tolist()
+        state_costs, recorded = statistics.state_costs(parents), statistics.edge_costs(parents)
+        costs = costs if recorded is None else recorded  # models of shards add up to the mean over their requests
         tables = (topology, losses, transitions, costs, state_costs, bin_edges, signal_nodes, cost_scale)
         model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator)
         return model
@@ -211,7 +211,7 @@ class CascadeModel:
     @property
     def requests(self) -> int | None:
         """Number of requests the model was fitted on; None if its tables were stated."""
-        return None if self._statistics is None else int(self._statistics.counts[0].sum())
+        return None if self._statistics is None else self._statistics.requests
 
     def __repr__(self) -> str:
         states = ", ".join(str(len(row)) for row in self.losses)
@@ -248,7 +248,7 @@ class CascadeModel:
             )
         return CascadeModel._from_statistics(
             self.topology,
-            self._statistics + other._statistics,
+            self._statistics.plus(other._statistics, self.topology.edges[:, 0].tolist()),
             self.costs,
             self.bin_edges,
             self.signal_nodes,
@@ -301,7 +301,7 @@ class CascadeModel:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = 1
+        version = FORMAT_VERSION if self._statistics is not None and self._statistics.gaps is not None else 1
         if self._state_costs is not None:
             version = FORMAT_VERSION
             if self._statistics is None:

@@ -17,7 +17,7 @@ from ttamer._core import start as start_batch
 from ttamer.model.estimators import Estimator
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 from ttamer.traces.signals import signals_in
 
 FORMAT_VERSION = 2
@@ -286,8 +286,8 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology; costs are taken from the traces, in the policy's unit where both have one. With
-            signals of the policy's kind or evidence to make them from; if the policy estimates, with evidence of as
+            Of the same topology, complete (`Traces.complete`); costs are taken from the traces, in the policy's unit where
+            both have one: of several units at the prices that it names. With signals of the policy's kind or evidence to make them from; if the policy estimates, with evidence of as
             many classes, and at least as many of the largest log-probabilities as it was fitted on.
 
         Returns
@@ -298,7 +298,7 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology or the unit is another one, the signals are of another kind (the user's own are one too), or
+            If the topology or the unit is another one, something was not recorded, the signals are of another kind (the user's own are one too), or
             the evidence is needed and missing or does not fit.
 
         Notes
@@ -307,10 +307,9 @@ class Policy:
         that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
         see it, so that errors on calibration rows are not flattered.
         """
-        checks.instance("traces", traces, Traces)
-        if traces.topology != self.topology:
+        if complete_traces(traces).topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
-        checks.same_unit("traces", traces.unit, self._unit)
+        traces = traces._in_unit(self._unit)
         if self._estimator is not None:
             return self._replay_steps(traces, self._estimator)
         return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.paid_costs, traces.losses))

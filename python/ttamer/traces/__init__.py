@@ -1,6 +1,6 @@
 """Recorded calibration data: what was seen of each request, what it cost and what each answer would have lost."""
 
 from ttamer.traces.evidence import Evidence
-from ttamer.traces.traces import Traces
+from ttamer.traces.traces import Traces, complete_traces
 
-__all__ = ["Evidence", "Traces"]
+__all__ = ["Evidence", "Traces", "complete_traces"]

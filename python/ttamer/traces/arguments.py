@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.types import Floats
 from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
+from ttamer.traces.signals import check_signal
 
 _TURNED = "; in signals and probs requests come first, then nodes"
 """Said where there are as many nodes as rows should be: the first two axes are swapped."""
+
+
+def checked_fields(
+    signals: npt.ArrayLike,
+    losses: npt.ArrayLike,
+    costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    topology: Topology | None = None,
+    predictions: npt.ArrayLike | None = None,
+    observed: bool = False,
+    unit: str = "",
+    labels: npt.ArrayLike | None = None,
+    evidence: Evidence | None = None,
+    signal: str = "",
+    nodes: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The fields of `Traces`, from what its constructor takes."""
+    signal_table = table("signals", signals)
+    checks.check_recorded("signals", signal_table)
+    rows, count = signal_table.shape
+    topology = topology_of(topology, count, rows)
+    losses = loss_table(losses, signal_table.shape)
+    if checks.flag("observed", observed):
+        answers = np.where(np.isposinf(losses), signal_table, losses)
+        if not np.array_equal(signal_table, answers, equal_nan=True):
+            place = checks.at((signal_table != answers) & ~(np.isnan(signal_table) & np.isnan(answers)))
+            raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
+    if evidence is not None:
+        check_evidence(evidence, signal_table)
+    if signal != "":
+        check_signal(signal)
+    return {
+        "signals": signal_table.copy(order="C"),
+        "losses": losses.copy(order="C"),
+        "unit_costs": unit_costs(costs, topology, rows, unit),
+        "topology": topology,
+        "predictions": predictions_of(predictions, evidence, signal_table.shape),
+        "observed": bool(observed),
+        "labels": labels_of(labels, rows, evidence),
+        "evidence": evidence,
+        "signal": signal,
+        "nodes": names_of(nodes, count),
+    }
 
 
 def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
@@ -59,37 +106,116 @@ def topology_of(topology: Topology | None, nodes: int, rows: int | None = None) 
     return topology
 
 
-def edge_costs(costs: npt.ArrayLike, topology: Topology, rows: int | None = None) -> npt.NDArray[np.float64]:
+def unit_costs(
+    costs: npt.ArrayLike | Mapping[str, npt.ArrayLike], topology: Topology, rows: int, unit: str
+) -> dict[str, Floats]:
+    """Of each unit the costs of edges, (E,) or a row for each request, as float64; unshared."""
+    unit = checks.text("unit", unit)
+    if not isinstance(costs, Mapping):
+        return {unit: _costs("costs", costs, topology, rows)}
+    if unit:
+        raise ValueError(f"unit: expected none with costs in several units, which name their own, got {unit!r}")
+    if not costs:
+        raise ValueError("costs: expected at least one unit, got none")
+    return {_unit(name): _costs(f"costs[{name!r}]", table, topology, rows) for name, table in costs.items()}
+
+
+def _unit(name: object) -> str:
+    unit = checks.text("costs", name)
+    if not unit or " + " in unit or re.match(r"[-+.\d]", unit):
+        raise ValueError(f"costs: expected units like 'usd' and 'ms', got {unit!r}")
+    return unit
+
+
+def edge_costs(
+    costs: npt.ArrayLike, topology: Topology, rows: int | None = None, name: str = "costs"
+) -> npt.NDArray[np.float64]:
     """Costs of the edges as float64, unshared; `rows` is how many the arrays have that they come with."""
     edges = len(topology.edges)
     expected = f"({edges},) numbers, one an edge of the {topology.kind}"
-    array = checks.as_array("costs", costs, expected)
+    array = checks.as_array(name, costs, expected)
     if array.shape != (edges,):
         turned = _TURNED if array.shape == (rows,) else ""
-        raise ValueError(f"costs: expected {expected}, got {checks.describe(array)}{turned}")
+        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}{turned}")
     values = array.astype(np.float64)
-    checks.check_values("costs", values, 0.0, ("edge",))
+    checks.check_values(name, values, 0.0, ("edge",))
     return values
 
 
-def cost_fields(costs: npt.ArrayLike, topology: Topology, rows: int) -> dict[str, npt.NDArray[np.float64] | None]:
-    """Fields `costs`, one an edge, and `request_costs`, a row for each request where such are recorded; unshared."""
+def _costs(name: str, costs: npt.ArrayLike, topology: Topology, rows: int) -> Floats:
     if np.ndim(costs) != 2:
-        return {"costs": edge_costs(costs, topology, rows), "request_costs": None}
+        return edge_costs(costs, topology, rows, name)
     edges = len(topology.edges)
     expected = f"({rows}, {edges}) numbers, for each request one an edge of the {topology.kind}"
-    array = checks.as_array("costs", costs, expected)
-    checks.check_shape("costs", array, (rows, edges), expected)
+    array = checks.as_array(name, costs, expected)
+    checks.check_shape(name, array, (rows, edges), expected)
     values = array.astype(np.float64)
-    checks.check_values("costs", values, 0.0, ("row", "edge"))
-    return {"costs": values.mean(axis=0), "request_costs": values}
+    checks.check_recorded(name, values, 0.0, ("row", "edge"))
+    return values
 
 
-def check_evidence(evidence: Evidence, shape: tuple[int, ...]) -> None:
-    """Raise unless it is evidence of as many rows and nodes."""
+def warn_of_sums(costs: Mapping[str, Floats], topology: Topology) -> None:
+    """Say so where costs look like running sums; called by the functions that users call."""
+    if any(values.ndim == 1 and look_like_sums(topology, values) for values in costs.values()):
+        warnings.warn(SUMS, stacklevel=3)
+
+
+SUMS = (
+    "The costs rise by about the first one from node to node. They are taken as what each node adds; if they are "
+    "running sums, record np.diff(costs, prepend=0)."
+)
+"""Said of costs on a line that `look_like_sums`."""
+
+
+def look_like_sums(topology: Topology, costs: Floats) -> bool:
+    """Whether costs on a line rise as running sums of near-equal costs would: by about the first one each time."""
+    steps = np.diff(costs)
+    return (
+        topology.kind == "line" and len(costs) > 2 and costs[0] > 0 and bool(np.all(2 * abs(steps / costs[0] - 1) <= 1))
+    )
+
+
+def loss_table(losses: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Losses as float32: NaN where they were not recorded, a whole column of inf where a node cannot answer."""
+    losses = table("losses", losses, shape)
+    infinite = np.isposinf(losses)
+    probes = infinite.all(axis=0)
+    mixed = infinite & ~probes
+    if mixed.any():
+        raise ValueError(
+            f"losses: expected finite values, or inf in every row of a node that cannot answer, got inf{checks.at(mixed)}"
+        )
+    checks.check_recorded("losses", np.where(probes, np.float32(0), losses), 0.0)
+    if probes.all():
+        raise ValueError(
+            f"losses: expected a node that can answer, the losses of {'all' if len(probes) > 1 else 'the only node'} "
+            "are inf"
+        )
+    return losses
+
+
+def names_of(names: Sequence[str] | None, nodes: int) -> tuple[str, ...] | None:
+    """Names of the nodes, each another."""
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise TypeError("nodes: expected a sequence of names, got a str")
+    texts = tuple(checks.text(f"nodes[{k}]", name) for k, name in enumerate(names))
+    if len(texts) != nodes:
+        raise ValueError(f"nodes: expected {nodes} names, one a node, got {len(texts)}")
+    if len(set(texts)) < nodes or not all(texts):
+        raise ValueError(f"nodes: expected names that differ, got {list(texts)}")
+    return texts
+
+
+def check_evidence(evidence: Evidence, signals: npt.NDArray[np.float32]) -> None:
+    """Raise unless it is evidence of as many rows and nodes, all of which showed a signal."""
     checks.instance("evidence", evidence, Evidence)
-    if evidence.classes.shape[:2] != shape:
-        raise ValueError(f"evidence: expected {shape} rows and nodes like signals, got {evidence!r}")
+    if evidence.classes.shape[:2] != signals.shape:
+        raise ValueError(f"evidence: expected {signals.shape} rows and nodes like signals, got {evidence!r}")
+    missing = np.isnan(signals)
+    if missing.any():
+        raise ValueError(f"signals: expected one wherever there is evidence, got nan{checks.at(missing)}")
 
 
 def predictions_of(

@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.types import Floats
 from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
 
-VERSION = 2
-"""Version 2 has costs of each request; files without are still written as version 1."""
+VERSION = 3
+"""Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes and several units.
+
+Files are written in the first version that can hold them.
+"""
 _VERSION_KEY = "ttamer_traces"
 _ALWAYS = {
     _VERSION_KEY,
@@ -35,8 +39,9 @@ _ALWAYS = {
     "signal",
 }
 _EVIDENCE = {"log_probs", "classes", "class_count"}
-_SOMETIMES = {"predictions", "labels", *_EVIDENCE}
+_SOMETIMES = {"predictions", "labels", "nodes", *_EVIDENCE}
 _MOST_NODES = 1024  # of a topology
+_MOST_UNITS = 64
 _MOST_DEFLATED = 1032  # bytes that a byte can unpack to
 # As NumPy writes it. Its own reader parses Python, and a hostile text can exhaust a parser.
 _HEADER = re.compile(
@@ -50,9 +55,17 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write the fields of `ttamer.Traces` to this path; the topology and the evidence are taken apart."""
     topology: Topology = fields["topology"]
     evidence: Evidence | None = fields["evidence"]
-    arrays = {name: value for name, value in fields.items() if name not in ("topology", "evidence")}
+    unit_costs: Mapping[str, Floats] = fields["unit_costs"]
+    arrays = {name: value for name, value in fields.items() if name not in ("topology", "evidence", "unit_costs")}
+    costs = [np.atleast_2d(values) for values in unit_costs.values()]
+    arrays["costs"] = np.stack(np.broadcast_arrays(*costs))
+    arrays["unit"] = list(unit_costs)
+    gaps = not np.isfinite([fields["signals"].sum(), fields["losses"].sum(), arrays["costs"].sum()]).all()
+    version = 3 if len(costs) > 1 or gaps or fields["nodes"] is not None else next(iter(unit_costs.values())).ndim
+    if version < 3:
+        arrays["costs"], (arrays["unit"],) = next(iter(unit_costs.values())), unit_costs
     arrays |= {
-        _VERSION_KEY: fields["costs"].ndim,
+        _VERSION_KEY: version,
         "topology_kind": topology.kind,
         "topology_nodes": topology.nodes,
         "topology_edges": topology.edges,
@@ -129,7 +142,9 @@ def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
     edges = files.most_edges(min(nodes, _MOST_NODES))
     return {
         "contents": len(_ALWAYS | _SOMETIMES),
-        "costs": rows * edges,
+        "costs": _MOST_UNITS * rows * edges,
+        "unit": _MOST_UNITS,
+        "nodes": nodes,
         "topology_edges": 2 * edges,
         **dict.fromkeys(("signals", "losses", "predictions", "labels"), rows * nodes),
         **dict.fromkeys(("log_probs", "classes"), math.inf),
@@ -163,21 +178,42 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> npt.
 
 
 def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    del arrays[_VERSION_KEY]
+    version = arrays.pop(_VERSION_KEY)
     kind, nodes = _scalar(arrays, "topology_kind", "U"), _scalar(arrays, "topology_nodes", "iu")
     edges = files.edges("topology_edges", arrays.pop("topology_edges"), nodes)
     fields: dict[str, Any] = {
         "topology": Topology.from_parts(kind, nodes, edges),
         "observed": _scalar(arrays, "observed", "b"),
-        "unit": _scalar(arrays, "unit", "U"),
         "signal": _scalar(arrays, "signal", "U"),
     }
+    if "nodes" in arrays:
+        fields["nodes"] = _texts(arrays, "nodes")
+    if version < 3:
+        fields["unit"] = _scalar(arrays, "unit", "U")
+    else:
+        fields |= _several_costs(arrays.pop("costs"), _texts(arrays, "unit"))
     if arrays.keys() & _EVIDENCE:
         if not arrays.keys() >= _EVIDENCE:
             raise ValueError(f"missing: {', '.join(sorted(_EVIDENCE - arrays.keys()))}")
         class_count = _scalar(arrays, "class_count", "iu")
         fields["evidence"] = Evidence(arrays.pop("log_probs"), arrays.pop("classes"), class_count)
     return {**fields, **arrays}
+
+
+def _several_costs(costs: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:
+    """What `Traces` takes for costs (units, N or 1, E)."""
+    if costs.ndim != 3 or len(costs) != len(units) or not units or len(set(units)) < len(units):
+        raise ValueError(f"costs: expected those of {len(units)} different units, got {costs.shape}")
+    tables = [values if len(values) > 1 else values[0] for values in costs]
+    return {"costs": tables[0], "unit": units[0]} if len(units) == 1 else {"costs": dict(zip(units, tables, strict=True))}
+
+
+def _texts(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[str]:
+    array = arrays.pop(name)
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise ValueError(f"{name}: expected texts, got {array.shape} {array.dtype}")
+    texts: list[str] = array.tolist()
+    return texts
 
 
 def _scalar(arrays: dict[str, npt.NDArray[Any]], name: str, kinds: str) -> Any:

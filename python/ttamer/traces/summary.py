@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.types import Floats
+from ttamer.traces.arguments import SUMS, look_like_sums
+from ttamer.traces.costs import recorded_mean
+from ttamer.traces.paths import cheapest_paths
+
+if TYPE_CHECKING:
+    from ttamer.traces.traces import Traces
 
 SORTED = 5.0
 """Standard errors by which the two halves of the rows may differ in the loss of a node before they look sorted."""
+
+
+class NodeCosts(NamedTuple):
+    """What requests pay that go straight to each node: (n,) float64 each, NaN where no request recorded it."""
+
+    mean: Floats
+    p50: Floats
+    p95: Floats
 
 
 @dataclass(frozen=True)
@@ -20,76 +34,134 @@ class Summary:
 
     Attributes
     ----------
-    requests : int
+    requests, complete : int
+        Rows, and those in which everything was recorded.
+    names : (n,) str
+        Names of the nodes, their numbers where they have none.
+    consulted, judged : (n,) int64
+        Rows with a signal of the node, and with its loss.
     loss : (n,) float64
-        Mean loss of each node's answers.
-    cost, p50_cost, p95_cost : (n,) float64
-        Mean and quantiles of what requests pay that go straight to the node, in `unit`.
+        Mean recorded loss of each node's answers, inf for a node that cannot answer, NaN where none was recorded.
+    costs : dict of str to NodeCosts
+        Of each unit the mean and quantiles of what requests pay that go straight to the node.
     agreement : (n,) float64 or None
-        Share of the requests that the node answers as the last node does; None without predictions.
-    best : int
-        The node of the smallest mean loss, the cheapest of equal ones.
+        Share of the requests that the node answers as the last node that can answer does, of those with both answers
+        (an answer of -1 is none); None without predictions.
+    best : int or None
+        The node of the smallest mean loss, the cheapest of equal ones in the first unit; None where no loss was recorded.
     sorted_nodes : tuple of int
         Nodes that lose much more in one half of the rows than in the other. Rows in such an order must be shuffled
         before they are split.
-    unit : str
-        Unit of the costs.
+    like_sums : bool
+        Whether costs on a line look like running sums instead of what each node adds.
     """
 
     requests: int
+    complete: int
+    names: tuple[str, ...]
+    consulted: npt.NDArray[np.intp]
+    judged: npt.NDArray[np.intp]
     loss: Floats
-    cost: Floats
-    p50_cost: Floats
-    p95_cost: Floats
+    costs: dict[str, NodeCosts]
     agreement: Floats | None
-    best: int
+    best: int | None
     sorted_nodes: tuple[int, ...]
-    unit: str
+    like_sums: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """All attributes as plain Python values, for JSON."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        """All attributes as plain Python values, for JSON; None for what is not finite, as JSON has no word for it."""
+        fields = {name: _plain(value) for name, value in vars(self).items()}
+        fields["costs"] = {
+            unit: {name: _plain(values) for name, values in costs._asdict().items()}
+            for unit, costs in self.costs.items()
+        }
+        return fields
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        lines = [f"{self.requests} requests"]
-        for node, (loss, cost, p95) in enumerate(zip(self.loss, self.cost, self.p95_cost, strict=True)):
-            agreement = "" if self.agreement is None else f"  as the last {self.agreement[node]:.1%}"
-            best = "  best" if node == self.best else ""
-            lines.append(f"node {node}  loss {loss:.4g}  cost {cost:.4g}{unit}, p95 {p95:.4g}{agreement}{best}")
+        complete = "" if self.complete == self.requests else f", {self.complete} of them complete"
+        nodes = map(self._line, range(len(self.loss)))
+        return "\n".join([f"{self.requests} requests{complete}", *nodes, *self.warnings()])
+
+    def _line(self, node: int) -> str:
+        parts = [f"node {self.names[node]}"]
+        if self.consulted[node] < self.requests or self.judged[node] < self.requests:
+            parts.append(f"{self.consulted[node]} consulted, {self.judged[node]} judged")
+        parts.append("cannot answer" if np.isinf(self.loss[node]) else f"loss {self.loss[node]:.4g}")
+        for unit, costs in self.costs.items():
+            parts.append(f"cost {costs.mean[node]:.4g}{f' {unit}' if unit else ''}, p95 {costs.p95[node]:.4g}")
+        if self.agreement is not None and not np.isinf(self.loss[node]):
+            parts.append(f"as the last {self.agreement[node]:.1%}")
+        return "  ".join([*parts, *(["best"] if node == self.best else [])])
+
+    def warnings(self) -> list[str]:
+        """What looks wrong, in words."""
+        found = []
         if self.sorted_nodes:
-            lines.append(self.warning())
-        return "\n".join(lines)
+            nodes = ", ".join(self.names[node] for node in self.sorted_nodes)
+            found.append(
+                f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
+            )
+        if self.like_sums:
+            found.append(SUMS)
+        return found
 
-    def warning(self) -> str:
-        """What is wrong with rows that look sorted."""
-        nodes = ", ".join(map(str, self.sorted_nodes))
-        return f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
 
-
-def summarise(
-    losses: npt.NDArray[np.float32], reach: Floats, predictions: npt.NDArray[np.int32] | None, unit: str
-) -> Summary:
-    """See `Traces.summary`; `reach` is what each request pays that goes straight to each node, (N, n)."""
-    mean, cost = losses.mean(axis=0, dtype=np.float64), reach.mean(axis=0)
-    p50, p95 = np.quantile(reach, [0.5, 0.95], axis=0)
+def summarise(traces: Traces) -> Summary:
+    """See `Traces.summary`."""
+    losses = traces.losses
+    known = ~np.isnan(losses)
+    answering = [node for node in range(losses.shape[1]) if node not in traces.probes]
+    mean = recorded_mean(losses)
+    mean[list(traces.probes)] = np.inf
+    ranked = [node for node in answering if known[:, node].any()]
+    costs = {unit: _node_costs(traces, values) for unit, values in traces.unit_costs.items()}
+    first = next(iter(costs.values())).mean
     return Summary(
-        requests=len(losses),
+        requests=len(traces),
+        complete=int(traces.complete.sum()),
+        names=traces.nodes or tuple(map(str, range(losses.shape[1]))),
+        consulted=(~np.isnan(traces.signals)).sum(axis=0),
+        judged=known.sum(axis=0),
         loss=mean,
-        cost=cost,
-        p50_cost=p50,
-        p95_cost=p95,
-        agreement=None if predictions is None else (predictions == predictions[:, -1:]).mean(axis=0),
-        best=min(range(len(mean)), key=lambda node: (mean[node], cost[node])),
-        sorted_nodes=_sorted_nodes(losses),
-        unit=unit,
+        costs=costs,
+        agreement=None if traces.predictions is None else _agreement(traces, answering[-1]),
+        best=min(ranked, key=lambda node: (mean[node], first[node]), default=None),
+        sorted_nodes=tuple(node for node in ranked if _look_sorted(losses[known[:, node], node])),
+        like_sums=any(
+            values.ndim == 1 and look_like_sums(traces.topology, values) for values in traces.unit_costs.values()
+        ),
     )
 
 
-def _sorted_nodes(losses: npt.NDArray[np.float32]) -> tuple[int, ...]:
+def _plain(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    return [number if np.isfinite(number) else None for number in value.tolist()]
+
+
+def _node_costs(traces: Traces, costs: Floats) -> NodeCosts:
+    recorded = np.where(np.isnan(costs), np.inf, costs)
+    reach = np.atleast_2d(cheapest_paths(traces.topology, recorded)[0])
+    columns = [column[np.isfinite(column)] for column in reach.T]
+    figures = [
+        (column.mean(), *np.quantile(column, [0.5, 0.95])) if len(column) else (np.nan,) * 3 for column in columns
+    ]
+    return NodeCosts(*np.array(figures, np.float64).T)
+
+
+def _agreement(traces: Traces, last: int) -> Floats:
+    answers = traces.predictions
+    assert answers is not None
+    both = ~np.isnan(traces.signals) & (answers >= 0)
+    both &= both[:, [last]]
+    shares: Floats = recorded_mean(np.where(both, answers == answers[:, [last]], np.nan))
+    return shares
+
+
+def _look_sorted(losses: npt.NDArray[np.float32]) -> bool:
     half = len(losses) // 2
     if half < 2:
-        return ()
-    gap = losses[:half].mean(axis=0, dtype=np.float64) - losses[half:].mean(axis=0, dtype=np.float64)
-    error = losses.std(axis=0, dtype=np.float64) * (1 / half + 1 / (len(losses) - half)) ** 0.5
-    return tuple(np.flatnonzero(abs(gap) > SORTED * error + 1e-12).tolist())
+        return False
+    gap = losses[:half].mean(dtype=np.float64) - losses[half:].mean(dtype=np.float64)
+    error = losses.std(dtype=np.float64) * (1 / half + 1 / (len(losses) - half)) ** 0.5
+    return bool(abs(gap) > SORTED * error + 1e-12)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.types import Cache, freeze
+from ttamer._base.types import Cache, Floats, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
+from ttamer.traces.costs import Costs, checked_prices, joined_costs, priced, priced_unit, prices_in
 from ttamer.traces.evidence import Evidence, joined_evidence, largest, normalised_chunks, trusted
-from ttamer.traces.paths import cheapest_paths
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
 from ttamer.traces.summary import Summary, summarise
 
@@ -24,20 +25,25 @@ __all__ = ["Evidence", "Traces"]
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Traces:
+class Traces(Costs):
     """Signals and losses of N requests at n nodes, and the costs of the edges between the nodes. Immutable.
+
+    What was not recorded is NaN: see `complete`. Models are fitted on all that was recorded, policies are judged on
+    complete rows.
 
     Parameters
     ----------
     signals : (N, n) float32
-        Finite; by convention a larger signal is a more confident node. Where the losses are observed the
-        signal is the loss.
+        Finite, or NaN where the node was not consulted; by convention a larger signal is a more confident node. Where
+        the losses are observed the signal is the loss.
     losses : (N, n) float32
-        Loss of answering with each node, finite and not negative: a 0/1 error or any other.
-    costs : (E,) or (N, E) real numbers
+        Loss of answering with each node, finite and not negative: a 0/1 error or any other. NaN where it is not known.
+        A whole column of inf is a probe: a node that informs and cannot answer.
+    costs : (E,) or (N, E) real numbers, or a mapping of units to these
         Cost of each edge, in the topology's edge order, in `unit`; finite and not negative. One number for all
-        requests, or what each request was recorded to cost. Kept as float64. On a line that is what each node adds, not
-        the sum up to it: ``np.diff(sums, prepend=0)`` of running sums.
+        requests, or what each request was recorded to cost, NaN where it was not. On a line that is what each node
+        adds, not the sum up to it: ``np.diff(sums, prepend=0)`` of running sums. Costs in several units,
+        ``{"usd": ..., "ms": ...}``, are put into one by `priced`.
     topology : Topology, optional
         Default: a line of n nodes.
     predictions : (N, n) integers, optional
@@ -45,13 +51,15 @@ class Traces:
     observed : bool
         Whether the loss is seen when a node is consulted.
     unit : str
-        Unit of the costs, e.g. ``"ms"``.
+        Unit of the costs, e.g. ``"ms"``, unless they are a mapping.
     labels : (N,) integers, optional
         The right answers. Kept as int32.
     evidence : Evidence, optional
         Largest log-probabilities of every node; `from_probs` records them.
     signal : str
         How the signals were made: one of `ttamer.traces.signals.SIGNALS`, or ``""`` if by the user.
+    nodes : (n,) str, optional
+        Names of the nodes, each another.
 
     Raises
     ------
@@ -62,33 +70,30 @@ class Traces:
 
     Attributes
     ----------
-    costs : (E,) float64
-        Cost of each edge; the mean over the requests where these were recorded.
-    request_costs : (N, E) float64 or None
-        Cost of each edge for each request, if that was recorded. Replays pay it.
+    unit_costs : dict of str to (E,) or (N, E) float64
+        Costs of each unit.
 
     Notes
     -----
     Arrays are copied, contiguous and read-only.
     """
 
+    topology: Topology
+    unit_costs: Mapping[str, Floats]
     signals: npt.NDArray[np.float32]
     losses: npt.NDArray[np.float32]
-    costs: npt.NDArray[np.float64]
-    request_costs: npt.NDArray[np.float64] | None
-    topology: Topology
     predictions: npt.NDArray[np.int32] | None
     observed: bool
-    unit: str
     labels: npt.NDArray[np.int32] | None
     evidence: Evidence | None
     signal: str
+    nodes: tuple[str, ...] | None
 
     def __init__(
         self,
         signals: npt.ArrayLike,
         losses: npt.ArrayLike,
-        costs: npt.ArrayLike,
+        costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
         topology: Topology | None = None,
         *,
         predictions: npt.ArrayLike | None = None,
@@ -97,37 +102,20 @@ class Traces:
         labels: npt.ArrayLike | None = None,
         evidence: Evidence | None = None,
         signal: str = "",
+        nodes: Sequence[str] | None = None,
     ) -> None:
-        signal_table = arguments.table("signals", signals)
-        checks.check_values("signals", signal_table)
-        rows, nodes = signal_table.shape
-        topology = arguments.topology_of(topology, nodes, rows)
-        loss_table = arguments.table("losses", losses, signal_table.shape)
-        checks.check_values("losses", loss_table, 0.0)
-        observed = checks.flag("observed", observed)
-        if observed and not np.array_equal(signal_table, loss_table):
-            place = checks.at(signal_table != loss_table)
-            raise ValueError(f"signals: expected the losses themselves where these are observed, they differ{place}")
-        if evidence is not None:
-            arguments.check_evidence(evidence, signal_table.shape)
-        if signal != "":
-            check_signal(signal)
         self._set(
-            signals=signal_table.copy(order="C"),
-            losses=loss_table.copy(order="C"),
-            **arguments.cost_fields(costs, topology, rows),
-            topology=topology,
-            predictions=arguments.predictions_of(predictions, evidence, signal_table.shape),
-            observed=observed,
-            unit=checks.text("unit", unit),
-            labels=arguments.labels_of(labels, rows, evidence),
-            evidence=evidence,
-            signal=signal,
+            **arguments.checked_fields(
+                signals, losses, costs, topology, predictions, observed, unit, labels, evidence, signal, nodes
+            )
         )
+        arguments.warn_of_sums(self.unit_costs, self.topology)
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, freeze(value) if isinstance(value, np.ndarray) else value)
+        unit_costs = {unit: freeze(costs) for unit, costs in fields["unit_costs"].items()}
+        object.__setattr__(self, "unit_costs", MappingProxyType(unit_costs))
         # Signals of other kinds, computed once: a sweep of thresholds needs the same ones at every setting.
         object.__setattr__(self, "_by_kind", {})
         # Estimates by estimator. Those of the rows that it was fitted on are out-of-fold, and a sweep needs them again.
@@ -145,7 +133,7 @@ class Traces:
         cls,
         probs: npt.ArrayLike,
         labels: npt.ArrayLike,
-        costs: npt.ArrayLike,
+        costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
         topology: Topology | None = None,
         signal: str = "max_prob",
         top: int = 8,
@@ -160,7 +148,7 @@ class Traces:
             float64.
         labels : (N,) of any integer dtype
             The right classes, 0..C-1.
-        costs : (E,) or (N, E) real numbers
+        costs : (E,) or (N, E) real numbers, or a mapping of units to these
             Cost of each edge, of all requests or of each, in `unit`: what each node adds, not running sums.
         topology : Topology, optional
             Default: a line of n nodes.
@@ -186,11 +174,11 @@ class Traces:
         array = arguments.probabilities(probs)
         rows, nodes, count = array.shape
         topology = arguments.topology_of(topology, nodes, rows)
-        paid = arguments.cost_fields(costs, topology, rows)
+        unit_costs = arguments.unit_costs(costs, topology, rows, unit)
+        arguments.warn_of_sums(unit_costs, topology)
         answers = arguments.classes_of("labels", labels, rows, count)
         check_signal(signal)
         top = min(checks.whole("top", top, 1), count)
-        unit = checks.text("unit", unit)
         signals = np.empty((rows, nodes), np.float32)
         log_probs = np.empty((rows, nodes, top), np.float32)
         classes = np.empty((rows, nodes, top), np.int32)
@@ -202,14 +190,14 @@ class Traces:
         traces._set(
             signals=signals,
             losses=(predictions != answers[:, None]).astype(np.float32),
-            **paid,
+            unit_costs=unit_costs,
             topology=topology,
             predictions=predictions,
             observed=False,
-            unit=unit,
             labels=answers,
             evidence=trusted(log_probs, classes, count),
             signal=signal,
+            nodes=None,
         )
         return traces
 
@@ -224,10 +212,12 @@ class Traces:
             parts.append(f"top {self.evidence.top} of {self.evidence.class_count} classes")
         if self.observed:
             parts.append("observed losses")
-        if self.unit:
-            parts.append(f"costs in {self.unit}")
-        if self.request_costs is not None:
+        if any(self.unit_costs):
+            parts.append(f"costs in {', '.join(self.unit_costs)}")
+        if any(costs.ndim == 2 for costs in self.unit_costs.values()):
             parts.append("costs of each request")
+        if not self.complete.all():
+            parts.append(f"{int(self.complete.sum())} of them complete")
         return f"Traces({', '.join(parts)})"
 
     def __getitem__(self, rows: slice | npt.ArrayLike) -> Traces:
@@ -251,25 +241,25 @@ class Traces:
         signals = self.signals[selection]
         if len(signals) == 0:
             raise ValueError("rows: expected at least one row, got none")
-        request_costs = None if self.request_costs is None else self.request_costs[selection]
         return self._with(
             signals=signals,
-            costs=self.costs if request_costs is None else request_costs.mean(axis=0),
-            request_costs=request_costs,
+            unit_costs={
+                unit: costs if costs.ndim == 1 else costs[selection] for unit, costs in self.unit_costs.items()
+            },
             losses=self.losses[selection],
             predictions=None if self.predictions is None else self.predictions[selection],
             labels=None if self.labels is None else self.labels[selection],
             evidence=None if self.evidence is None else self.evidence[selection],
         )
 
-    def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike) -> Traces:
+    def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Traces:
         """The line through some nodes, in the order given.
 
         Parameters
         ----------
         nodes : (m,) integers
             Nodes of these traces, each at most once; they need not be neighbours.
-        costs : (m,) or (N, m) real numbers
+        costs : (m,) or (N, m) real numbers, or a mapping of units to these
             Cost of consulting each node after the one before it, of all requests or of each, in the traces' unit.
 
         Returns
@@ -288,9 +278,10 @@ class Traces:
         line = Topology.line(len(numbers))
         return self._with(
             signals=self.signals[:, numbers],
-            losses=self.losses[:, numbers],
-            **arguments.cost_fields(costs, line, len(self)),
+            losses=arguments.loss_table(self.losses[:, numbers], (len(self), len(numbers))),
+            unit_costs=arguments.unit_costs(costs, line, len(self), "" if isinstance(costs, Mapping) else self.unit),
             topology=line,
+            nodes=None if self.nodes is None else tuple(self.nodes[node] for node in numbers),
             predictions=None if self.predictions is None else self.predictions[:, numbers],
             evidence=None if self.evidence is None else self.evidence[:, numbers],
         )
@@ -347,32 +338,54 @@ class Traces:
         estimates: Cache = self.__dict__["_estimates"]
         return estimates
 
-    @cached_property
-    def reach_costs(self) -> npt.NDArray[np.float64]:
-        """(n,) float64: cost of the cheapest path from the root to each node, its own edge included."""
-        return freeze(cheapest_paths(self.topology, self.costs)[0])
+    def priced(self, prices: Mapping[str, float]) -> Traces:
+        """The same traces with the weighted sum of their costs as the only one.
 
-    @property
-    def paid_costs(self) -> npt.NDArray[np.float64]:
-        """(E,) or (N, E) float64: what replays pay, `request_costs` if they were recorded, else `costs`."""
-        return self.costs if self.request_costs is None else self.request_costs
+        Parameters
+        ----------
+        prices : mapping of str to float
+            Of one of each unit, at least 0 and one of them above: ``{"usd": 1, "ms": 0.002}``. A unit without a price
+            is free. `unit` then is "usd + 0.002 ms".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `prices` is no mapping, names a unit that there is not, or holds something else than such numbers.
+        """
+        values = checked_prices(prices, list(self.unit_costs))
+        return self._with(unit_costs={priced_unit(values): priced(self.unit_costs, values)})
+
+    def _in_unit(self, unit: str) -> Traces:
+        """These traces with costs in a unit that their own make up, ValueError if they do not; an empty one is any."""
+        if len(self.unit_costs) > 1:
+            prices = prices_in(unit)
+            if prices.keys() <= self.unit_costs.keys():
+                return self.priced(prices)
+        checks.same_unit("traces", self.unit, unit)
+        return self
 
     @cached_property
-    def request_reach_costs(self) -> npt.NDArray[np.float64]:
-        """(N, n) float64: `reach_costs` of each request, which takes its own cheapest path."""
-        if self.request_costs is None:
-            return np.broadcast_to(self.reach_costs, self.losses.shape)
-        return freeze(cheapest_paths(self.topology, self.request_costs)[0])
+    def probes(self) -> tuple[int, ...]:
+        """Tuple of int : the nodes that cannot answer."""
+        return tuple(np.flatnonzero(np.isposinf(self.losses).all(axis=0)).tolist())
+
+    @cached_property
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool : rows in which every signal, loss and cost was recorded: ``traces[traces.complete]``."""
+        recorded = ~(np.isnan(self.signals) | np.isnan(self.losses)).any(axis=1)
+        for costs in self.unit_costs.values():
+            recorded &= ~np.isnan(costs).any(axis=-1)
+        return freeze(recorded)
 
     def summary(self) -> Summary:
-        """What each node loses and costs alone, which is best, and whether the rows look sorted.
+        """What each node loses and costs alone, which is best, what is missing, and whether the rows look sorted.
 
         Returns
         -------
         Summary
             ``print`` shows it as a table.
         """
-        return summarise(self.losses, self.request_reach_costs, self.predictions, self.unit)
+        return summarise(self)
 
     def __add__(self, other: Traces) -> Traces:
         """The requests of both, these first.
@@ -389,8 +402,7 @@ class Traces:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "request_costs"}
-        file.write(path, {**fields, "costs": self.paid_costs})
+        file.write(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Traces:
@@ -404,36 +416,50 @@ class Traces:
             If it is damaged, of another format or version, or its contents are not valid traces. Names the
             path.
         """
-        return file.read(path, lambda fields: cls(**fields))
+        traces = object.__new__(cls)
+        traces._set(**file.read(path, lambda fields: arguments.checked_fields(**fields)))
+        return traces
+
+
+def complete_traces(traces: object) -> Traces:
+    """The traces, if they are such and every row is complete.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not; how many rows lack something is said.
+    """
+    known = checks.instance("traces", traces, Traces)
+    missing = len(known) - int(known.complete.sum())
+    if missing:
+        raise ValueError(
+            f"traces: expected complete rows, {missing} of {len(known)} lack a signal, a loss or a cost; judge on "
+            "traces[traces.complete], models may be fitted on all"
+        )
+    return known
 
 
 def concatenated(parts: Sequence[Traces]) -> Traces:
     """The requests of all parts, at least one, in order; ValueError as `Traces.__add__`."""
     first = parts[0]
-    by_request = any(part.request_costs is not None for part in parts)
     for part in parts[1:]:
-        for name in ("topology", "unit", "signal", "observed"):
+        for name in ("topology", "unit", "signal", "observed", "nodes", "probes"):
             mine, others = getattr(first, name), getattr(part, name)
             if mine != others:
                 raise ValueError(f"{name}: expected traces of one cascade, got {mine!r} and {others!r}")
         for name in ("predictions", "labels", "evidence"):
             if (getattr(first, name) is None) != (getattr(part, name) is None):
                 raise ValueError(f"{name}: expected all traces to have them or none, got some without")
-        if not by_request and not np.array_equal(first.costs, part.costs):
-            raise ValueError("costs: expected the same for all traces, or costs of each request, got others")
 
     def joined(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else np.concatenate(values)
 
     evidence = [part.evidence for part in parts if part.evidence is not None]
-    paid = [np.broadcast_to(part.paid_costs, (len(part), len(first.costs))) for part in parts]
-    request_costs = np.concatenate(paid) if by_request else None
     return first._with(
         signals=joined("signals"),
         losses=joined("losses"),
-        costs=first.costs if request_costs is None else request_costs.mean(axis=0),
-        request_costs=request_costs,
+        unit_costs={unit: joined_costs([part.unit_costs[unit] for part in parts], list(map(len, parts))) for unit in first.unit_costs},
         predictions=joined("predictions"),
         labels=joined("labels"),
         evidence=None if first.evidence is None else joined_evidence(evidence),
