@@ -31,8 +31,8 @@ class EarlyExit(nn.Module):
     """Stages in a row, an exit after each: node i of a policy is exit i.
 
     Stage i maps what stage i - 1 gave (the first one: the input) to what stage i + 1 gets: a tensor, or a tuple, list
-    or dict of tensors, the first dimension of each being the requests. Exit i maps what stage i gave to logits (B, C), or
-    to a tensor of any form, (B, ...), where the signal is a callable.
+    or dict of tensors, the first dimension of each being the requests. Exit i maps what stage i gave to logits (B, C).
+    Where the signal is a callable, exits may give tensors of any form, (B, ...).
 
     Keyword tensors of a call, such as attention masks, go to every stage and exit whose `forward` names them.
 

@@ -38,8 +38,8 @@ them, less far than another model does."""
 
 NO_LABEL = -100
 """What PyTorch's losses ignore, too."""
-NAMES = {"loss": "of classes"}
-"""What is said of a recording whose loss was no callable."""
+CLASS_LOSS = "0/1 error"
+"""Name of the loss that is no callable."""
 
 Array = npt.NDArray[Any]
 
@@ -296,20 +296,19 @@ class _Recorder:
 
     def _check_settings(self, recording: Traces) -> None:
         """Raise unless the file was recorded as this run is."""
-        evidence, names = recording.evidence, self._settings.names
-        settings = {"topology": self._topology, "signal": self._settings.kind, "unit": self._unit}
-        contents = {"topology": recording.topology, "signal": recording.signal, "unit": recording.unit}
-        settings |= NAMES | names
-        contents |= NAMES | _names_in(self._path)
-        if self._settings.has_classes:
-            lacks_labels = recording.labels is None and not names and not np.isnan(recording.losses).any()
-            if evidence is None or lacks_labels:
-                raise ValueError(f"resume: {self._path} holds no recording: traces without evidence or labels")
-            if evidence.top != min(self._settings.top, evidence.class_count):
-                settings["top"], contents["top"] = self._settings.top, evidence.top
+        evidence = recording.evidence
+        kinds = {"loss": CLASS_LOSS, "signal": self._settings.kind} | self._settings.names
+        settings = {"topology": self._topology, **kinds, "unit": self._unit}
+        kinds = {"loss": CLASS_LOSS, "signal": recording.signal} | _names_in(self._path)
+        contents = {"topology": recording.topology, **kinds, "unit": recording.unit}
+        if evidence is not None and evidence.top != min(self._settings.top, evidence.class_count):
+            settings["top"], contents["top"] = self._settings.top, evidence.top
         for name, value in settings.items():
             if contents[name] != value:
                 raise ValueError(f"resume: {self._path} was recorded with {name} {contents[name]!r}, not {value!r}")
+        lacks_labels = recording.labels is None and not self._settings.names and not np.isnan(recording.losses).any()
+        if self._settings.has_classes and (evidence is None or lacks_labels):
+            raise ValueError(f"resume: {self._path} holds no recording: traces without evidence or labels")
         if self._costs is not None and not np.array_equal(recording.costs, self._costs):
             raise ValueError(f"resume: {self._path} was recorded with costs {recording.costs.tolist()}")
 

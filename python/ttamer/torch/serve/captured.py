@@ -237,8 +237,8 @@ class CapturedLine:
             raise
         except RuntimeError as error:
             raise RuntimeError(
-                f"capture: stage or exit {node} cannot be captured in a CUDA graph, as if it or the signal read values on "
-                "the host; attach with capture=False"
+                f"capture: stage or exit {node} cannot be captured in a CUDA graph, as if it or the signal read values "
+                "on the host; attach with capture=False"
             ) from error
         return graph
 
