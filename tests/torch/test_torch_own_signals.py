@@ -113,6 +113,8 @@ def test_the_model_s_own_signal() -> None:
         model = TASKS[name].model(run.signal)
         model.attach(run.policy)
         run.check(model)
+        parts = [module for module in model.train().attach(run.policy).modules() if module is not model]
+        assert all(module.training for module in parts)
         # A policy on a kind is served by that kind.
     model = network()
     policy = some_policy(recorded(model, inputs()), "none", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import REPOSITORY
 from samples import same
 
 import ttamer
@@ -358,8 +360,22 @@ class TestResume:
                 task.model().record([(x, other)], **options)
 
 
-def test_recipes_of_the_tests_differ() -> None:
-    """The tasks are tasks: their losses and signals are not the ones of another."""
+def test_recipes_of_the_docs() -> None:
+    """The lines of the table are the functions that are tested here."""
+    page = (REPOSITORY / "docs" / "torch.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*, \((.+)\) \| `(lambda .+)` \| `(lambda .+)` \|$", page, flags=re.MULTILINE)
+    names = {"B, 1": "one logit (B, 1)", "B, L": "labels", "B, items": "ranking", "B, T, C": "tokens",
+             "B, C + 1": "learned exit"}  # fmt: skip
+    assert [form for form, *_ in rows] == list(names)
+    for form, loss, signal in rows:
+        task = TASKS[names[form]]
+        x, keywords, target = task.batch()
+        output = task.model().all_logits(x, **keywords)[1].detach()
+        torch.testing.assert_close(eval(loss)(output, target), task.loss(output, target))
+        torch.testing.assert_close(eval(signal)(output), task.signal(output))
+
+
+def test_recipes_of_the_tests() -> None:
     output = torch.tensor([[2.0, -1.0, 0.5], [-1.0, 3.0, 1.0]])
     assert hamming(output, torch.tensor([[True, True, True], [True, False, True]])).tolist() == pytest.approx(
         [1 / 3, 2 / 3]

@@ -184,8 +184,8 @@ class EarlyExit(nn.Module):
             Over a line, a skip, or a dag whose edges lead forward; its node i is exit i.
         signal : {"max_prob", "margin", "entropy", "logit_margin"} or callable, optional
             What is computed from logits. By default what the policy decides on. For a policy whose traces had signals
-            of the user's own: the callable that made them, by default the model's, or the kind that they were. A
-            callable that is a module is moved to the model's device and put in evaluation mode.
+            of the user's own: the callable that made them, by default the model's, or the kind that they were. A module
+            that is not the model's is moved to its device and put in evaluation mode.
         compact : {"always", "never"} or float
             When rows that stopped are dropped from what the next stage gets: whenever there are any, never, or once at
             most this share, between 0 and 1, of the rows held is left. Until then they are computed in vain; dropping
@@ -219,7 +219,9 @@ class EarlyExit(nn.Module):
         check_batch(0, nan)
         if signal is None and policy.signal == "" and not isinstance(self.signal, str):
             signal = self.signal
-        decider = Decider(policy, signal).to(self._device()).eval()
+        decider = Decider(policy, signal).to(self._device())
+        if decider.signal is not self.signal:  # the model's own follows its mode
+            decider.eval()
         self._serving = Serving(decider, compaction, nan, capture)
         return self
 

@@ -12,7 +12,7 @@ from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.callables import SignalFunction, check_kind, column, name_of, signal_text
 from ttamer.torch.decide.core_flight import CoreFlight
-from ttamer.torch.decide.flight import Decision, Flight, check_output
+from ttamer.torch.decide.flight import Decision, Flight, check_function_input
 from ttamer.torch.decide.tables import Tables, tables_of
 
 
@@ -165,7 +165,7 @@ class Decider(nn.Module):
                 f"Decider(policy, signal={self.signal!r})"
             )
         if logits is not None and signals is None and not isinstance(self.signal, str):
-            check_output(flight, logits)
+            check_function_input(flight, logits)
             signals, logits = column("signal", self.signal, logits, place=f"node {node}"), None
         return flight._decide(int(node), logits, rows, signals)
 

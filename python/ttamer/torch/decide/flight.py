@@ -138,7 +138,7 @@ def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signa
     return values
 
 
-def check_output(flight: Flight, output: object) -> None:
+def check_function_input(flight: Flight, output: object) -> None:
     """Check what a node showed, of which a function makes signals."""
     if not isinstance(output, Tensor) or output.ndim == 0:
         raise TypeError(f"logits: expected a tensor with rows, got {describe(output)}")
