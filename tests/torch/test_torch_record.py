@@ -276,7 +276,7 @@ def test_bad_loaders() -> None:
     for kind, message, loader in [
         (ValueError, "loader: expected at least one batch with rows, got none", []),
         (ValueError, "loader: expected at least one batch with rows, got none", [(x[:0], y[:0])]),
-        (TypeError, r"expected \(inputs, labels\) or \(inputs, keywords, labels\), .*Tensor as batch 1", [(x, y), x]),
+        (TypeError, r"expected \(inputs, labels\) or \(inputs, keywords, labels\), .*str as batch 1", [(x, y), "x"]),
         (TypeError, "loader: expected .* got tuple as batch 0", [(x, x, y)]),
         (TypeError, "loader: expected .* got dict as batch 0; make such tuples", [{"x": x, "labels": y}]),
         (ValueError, r"labels: expected \(4,\) integers, one a request, got \(3,\) int64 as batch 0", [(x, y[:3])]),

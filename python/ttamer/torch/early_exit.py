@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
+from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, signal_text
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
 from ttamer.torch.parts import cuts_of, run, set_mode, takes
@@ -21,7 +22,6 @@ from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
 from ttamer.torch.serve.serving import Serving
-from ttamer.traces.signals import check_signal
 
 if TYPE_CHECKING:
     from ttamer.traces import Traces
@@ -32,15 +32,18 @@ class EarlyExit(nn.Module):
 
     Stage i maps what stage i - 1 gave (the first one: the input) to what stage i + 1 gets: a tensor, or a tuple, list
     or dict of tensors, the first dimension of each being the requests. Exit i maps what stage i gave to logits (B, C).
+    Where the signal is a callable, exits may give tensors of any form, (B, ...).
+
     Keyword tensors of a call, such as attention masks, go to every stage and exit whose `forward` names them.
 
     Parameters
     ----------
     stages, exits : sequence of nn.Module
         As many of one as of the other. They may share modules.
-    signal : {"max_prob", "margin", "entropy", "logit_margin"}
+    signal : {"max_prob", "margin", "entropy", "logit_margin"} or callable
         How confident an exit is, computed from its logits: what `record` writes down. A policy that was made from
-        another one is served by its own.
+        another one is served by its own. A callable makes (B,) floats of an exit's output, row by row, larger where it
+        is more confident; if it is a module it is part of this one.
 
     Raises
     ------
@@ -55,7 +58,9 @@ class EarlyExit(nn.Module):
     returns an `ExitOutput`: of the last exit, having run every stage, until a policy is attached.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], exits: Sequence[nn.Module], signal: str = "max_prob") -> None:
+    def __init__(
+        self, stages: Sequence[nn.Module], exits: Sequence[nn.Module], signal: str | SignalFunction = "max_prob"
+    ) -> None:
         super().__init__()
         for name, modules in (("stages", stages), ("exits", exits)):
             for k, module in enumerate(modules):
@@ -63,7 +68,7 @@ class EarlyExit(nn.Module):
                     raise TypeError(f"{name}: expected nn.Modules, got {type(module).__name__} at {k}")
         if not 1 <= len(stages) == len(exits):
             raise ValueError(f"exits: expected one a stage and at least one, got {len(exits)} for {len(stages)} stages")
-        check_signal(signal)
+        check_kind(signal)
         self.stages = nn.ModuleList(stages)
         self.exits = nn.ModuleList(exits)
         self.signal = signal
@@ -71,7 +76,11 @@ class EarlyExit(nn.Module):
 
     @classmethod
     def from_sequential(
-        cls, model: nn.Sequential, cuts: Sequence[int], exits: Sequence[nn.Module], signal: str = "max_prob"
+        cls,
+        model: nn.Sequential,
+        cuts: Sequence[int],
+        exits: Sequence[nn.Module],
+        signal: str | SignalFunction = "max_prob",
     ) -> EarlyExit:
         """Cut a sequential model into stages.
 
@@ -84,7 +93,7 @@ class EarlyExit(nn.Module):
         exits : sequence of nn.Module
             One a cut. If modules are left after the last cut they are the model's own head and the exit there: then
             give one exit fewer.
-        signal : str
+        signal : str or callable
             As for the constructor.
 
         Raises
@@ -116,7 +125,7 @@ class EarlyExit(nn.Module):
         model: nn.Module,
         exits: Sequence[nn.Module],
         cuts: Sequence[int] | None = None,
-        signal: str = "max_prob",
+        signal: str | SignalFunction = "max_prob",
     ) -> EarlyExit:
         """Cut a Hugging Face encoder (BERT, MiniLM, DistilBERT, ViT) into stages.
 
@@ -131,7 +140,7 @@ class EarlyExit(nn.Module):
         cuts : sequence of int, optional
             Rising; exit i comes after the embeddings and the first ``cuts[i]`` layers. Default: after each layer; with
             one exit more than layers, also after the embeddings.
-        signal : str
+        signal : str or callable
             As for the constructor.
 
         Returns
@@ -161,7 +170,7 @@ class EarlyExit(nn.Module):
         self,
         policy: Policy,
         *,
-        signal: str | None = None,
+        signal: str | SignalFunction | None = None,
         compact: str | float = "always",
         bucket: Sequence[int] | None = None,
         nan: str = "error",
@@ -173,9 +182,10 @@ class EarlyExit(nn.Module):
         ----------
         policy : Policy
             Over a line, a skip, or a dag whose edges lead forward; its node i is exit i.
-        signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
-            What is computed from logits. By default what the policy decides on; to be named for a policy whose traces
-            had signals of the user's own, if they were one of these.
+        signal : {"max_prob", "margin", "entropy", "logit_margin"} or callable, optional
+            What is computed from logits. By default what the policy decides on. For a policy whose traces had signals
+            of the user's own: the callable that made them, by default the model's, or the kind that they were. A module
+            that is not the model's is moved to its device and put in evaluation mode.
         compact : {"always", "never"} or float
             When rows that stopped are dropped from what the next stage gets: whenever there are any, never, or once at
             most this share, between 0 and 1, of the rows held is left. Until then they are computed in vain; dropping
@@ -207,7 +217,11 @@ class EarlyExit(nn.Module):
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         check_capture(capture, policy, compaction)
         check_batch(0, nan)
+        if signal is None and policy.signal == "" and not isinstance(self.signal, str):
+            signal = self.signal
         decider = Decider(policy, signal).to(self._device())
+        if decider.signal is not self.signal:  # the model's own follows its mode
+            decider.eval()
         self._serving = Serving(decider, compaction, nan, capture)
         return self
 
@@ -238,7 +252,7 @@ class EarlyExit(nn.Module):
         Returns
         -------
         tuple of (B, C) Tensor
-            In training mode.
+            In training mode: outputs of any form, (B, ...), if exits give such.
         ExitOutput
             In evaluation mode, in the order of the input. With a policy no gradients are recorded.
 
@@ -248,7 +262,8 @@ class EarlyExit(nn.Module):
             If a keyword is taken by no stage and no exit, or graphs are to be captured and something is neither a
             tensor with rows nor a plain value.
         RuntimeError
-            If a graph cannot be captured of a stage or exit, or the model is exported or traced with a policy.
+            If a graph cannot be captured of a stage, exit or signal, a signal raised, or the model is exported or
+            traced with a policy.
         ValueError
             If numbers of rows, classes or devices disagree, there are more rows than the largest bucket, or logits are
             NaN.
@@ -275,7 +290,7 @@ class EarlyExit(nn.Module):
         Returns
         -------
         tuple of (B, C) Tensor
-            One an exit.
+            One an exit; (B, ...) if exits give outputs of another form.
         """
         rows, _ = self._check(x, keywords)
         logits: list[Tensor] = []
@@ -283,7 +298,7 @@ class EarlyExit(nn.Module):
             x = run(stage, x, keywords)
             nested.check_hidden(x, rows, node)
             like = logits[0] if logits else None
-            logits.append(nested.check_logits(run(leave, x, keywords), rows, node, like))
+            logits.append(nested.check_output(run(leave, x, keywords), rows, node, like))
         return tuple(logits)
 
     def record(
@@ -291,6 +306,8 @@ class EarlyExit(nn.Module):
         loader: Iterable[Any],
         device: torch.device | str | None = None,
         *,
+        loss: LossFunction | None = None,
+        signal: str | SignalFunction | None = None,
         topology: Topology | None = None,
         batch_size: int | None = None,
         repeats: int = 30,
@@ -307,9 +324,17 @@ class EarlyExit(nn.Module):
         ----------
         loader : iterable
             Yields ``(inputs, labels)`` or ``(inputs, keywords, labels)``, keywords being a dict: what a call takes, and
-            labels (B,), integers. With `resume` it has to yield the same batches every time.
+            labels (B,), integers, or whatever `loss` takes. Where labels are missing, that is where it yields None for
+            them, a tensor or ``(inputs,)`` alone, or without `loss` -100 for a request, losses are unknown, NaN. With
+            `resume` it has to yield the same batches every time.
         device : torch.device or str, optional
             Where to run; the model is moved there and stays. Default: where it is.
+        loss : callable, optional
+            ``loss(output, labels)`` gives what each request loses if an exit answers, (B,) floats, finite and not
+            negative; `output` is what the exit gave, of any form, (B, ...), `labels` what the loader yields, moved to
+            the device. Default: 1 where the largest logit is not the label's, else 0.
+        signal : str or callable, optional
+            As for the constructor. Default: the model's.
         topology : Topology, optional
             A line (the default), a skip, or a dag whose edges lead forward. What an edge jumps over costs its stages,
             not its exits.
@@ -333,21 +358,27 @@ class EarlyExit(nn.Module):
         Returns
         -------
         Traces
-            Signals as serving on the CPU computes them, 0/1 losses, predictions, evidence, labels, costs.
+            Signals as serving on the CPU computes them, losses, costs. Where outputs have to be logits of classes, that
+            is unless both `loss` and the signal are callables, also evidence, predictions, and labels if every request
+            has one. Signals of a callable are the user's own, "".
 
         Raises
         ------
         TypeError
-            If what the loader yields is no such tuple, or its labels are no integers.
+            If what the loader yields is no such tuple, its labels are no integers, or a callable gives no floats.
         ValueError
             If the loader is empty or its labels are not one a request, logits have no softmax (NaN, +inf or only -inf),
-            or the file of `resume` was recorded with other settings, another loader or another model.
+            a callable gives other than one finite number a request, or the file of `resume` was recorded with other
+            settings, other callables (by name), another loader or another model.
+        RuntimeError
+            If a callable raised.
         FileNotFoundError
             If the folder of `resume` does not exist.
         """
         from ttamer.torch.record.recording import Settings, record
 
-        settings = Settings(topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
+        kind = self.signal if signal is None else signal
+        settings = Settings(loss, kind, topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
         return record(self, loader, device, settings)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EarlyExit:
@@ -360,7 +391,7 @@ class EarlyExit(nn.Module):
 
     def extra_repr(self) -> str:
         """What `repr` says beside the modules."""
-        return f"signal={self.signal!r}, policy={self.policy!r}"
+        return f"signal={signal_text(self.signal)}, policy={self.policy!r}"
 
     def _check(self, x: Any, keywords: Mapping[str, Any]) -> tuple[int, torch.device]:
         """Check the input before anything runs; the number of its rows and its device."""
@@ -389,7 +420,7 @@ class EarlyExit(nn.Module):
         for node, stage in enumerate(self.stages):
             x = run(stage, x, keywords)
             nested.check_hidden(x, rows, node)
-        logits = nested.check_logits(run(self.exits[last], x, keywords), rows, last, None)
+        logits = nested.check_output(run(self.exits[last], x, keywords), rows, last, None)
         final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
         cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
         return ExitOutput(logits, final, final.clone(), cost)

@@ -13,7 +13,7 @@ class ExitOutput(NamedTuple):
     Attributes
     ----------
     logits : (B, C) Tensor
-        Logits of the exit that answers, row by row.
+        Logits of the exit that answers, row by row; its output, (B, ...), if that has another form.
     answer_node : (B,) int32 Tensor
         Which exit that is. With recall it may be an earlier one than `last_node`.
     last_node : (B,) int32 Tensor

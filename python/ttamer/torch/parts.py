@@ -19,7 +19,6 @@ class Network(Protocol):
 
     stages: nn.ModuleList
     exits: nn.ModuleList
-    signal: str
 
     def to(self, device: torch.device | str) -> Any:
         """As of a module."""

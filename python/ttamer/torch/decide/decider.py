@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
+from ttamer.torch.decide.callables import SignalFunction, check_kind, column, name_of, signal_text
 from ttamer.torch.decide.core_flight import CoreFlight
-from ttamer.torch.decide.flight import Decision, Flight
+from ttamer.torch.decide.flight import Decision, Flight, check_function_input
 from ttamer.torch.decide.tables import Tables, tables_of
-from ttamer.traces.signals import check_signal
 
 
 class Decider(nn.Module):
@@ -30,10 +30,12 @@ class Decider(nn.Module):
     Parameters
     ----------
     policy : ttamer.Policy
-    signal : {"max_prob", "margin", "entropy", "logit_margin"}, optional
+    signal : {"max_prob", "margin", "entropy", "logit_margin"} or callable, optional
         What is computed from logits, and what `signals` in place of logits are. Default: what the policy decides on
-        (`Policy.signal`). It has to be named for a policy on signals of the user's own, and for a call with `signals`
-        where the policy's traces recorded another kind than it decides on.
+        (`Policy.signal`). It has to be given for a policy on signals of the user's own, and named for a call with
+        `signals` where the policy's traces recorded another kind than it decides on. A callable is for signals of the
+        user's own: it makes (B,) floats of what a node showed, (B, ...), row by row. If it is a module it is part of
+        this one.
 
     Raises
     ------
@@ -48,7 +50,9 @@ class Decider(nn.Module):
     levels: Tensor
     fresh: Tensor
 
-    def __init__(self, policy: Policy, signal: str | None = None) -> None:
+    signal: str | SignalFunction
+
+    def __init__(self, policy: Policy, signal: str | SignalFunction | None = None) -> None:
         super().__init__()
         if not isinstance(policy, Policy):
             raise TypeError(f"policy: expected a ttamer.Policy, got {type(policy).__name__}")
@@ -84,7 +88,7 @@ class Decider(nn.Module):
         if device.type not in ("cpu", "cuda"):
             raise ValueError(f"start: expected the decider on a CPU or CUDA device, it is on {device}")
         if device.type == "cpu" and not kernels:
-            return CoreFlight(self.policy, int(capacity), nan, self.signal)
+            return CoreFlight(self.policy, int(capacity), nan, self._kind)
         if kernels is False:
             raise ValueError(f"kernels: expected True or None, the core does not reach {device}")
         for node, source in enumerate(self.policy.signal_nodes):
@@ -96,7 +100,7 @@ class Decider(nn.Module):
         from ttamer.torch.decide.kernel_flight import KernelFlight
 
         buffers = self.tables, self.levels, self.fresh
-        return KernelFlight(self.policy, self.signal, self.known, *buffers, int(capacity), nan)
+        return KernelFlight(self.policy, self._kind, self.known, *buffers, int(capacity), nan)
 
     def forward(
         self,
@@ -117,7 +121,8 @@ class Decider(nn.Module):
             The node that was consulted. Must be open to each row (a successor of the node that the row consulted last),
             recommended or not.
         logits : (B, C) float32, float16 or bfloat16
-            What the node showed, on the flight's device, C >= 2. -inf is a probability of 0.
+            What the node showed, on the flight's device, C >= 2. -inf is a probability of 0. Where the signal is a
+            callable: whatever that takes, (B, ...).
         rows : (B,) int32 or int64, optional
             Rows of the flight that the logits belong to, without repeats (on an accelerator nobody looks for them); by
             default 0 to B - 1. -1 is padding, which must come last: its logits are not looked at, and it stops.
@@ -133,6 +138,8 @@ class Decider(nn.Module):
         ------
         TypeError
             Wrong dtype, a node that is no int, or not exactly one of `logits` and `signals`.
+        RuntimeError
+            The callable that makes signals raised.
         ValueError
             Wrong shape, another device than the flight's, more rows than its capacity, another policy's flight, or
             signals of a kind that the policy's traces did not record and the decider was not told. On
@@ -157,27 +164,45 @@ class Decider(nn.Module):
                 f"{self.policy.recorded_signal!r}; hand over logits, or signals of that kind and say so: "
                 f"Decider(policy, signal={self.signal!r})"
             )
+        if logits is not None and signals is None and not isinstance(self.signal, str):
+            check_function_input(flight, logits)
+            signals, logits = column("signal", self.signal, logits, place=f"node {node}"), None
         return flight._decide(int(node), logits, rows, signals)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What `state_dict` holds: the policy, as the bytes of its file, and the signal."""
         return {
             "policy": torch.frombuffer(bytearray(self.policy._to_bytes()), dtype=torch.uint8),
-            "signal": self.signal,
+            "signal": self._kind,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the policy of a `state_dict`; the tables stay on their device."""
         policy = Policy._from_bytes(state["policy"].cpu().numpy().tobytes(), "state_dict")
         named = self.signal if self._is_named else None
-        self._set_policy(policy, state["signal"], self.tables.device)
+        signal = state["signal"]
+        if not isinstance(self.signal, str):
+            if signal != "":
+                raise ValueError(
+                    f"state_dict: expected a policy on signals of the user's own, which {name_of(self.signal)} makes, "
+                    f"got one on {signal!r}"
+                )
+            signal = self.signal
+        self._set_policy(policy, signal, self.tables.device)
         self._is_named = named == self.signal  # what callers hand over does not change with the policy
 
     def extra_repr(self) -> str:
         """What `repr` says."""
-        return f"{self.policy!r}, signal={self.signal!r}"
+        return f"{self.policy!r}, signal={signal_text(self.signal)}"
 
-    def _set_policy(self, policy: Policy, signal: str | None, device: torch.device | None = None) -> None:
+    @property
+    def _kind(self) -> str:
+        """Kind of the signals, "" for the user's own."""
+        return self.signal if isinstance(self.signal, str) else ""
+
+    def _set_policy(
+        self, policy: Policy, signal: str | SignalFunction | None, device: torch.device | None = None
+    ) -> None:
         if policy.estimate != "signal" or policy.estimator is not None:
             raise ValueError(
                 f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
@@ -186,11 +211,13 @@ class Decider(nn.Module):
         if kind == "":
             raise ValueError(
                 "policy: it decides on signals of the user's own; name what is computed from logits if that is the "
-                "same, signal='max_prob' for example, or record traces that name their signal (Traces.from_probs does)"
+                "same, signal='max_prob' for example, or pass the function that makes them, or record traces that name "
+                "their signal (Traces.from_probs does)"
             )
-        check_signal(kind)
+        check_kind(kind)
         if policy.signal not in ("", kind):
-            raise ValueError(f"signal: expected {policy.signal}, which the policy's traces were made with, got {kind}")
+            other = kind if isinstance(kind, str) else name_of(kind)
+            raise ValueError(f"signal: expected {policy.signal}, which the policy's traces were made with, got {other}")
         self.policy, self.signal, self.known = policy, kind, tables_of(policy)
         for name, values in _buffers(self.known).items():
             # Not in the state: load_state_dict would insist on sizes, and another policy's tables have others.

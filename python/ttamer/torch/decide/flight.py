@@ -138,6 +138,13 @@ def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signa
     return values
 
 
+def check_function_input(flight: Flight, output: object) -> None:
+    """Check what a node showed, of which a function makes signals."""
+    if not isinstance(output, Tensor) or output.ndim == 0:
+        raise TypeError(f"logits: expected a tensor with rows, got {describe(output)}")
+    check_device(flight, "logits", output)
+
+
 def check_rows(flight: Flight, rows: Tensor) -> None:
     """Check dtype, dimensions and device of rows."""
     check_tensor("rows", rows, "(B,) int32 or int64", ROW_DTYPES, 1)
@@ -153,9 +160,9 @@ def check_device(flight: Flight, name: str, value: Tensor) -> None:
         )
 
 
-def signalling(logits: Tensor) -> Tensor:
-    """Logits as signals are computed from them: recording does not tell float64 from float32 either."""
-    return logits.float() if logits.dtype == torch.float64 else logits
+def signalling(logits: Tensor, signal: object) -> Tensor:
+    """Logits as signals of a kind are computed from them: recording does not tell float64 from float32 either."""
+    return logits.float() if logits.dtype == torch.float64 and isinstance(signal, str) else logits
 
 
 def refused(node: int, error: ValueError) -> ValueError:

@@ -27,7 +27,7 @@ class KernelFlight(Flight):
     ----------
     policy : ttamer.Policy
     signal : str
-        Kind of signal that is computed from logits.
+        Kind of signal that is computed from logits; "": calls hand over signals.
     layout : Tables
         Of the policy.
     tables, levels, fresh : Tensor
@@ -50,7 +50,7 @@ class KernelFlight(Flight):
         super().__init__(policy, capacity, tables.device)
         _check_triton(self.device)
         self._layout = layout
-        self._kind = SIGNALS.index(signal)
+        self._kind = SIGNALS.index(signal) if signal else ops.GIVEN
         self._tables, self._levels, self._fresh = tables, levels, fresh
         self._flags = (
             ops.FOREST * layout.forest

@@ -6,20 +6,25 @@ rows they have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ttamer._base import checks
+from ttamer._base import checks, files
 from ttamer._core import Topology, logit_signals
+from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, column, name_of
+from ttamer.torch.decide.flight import describe
 from ttamer.torch.parts import Network, run
 from ttamer.torch.record.timing import Sample, measure
 from ttamer.torch.serve import nested
@@ -31,15 +36,48 @@ AGREEMENT = 0.01
 """How far a resumed run's first log-probabilities may lie from the kept ones: further than sums in another order bring
 them, less far than another model does."""
 
+NO_LABEL = -100
+"""What PyTorch's losses ignore, too."""
+CLASS_LOSS = "0/1 error"
+"""Name of the loss that is no callable."""
+
 Array = npt.NDArray[Any]
-LabelledBatch = tuple[Any, dict[str, Any], Array]
-"""Input, keywords and labels of a batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of the loader, on the device.
+
+    Attributes
+    ----------
+    x : Any
+    keywords : dict
+    target : Any
+        Its labels, in whichever form; None if there are none.
+    number : int
+        Of the batch in the loader.
+    """
+
+    x: Any
+    keywords: dict[str, Any]
+    target: Any
+    number: int
+
+
+class Column(NamedTuple):
+    """What was recorded of one exit for B requests."""
+
+    signals: Array
+    losses: Array
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True)
 class Settings:
     """What `EarlyExit.record` was asked for; see there."""
 
+    loss: LossFunction | None
+    signal: str | SignalFunction
     topology: Topology | None
     batch_size: int | None
     repeats: int
@@ -51,10 +89,28 @@ class Settings:
     progress: bool
 
     def __post_init__(self) -> None:
+        if self.loss is not None and not callable(self.loss):
+            raise TypeError(f"loss: expected a callable, got {type(self.loss).__name__}")
+        check_kind(self.signal)
         if self.batch_size is not None:
             checks.whole("batch_size", self.batch_size, 1)
         for name in ("repeats", "top", "save_every"):
             checks.whole(name, getattr(self, name), 1)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether outputs have to be logits of classes, and evidence is kept."""
+        return self.loss is None or isinstance(self.signal, str)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the signals, "" for the user's own."""
+        return self.signal if isinstance(self.signal, str) else ""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the callables."""
+        return {name: name_of(value) for name in ("loss", "signal") if callable(value := getattr(self, name))}
 
 
 def record(model: Network, loader: Iterable[Any], device: torch.device | str | None, settings: Settings) -> Traces:
@@ -67,7 +123,8 @@ def record(model: Network, loader: Iterable[Any], device: torch.device | str | N
         model.to(device)
     recorder = _Recorder(model, topology, costs, settings)
     # Not inference_mode: a loader or a stage may keep tensors that it makes here, and those could not be trained on.
-    with _evaluating(model), torch.no_grad(), _progress(settings.progress, loader) as advance:
+    parts = [part for part in (model, settings.loss, settings.signal) if isinstance(part, nn.Module)]
+    with _evaluating(parts), torch.no_grad(), _progress(settings.progress, loader) as advance:
         return recorder.run(loader, advance)
 
 
@@ -96,8 +153,9 @@ class _Recorder:
         try:
             for number, item in enumerate(loader):
                 batch = _unpack(item, number, self._model._device())
-                rows, _ = self._model._check(batch[0], batch[1])
-                _check_labels(batch[2], rows, number)
+                rows, _ = self._model._check(batch.x, batch.keywords)
+                if self._settings.loss is None:
+                    _labels(batch, rows)  # before anything is measured
                 self._record(batch, rows, row_count)
                 row_count += rows
                 advance()
@@ -111,37 +169,84 @@ class _Recorder:
                 self._save()
         return self._joined()
 
-    def _record(self, batch: LabelledBatch, rows: int, row_count: int) -> None:
+    def _record(self, batch: Batch, rows: int, row_count: int) -> None:
         """Record the rows of a batch that are new, and compare those that are not with what is kept."""
         if self._costs is None and rows:
             self._costs = self._measured(batch, rows)
         overlap = 0 if self._earlier_part is None else min(max(len(self._earlier_part) - row_count, 0), rows)
         if overlap:
-            self._compare(batch, overlap, row_count)
+            self._compare(batch, rows, overlap, row_count)
         if overlap < rows:
-            remainder = batch if overlap == 0 else _part_of(batch, np.arange(overlap, rows))
-            self._parts.append(self._observed(remainder, row_count + overlap))
+            self._parts.append(self._observed(batch, rows, row_count)[overlap:])
 
-    def _observed(self, batch: LabelledBatch, first_row: int) -> Traces:
+    def _observed(self, batch: Batch, rows: int, first_row: int) -> Traces:
         """Traces of one batch."""
-        x, keywords, labels = batch
-        exits = [self._exit_seen(node, logits, labels, first_row) for node, logits in self._logits(x, keywords)]
-        signals, nodes = [one[0] for one in exits], [one[1] for one in exits]
-        return _stacked(signals, nodes, self._made_costs(), self._topology, self._unit, self._model.signal)
+        columns = [self._column(node, output, batch, first_row) for node, output in self._outputs(batch, rows)]
+        losses = np.stack([column.losses for column in columns], axis=1)
+        evidence = [column.evidence for column in columns if column.evidence is not None]
+        try:
+            return Traces(
+                np.stack([column.signals for column in columns], axis=1),
+                losses,
+                self._made_costs(),
+                self._topology,
+                unit=self._unit,
+                signal=self._settings.kind,
+                labels=_class_labels(batch, rows, evidence[0].class_count) if evidence else None,
+                evidence=_side_by_side(evidence) if evidence else None,
+            )
+        except ValueError as error:
+            unknown = np.isnan(losses).any(axis=1)
+            if not unknown.any():
+                raise
+            row = first_row + int(unknown.argmax())
+            raise ValueError(
+                f"labels: expected one a request, got none for row {row} of the loader (batch {batch.number})"
+            ) from error
 
-    def _logits(self, x: Any, keywords: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
-        """Logits of one exit after the other, so that those of all exits are never held at once."""
-        like = None
-        rows, _ = nested.count_rows(x, keywords)
+    def _outputs(self, batch: Batch, rows: int) -> Iterator[tuple[int, Tensor]]:
+        """What one exit after the other gives, so that outputs of all exits are never held at once."""
+        like, x = None, batch.x
         for node, (stage, leave) in enumerate(self._model._parts()):
-            x = run(stage, x, keywords)
+            x = run(stage, x, batch.keywords)
             nested.check_hidden(x, rows, node)
-            like = nested.check_logits(run(leave, x, keywords), rows, node, like)
+            like = nested.check_output(run(leave, x, batch.keywords), rows, node, like)
             yield node, like
 
-    def _exit_seen(self, node: int, logits: Tensor, labels: Array, first_row: int) -> tuple[Array, Traces]:
-        """Signals of one exit, and traces of it alone."""
-        values = logits.float().cpu().contiguous()
+    def _column(self, node: int, output: Tensor, batch: Batch, first_row: int) -> Column:
+        """What is recorded of one exit."""
+        settings, rows = self._settings, output.shape[0]
+        signals = losses = evidence = None
+        if settings.has_classes:
+            values = self._class_logits(node, output, first_row)
+            labels = np.full(rows, NO_LABEL) if settings.loss is not None else _labels(batch, rows)
+            known = labels != NO_LABEL
+            probs = values.double().softmax(dim=1).numpy()[:, None]
+            one = Traces.from_probs(probs, np.where(known, labels, 0), [0.0], top=settings.top)
+            evidence, losses = one.evidence, np.where(known, one.losses[:, 0], np.float32(np.nan))
+            if isinstance(settings.signal, str):
+                signals = logit_signals(values.numpy(), settings.signal)
+        place = f"exit {node}, batch {batch.number}"
+        if not isinstance(settings.signal, str):
+            signals = _finite("signal", column("signal", settings.signal, output, place=place), place, first_row)
+        if settings.loss is not None and batch.target is None:
+            losses = np.full(rows, np.nan, np.float32)
+        elif settings.loss is not None:
+            values = column("loss", settings.loss, output, batch.target, place=place)
+            losses = _finite("loss", values, place, first_row, 0.0)
+        assert signals is not None
+        assert losses is not None
+        return Column(signals, losses, evidence)
+
+    def _class_logits(self, node: int, output: Tensor, first_row: int) -> Tensor:
+        """An exit's output on the CPU in float32, if it is logits of classes; else raise."""
+        if output.ndim != 2 or output.shape[1] < 2 or not output.is_floating_point():
+            missing = [name for name in ("loss", "signal") if name not in self._settings.names]
+            raise ValueError(
+                f"exit {node}: expected ({output.shape[0]}, C) logits of C >= 2 classes, got {describe(output)}; for "
+                f"outputs of another form pass {' and '.join(missing)}: record(loader, loss=..., signal=...)"
+            )
+        values = output.float().cpu().contiguous()
         # A softmax needs logits without NaN or +inf, not all of them -inf: then, and only then, the largest is finite.
         bad = ~values.amax(dim=1).isfinite()
         if bad.any():
@@ -150,19 +255,17 @@ class _Recorder:
                 f"exit {node}: expected logits that have a softmax, got NaN, +inf or only -inf "
                 f"for row {row} of the loader"
             )
-        probs = values.double().softmax(dim=1).numpy()[:, None]
-        return logit_signals(values.numpy(), self._model.signal), Traces.from_probs(
-            probs, labels, [0.0], top=self._settings.top
-        )
+        return values
 
-    def _measured(self, batch: LabelledBatch, rows: int) -> Array:
+    def _measured(self, batch: Batch, rows: int) -> Array:
         """Costs of the edges, timed on the requests of the first batch."""
         size = self._settings.batch_size or rows
         count = min(self._settings.repeats, max(1, rows // size))
         samples: list[Sample] = []
         for k in range(count):
-            x, keywords, _ = _part_of(batch, (k * size + np.arange(size)) % rows)
-            samples.append((x, keywords))
+            index = torch.from_numpy((k * size + np.arange(size)) % rows).to(next(nested.tensors_of(batch.x)).device)
+            keywords = {name: nested.select(value, index) for name, value in batch.keywords.items()}
+            samples.append((nested.select(batch.x, index), keywords))
         device = next(nested.tensors_of(samples[0][0])).device
         return measure(self._model, samples, size, self._settings.repeats, device).edge_costs(self._topology)
 
@@ -171,52 +274,71 @@ class _Recorder:
         return self._costs
 
     def _save(self) -> None:
-        if self._path is not None:
+        if self._path is None:
+            return
+        if not self._settings.names:
             self._joined().save(self._path)
+            return
+        with TemporaryDirectory() as folder:
+            scratch = Path(folder, "traces.npz")
+            self._joined().save(scratch)
+            data = scratch.read_bytes()
+        # Names of callables are no part of traces: they are the comment of the archive, whose length comes last.
+        comment = json.dumps(self._settings.names).encode()
+        files.write(self._path, data[:-2] + len(comment).to_bytes(2, "little") + comment)
 
     def _joined(self) -> Traces:
         if len(self._parts) > 1:
+            if any(part.labels is None for part in self._parts):
+                self._parts[:] = [part._with(labels=None) for part in self._parts]
             self._parts[:] = [concatenated(self._parts)]
         return self._parts[0]
 
     def _check_settings(self, recording: Traces) -> None:
         """Raise unless the file was recorded as this run is."""
         evidence = recording.evidence
-        settings = {"topology": self._topology, "signal": self._model.signal, "unit": self._unit}
-        contents = {"topology": recording.topology, "signal": recording.signal, "unit": recording.unit}
-        if evidence is None or recording.labels is None:
-            raise ValueError(f"resume: {self._path} holds no recording: traces without evidence or labels")
-        if evidence.top != min(self._settings.top, evidence.class_count):
+        kinds = {"loss": CLASS_LOSS, "signal": self._settings.kind} | self._settings.names
+        settings = {"topology": self._topology, **kinds, "unit": self._unit}
+        kinds = {"loss": CLASS_LOSS, "signal": recording.signal} | _names_in(self._path)
+        contents = {"topology": recording.topology, **kinds, "unit": recording.unit}
+        if evidence is not None and evidence.top != min(self._settings.top, evidence.class_count):
             settings["top"], contents["top"] = self._settings.top, evidence.top
         for name, value in settings.items():
             if contents[name] != value:
                 raise ValueError(f"resume: {self._path} was recorded with {name} {contents[name]!r}, not {value!r}")
+        lacks_labels = recording.labels is None and not self._settings.names and not np.isnan(recording.losses).any()
+        if self._settings.has_classes and (evidence is None or lacks_labels):
+            raise ValueError(f"resume: {self._path} holds no recording: traces without evidence or labels")
         if self._costs is not None and not np.array_equal(recording.costs, self._costs):
             raise ValueError(f"resume: {self._path} was recorded with costs {recording.costs.tolist()}")
 
-    def _compare(self, batch: LabelledBatch, overlap: int, row_count: int) -> None:
+    def _compare(self, batch: Batch, rows: int, overlap: int, row_count: int) -> None:
         """Raise unless the first rows of a batch are those that are kept."""
         assert self._earlier_part is not None
-        assert self._earlier_part.labels is not None
-        assert self._earlier_part.evidence is not None
         advice = "give the same loader, without shuffling, and the same model, or another file"
-        if not np.array_equal(batch[2][:overlap], self._earlier_part.labels[row_count : row_count + overlap]):
+        reference = self._earlier_part[row_count : row_count + overlap]
+        labels = None if reference.labels is None else _labels_if_any(batch, rows)
+        if reference.labels is not None and (labels is None or not np.array_equal(labels[:overlap], reference.labels)):
             raise ValueError(f"resume: {self._path} has other labels than rows {row_count} on of the loader; {advice}")
         if row_count > 0:
             return  # one batch tells one model from another; the labels of all are compared
-        evidence = self._observed(_part_of(batch, np.arange(overlap)), 0).evidence
-        assert evidence is not None
-        reference = self._earlier_part.evidence[:overlap]
-        if evidence.class_count != reference.class_count:
-            raise ValueError(
-                f"resume: {self._path} has {reference.class_count} classes, the model {evidence.class_count}"
-            )
-        gap = float(np.abs(evidence.log_probs - reference.log_probs).max())
-        if gap > AGREEMENT:
-            raise ValueError(
-                f"resume: {self._path} has other probabilities for the first rows, by up to {gap:.2g} in logarithms; "
-                f"{advice}"
-            )
+        found = self._observed(batch, rows, 0)[:overlap]
+        if found.evidence is not None and reference.evidence is not None:
+            classes, others = reference.evidence.class_count, found.evidence.class_count
+            if classes != others:
+                raise ValueError(f"resume: {self._path} has {classes} classes, the model {others}")
+            gap = float(np.abs(found.evidence.log_probs - reference.evidence.log_probs).max())
+            if gap > AGREEMENT:
+                raise ValueError(
+                    f"resume: {self._path} has other probabilities for the first rows, by up to {gap:.2g} in "
+                    f"logarithms; {advice}"
+                )
+        for name in self._settings.names:
+            field = {"loss": "losses", "signal": "signals"}[name]
+            mine, kept = getattr(found, field), getattr(reference, field)
+            scale = float(np.nanmax(np.abs(kept), initial=0.0))
+            if not np.allclose(mine, kept, rtol=0, atol=AGREEMENT * scale, equal_nan=True):
+                raise ValueError(f"resume: {self._path} has other {field} for the first rows; {advice}")
 
     def _check_end(self, row_count: int) -> None:
         if row_count == 0:
@@ -228,74 +350,99 @@ class _Recorder:
             )
 
 
-def _stacked(
-    signals: Sequence[Array], nodes: Sequence[Traces], costs: Array, topology: Topology, unit: str, signal: str
-) -> Traces:
-    """Traces of all nodes from traces of each."""
-    evidence = [node.evidence for node in nodes if node.evidence is not None]
-    return Traces(
-        np.stack(signals, axis=1),
-        np.concatenate([node.losses for node in nodes], axis=1),
-        costs,
-        topology,
-        unit=unit,
-        signal=signal,
-        labels=nodes[0].labels,
-        evidence=Evidence(
-            np.concatenate([one.log_probs for one in evidence], axis=1),
-            np.concatenate([one.classes for one in evidence], axis=1),
-            evidence[0].class_count,
-        ),
+def _side_by_side(evidence: list[Evidence]) -> Evidence:
+    """Evidence of all exits from that of each."""
+    return Evidence(
+        np.concatenate([one.log_probs for one in evidence], axis=1),
+        np.concatenate([one.classes for one in evidence], axis=1),
+        evidence[0].class_count,
     )
 
 
-def _unpack(item: Any, number: int, device: torch.device | None) -> LabelledBatch:
-    """A batch of the loader on the device, its labels as a NumPy array."""
+def _names_in(path: Path | None) -> dict[str, str]:
+    """Names of the callables that a file was recorded with."""
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        try:
+            names = json.loads(archive.comment)
+        except ValueError:  # none, or a comment of somebody else's
+            return {}
+    return names if isinstance(names, dict) else {}
+
+
+def _unpack(item: Any, number: int, device: torch.device | None) -> Batch:
+    """A batch of the loader on the device."""
     x: Any
     keywords: Any = {}
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        x, labels = item
+    target: Any = None
+    if isinstance(item, Tensor):
+        x = item
+    elif isinstance(item, (tuple, list)) and len(item) == 1:
+        (x,) = item
+    elif isinstance(item, (tuple, list)) and len(item) == 2:
+        x, target = item
     elif isinstance(item, (tuple, list)) and len(item) == 3 and isinstance(item[1], Mapping):
-        x, keywords, labels = item
+        x, keywords, target = item
     else:
         raise TypeError(
-            f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, "
+            f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, or inputs alone, "
             f"got {type(item).__name__} as batch {number}; make such tuples of what it yields"
         )
-    if isinstance(labels, Tensor):
-        values = labels.detach().cpu().numpy()
-    else:
-        checks.check_readable("labels", labels)
-        values = np.asarray(labels)
     tensors = {name: nested.to_device(value, device) for name, value in keywords.items()}
-    return nested.to_device(x, device), tensors, values
+    return Batch(nested.to_device(x, device), tensors, nested.to_device(target, device), number)
 
 
-def _check_labels(labels: Array, rows: int, number: int) -> None:
-    """Raise unless there is one label a request; values are looked at where the number of classes is known."""
+def _labels(batch: Batch, rows: int) -> Array:
+    """Labels of a batch of classes, `NO_LABEL` where there is none; those that are no classes are refused later."""
+    if batch.target is None:
+        return np.full(rows, NO_LABEL)
+    if isinstance(batch.target, Tensor):
+        labels = batch.target.detach().cpu().numpy()
+    else:
+        checks.check_readable("labels", batch.target)
+        labels = np.asarray(batch.target)
     if labels.shape != (rows,) or labels.dtype.kind not in "iu":
         kind = ValueError if labels.dtype.kind in "iu" else TypeError
         raise kind(
-            f"labels: expected ({rows},) integers, one a request, got {checks.describe(labels)} as batch {number}"
+            f"labels: expected ({rows},) integers, one a request, got {checks.describe(labels)} as batch {batch.number}"
         )
+    return labels
 
 
-def _part_of(batch: LabelledBatch, rows: Array) -> LabelledBatch:
-    """Some rows of a batch."""
-    x, keywords, labels = batch
-    index = torch.from_numpy(rows).to(next(nested.tensors_of(x)).device)
-    return (
-        nested.select(x, index),
-        {name: nested.select(value, index) for name, value in keywords.items()},
-        labels[rows],
-    )
+def _labels_if_any(batch: Batch, rows: int) -> Array | None:
+    """Labels of a batch of classes; None of what else a loss of the user's own may take."""
+    try:
+        return _labels(batch, rows)
+    except (TypeError, ValueError):
+        return None
+
+
+def _class_labels(batch: Batch, rows: int, classes: int) -> Array | None:
+    """Labels of a batch, if every request has one that is a class."""
+    labels = _labels_if_any(batch, rows)
+    return labels if labels is not None and ((labels >= 0) & (labels < classes)).all() else None
+
+
+def _finite(name: str, values: Tensor, place: str, first_row: int, least: float = -np.inf) -> Array:
+    """The numbers that a callable gave, on the CPU; ValueError unless they are finite and not below the least."""
+    array: Array = values.cpu().numpy()
+    bad = ~(np.isfinite(array) & (array >= least))
+    if bad.any():
+        row = int(bad.argmax())
+        limit = "" if least == -np.inf else f" >= {least:g}"
+        raise ValueError(
+            f"{name}: expected finite numbers{limit}, at {place}, got {array[row]} for row {first_row + row} "
+            "of the loader"
+        )
+    return array
 
 
 @contextmanager
-def _evaluating(model: Network) -> Iterator[None]:
+def _evaluating(parts: list[nn.Module]) -> Iterator[None]:
     """Evaluation mode; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = [(module, module.training) for part in parts for module in part.modules()]
+    for part in parts:
+        part.eval()
     try:
         yield
     finally:

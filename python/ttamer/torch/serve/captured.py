@@ -80,11 +80,16 @@ class CapturedLine:
                 self._finish = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 self._capture(x, keywords)
                 # After the warm-ups: a stage may make buffers in its first run.
-            self._places = Places(parts)
+            self._places = Places(self._readers(parts))
 
     def is_stale(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
         """Whether the graphs are of other stages, exits, parameters or buffers than these have now."""
-        return self._places.are_left(parts)
+        return self._places.are_left(self._readers(parts))
+
+    def _readers(self, parts: list[tuple[nn.Module, nn.Module]]) -> list[tuple[nn.Module, ...]]:
+        """Modules that graphs run."""
+        signal = self._decider.signal
+        return [*parts, (signal,)] if isinstance(signal, nn.Module) else list(parts)
 
     def serve(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Serve an input of so many rows, at most the largest size.
@@ -145,8 +150,10 @@ class CapturedLine:
         hidden = run(stage, _first(self._hidden[node], size), keywords)
         nested.check_hidden(hidden, size, node)
         like = self._answers.logits if self._answers.begun else None
-        logits = nested.check_logits(run(leave, hidden, keywords), size, node, like)
-        decision = self._decisions[size] = self._decider(self._flight, node, signalling(logits), rows)
+        logits = nested.check_output(run(leave, hidden, keywords), size, node, like)
+        decision = self._decisions[size] = self._decider(
+            self._flight, node, signalling(logits, self._decider.signal), rows
+        )
         if not self._answers.begun:
             self._answers.make_room(self._largest + 1, logits)
         self._answers.consulted(node, logits, torch.where(rows < 0, self._largest, rows), self._flight)
@@ -230,8 +237,8 @@ class CapturedLine:
             raise
         except RuntimeError as error:
             raise RuntimeError(
-                f"capture: stage or exit {node} cannot be captured in a CUDA graph, as if it read values on the host; "
-                "attach with capture=False"
+                f"capture: stage or exit {node} cannot be captured in a CUDA graph, as if it or the signal read values "
+                "on the host; attach with capture=False"
             ) from error
         return graph
 

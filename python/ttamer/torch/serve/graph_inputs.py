@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,11 +42,11 @@ class Places:
 
     Parameters
     ----------
-    parts : list of (nn.Module, nn.Module)
-        Stage and exit of each node.
+    parts : list of tuples of nn.Module
+        Stage and exit of each node, and a signal that is a module.
     """
 
-    def __init__(self, parts: list[tuple[nn.Module, nn.Module]]) -> None:
+    def __init__(self, parts: Sequence[tuple[nn.Module, ...]]) -> None:
         self._parts = parts
         modules = {id(module): module for part in parts for whole in part for module in whole.modules()}
         self._slots = [
@@ -59,7 +59,7 @@ class Places:
         self._references = [(tensor, None if tensor is None else tensor.detach()) for tensor in self._tensors()]
         self._at = self._addresses()
 
-    def are_left(self, parts: list[tuple[nn.Module, nn.Module]]) -> bool:
+    def are_left(self, parts: Sequence[tuple[nn.Module, ...]]) -> bool:
         """Whether stages, exits, or anything that they read are others by now."""
         same = all(a is b for old, new in zip(self._parts, parts, strict=True) for a, b in zip(old, new, strict=True))
         return not same or self._addresses() != self._at

@@ -105,22 +105,25 @@ def check_hidden(hidden: Any, rows: int, stage: int) -> None:
         raise TypeError(f"stage {stage}: expected it to give tensors with rows, got {type(hidden).__name__}")
 
 
-def check_logits(logits: Any, rows: int, node: int, like: Tensor | None) -> Tensor:
-    """What an exit gave, if it is (rows, C), of the classes and the dtype of those before it; else raise."""
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"exit {node}: expected a ({rows}, C) tensor of logits, got {type(logits).__name__}")
-    if logits.ndim != 2 or logits.shape[0] != rows:
-        raise ValueError(f"exit {node}: expected ({rows}, C) logits, got {tuple(logits.shape)}")
+def check_output(output: Any, rows: int, node: int, like: Tensor | None) -> Tensor:
+    """What an exit gave, if it has the rows, and the form and the dtype of those before it; else raise."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"exit {node}: expected a ({rows}, C) tensor of logits, got {type(output).__name__}")
+    if output.ndim == 0 or output.shape[0] != rows or (like is not None and output.ndim != like.ndim):
+        form = f"({rows}, C) logits" if like is None or like.ndim == 2 else f"{like.ndim} dimensions, the first {rows}"
+        raise ValueError(f"exit {node}: expected {form}, got {tuple(output.shape)}")
     if like is None:
-        return logits
-    if logits.shape[1] != like.shape[1]:
+        return output
+    if output.shape[1:] != like.shape[1:]:
+        expected, form = f"{(rows, *like.shape[1:])}", f"{tuple(output.shape)}"
+        if like.ndim == 2:
+            expected, form = f"{like.shape[1]} classes", f"{output.shape[1]}"
         raise ValueError(
-            f"exit {node}: expected {like.shape[1]} classes like the exits before it, got {logits.shape[1]}; "
-            "all exits answer the same question"
+            f"exit {node}: expected {expected} like the exits before it, got {form}; all exits answer the same question"
         )
-    if logits.dtype != like.dtype:
+    if output.dtype != like.dtype:
         raise ValueError(
-            f"exit {node}: expected {like.dtype} logits like the exits before it, got {logits.dtype}; "
+            f"exit {node}: expected {like.dtype} logits like the exits before it, got {output.dtype}; "
             "end every exit with the same dtype"
         )
-    return logits
+    return output

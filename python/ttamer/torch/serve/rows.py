@@ -74,8 +74,8 @@ class StageInput:
         if positions is not None:
             index = positions if self.live is None else self.live.index_select(0, positions)
             logits = run(leave, nested.select(self.hidden, index), self._keywords_at(index))
-            return nested.check_logits(logits, positions.shape[0], node, like)
-        logits = nested.check_logits(run(leave, self.hidden, self.keywords), self.size, node, like)
+            return nested.check_output(logits, positions.shape[0], node, like)
+        logits = nested.check_output(run(leave, self.hidden, self.keywords), self.size, node, like)
         if self.live is not None:
             return logits.index_select(0, self.live)
         return logits if self.count == self.size else logits[: self.count]
@@ -118,7 +118,7 @@ class Answers:
     ----------
     begun : bool
         Whether the others are there.
-    logits : (B, C) Tensor
+    logits : (B, ...) Tensor
         Made when rows are first written, which all are then: nobody leaves unwritten.
     last_node : (B,) int32 Tensor
         Only with recall: without it, that is the answering node.
@@ -136,7 +136,7 @@ class Answers:
         Parameters
         ----------
         node : int
-        logits : (m, C) Tensor
+        logits : (m, ...) Tensor
         rows : (m,) int64 Tensor or None
             Rows of the input; None: all.
         flight : Flight
@@ -155,7 +155,7 @@ class Answers:
     def make_room(self, rows: int, logits: Tensor) -> None:
         """Begin with so many rows, all to be written, for logits like these: for answers that stay where they are."""
         self.begun = True
-        self.logits = logits.new_empty(rows, logits.shape[1])
+        self.logits = logits.new_empty(rows, *logits.shape[1:])
         if self._recall:
             self.last_node = torch.zeros(rows, dtype=torch.int32, device=logits.device)
 
@@ -175,10 +175,15 @@ class Answers:
         """Logits of the rows' answers: these, or those they had before."""
         if rows is None:
             self.last_node.fill_(node)
-            return torch.where((answers == node)[:, None], logits, self.logits)
+            return torch.where(_along(answers == node, logits), logits, self.logits)
         self.last_node.index_fill_(0, rows, node)
         stands = answers.index_select(0, rows) == node
-        return torch.where(stands[:, None], logits, self.logits.index_select(0, rows))
+        return torch.where(_along(stands, logits), logits, self.logits.index_select(0, rows))
+
+
+def _along(rows: Tensor, logits: Tensor) -> Tensor:
+    """A value a row, with the dimensions of logits."""
+    return rows.view(-1, *[1] * (logits.ndim - 1))
 
 
 def _among(index: Tensor | None, positions: Tensor) -> Tensor:

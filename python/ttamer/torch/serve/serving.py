@@ -135,7 +135,7 @@ def serve_line(network: Network, decider: Decider, flight: Flight, inputs: Stage
         inputs.advance(stage, node)
         like = logits = inputs.consult(leave, node, like)
         try:
-            decision = decider(flight, node, signalling(logits), inputs.rows)
+            decision = decider(flight, node, signalling(logits, decider.signal), inputs.rows)
             positions = flight.survivors(decision)  # the one read of this ramp
         except ValueError as error:
             raise refused(node, error) from error
@@ -168,7 +168,7 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, inputs: Stage
         rows = inputs.rows if at is None else inputs.rows_at(at)
         like = logits = inputs.consult(leave, node, like, at)
         try:
-            decision = decider(flight, node, signalling(logits), rows)
+            decision = decider(flight, node, signalling(logits, decider.signal), rows)
         except ValueError as error:
             raise refused(node, error) from error
         answers.consulted(node, logits, rows, flight)
