@@ -41,7 +41,7 @@ def test_a_front_that_is_cut_off_says_so() -> None:
     line = ttamer.Topology.line(2)
     model = ttamer.CascadeModel(line, [[1e-6], [0.0]], [[[1.0]], [[1.0]]], [1, 1], observed=False)
     message = (
-        r"^frontier: the default trade-offs reach errors down to .* and costs down to 1, .* and 1; pass tradeoffs$"
+        r"^frontier: the default trade-offs reach losses down to .* and costs down to 1, .* and 1; pass tradeoffs$"
     )
     with pytest.warns(UserWarning, match=message):
         ttamer.frontier(traces, model=model)

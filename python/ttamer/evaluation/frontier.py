@@ -82,7 +82,7 @@ def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces) 
         TOLERANCE * span_cost
     ):
         warnings.warn(
-            f"frontier: the default trade-offs reach errors down to {front[-1].error:.4g} and costs down to "
+            f"frontier: the default trade-offs reach losses down to {front[-1].error:.4g} and costs down to "
             f"{front[0].cost:.4g}, where policies reach {accurate.error:.4g} and {cheap.mean_cost:.4g}; pass tradeoffs",
             stacklevel=3,
         )

@@ -18,7 +18,7 @@ from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 2
-"""Version 2 has `signal_nodes` and `state_costs`; files that need neither are still written as version 1."""
+"""Version 2 has `signal_nodes`, `state_costs` and `largest_loss`; files that need none are written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -301,7 +301,7 @@ class CascadeModel:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = 1
+        version = FORMAT_VERSION if "largest_loss" in arrays else 1
         if self._state_costs is not None:
             version = FORMAT_VERSION
             if self._statistics is None:

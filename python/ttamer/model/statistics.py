@@ -29,6 +29,7 @@ class Statistics:
     ``transitions`` holds one `Counts` for each edge between nodes, None for an edge that leaves the root.
     ``costs`` holds, where the costs of each request were recorded, one (K_i,) array an edge: their sum in each state of
     the node i that it leaves, (1,) for the root. Else it is None.
+    ``largest`` is the largest of the losses, to which curves go; 1 where there are no curves of graded losses.
     """
 
     counts: tuple[npt.NDArray[np.int64], ...]
@@ -39,6 +40,7 @@ class Statistics:
     loss_strength: float
     transition_strength: float
     costs: tuple[Floats, ...] | None = None
+    largest: float = 1.0
 
     @property
     def settings(self) -> tuple[str, float, float]:
@@ -58,6 +60,7 @@ class Statistics:
             self.loss_strength,
             self.transition_strength,
             None if self.costs is None or other.costs is None else both(self.costs, other.costs),
+            max(self.largest, other.largest),
         )
 
     @classmethod
@@ -93,6 +96,7 @@ class Statistics:
             loss_strength,
             transition_strength,
             _sums_of_costs(traces, states, sizes),
+            float(traces.losses.max()) if smoothing == "platt" else 1.0,
         )
 
     def state_costs(self, parents: Sequence[int]) -> list[Floats] | None:
@@ -111,7 +115,7 @@ class Statistics:
         """(K,) float64 : expected loss of each state of a node."""
         counts = self.counts[node].astype(np.float64)
         if self.smoothing != "mean":
-            curve = platt_losses(counts, self.losses[node], self.signals[node])
+            curve = platt_losses(counts, self.losses[node], self.signals[node], self.largest or 1.0)
             if self.smoothing == "platt" or curve_fits(counts, self.losses[node], curve):
                 return curve
         return state_losses(counts, self.losses[node], self.loss_strength)
@@ -128,6 +132,8 @@ class Statistics:
                     arrays[f"transitions.{e}.{part}"] = getattr(transitions, part)
         if self.costs is not None:
             arrays.update({f"cost_sums.{e}": sums for e, sums in enumerate(self.costs)})
+        if self.largest != 1:
+            arrays["largest_loss"] = np.array([self.largest])
         return arrays
 
     @classmethod
@@ -168,15 +174,17 @@ class Statistics:
             raise ValueError(f"strengths: expected two finite numbers >= 0, got {strengths}")
         if smoothing not in SMOOTHINGS:
             raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, got {smoothing!r}")
+        losses = sums("loss_sums")
         return cls(
             counts,
-            sums("loss_sums"),
+            losses,
             sums("signal_sums"),
             transitions,
             smoothing,
             loss_strength,
             transition_strength,
             _costs_of(topology, arrays, counts) if any(name.startswith("cost_sums.") for name in arrays) else None,
+            _largest_of(arrays, counts, losses) if "largest_loss" in arrays else 1.0,
         )
 
 
@@ -203,6 +211,14 @@ def _costs_of(topology: Topology, arrays: files.Arrays, counts: Sequence[npt.NDA
             raise ValueError(f"cost_sums.{e}: expected ({states},) values >= 0, got {sums.shape}")
         costs.append(sums)
     return tuple(costs)
+
+
+def _largest_of(arrays: files.Arrays, counts: Sequence[npt.NDArray[np.int64]], losses: Sequence[Floats]) -> float:
+    """The largest loss; no state's mean is above it."""
+    values = _checked(arrays["largest_loss"], "largest_loss", np.float64)
+    if len(values) != 1 or any(np.any(a > values[0] * n * (1 + 1e-9)) for a, n in zip(losses, counts, strict=True)):
+        raise ValueError(f"largest_loss: expected a bound on every state's mean loss, got {values}")
+    return float(values[0])
 
 
 def _counts_between(
