@@ -168,7 +168,9 @@ def print_points(
     rows = table("point", *columns)
     for k in numbers:
         point = points[k]
-        cells = [f"{point['tradeoff']:.4f}", number(point["cost"]), loss_text(point["error"], rates)]
+        # Of graded losses a trade-off may be of any size.
+        tradeoff = f"{point['tradeoff']:.4f}" if rates else number(point["tradeoff"])
+        cells = [tradeoff, number(point["cost"]), loss_text(point["error"], rates)]
         cells += [number(point["test_cost"]), loss_text(point["test_error"], rates)] if has_test else []
         rows.add_row(str(k), *cells)
     print_table(console, title, rows)
