@@ -29,7 +29,7 @@ class Statistics:
     ``transitions`` holds one `Counts` for each edge between nodes, None for an edge that leaves the root.
     ``costs`` holds, where the costs of each request were recorded, one (K_i,) array an edge: their sum in each state of
     the node i that it leaves, (1,) for the root. Else it is None.
-    ``largest`` is the largest of the losses, to which curves go; 1 where there are no curves of graded losses.
+    ``largest`` is the largest loss, which curves go up to; 1 where losses are means, or errors.
     """
 
     counts: tuple[npt.NDArray[np.int64], ...]
