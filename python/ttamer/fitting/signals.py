@@ -113,7 +113,8 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
 def _choose_smoothing(traces: Traces, smoothing: str) -> str:
     if smoothing not in SMOOTHINGS:
         raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, got {smoothing!r}")
-    # Whether a curve explains the means is a test of counts: of graded losses, which vary less, it would always hold.
+    # Whether a curve explains the means is a test of counts. Graded losses vary by more or less than these; on recorded
+    # scores a test that estimates by how much chose no better than means alone.
     tested = not traces.observed and are_rates(traces.losses)
     return "mean" if smoothing == "auto" and not tested else smoothing
 
