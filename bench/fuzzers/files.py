@@ -16,6 +16,7 @@ import numpy.typing as npt
 import ttamer
 from fuzzers.runner import Case, Fuzzer
 from ttamer._base import files
+from ttamer.model.model import FORMAT_VERSION
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -161,10 +162,10 @@ def _zipped(rng: np.random.Generator, data: bytes) -> tuple[str, bytes]:
 
 
 def _signed(rng: np.random.Generator, kind: str, data: bytes) -> tuple[str, bytes]:
-    fields, arrays = files.from_bytes(data, kind, 1, "good")
+    fields, arrays = files.from_bytes(data, kind, FORMAT_VERSION, "good")
     arrays = dict(arrays)
+    version: Any = fields["version"]
     fields = {name: value for name, value in fields.items() if name not in ("kind", "version")}
-    version: Any = 1
     done = []
     for _ in range(rng.integers(1, 4)):
         how = str(rng.choice(["field", "estimator", "array", "values", "values", "gone", "version"]))

@@ -35,7 +35,7 @@ def test_steps_of_an_order_are_called_by_their_nodes() -> None:
     assert [row.split()[:3] for row in rows[2:]] == [["↓", "2", "3"], ["↓", "0", "1"]]
     text = shown(policy)
     assert "starts at node 2" in text
-    assert "posterior: the answer that is likeliest right" in text
+    assert "posterior: the answer with the least expected loss" in text
     assert text.index("node 2 (3 states)") < text.index("node 0 (3 states)")
     assert "consult 0 " in text
     assert ">2" not in text

@@ -108,11 +108,31 @@ class TestCostAtError:
                 assert found is None
 
 
+class TestLargeLosses:
+    def test_a_budget_that_affords_nothing_counts_as_the_worst_loss(self):
+        rng = np.random.default_rng(0)
+        losses = 5574 * rng.random((2, 50))
+        some = compare.Curve("", ("a", "b"), np.ones((2, 50)), losses, np.ones((2, 50)), losses[::-1])
+        assert compare.error_at_cost(some, 0.5) == losses.max() > compare.error_at_cost(some, 1.0)
+        weights = compare.resample(50, 3)
+        assert compare.resampled_errors(some, [0.5], weights).tolist() == [[losses.max()]] * 3
+        errors = np.zeros((1, 50))
+        assert compare.error_at_cost(compare.Curve("", ("a",), errors + 1, errors, errors + 1, errors), 0.5) == 1
+
+    @pytest.mark.parametrize("scale", [1e-9, 1e9])
+    def test_equal_sums_in_another_order_are_equal(self, scale):
+        losses = scale * np.random.default_rng(1).random((1, 1000))
+        some = compare.Curve("", ("a",), np.ones((1, 1000)), losses, np.ones((1, 1000)), losses)
+        level = float(np.sum(losses[0, ::-1][::7]) + sum(np.sum(losses[0, ::-1][k::7]) for k in range(1, 7))) / 1000
+        assert compare.cost_at_error(some, level * (1 - 1e-14)) == 1
+        assert compare.cost_at_error(some, 0.99 * level) is None
+
+
 class TestErrorAtCost:
     points = curve([(1, 0.8), (2, 0.4), (4, 0.2)], [(1.5, 0.7), (2.5, 0.5), (3, 0.3)])
 
     @pytest.mark.parametrize(
-        ("budget", "error"), [(0.9, 1.0), (1.0, 0.7), (1.25, 0.65), (2.0, 0.5), (3.0, 0.4), (4.0, 0.3), (9.0, 0.3)]
+        ("budget", "error"), [(0.9, 1.2), (1.0, 0.7), (1.25, 0.65), (2.0, 0.5), (3.0, 0.4), (4.0, 0.3), (9.0, 0.3)]
     )
     def test_weights_come_from_calibration_costs(self, budget, error):
         assert compare.error_at_cost(self.points, budget) == pytest.approx(error)

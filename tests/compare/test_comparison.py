@@ -141,6 +141,27 @@ class TestRun:
             [share * traces.losses[:400, 2].mean() for share in comparison.RELATIVE_MARGINS]
         )
 
+    @pytest.mark.parametrize("scale", [2.0**-40, 2.0**13])
+    def test_the_unit_of_losses_does_not_matter(self, scale):
+        """On a forest, where some lines begin with a node that a small budget does not afford."""
+        unit, scaled = (
+            [part._with(losses=part.losses * np.float32(0.75 * each)) for part in rows_of_a_forest()]
+            for each in (1.0, scale)
+        )
+        one, other = compare.run(*unit), compare.run(*scaled)
+        assert other.paths == one.paths
+        for found, expected in zip(other.means, one.means, strict=True):
+            assert (found.name, found.winner) == (expected.name, expected.winner)
+            assert found.error / scale == pytest.approx(expected.error, rel=1e-6)
+        for found, expected in zip(other.levels, one.levels, strict=True):
+            assert (found.winner, found.best_baseline) == (expected.winner, expected.best_baseline)
+            costs = [[np.nan if cost is None else cost for cost in level.costs.values()] for level in (found, expected)]
+            assert costs[0] == pytest.approx(costs[1], rel=1e-6, nan_ok=True)
+
+
+def rows_of_a_forest():
+    return cascade(400, 0, SHAPES["forest"]), cascade(300, 1, SHAPES["forest"])
+
 
 class TestLines:
     def lines(self, topology, costs=None):

@@ -24,7 +24,7 @@ def test_of_errors_nothing_changes() -> None:
     np.testing.assert_array_equal(default_tradeoffs(), default_tradeoffs(1.0))
 
 
-@pytest.mark.parametrize("scale", [3.0, 300.0, 1e7])
+@pytest.mark.parametrize("scale", [3.0, 300.0, 1e7, 1e18])
 def test_the_front_does_not_depend_on_the_unit_of_losses(scale: float) -> None:
     unit, scaled = (ttamer.frontier(squared_errors(each)) for each in (1.0, scale))
     assert len(unit) > 10
@@ -41,7 +41,7 @@ def test_a_front_that_is_cut_off_says_so() -> None:
     line = ttamer.Topology.line(2)
     model = ttamer.CascadeModel(line, [[1e-6], [0.0]], [[[1.0]], [[1.0]]], [1, 1], observed=False)
     message = (
-        r"^frontier: the default trade-offs reach errors down to .* and costs down to 1, .* and 1; pass tradeoffs$"
+        r"^frontier: the default trade-offs reach losses down to .* and costs down to 1, .* and 1; pass tradeoffs$"
     )
     with pytest.warns(UserWarning, match=message):
         ttamer.frontier(traces, model=model)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
-from helpers import assert_same_policy, attempt, f32, i32, random_traces
+from helpers import assert_same_policy, attempt, f32, graded_traces, i32, random_traces
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ttamer
 from ttamer import _core, reference
+from ttamer._base import files
 
 LINE = ttamer.Topology.line(3)
 MAX32 = np.finfo(np.float32).max
@@ -219,16 +223,52 @@ class TestFit:
         assert (model.requests, model.unit, model.observed) == (300, "ms", False)
 
     def test_losses_that_no_curve_describes(self) -> None:
-        """Observed losses, and losses above 1, are means unless asked for otherwise."""
+        """Observed losses, and graded ones, are means unless asked for otherwise."""
         for observed, losses in ((True, [[0.5], [0.25]]), (False, [[4.0], [0.5]])):
             recorded = np.array(losses, np.float32)
             signals = recorded if observed else f32(0.25, 0.75)[:, None]
             traces = ttamer.Traces(signals, recorded, [1], observed=observed)
             model = ttamer.fit(traces, bins=2, loss_strength=0)
             assert model.losses[0].tolist() == [loss for _, (loss,) in sorted(zip(signals[:, 0], losses, strict=True))]
-        assert ttamer.fit(traces[1:], smoothing="platt").losses[0][0] == pytest.approx(0.5, abs=1e-3)
-        with pytest.raises(ValueError, match=r"^smoothing: 'platt' needs losses in \[0, 1\], the largest is 4"):
-            ttamer.fit(traces, smoothing="platt")
+        assert ttamer.fit(traces[1:], smoothing="platt").losses[0][0] == pytest.approx(0.5, rel=0.01)
+
+    @given(st.integers(0, 2**16), st.sampled_from([1e-6, 0.5, 1.0, 5574.0]))
+    def test_curves_of_graded_losses_are_those_of_the_reference(self, seed: int, scale: float) -> None:
+        """Up to the largest loss of all nodes, whatever its unit; shards add to the same."""
+        traces = graded_traces(LINE, 120, seed, scale)
+        model = ttamer.fit(traces, 6, smoothing="platt")
+        largest = float(traces.losses.max())
+        for j in range(3):
+            states = reference.states(traces.signals[:, j], model.bin_edges[j])
+            sums, signals = (np.bincount(states, values[:, j]) for values in (traces.losses, traces.signals))
+            curve = reference.platt_losses(np.bincount(states).astype(float), sums, signals, largest)
+            np.testing.assert_allclose(model.losses[j], curve, rtol=1e-6)
+            assert model.losses[j].max() <= largest
+        for rows in (slice(0, 40), slice(40, None)):  # one of them without the largest loss
+            rest = slice(40, None) if rows.start == 0 else slice(0, 40)
+            both = ttamer.fit(traces[rows], like=model) + ttamer.fit(traces[rest], like=model)
+            for found, expected in zip(both.losses, model.losses, strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    def test_curves_of_graded_losses_come_back_from_files(self, tmp_path: Path) -> None:
+        traces = graded_traces(LINE, 120, 0, 7.0)
+        model = ttamer.fit(traces, 6, smoothing="platt")
+        model.save(tmp_path / "m")
+        again = ttamer.CascadeModel.load(tmp_path / "m")
+        assert [row.tolist() for row in again.losses] == [row.tolist() for row in model.losses]
+        nothing = ttamer.fit(traces._with(losses=np.zeros_like(traces.losses)), like=again)
+        assert max(row.max() for row in nothing.losses) < 0.01
+        expected = (model + nothing).losses[0].tolist()
+        assert (again + pickle.loads(pickle.dumps(nothing))).losses[0].tolist() == expected
+
+    def test_a_file_whose_largest_loss_is_none(self, tmp_path: Path) -> None:
+        ttamer.fit(graded_traces(LINE, 120, 0, 7.0), 6, smoothing="platt").save(tmp_path / "m")
+        fields, arrays = files.from_bytes((tmp_path / "m").read_bytes(), "model", 2, "m")
+        for value in ([0.1], [-7.0], [7.0, 7.0]):
+            arrays["largest_loss"] = np.array(value)
+            files.write(tmp_path / "m", files.to_bytes("model", 2, fields, arrays))
+            with pytest.raises(ValueError, match=r"largest_loss: expected a bound on every state's mean loss, got \["):
+                ttamer.CascadeModel.load(tmp_path / "m")
 
     def test_observed_losses_are_not_shrunk(self) -> None:
         traces = random_traces(LINE, 200, seed=10, observed=True)

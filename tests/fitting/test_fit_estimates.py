@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evidence_cases import independent, nested, posterior, softmax
+from evidence_cases import graded, independent, nested, posterior, softmax
 from helpers import random_model
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import plain
 
 import ttamer
@@ -66,6 +68,39 @@ class TestCrossFit:
             assert np.unique(found.signals).tolist() == [
                 pytest.approx(-np.log((16 * value + 0.5) / (16.5 - 16 * value)))
             ]
+
+    @given(st.integers(0, 2**16), st.sampled_from(["history", "posterior"]), st.sampled_from([0.0, 1e-6, 0.5, 5574.0]))
+    def test_coefficients_are_those_of_the_reference(self, seed: int, kind: str, scale: float) -> None:
+        """Of errors (scale 0) and of graded losses of any size."""
+        traces = graded(independent(60, seed=seed), scale) if scale else independent(60, seed=seed)
+        fits, _ = CrossFit(traces).step(kind, (0, 1), 1)
+        assert traces.evidence is not None
+        nodes = np.array([0, 1], np.int32)
+        largest = float(traces.losses.max())
+        for weights, node in zip(fits, (0, 1) if kind == "posterior" else (1,), strict=True):
+            evidence = traces.evidence.log_probs, traces.evidence.classes
+            made = reference.features(*evidence, 3, nodes, 1, kind, node)
+            expected = reference.coefficients(made, traces.losses[:, node], largest)
+            np.testing.assert_allclose(weights[0] + made @ weights[1:], expected[0] + made @ expected[1:], atol=1e-3)
+
+    def test_the_unit_of_losses_does_not_matter(self) -> None:
+        """Two losses, whatever they are, are right and wrong; so are errors and no others of 5 and 0."""
+        errors = independent(100)
+        five = errors._with(losses=errors.losses * np.float32(5))
+        for kind in ("history", "posterior"):
+            one, other = (ttamer.fit(each, 8, kind) for each in (errors, five))
+            assert one.estimator == other.estimator
+            for found, expected in zip(other.losses, one.losses, strict=True):
+                np.testing.assert_allclose(found, 5 * expected, rtol=1e-6)
+
+    def test_one_graded_loss_alone(self) -> None:
+        same = independent(20)._with(losses=np.full((20, 3), 0.5, np.float32))
+        other = same._with(losses=np.where(np.arange(3) == 2, 2, same.losses).astype(np.float32))
+        (weights,), _ = CrossFit(same).step("history", (0,), 0)
+        assert weights[0] == pytest.approx(np.log(20.5 / 0.5))
+        (weights,), found = CrossFit(other).step("history", (0,), 0)
+        assert weights == pytest.approx([np.log(0.25 / 0.75), *np.zeros(3)], abs=1e-4)
+        np.testing.assert_allclose(found.signals, np.log(3), atol=1e-4)
 
     def test_history_is_posterior_of_the_last_node(self) -> None:
         fitting = CrossFit(independent(100))
@@ -125,6 +160,24 @@ class TestFit:
             assert result.cost[row] == pytest.approx(cost)
             assert result.last_node[row] == walk.last[came]
             assert result.answer_node[row] == found.answers[row, came]
+
+    @pytest.mark.parametrize("scale", [1e-6, 5574.0])
+    @pytest.mark.parametrize("topology", [LINE, FOREST, Topology.skip(3)], ids=repr)
+    def test_graded_losses(self, topology: Topology, scale: float) -> None:
+        """A state's loss is the mean estimate, a share of the largest loss; policies do not depend on the unit."""
+        traces = graded(independent(600, topology=topology), scale)
+        model = ttamer.fit(traces, 6, "posterior")
+        assert model.estimator is not None
+        for step, signals in enumerate(traces._kept_estimates[model.estimator].signals.T):
+            states = reference.states(signals, model.bin_edges[step])
+            estimates = traces.losses.max() / (1 + np.exp(signals.astype(np.float64)))
+            expected = np.bincount(states, estimates) / np.bincount(states)
+            np.testing.assert_allclose(model.losses[step], expected, rtol=1e-6)
+        unit = graded(independent(600, topology=topology), 1.0)
+        one = ttamer.solve(ttamer.fit(unit, 6, "posterior"), 1 / (1 + 0.3)).replay(unit)
+        other = ttamer.solve(model, 1 / (1 + 0.3 * scale)).replay(traces)
+        assert (one.answer_node == other.answer_node).mean() > 0.99
+        assert one.error == pytest.approx(other.error / scale, rel=0.01)
 
     def test_the_fitted_rows_are_replayed_out_of_fold(self) -> None:
         traces = independent(200)
@@ -247,9 +300,6 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"^traces: expected evidence .*; Traces\.from_probs records it$"):
             ttamer.fit(without, 8, "posterior")
         traces = independent(20)
-        other = traces._with(losses=traces.losses * np.float32(0.5))
-        with pytest.raises(ValueError, match=r"^losses: expected 0 and 1, right and wrong, .* got 0.5; use estimate="):
-            ttamer.fit(other, 8, "history")
         seen = Traces(traces.losses, traces.losses, traces.costs, observed=True, evidence=traces.evidence)
         with pytest.raises(ValueError, match=r"^estimate: expected losses that have to be estimated, got observed"):
             ttamer.fit(seen, 8, "history")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evidence_cases import independent, nested
+from evidence_cases import graded, independent, nested
 from helpers import random_traces
 
 import ttamer
@@ -66,6 +66,16 @@ class TestChoose:
     )
     def test_candidates(self, traces: ttamer.Traces, expected: list[str]) -> None:
         assert [str(choice) for choice in choosing.candidates(traces)] == expected
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 5574.0])
+    def test_graded_losses_are_chosen_for_alike(self, scale: float) -> None:
+        """What is offered and what is chosen do not depend on the unit of losses."""
+        traces = graded(independent(600), scale)
+        assert choosing.candidates(traces) == choosing.candidates(independent(600))
+        assert choosing.choose(traces) == Choice("posterior")
+        assert choosing.choose(graded(nested(400), scale)).is_plain
+        forest = graded(independent(300, forest=True), scale)
+        assert choosing.choose(forest) == Choice("posterior", "best")
 
     def test_the_recorded_signal_comes_second(self) -> None:
         """Before it only the one without a softmax; signals that the user stated are kept as they are."""

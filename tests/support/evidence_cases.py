@@ -46,5 +46,14 @@ def nested(rows: int = 300, nodes: int = 3, classes: int = 3, seed: int = 0) -> 
     return Traces.from_probs(softmax(np.cumsum(seen, axis=1)), labels, np.ones(nodes), unit="ms")
 
 
+def graded(traces: Traces, scale: float = 1.0) -> Traces:
+    """The same requests with losses up to `scale`: large where an answer is wrong, and small, not 0, where it is right.
+
+    How large does not depend on what is seen.
+    """
+    shares = np.random.default_rng(1).uniform(0.0, 0.3, traces.losses.shape)
+    return traces._with(losses=(scale * np.abs(traces.losses - shares)).astype(np.float32))
+
+
 def posterior(traces: Traces, **options: Any) -> ttamer.CascadeModel:
     return ttamer.fit(traces, 8, "posterior", **options)

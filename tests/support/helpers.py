@@ -44,6 +44,14 @@ def random_traces(topology: ttamer.Topology, rows: int, seed: int, *, observed: 
     return ttamer.Traces(signals, losses, costs, topology, observed=observed, unit="ms")
 
 
+def graded_traces(topology: ttamer.Topology, rows: int, seed: int, scale: float = 1.0) -> ttamer.Traces:
+    """Losses of any size up to about `scale`, the smaller the larger the signal."""
+    traces = random_traces(topology, rows, seed)
+    noise = np.random.default_rng(seed).random(traces.losses.shape)
+    losses = (scale * (1 - traces.signals) * noise).astype(np.float32)
+    return ttamer.Traces(traces.signals, losses, traces.costs, topology, unit=traces.unit)
+
+
 def assert_same_policy(found: ttamer.Policy, expected: ttamer.Policy) -> None:
     """Bit for bit, everything a user or a batch can see."""
     assert found.topology == expected.topology

@@ -11,6 +11,7 @@ import typer
 
 import ttamer
 from ttamer import bench, compare, plots, tuning
+from ttamer._base.numbers import are_rates
 from ttamer.cli import demo
 from ttamer.cli.arguments import Bins, Estimate, Every, Json, PolicyFile, TracesFile, bins_of, check_folders
 from ttamer.cli.bench_tables import bench_dict, print_bench
@@ -274,9 +275,11 @@ def _frontier(
             curves = front if test_traces is None else [compare.curve_of_front(front, recording, test_traces)]
             plots.front(curves, plot)
         files = [] if save is None else _save_points(front, save)
+    rates = all(are_rates(part.losses) for part in (recording, test_traces) if part is not None)
     if json:
         facts = {
             "unit": front.unit,
+            "are_rates": rates,
             "rows": len(recording),
             "estimate": front.estimate,
             "signal": front[0].policy.signal,
@@ -285,7 +288,7 @@ def _frontier(
         print_json({**facts, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
-    print_points(out, points, front.unit, _front_title(front, traces), every)
+    print_points(out, points, front.unit, _front_title(front, traces), every, rates)
     if plot is not None:
         out.print(f"drew {plot}", soft_wrap=True)
     if files:

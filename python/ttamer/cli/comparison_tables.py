@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 
-from ttamer.cli.output import in_unit, number, print_table, table
+from ttamer._base.numbers import loss_word, number
+from ttamer.cli.output import in_unit, print_table, table
 from ttamer.compare import COVERAGE, FULL, OURS, TIE, Comparison, Difference, Level
 
 INTERVAL = f"{COVERAGE:.0%} interval"
@@ -49,7 +50,7 @@ def print_costs(
         rows.add_row(
             name, *("not reached" if cost is None else f"{cost:.{digits}f} ({cost / full_cost:.0%})" for cost in costs)
         )
-    name, what = next(iter(levels[0].costs)), "error" if are_rates else "loss"
+    name, what = next(iter(levels[0].costs)), loss_word(are_rates)
     the = "the " if name == FULL else ""
     print_table(console, f"cost{unit and ' in ' + unit} (% of {the}{name}) at matched test {what}", rows)
     console.print()
@@ -59,9 +60,8 @@ def print_winners(
     console: Console, levels: Sequence[Level], unit: str, full_cost: float, *, are_rates: bool = True
 ) -> None:
     """A row a level."""
-    rows = table(
-        "error" if are_rates else "loss", "cheapest baseline", "winner", in_unit("difference", unit), INTERVAL, text=3
-    )
+    heads = (loss_word(are_rates), "cheapest baseline", "winner", in_unit("difference", unit), INTERVAL)
+    rows = table(*heads, text=3)
     for level in levels:
         error = f"{level.error:.2%}" if are_rates else number(level.error)
         rows.add_row(error, level.best_baseline, level.winner, *_difference(level.difference, _digits(full_cost) + 1))
@@ -80,7 +80,7 @@ def _print_means(console: Console, comparison: Comparison) -> None:
             cells = _difference(mean.difference, digits, scale)
         rows.add_row(mean.name, f"{scale * mean.error:.{digits}f}", *cells, mean.winner or "")
     first, last = number(float(comparison.budgets[0])), number(float(comparison.budgets[-1]))
-    loss = "error" if comparison.are_rates else "loss"
+    loss = loss_word(comparison.are_rates)
     title = f"{OURS} minus the others, mean test {loss} over {len(comparison.budgets)} budgets"
     print_table(console, f"{title}, {first} to {last}{comparison.unit and ' ' + comparison.unit}", rows)
     console.print()

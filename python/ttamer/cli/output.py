@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ttamer._base import files
+from ttamer._base.numbers import number
 
 
 def console() -> Console:
@@ -61,11 +62,6 @@ def print_table(out: Console, title: str, rows: Table) -> None:
 def print_title(out: Console, title: str) -> None:
     """What stands above a table or a drawing."""
     out.print(Text(title, style="bold"), soft_wrap=True)
-
-
-def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}"
 
 
 def share(value: float) -> str:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, STOP
-from ttamer.cli.output import in_unit, number, print_table, print_title, share, span, table
+from ttamer.cli.output import in_unit, print_table, print_title, share, span, table
 from ttamer.cli.tables import signal_text
 from ttamer.plots import drawing
 from ttamer.policy import Policy
@@ -179,7 +180,7 @@ def _notes(policy: Policy, every: bool) -> list[str]:
 def _answer(policy: Policy) -> tuple[str, str]:
     """Whose answer is returned."""
     if policy.estimate == "posterior":
-        return "estimate", "posterior: the answer that is likeliest right after all that was consulted"
+        return "estimate", "posterior: the answer with the least expected loss after all that was consulted"
     if policy.estimator is not None:
         return "estimate", f"{policy.estimate}: the last node answers"
     return "recall", f"{policy.recall}: the {'last node' if policy.recall == 'none' else 'best node consulted'} answers"
@@ -278,4 +279,4 @@ def _verb(following: int) -> str:
 def _range(values: Iterable[float]) -> str:
     """Three digits, so that a table with ranges of losses and indices fits 80 columns."""
     numbers = list(values)
-    return span(min(numbers), max(numbers), lambda value: f"{value:.3g}")
+    return span(min(numbers), max(numbers), lambda value: number(value, 3))

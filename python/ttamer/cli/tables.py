@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ttamer.cli.output import in_unit, number, print_table, share, span, table
+from ttamer._base.numbers import loss_text, loss_word, number
+from ttamer.cli.output import in_unit, print_table, share, span, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy
@@ -90,8 +91,9 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
     """The limits that a tuned policy keeps, and what it did on the rows it was tested on."""
     outcome, unit = certificate.best.outcome, certificate.policy.unit
     limits = table("limit", "asked", "held-back rows", "p-value")
+    rates = certificate.are_rates
     for limit, p_value in zip(certificate.limits, certificate.best.p_values, strict=True):
-        limits.add_row(_limited(limit), *_figures(limit, limit.observed(outcome)), f"{p_value:.2g}")
+        limits.add_row(_limited(limit), *_figures(limit, limit.observed(outcome), rates), f"{p_value:.2g}")
     rows = f"tuned on {certificate.fitted_rows} requests of {name}, tested on {certificate.tested_rows} others"
     print_table(console, rows, limits)
     passes = sum(step.p_value <= 1 - certificate.confidence for step in certificate.steps)
@@ -103,25 +105,27 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
         console.print(certificate.end_of_tests())
     against = " relative to the last node" if certificate.relative_to == "last" else ""
     cost = f"{number(outcome.cost)} {unit}".rstrip()
-    console.print(f"on the held-back rows: error {outcome.error:.4f}{against}, mean cost {cost}")
+    loss = f"{loss_word(rates)} {loss_text(outcome.error, rates)}"
+    console.print(f"on the held-back rows: {loss}{against}, mean cost {cost}")
 
 
 def _limited(limit: Limit) -> str:
     if limit.quantile is not None:
         return f"requests that cost at most {number(limit.bound)}{f' {limit.unit}' if limit.unit else ''}"
-    return "error" if limit.name == "max_error" else in_unit("mean cost", limit.unit)
+    return loss_word(not limit.graded) if limit.name == "max_error" else in_unit("mean cost", limit.unit)
 
 
-def _figures(limit: Limit, figure: float) -> tuple[str, str]:
+def _figures(limit: Limit, figure: float, rates: bool) -> tuple[str, str]:
     if limit.quantile is not None:
         return f"{100 * limit.quantile:.4g}%", share(figure)
-    return (number(limit.bound), f"{figure:.4f}" if limit.name == "max_error" else number(figure))
+    return (number(limit.bound), loss_text(figure, rates) if limit.name == "max_error" else number(figure))
 
 
 def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
     """A policy against the full model, and where its requests stop."""
     both = table("", "policy", "full model")
-    both.add_row("error", f"{report.error:.4f}", f"{report.full_error:.4f}")
+    rates = report.are_rates
+    both.add_row(loss_word(rates), loss_text(report.error, rates), loss_text(report.full_error, rates))
     both.add_row(in_unit("mean cost", report.unit), number(report.mean_cost), number(report.full_cost))
     both.add_row(in_unit("median cost", report.unit), number(report.p50_cost), number(report.full_cost))
     both.add_row(in_unit("95th percentile", report.unit), number(report.p95_cost), number(report.full_cost))
@@ -136,11 +140,14 @@ def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
     print_table(console, "where requests end", nodes)
 
 
-def print_points(console: Console, points: list[dict[str, Any]], unit: str, title: str, every: bool) -> None:
+def print_points(
+    console: Console, points: list[dict[str, Any]], unit: str, title: str, every: bool, rates: bool
+) -> None:
     """Points of a front; a few, evenly spread, unless every one is asked for."""
     has_test = "test_cost" in points[0]
-    columns = ["tradeoff", in_unit("cost", unit), "error"]
-    columns += [in_unit("test cost", unit), "test error"] if has_test else []
+    word = loss_word(rates)
+    columns = ["tradeoff", in_unit("cost", unit), word]
+    columns += [in_unit("test cost", unit), f"test {word}"] if has_test else []
     numbers = list(range(len(points)))
     if not every and len(points) > FEW:
         numbers = np.linspace(0, len(points) - 1, FEW).round().astype(int).tolist()
@@ -148,7 +155,9 @@ def print_points(console: Console, points: list[dict[str, Any]], unit: str, titl
     rows = table("point", *columns)
     for k in numbers:
         point = points[k]
-        cells = [f"{point['tradeoff']:.4f}", number(point["cost"]), f"{point['error']:.4f}"]
-        cells += [number(point["test_cost"]), f"{point['test_error']:.4f}"] if has_test else []
+        # Of graded losses a trade-off may be of any size.
+        tradeoff = f"{point['tradeoff']:.4f}" if rates else number(point["tradeoff"])
+        cells = [tradeoff, number(point["cost"]), loss_text(point["error"], rates)]
+        cells += [number(point["test_cost"]), loss_text(point["test_error"], rates)] if has_test else []
         rows.add_row(str(k), *cells)
     print_table(console, title, rows)

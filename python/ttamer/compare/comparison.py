@@ -14,6 +14,7 @@ import numpy as np
 
 from ttamer import baselines
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
 from ttamer.baselines import Setting
 from ttamer.compare.bootstrap import Difference, difference, resample, resampled_costs, resampled_errors
@@ -165,6 +166,7 @@ class Comparison:
             "calibration_rows": self.calibration_rows,
             "test_rows": self.test_rows,
             "unit": self.unit,
+            "are_rates": self.are_rates,
             "full_model": {"name": self.curves[0].name, "cost": self.full_cost, "error": self.full_error},
             "levels": [level.as_dict() for level in self.levels],
             "budgets": self.budgets.tolist(),
@@ -220,7 +222,7 @@ def run(
     alone = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
     curves = (curve_of_replays(name, f"node {full}", *alone, there.unit), *found, ours)
     begin(STEPS[2])
-    rates = all(bool(np.isin(part.losses, (0.0, 1.0)).all()) for part in (here, there))
+    rates = are_rates(here.losses) and are_rates(there.losses)
     margins = MARGINS if rates else tuple(share * alone[0].error for share in RELATIVE_MARGINS)
     resamples = int(min(1000, max(100, _MOST_DRAWN / len(there))))
     return Comparison(
@@ -356,9 +358,9 @@ def _confident(traces: Traces) -> Traces:
 
 
 def _calibration_error(curve: Curve, budgets: Floats) -> float:
-    """Mean error over the budgets on the calibration rows; 1 where a budget affords nothing."""
+    """Mean error over the budgets on the calibration rows; the worst one where a budget affords nothing."""
     cost, error = curve.calibration_points
-    return float(np.where(budgets < cost[0], 1.0, np.interp(budgets, cost, error)).mean())
+    return float(np.where(budgets < cost[0], curve.worst, np.interp(budgets, cost, error)).mean())
 
 
 def _difference_dict(gap: Difference) -> dict[str, Any]:

@@ -33,7 +33,7 @@ MOST_WEIGHT = 2.0**53
 """How often a resample may draw a row."""
 
 TOLERANCE = 1e-12
-"""Errors closer than this are equal: sums of the same losses in another order differ in their last bits."""
+"""Errors closer than this share of the largest are equal: sums of the same losses in another order differ slightly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +85,11 @@ class Curve:
     def hull(self) -> npt.NDArray[np.intp]:
         """(V,) : numbers of the usable settings, by rising cost and falling error on the calibration rows."""
         return lower_hull(self.calibration_cost.mean(axis=1), self.calibration_loss.mean(axis=1))
+
+    @cached_property
+    def worst(self) -> float:
+        """float : the largest loss of any row, 1 of errors: what a budget counts for that affords no setting."""
+        return max(float(self.calibration_loss.max()), float(self.test_loss.max())) or 1.0
 
     @cached_property
     def calibration_points(self) -> tuple[Floats, Floats]:
@@ -209,7 +214,7 @@ def error_at_cost(curve: Curve, budget: float) -> float:
     Returns
     -------
     float
-        Mean loss on the test rows; 1 if the budget is below the cheapest setting.
+        Mean loss on the test rows; the worst of the curve if the budget is below the cheapest setting.
     """
     errors = checks.instance("curve", curve, Curve).test_points[1]
     return float(mixed(curve, [checks.real("budget", budget)], errors)[0])
@@ -217,7 +222,7 @@ def error_at_cost(curve: Curve, budget: float) -> float:
 
 def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
     """Cost where each polyline (B, V) first comes down to each of its levels (B or 1, L): (B, L), inf if never."""
-    reached = error[:, None, :] <= levels[:, :, None] + TOLERANCE
+    reached = error[:, None, :] <= levels[:, :, None] + TOLERANCE * error.max()
     after = reached.argmax(axis=2)
     before = np.maximum(after - 1, 0)
     error_after, error_before = np.take_along_axis(error, after, 1), np.take_along_axis(error, before, 1)
@@ -229,10 +234,10 @@ def first_crossing(cost: Floats, error: Floats, levels: Floats) -> Floats:
 
 
 def mixed(curve: Curve, budgets: npt.ArrayLike, errors: Floats) -> Floats:
-    """Errors (..., L) of spending each budget, from those of the usable settings (..., V); 1 if it affords none."""
+    """Errors (..., L) of spending each budget, from those of the usable settings (..., V); `worst` if it has none."""
     cost = curve.calibration_points[0]
     wanted = checks.as_array("budgets", budgets, "(L,) numbers").astype(np.float64)
-    return np.where(wanted < cost[0] * (1 - TOLERANCE), 1.0, errors @ mixing_shares(cost, wanted))
+    return np.where(wanted < cost[0] * (1 - TOLERANCE), curve.worst, errors @ mixing_shares(cost, wanted))
 
 
 # ---------------------------------------------------------------- paired bootstrap

@@ -1,4 +1,4 @@
-"""What a policy costs and how often it is wrong, on recorded traces."""
+"""What a policy costs and loses on recorded traces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates, loss_text, loss_word, number
 from ttamer.policy import Policy
 from ttamer.policy.replay import answered
 from ttamer.traces import Traces
@@ -31,6 +32,8 @@ class Evaluation:
         Share of requests answered by a node other than the one consulted last.
     unit : str
         Unit of the costs.
+    are_rates : bool
+        Whether the losses are 0/1 errors, so that `error` is a rate.
     """
 
     requests: int
@@ -44,6 +47,7 @@ class Evaluation:
     full_error: float
     full_cost: float
     unit: str
+    are_rates: bool
 
     def as_dict(self) -> dict[str, Any]:
         """All attributes as plain Python values, for JSON."""
@@ -52,12 +56,14 @@ class Evaluation:
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         saving = 1 - self.mean_cost / self.full_cost if self.full_cost > 0 else 0.0
+        error, full_error = (loss_text(each, self.are_rates) for each in (self.error, self.full_error))
+        mean, full, p50, p95 = map(number, (self.mean_cost, self.full_cost, self.p50_cost, self.p95_cost))
         return "\n".join(
             [
                 f"requests   {self.requests}",
-                f"error      {self.error:.4f}  (full model {self.full_error:.4f})",
-                f"mean cost  {self.mean_cost:.4g}{unit}  (full model {self.full_cost:.4g}{unit}, {saving:.1%} saved)",
-                f"p50, p95   {self.p50_cost:.4g}, {self.p95_cost:.4g}{unit}",
+                f"{loss_word(self.are_rates):<9}  {error}  (full model {full_error})",
+                f"mean cost  {mean}{unit}  (full model {full}{unit}, {saving:.1%} saved)",
+                f"p50, p95   {p50}, {p95}{unit}",
                 f"stops at   {'  '.join(f'{j}: {share:.1%}' for j, share in enumerate(self.stops))}",
                 f"recalled   {self.recall_rate:.1%}",
             ]
@@ -102,4 +108,5 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
         full_error=full.error,
         full_cost=full.mean_cost,
         unit=traces.unit,
+        are_rates=are_rates(traces.losses),
     )

@@ -18,7 +18,7 @@ from ttamer.traces import Traces
 TOLERANCE = 0.05
 """Share of the whole range of errors, or costs, that may lie beyond an end of a front without a warning."""
 CHEAP = 1e-12
-"""A trade-off at which costs alone count."""
+"""A trade-off at which costs alone count, of losses up to about 1."""
 
 
 def frontier(
@@ -69,20 +69,21 @@ def frontier(
         result = policy.replay(traces)
         points.append(FrontPoint(result.mean_cost, result.error, policy))
     front = _undominated(points)
-    if tradeoffs is None and scale != 1 and np.isfinite(1 / CHEAP / model.cost_scale):  # else no solve weighs them
-        _warn_of_ends(front, model, traces)
+    cheap = CHEAP / max(scale, 1.0)
+    if tradeoffs is None and scale != 1 and np.isfinite(1 / cheap / model.cost_scale):  # else no solve weighs them
+        _warn_of_ends(front, model, traces, cheap)
     return Front(front, traces.unit, model)
 
 
-def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces) -> None:
+def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces, least: float) -> None:
     """Say where losses of very different sizes leave an end of the front out of the default trade-offs."""
-    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, CHEAP))
+    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, least))
     span_error, span_cost = front[0].error - accurate.error, front[-1].cost - cheap.mean_cost
     if front[-1].error - accurate.error > TOLERANCE * span_error or front[0].cost - cheap.mean_cost > (
         TOLERANCE * span_cost
     ):
         warnings.warn(
-            f"frontier: the default trade-offs reach errors down to {front[-1].error:.4g} and costs down to "
+            f"frontier: the default trade-offs reach losses down to {front[-1].error:.4g} and costs down to "
             f"{front[0].cost:.4g}, where policies reach {accurate.error:.4g} and {cheap.mean_cost:.4g}; pass tradeoffs",
             stacklevel=3,
         )

@@ -1,4 +1,8 @@
-"""Fitting estimators: ridge logistic regressions on the evidence of traces, each made without the rows it judges."""
+"""Fitting estimators: ridge logistic regressions on the evidence of traces, each made without the rows it judges.
+
+Graded losses are divided by the largest one: a fractional logistic regression solves the same equations with these
+shares of a loss in place of 0 and 1.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base.numbers import are_rates, largest_loss
 from ttamer._base.types import Floats
 from ttamer.model.estimators import Estimates, Estimator
 from ttamer.model.features import assemble, doubts, odds
@@ -26,18 +31,12 @@ def check_traces(traces: Traces) -> None:
     Raises
     ------
     ValueError
-        If there is no evidence, the losses are observed, or they are not 0 and 1.
+        If there is no evidence, or the losses are observed.
     """
     if traces.observed:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
     if traces.evidence is None:
         raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
-    other = (traces.losses != 0) & (traces.losses != 1)
-    if other.any():
-        raise ValueError(
-            f"losses: expected 0 and 1, right and wrong, to estimate from evidence, got {traces.losses[other][0]:g}; "
-            "use estimate='signal'"
-        )
 
 
 def can_estimate(traces: Traces) -> bool:
@@ -76,6 +75,11 @@ class CrossFit:
     seed : int
         Of the folds.
 
+    Attributes
+    ----------
+    largest : float
+        The largest loss, which an answer has that is wrong altogether.
+
     Raises
     ------
     ValueError
@@ -89,6 +93,7 @@ class CrossFit:
         assert traces.evidence is not None
         self._new = _regression_maker()
         self.traces = traces
+        self.largest = largest_loss(traces.losses)
         self._evidence = traces.evidence
         self._folds = folds_of(len(traces), seed)
         self._odds: dict[tuple[int, int], Floats] = {}
@@ -123,7 +128,8 @@ class CrossFit:
         ascending = (last,) if plain else tuple(sorted(nodes))
         key = (plain, ascending, last, candidate)
         if key not in self._fits:
-            self._fits[key] = self._fit(self._features(*key), self.traces.losses[:, candidate] == 1)
+            shares = self.traces.losses[:, candidate].astype(np.float64) / self.largest
+            self._fits[key] = self._fit(self._features(*key), shares)
         weights, out_of_fold = self._fits[key]
         if plain or nodes == ascending:
             return weights, out_of_fold
@@ -151,7 +157,7 @@ class CrossFit:
             self._odds[node, candidate] = answer_odds
         return self._odds[node, candidate]
 
-    def _fit(self, features: Floats, wrong: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    def _fit(self, features: Floats, wrong: Floats) -> tuple[Floats, Floats]:
         mean, spread = features.mean(axis=0), features.std(axis=0)
         spread[spread < 1e-6] = 1.0
         standard = (features - mean) / spread
@@ -175,16 +181,20 @@ def _regression_maker() -> Any:
     return lambda: LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-5, warm_start=True)
 
 
-def _coefficients(regression: Any, features: Floats, wrong: npt.NDArray[np.bool_]) -> Floats:
-    """Intercept and weights; with one outcome only, its rate with half a request added to either."""
-    rows, count = len(wrong), int(wrong.sum())
-    if count in (0, rows):
-        return np.concatenate([[log_odds((count + 0.5) / (rows + 1))], np.zeros(features.shape[1])])
+def _coefficients(regression: Any, features: Floats, wrong: Floats) -> Floats:
+    """Intercept and weights from shares of a loss in [0, 1]; of 0 or 1 alone, with half a request added to either."""
+    rows, total = len(wrong), float(wrong.sum())
+    if total in (0, rows):
+        return np.concatenate([[log_odds((total + 0.5) / (rows + 1))], np.zeros(features.shape[1])])
     from sklearn import config_context
 
     # Its checks of arguments take as long as small problems do, and there are thousands of these.
     with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         # A saturated Hessian makes scikit-learn say that it falls back to L-BFGS, which solves the problem as well.
         warnings.simplefilter("ignore")
-        regression.fit(features, wrong)
+        if are_rates(wrong):
+            regression.fit(features, wrong == 1)
+        else:  # each row counts as wrong by its share, and as right by what is left of it
+            classes = np.repeat([True, False], rows)
+            regression.fit(np.concatenate([features, features]), classes, np.concatenate([wrong, 1 - wrong]))
     return np.concatenate([regression.intercept_, regression.coef_[0]])

@@ -41,7 +41,7 @@ def fit_estimates(
     estimator, estimates = fitting.estimator(kind, graph)
     inner = Traces(
         estimates.signals,
-        sigmoid(-estimates.signals.astype(np.float64)).astype(np.float32),
+        (fitting.largest * sigmoid(-estimates.signals.astype(np.float64))).astype(np.float32),
         traces.paid_costs[..., graph.outer],
         graph.topology,
         unit=traces.unit,

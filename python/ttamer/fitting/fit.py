@@ -46,6 +46,7 @@ def fit(
 
     With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
     that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.
+    Of graded losses, an answer with half of the largest loss counts as half wrong.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ def fit(
         ``fit(shard, like=model) + model``. Only of models of plain signals, whose kind is made from the shard's
         evidence if it recorded another one; `recorded_signal` is that of `like`.
     smoothing : {"auto", "platt", "mean"}
-        "platt": the logistic curve, for losses in [0, 1]. "mean": the mean loss of the bin, shrunk to the node's mean.
-        "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
+        "platt": the logistic curve, from 0 to the largest loss. "mean": the mean loss of the bin, shrunk to the node's
+        mean. "auto": at each node the curve where it explains the bins' means (`ttamer.reference.curve_fits`), else the
         mean; always the mean where losses are observed or other than 0 and 1. Only for plain signals: estimates are
-        probabilities already, and the loss of a state is their mean. ``estimate="auto"`` chooses it too.
+        expected losses already, and the loss of a state is their mean. ``estimate="auto"`` chooses it too.
     loss_strength, transition_strength : float
         How many requests the node's mean loss and its marginal weigh, >= 0. By default 4 and 16, and 8 with
         ``bins="auto"`` and with estimates; a loss that is observed is not shrunk, nor is one that is estimated.
@@ -92,7 +93,7 @@ def fit(
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
         If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
-        asked for and the traces have no evidence (`Traces.from_probs` records it) or losses other than 0 and 1.
+        asked for and the traces have no evidence (`Traces.from_probs` records it) or observed losses.
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -119,7 +120,7 @@ def fit(
     # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
     smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
     if has_estimates and (smoothing not in smoothings or loss_strength is not None):
-        raise ValueError("smoothing, loss_strength: expected none with estimates, which are probabilities already")
+        raise ValueError("smoothing, loss_strength: expected none with estimates, which are expected losses already")
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")

@@ -11,7 +11,7 @@ from ttamer._base.hull import spending
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Counts, Model, Topology, Transition, solve
 from ttamer._core import states as core_states
-from ttamer.fitting.budgets import default_budgets, default_tradeoffs
+from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scale
 from ttamer.fitting.crossfit import CrossFit, sigmoid
 from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model.information_sets import Order, orders
@@ -30,7 +30,7 @@ class _Step:
     """What is known of one (consulted set, last node) on the rows fitted on, out-of-fold."""
 
     signals: npt.NDArray[np.float32]
-    wrong: Floats
+    recorded: Floats
     edges: npt.NDArray[np.float32]
     states: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ class _Step:
 
 
 def best_order(fitting: CrossFit, kind: str, bins: int) -> Order:
-    """Of all orders of all subsets, parents first, the one with the least mean error over the default budgets.
+    """Of all orders of all subsets, parents first, the one with the least mean loss over the default budgets.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ class _Trial:
         traces = fitting.traces
         self._costs = traces.costs
         self._budgets = default_budgets(traces)
-        self._tradeoffs = default_tradeoffs()[::EVERY].tolist()
+        self._tradeoffs = default_tradeoffs(loss_scale(traces.losses))[::EVERY].tolist()
         self._cheapest = int(traces.reach_costs.argmin())
         self._steps: dict[tuple[Order, int], _Step] = {}
         self._transitions: dict[tuple[Order, int, int], Transition] = {}
 
     def error(self, order: Order) -> float:
-        """Mean error over the budgets of the policies along an order, and of always the cheapest node."""
+        """Mean loss over the budgets of the policies along an order, and of always the cheapest node."""
         traces = self._cross_fit.traces
         steps = [self._step(order[: k + 1]) for k in range(len(order))]
         costs = self._costs[list(order)]
@@ -107,12 +107,12 @@ class _Trial:
             False,
         )
         signals = np.stack([step.signals for step in steps], axis=1)
-        wrong = np.stack([step.wrong for step in steps], axis=1)
+        recorded = np.stack([step.recorded for step in steps], axis=1)
         rows = np.arange(len(signals))
         means = [(float(traces.reach_costs[self._cheapest]), float(traces.losses[:, self._cheapest].mean()))]
         for tradeoff in self._tradeoffs:
             last, _, cost, _ = solve(model, tradeoff, False).replay(signals, costs)
-            means.append((float(cost.mean()), float(wrong[rows, last].mean())))
+            means.append((float(cost.mean()), float(recorded[rows, last].mean())))
         cost, error = np.array(means).T
         return float(spending(cost, error, self._budgets) @ error)
 
@@ -125,10 +125,11 @@ class _Trial:
             edges = quantile_edges(signals, self._bins)
             states = core_states(edges, estimates.signals, 0)
             counts = np.bincount(states, minlength=len(edges) + 1)
-            sums = np.bincount(states, sigmoid(-signals.astype(np.float64)), len(counts)).astype(np.float64)
-            wrong = np.take_along_axis(self._cross_fit.traces.losses, estimates.answers, axis=1)[:, 0]
+            estimated = self._cross_fit.largest * sigmoid(-signals.astype(np.float64))
+            sums = np.bincount(states, estimated, len(counts)).astype(np.float64)
+            recorded = np.take_along_axis(self._cross_fit.traces.losses, estimates.answers, axis=1)[:, 0]
             losses = state_losses(counts.astype(np.float64), sums, 0.0)
-            self._steps[key] = _Step(signals, wrong.astype(np.float64), edges, states, counts, losses)
+            self._steps[key] = _Step(signals, recorded.astype(np.float64), edges, states, counts, losses)
         return self._steps[key]
 
     def _transition(self, order: Order) -> Transition:

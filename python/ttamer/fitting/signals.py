@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates
 from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
@@ -115,12 +116,10 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
 def _choose_smoothing(traces: Traces, smoothing: str) -> str:
     if smoothing not in SMOOTHINGS:
         raise ValueError(f"smoothing: expected one of {SMOOTHINGS}, got {smoothing!r}")
-    largest = float(traces.losses.max())
-    if smoothing == "platt" and largest > 1:
-        raise ValueError(f"smoothing: 'platt' needs losses in [0, 1], the largest is {largest:g}")
-    # Whether a curve explains the means is a test of counts: of graded losses, which vary less, it would always hold.
-    errors = not traces.observed and bool(np.isin(traces.losses, (0.0, 1.0)).all())
-    return "mean" if smoothing == "auto" and not errors else smoothing
+    # Whether a curve explains the means is a test of counts. Graded losses vary by more or less than these; on recorded
+    # scores a test that estimates by how much chose no better than means alone.
+    tested = not traces.observed and are_rates(traces.losses)
+    return "mean" if smoothing == "auto" and not tested else smoothing
 
 
 def _model(

@@ -30,7 +30,7 @@ class Estimates(NamedTuple):
     Attributes
     ----------
     signals : (N, V) float32
-        Log-odds that the step's answer is right.
+        Log-odds that the step's answer is right: of graded losses, that it has none of the largest loss.
     answers : (N, V) int32
         Node that answers, of the traces' topology.
     """
@@ -42,6 +42,8 @@ class Estimates(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Estimator:
     """Log-odds that an answer is wrong, linear in the features of `ttamer.reference.features`.
+
+    Of graded losses they are those of the share of the largest loss that the answer is expected to have.
 
     Parameters
     ----------

@@ -57,19 +57,23 @@ def state_losses(counts: Floats, sums: Floats, strength: float) -> Floats:
     return losses
 
 
-def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
+def platt_losses(counts: Floats, sums: Floats, signals: Floats, largest: float = 1.0) -> Floats:
     """Expected loss of each state from a logistic curve of its mean signal (Platt 1999), fitted to sums per state.
 
-    The curve is in the log-odds of the mean signal where all of these lie in [0, 1], else in the mean signal itself.
+    The curve goes from 0 to the largest loss: it maximises the likelihood of losses divided by that, which may be
+    fractions. It is in the log-odds of the mean signal where all of these lie in [0, 1], else in the mean signal
+    itself.
     A state without requests takes the loss of its neighbours, linearly between them.
 
     Parameters
     ----------
     counts, sums, signals : (K,) float64
-        Requests in each state, the sum of their losses (each in [0, 1]) and of their signals.
+        Requests in each state, the sum of their losses and of their signals.
+    largest : float
+        The largest loss, above 0.
     """
     nonempty = counts > 0
-    n, wrong, mean = counts[nonempty], sums[nonempty], signals[nonempty] / counts[nonempty]
+    n, wrong, mean = counts[nonempty], sums[nonempty] / largest, signals[nonempty] / counts[nonempty]
     if mean.min() >= 0 and mean.max() <= 1:
         inside = np.clip(mean, 1e-7, 1 - 1e-7)
         mean = np.log(inside / (1 - inside))
@@ -87,7 +91,7 @@ def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
         if np.abs(step).max() < 1e-12:
             break
     curve = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-    losses: Floats = np.interp(np.arange(len(counts)), np.flatnonzero(nonempty), curve)
+    losses: Floats = np.interp(np.arange(len(counts)), np.flatnonzero(nonempty), largest * curve)
     return losses
 
 

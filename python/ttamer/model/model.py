@@ -18,7 +18,7 @@ from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 2
-"""Version 2 has `signal_nodes`, `state_costs` and `gaps` of statistics; files that need none are written as version 1."""
+"""Version 2 has more than one cost an edge, `signal_nodes`, gaps or the largest loss; others are written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -301,7 +301,7 @@ class CascadeModel:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = FORMAT_VERSION if self._statistics is not None and self._statistics.gaps is not None else 1
+        version = FORMAT_VERSION if {"largest_loss", "requests"} & arrays.keys() else 1
         if self._state_costs is not None:
             version = FORMAT_VERSION
             if self._statistics is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.policy import Policy
@@ -129,7 +130,7 @@ def _listed(facts: Facts, after: list[tuple[int, int]], most: int) -> str:
     if not after:
         return "none"
     pairs = [(facts.names[j], e) for j, e in after[:most]]
-    items = [name if facts.costs is None else f"{name}\xa0({_number(facts.costs[e])})" for name, e in pairs]
+    items = [name if facts.costs is None else f"{name}\xa0({number(facts.costs[e])})" for name, e in pairs]
     more = [f"and\xa0{len(after) - most}\xa0more"] if len(after) > most else []
     return ", ".join(items + more)
 
@@ -153,7 +154,7 @@ def _figures(facts: Facts, node: int, costs: bool) -> list[str]:
         return []
     figures = []
     if costs and facts.costs is not None:
-        figures.append(_number(facts.costs[facts.topology.edges[:, 1] == node][0]))
+        figures.append(number(facts.costs[facts.topology.edges[:, 1] == node][0]))
     if facts.visits is not None and facts.stops is not None:
         figures += [f"{facts.visits[node]:.1%}", f"{facts.stops[node]:.1%}"]
     return figures
@@ -172,10 +173,6 @@ def _aligned(table: list[list[str]]) -> Iterator[str]:
 
 def _numbers(topology: Topology) -> tuple[str, ...]:
     return tuple(map(str, range(topology.nodes)))
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _in_unit(name: str, unit: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ttamer._base import checks
+from ttamer._base.numbers import number
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
 from ttamer.plots.figure import caption, figure_class, literal, saved
@@ -132,7 +133,7 @@ def _bars(name: str, outcome: Evaluation | Replay) -> _Bars:
         unit = ""
     else:
         raise TypeError(f"outcome: expected an Evaluation or a Replay, got {type(outcome).__name__}")
-    facts = f"cost {outcome.mean_cost:.3g}{unit}\nloss {outcome.error:.3g}"
+    facts = f"cost {number(outcome.mean_cost, 3)}{unit}\nloss {number(outcome.error, 3)}"
     return _Bars(f"{literal(name)}\n{facts}" if name else facts, stops, answers)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ttamer import compare
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
 from ttamer.compare import Curve
 from ttamer.plots.figure import caption, figure_class, literal, saved
@@ -121,7 +122,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
     units = sorted({curve.unit for curve in curves})
     if len(units) > 1:
         raise ValueError(f"curves: expected costs in one unit, got {', '.join(map(repr, units))}")
-    rates = all(bool(np.isin(curve.test_loss, (0.0, 1.0)).all()) for curve in curves)
+    rates = all(are_rates(curve.test_loss) for curve in curves)
     intervals: list[tuple[Floats, Floats] | None] = [None] * len(curves)
     if coverage is not None:
         intervals = list(_intervals(curves, coverage, seed))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
 from ttamer.plots.figure import caption, figure_class, saved
 from ttamer.traces import Traces
@@ -81,7 +82,8 @@ def reliability(
     ----------
     traces : Traces
         Their signals are the confidences if they are the largest probability, or the user's own and in [0, 1]. Of other
-        signals the largest probability is taken from the evidence. Losses lie in [0, 1]: accuracy is 1 - loss.
+        signals the largest probability is taken from the evidence. Losses lie in [0, 1]: accuracy is 1 - loss. Of
+        graded losses the interval is wider than need be, as they vary less than errors of the same mean.
     path, title
         As for `front`.
     bins : int
@@ -143,7 +145,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
             diagram.tick_params(labelleft=False)
             histogram.tick_params(labelleft=False)
         else:
-            diagram.set_ylabel("accuracy", fontsize=8)
+            diagram.set_ylabel("accuracy" if are_rates(confident.losses) else "1 - loss", fontsize=8)
             histogram.set_ylabel("share", fontsize=8)
         if node + columns >= nodes:
             histogram.set_xlabel("confidence", fontsize=8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots.drawing import Facts
@@ -162,7 +163,7 @@ def _draw_edges(axes: Axes, facts: Facts, layout: Layout, look: _Look) -> None:
             axes.text(
                 x,
                 y,
-                f"{facts.costs[e]:.3g}",
+                number(facts.costs[e], 3),
                 fontsize=7.5,
                 color="black" if taken else "0.5",
                 ha="center",

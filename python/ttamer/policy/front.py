@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ttamer._base.checks import brief, instances, real, same_unit, text, whole
 from ttamer._base.hull import lower_hull
+from ttamer._base.numbers import number
 from ttamer.model import CascadeModel
 from ttamer.policy.policy import MOST_ROWS, Policy
 from ttamer.policy.replay import Replay
@@ -83,8 +84,8 @@ class Front(Sequence[FrontPoint]):
         first, last = self.points[0], self.points[-1]
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"Front({len(self)} points, cost {first.cost:.4g} to {last.cost:.4g}{unit}, "
-            f"error {first.error:.4f} to {last.error:.4f}, estimate={self.estimate!r})"
+            f"Front({len(self)} points, cost {number(first.cost)} to {number(last.cost)}{unit}, "
+            f"error {number(first.error)} to {number(last.error)}, estimate={self.estimate!r})"
         )
 
     def cheapest(self, max_error: float) -> FrontPoint:
@@ -185,7 +186,7 @@ class Mixture:
         first, second = (f"{policy.tradeoff:.6g}" for policy in self.policies)
         return (
             f"Mixture(tradeoff {first} or, with probability {self.probability:.4g}, {second}; "
-            f"cost {self.cost:.4g}{unit}, error {self.error:.4f})"
+            f"cost {number(self.cost)}{unit}, error {number(self.error)})"
         )
 
 

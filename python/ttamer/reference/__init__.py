@@ -10,7 +10,7 @@ trade-off, only the weighted costs do.
 
 from ttamer.reference.aggregate import aggregate
 from ttamer.reference.decide import Request, decide, replay, start
-from ttamer.reference.estimate import estimate, features
+from ttamer.reference.estimate import coefficients, estimate, features
 from ttamer.reference.fitting import (
     curve_fits,
     platt_losses,
@@ -37,6 +37,7 @@ __all__ = [
     "Steps",
     "Tables",
     "aggregate",
+    "coefficients",
     "costliest_path",
     "curve_fits",
     "decide",

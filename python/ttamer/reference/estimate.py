@@ -1,4 +1,4 @@
-"""Estimates of how likely an answer is wrong, from all that was seen of a request."""
+"""Estimates of how likely an answer is wrong, or of which share of the largest loss it has, from all that was seen."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LOG_FLOOR = np.float32(np.log(1e-7))
 """Log-probabilities are floored at that of 1e-7."""
 LEAST_DOUBT = 1e-6
 """A node's own probability of being wrong counts as at least this."""
+RIDGE = 3.0
+"""Half of this times the squared weights, of standardised features, is added to the negative log-likelihood."""
 
 
 def features(
@@ -177,3 +179,51 @@ def estimate(
         signals[:, step] = np.clip(-np.take_along_axis(wrong, best[:, None], axis=1)[:, 0], -most, most)
         answers[:, step] = nodes[positions[best]]
     return signals, answers
+
+
+def coefficients(made: Floats, losses: Floats32, largest: float) -> Floats:
+    """Intercept and weights of one candidate: a ridge logistic regression of its losses, which may be graded.
+
+    With y = loss / largest, in [0, 1], and x the features less their mean, divided by their standard deviation (by 1
+    if that is below 1e-6), the intercept a and the weights w minimise ``sum of log(1 + exp(z)) - y z``, with
+    ``z = a + w . x``, plus `RIDGE` / 2 times the squared weights. So the sums of ``y - 1 / (1 + exp(-z))`` are 0: of
+    errors that is logistic regression, of graded losses a fractional one. Where all y are 0, or all are 1, the weights
+    are 0 and the intercept is the log-odds of their mean with half a request of either added.
+
+    Parameters
+    ----------
+    made : (N, d) float64
+        From `features`.
+    losses : (N,) float32
+        Of the candidate's answers.
+    largest : float
+        The largest loss of all nodes and requests, above 0.
+
+    Returns
+    -------
+    (1 + d,) float64
+        In the units of the features.
+    """
+    y = losses.astype(np.float64) / largest
+    rows, width = made.shape
+    if np.all(y == 0) or np.all(y == 1):
+        return np.array([np.log((y.sum() + 0.5) / (rows - y.sum() + 0.5)), *np.zeros(width)])
+    spread = np.where(made.std(axis=0) < 1e-6, 1.0, made.std(axis=0))
+    x = np.column_stack([np.ones(rows), (made - made.mean(axis=0)) / spread])
+    ridge = np.diag([0.0] + [RIDGE] * width)
+
+    def objective(w: Floats) -> float:
+        z = x @ w
+        return float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * w @ ridge @ w)
+
+    w = np.zeros(1 + width)
+    for _ in range(50):  # Newton's method; a step that does not descend is halved
+        p = 1 / (1 + np.exp(-(x @ w)))
+        hessian = (x.T * (p * (1 - p))) @ x + ridge
+        step = np.linalg.solve(hessian, x.T @ (p - y) + ridge @ w)
+        size = 1.0
+        while size > 1e-10 and objective(w - size * step) > objective(w):
+            size /= 2
+        w = w - size * step
+    weights = w[1:] / spread
+    return np.array([w[0] - weights @ made.mean(axis=0), *weights])

@@ -95,19 +95,23 @@ def state_losses(counts: Floats, sums: Floats, strength: float) -> Floats:
     return np.array(losses)
 
 
-def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
+def platt_losses(counts: Floats, sums: Floats, signals: Floats, largest: float = 1.0) -> Floats:
     """Expected loss of each state from a logistic curve of its mean signal (Platt 1999), fitted to sums per state.
 
-    The curve is in the log-odds of the mean signal where all of these lie in [0, 1], else in the mean signal itself.
+    The curve goes from 0 to the largest loss: it maximises the likelihood of losses divided by that, which may be
+    fractions. It is in the log-odds of the mean signal where all of these lie in [0, 1], else in the mean signal
+    itself.
     A state without requests takes the loss of its neighbours, linearly between them.
 
     Parameters
     ----------
     counts, sums, signals : (K,) float64
-        Requests in each state, the sum of their losses (each in [0, 1]) and of their signals.
+        Requests in each state, the sum of their losses and of their signals.
+    largest : float
+        The largest loss, above 0.
     """
     seen = np.flatnonzero(counts > 0)
-    n, wrong, x = counts[seen], sums[seen], signals[seen] / counts[seen]
+    n, wrong, x = counts[seen], sums[seen] / largest, signals[seen] / counts[seen]
     if np.all((x >= 0) & (x <= 1)):
         x = np.log(np.clip(x, 1e-7, 1 - 1e-7)) - np.log1p(-np.clip(x, 1e-7, 1 - 1e-7))
     x = (x - x.mean()) / (x.std() or 1.0)
@@ -130,7 +134,7 @@ def platt_losses(counts: Floats, sums: Floats, signals: Floats) -> Floats:
         while size > 1e-10 and objective(a - size * step_a, b - size * step_b) > objective(a, b):
             size /= 2
         a, b = a - size * step_a, b - size * step_b
-    losses: Floats = np.interp(np.arange(len(counts)), seen, 1 / (1 + np.exp(-(a + b * x))))
+    losses: Floats = np.interp(np.arange(len(counts)), seen, largest / (1 + np.exp(-(a + b * x))))
     return losses
 
 

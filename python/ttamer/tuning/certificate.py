@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.numbers import are_rates, loss_text, loss_word, number
 from ttamer.evaluation import frontier
 from ttamer.policy import Policy
 from ttamer.traces import Traces
@@ -46,6 +47,8 @@ class Certificate:
         Policies on the front of the fitting part.
     steps : tuple of Step
         Every test in its order; all passed but the last, unless the order came to its end.
+    are_rates : bool
+        Whether the losses are 0/1 errors.
     """
 
     best: Step
@@ -56,6 +59,7 @@ class Certificate:
     tested_rows: int
     candidates: int
     steps: tuple[Step, ...]
+    are_rates: bool
 
     @property
     def policy(self) -> Policy:
@@ -76,7 +80,7 @@ class Certificate:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the policies as plain Python values, for JSON."""
-        names = ("confidence", "relative_to", "fitted_rows", "tested_rows", "candidates")
+        names = ("confidence", "relative_to", "fitted_rows", "tested_rows", "candidates", "are_rates")
         signals = {"signal": self.policy.signal, "recorded_signal": self.policy.recorded_signal}
         limits = [
             {
@@ -100,9 +104,10 @@ class Certificate:
     def __str__(self) -> str:
         kept = " and ".join(limit.text() for limit in self.limits)
         tested = self.best.outcome
+        loss = f"{'an' if self.are_rates else 'a'} {loss_word(self.are_rates)} of"
         return (
             f"{kept}, with confidence {self.confidence:g} (p-value {self.best.p_value:.2g}); on {self.tested_rows} "
-            f"held-back rows an error of {tested.error:.4f} and a mean cost of {tested.cost:.4g}"
+            f"held-back rows {loss} {loss_text(tested.error, self.are_rates)} and a mean cost of {number(tested.cost)}"
             f"{f' {self.policy.unit}' if self.policy.unit else ''}"
             f"{f'; {self.end_of_tests()}' if self.failed else ''}"
         )
@@ -156,6 +161,7 @@ def certify(
         tested_rows=len(test_rows),
         candidates=len(front),
         steps=steps,
+        are_rates=are_rates(judged.losses),
     )
 
 
@@ -248,10 +254,10 @@ def relative_to_last(traces: Traces) -> Traces:
 
 
 def _inside(name: str, value: float) -> float:
-    number = checks.real(name, value)
-    if not 0 < number < 1:
-        raise ValueError(f"{name}: expected a number in (0, 1), got {number:g}")
-    return number
+    share = checks.real(name, value)
+    if not 0 < share < 1:
+        raise ValueError(f"{name}: expected a number in (0, 1), got {share:g}")
+    return share
 
 
 def _split(rows: int, share: float, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.checks import at, real
+from ttamer._base.numbers import are_rates, number
 from ttamer.policy import Replay
 from ttamer.traces import Traces
 from ttamer.traces.paths import costliest_path
@@ -67,6 +68,8 @@ class Limit:
         The share of requests that may cost at most `bound`; None where `bound` is for a mean.
     unit : str
         Unit of `bound`.
+    graded : bool
+        Whether the error is a mean of losses other than 0 and 1.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Limit:
     exact: bool
     quantile: float | None = None
     unit: str = ""
+    graded: bool = False
 
     @property
     def level(self) -> float:
@@ -124,10 +128,12 @@ class Limit:
 
     def text(self, bound: float | None = None) -> str:
         """The bound, or another one, in words: ``a mean cost of 0.4 ms``."""
-        value = f"{self.bound if bound is None else bound:.4g}{f' {self.unit}' if self.unit else ''}"
+        value = f"{number(self.bound if bound is None else bound)}{f' {self.unit}' if self.unit else ''}"
         if self.quantile is not None:
             return f"a cost of at most {value} in {100 * self.quantile:.4g}% of requests"
-        return f"an error of at most {value}" if self.name == "max_error" else f"a mean cost of at most {value}"
+        if self.name == "max_error":
+            return f"{'a mean loss' if self.graded else 'an error'} of at most {value}"
+        return f"a mean cost of at most {value}"
 
 
 def stated(
@@ -204,14 +210,14 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     if not 0 < bound < largest:
         raise ValueError(f"max_error: expected a number in (0, {largest:g}), got {bound:g}")
     two_valued = bool(np.isin(traces.losses, ends).all())
-    return Limit("max_error", bound, 0.0, largest, exact=two_valued)
+    return Limit("max_error", bound, 0.0, largest, exact=two_valued, graded=not are_rates(traces.losses))
 
 
 def _finite(name: str, value: float) -> float:
-    number = real(name, value)
-    if not 0 <= number < np.inf:
-        raise ValueError(f"{name}: expected a finite cost >= 0, got {number:g}")
-    return number
+    cost = real(name, value)
+    if not 0 <= cost < np.inf:
+        raise ValueError(f"{name}: expected a finite cost >= 0, got {cost:g}")
+    return cost
 
 
 def _pair(value: object) -> tuple[float, float]:
