@@ -172,7 +172,7 @@ class TestLines:
 
     def test_a_line_is_itself(self):
         ((nodes, _),) = self.lines(SHAPES["line"])
-        assert nodes is None
+        assert nodes == list(range(3))
 
     def test_a_skip_is_walked_through(self):
         # Edges: (-1, 0), (-1, 1), (-1, 2), (0, 1), (0, 2), (1, 2).

@@ -180,29 +180,33 @@ class TestReplays:
             compare.curve_of_settings("one", settings, traces, own(test))
 
 
+def in_unit(traces: Traces, unit: str) -> Traces:
+    return traces._with(unit_costs={unit: traces.costs})
+
+
 class TestUnits:
     """Costs in one unit are not taken for those in another."""
 
     def test_replay(self, traces: Traces, policy: ttamer.Policy) -> None:
-        other = traces._with(unit="us")
+        other = in_unit(traces, "us")
         for replay in (policy.replay, lambda others: ttamer.evaluate(policy, others)):
             with pytest.raises(ValueError, match="^traces: expected costs in 'ms', got 'us'$"):
                 replay(other)
         expected = policy.replay(traces)
-        np.testing.assert_array_equal(policy.replay(traces._with(unit="")).cost, expected.cost)
-        without = ttamer.solve(ttamer.fit(traces._with(unit=""), 8))
+        np.testing.assert_array_equal(policy.replay(in_unit(traces, "")).cost, expected.cost)
+        without = ttamer.solve(ttamer.fit(in_unit(traces, ""), 8))
         assert len(without.replay(other).cost) == 400
 
     def test_of_policies_that_estimate(self) -> None:
         traces = independent(200)
         policy = ttamer.solve(ttamer.fit(traces, 8, "posterior"))
         with pytest.raises(ValueError, match="^traces: expected costs in 'ms', got 'us'$"):
-            policy.replay(traces._with(unit="us"))
+            policy.replay(in_unit(traces, "us"))
 
     def test_fit_like(self, traces: Traces) -> None:
         model = ttamer.fit(traces, 8)
         with pytest.raises(ValueError, match="^like: expected costs in 'us', got 'ms'$"):
-            ttamer.fit(traces._with(unit="us"), like=model)
+            ttamer.fit(in_unit(traces, "us"), like=model)
 
     def test_front(self, traces: Traces) -> None:
         points = ttamer.frontier(traces, TRADEOFFS).points

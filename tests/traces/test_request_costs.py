@@ -88,7 +88,7 @@ class TestTraces:
             (np.ones((3, 2)), ValueError, "costs: expected (2, 2) numbers, for each request one an edge of the line"),
             (np.ones((2, 3)), ValueError, "costs: expected (2, 2) numbers, for each request one an edge of the line"),
             ([[1, 2], [3, -4]], ValueError, "costs: expected values >= 0, got -4.0 at row 1, edge 1"),
-            ([[1, np.nan], [3, 4]], ValueError, "costs: expected finite values, got nan at row 0, edge 1"),
+            ([[1, np.inf], [3, 4]], ValueError, "costs: expected finite values, got inf at row 0, edge 1"),
             (
                 [["a", "b"], ["c", "d"]],
                 TypeError,

@@ -26,9 +26,10 @@ class TestSummary:
     def test_of_each_node_alone(self) -> None:
         traces = three_models()
         summary = traces.summary()
-        assert (summary.requests, summary.best, summary.unit, summary.sorted_nodes) == (400, 2, "ms", ())
+        assert (summary.requests, summary.complete, summary.best, summary.sorted_nodes) == (400, 400, 2, ())
         np.testing.assert_allclose(summary.loss, traces.losses.mean(axis=0))
-        assert summary.cost.tolist() == summary.p50_cost.tolist() == summary.p95_cost.tolist() == [1, 3, 7]
+        assert all(values.tolist() == [1, 3, 7] for values in summary.costs["ms"])
+        assert summary.warnings() == []
         assert summary.agreement is not None
         assert traces.predictions is not None
         np.testing.assert_allclose(summary.agreement, (traces.predictions == traces.predictions[:, -1:]).mean(axis=0))
@@ -40,8 +41,8 @@ class TestSummary:
         costs = np.random.default_rng(1).lognormal(0, 1, (400, 3))
         summary = three_models(costs=costs).summary()
         paid = np.cumsum(costs, axis=1)
-        np.testing.assert_allclose(summary.p95_cost, np.quantile(paid, 0.95, axis=0))
-        assert np.all(summary.p50_cost < summary.cost)
+        np.testing.assert_allclose(summary.costs["ms"].p95, np.quantile(paid, 0.95, axis=0))
+        assert np.all(summary.costs["ms"].p50 < summary.costs["ms"].mean)
 
     def test_of_equal_nodes_the_cheapest_is_best(self) -> None:
         losses = np.zeros((5, 3), np.float32)

@@ -83,9 +83,9 @@ def test_arrays_in_any_memory_order_are_taken():
         ),
         (
             "signals",
-            changed(plain()["signals"], (3, 1), np.nan),
+            changed(plain()["signals"], (3, 1), np.inf),
             ValueError,
-            "signals: expected finite values, got nan at row 3, node 1",
+            "signals: expected finite values, got inf at row 3, node 1",
         ),
         (
             "signals",
@@ -109,7 +109,8 @@ def test_arrays_in_any_memory_order_are_taken():
             "losses",
             changed(plain()["losses"], (1, 2), np.inf),
             ValueError,
-            "losses: expected finite values, got inf at row 1, node 2",
+            "losses: expected finite values, or inf in every row of a node that cannot answer, "
+            "got inf at row 1, node 2",
         ),
         (
             "losses",

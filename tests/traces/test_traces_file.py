@@ -96,8 +96,8 @@ CONTENTS = [
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ttamer_traces": np.array(3)}, "expected format 1 to 2, got 3"),
-        ({"ttamer_traces": np.array("1")}, "expected format 1 to 2, got 1"),
+        ({"ttamer_traces": np.array(4)}, "expected format 1 to 3, got 4"),
+        ({"ttamer_traces": np.array("1")}, "expected format 1 to 3, got 1"),
         ({"extra": np.array(1)}, "missing or unknown: extra"),
         ({"unit": None}, "missing or unknown: unit"),
         ({"classes": None, "contents": np.array(CONTENTS)}, "missing: classes"),
@@ -109,7 +109,11 @@ CONTENTS = [
         ({"topology_nodes": np.array(2)}, "edges"),
         ({"topology_edges": np.array([[-1, 0], [0, 1], [0, 2]])}, "edges: not those of a line of 3 nodes"),
         ({"topology_edges": np.array([-1, 0])}, "topology_edges: expected (E, 2) integers, got (2,) int64"),
-        ({"signals": np.full((12, 3), np.nan, np.float32)}, "signals: expected finite values, got nan"),
+        ({"signals": np.full((12, 3), np.inf, np.float32)}, "signals: expected finite values, got inf"),
+        (
+            {"signals": np.full((12, 3), np.nan, np.float32)},
+            "signals: expected one wherever there is evidence, got nan",
+        ),
         ({"signals": np.zeros((12, 3))}, "signals: expected (N, n) float32, got (12, 3) float64"),
         ({"losses": np.full((12, 3), -1, np.float32)}, "losses: expected values >= 0"),
         ({"costs": np.ones(2)}, "costs: expected (3,) numbers"),

@@ -15,13 +15,16 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def are_rates(losses: npt.NDArray[np.floating[Any]]) -> bool:
-    """Whether losses are errors, 0 or 1 each, so that their mean is a rate; else they are graded."""
-    return bool(np.isin(losses, (0.0, 1.0)).all())
+    """Whether losses are errors, 0 or 1 each, so that their mean is a rate; else they are graded.
+
+    Those that were not recorded (NaN), or are of nodes that cannot answer (inf), do not count.
+    """
+    return bool((~np.isfinite(losses) | np.isin(losses, (0.0, 1.0))).all())
 
 
 def largest_loss(losses: npt.NDArray[np.floating[Any]]) -> float:
-    """What losses are divided by to lie in [0, 1]: the largest of them, 1 if all are 0."""
-    return float(losses.max()) or 1.0
+    """What losses are divided by to lie in [0, 1]: the largest finite one, 1 if all are 0."""
+    return float(losses[np.isfinite(losses)].max(initial=0)) or 1.0
 
 
 def loss_word(rates: bool) -> str:

@@ -206,7 +206,8 @@ def check_line(traces: Traces, walk: str) -> None:
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
     if traces.probes:
         raise ValueError(
-            f"traces: {walk} needs nodes that can answer, {traces.probes[0]} cannot; Traces.path makes a line without it"
+            f"traces: {walk} needs nodes that can answer, {traces.probes[0]} cannot; "
+            "Traces.path makes a line without it"
         )
 
 

@@ -20,6 +20,7 @@ from ttamer.tuning.limits import Limit
 FEW = 12
 """Points of a front that are printed unless all are asked for."""
 
+
 def model_dict(model: CascadeModel) -> dict[str, Any]:
     """A model for JSON."""
     return {

@@ -354,7 +354,8 @@ def _confident(traces: Traces) -> Traces:
         return traces
     facts = {name: getattr(traces, name) for name in ("predictions", "unit", "labels", "evidence")}
     answers = np.where(np.isposinf(traces.losses), -traces.signals, traces.losses)  # a probe's signal is no loss
-    return Traces(-answers, traces.losses, traces.paid_costs, traces.topology, **facts)
+    facts |= {"losses": traces.losses, "costs": traces.paid_costs, "topology": traces.topology}
+    return Traces._checked(signals=-answers, **facts)
 
 
 def _calibration_error(curve: Curve, budgets: Floats) -> float:

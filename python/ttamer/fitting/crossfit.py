@@ -18,7 +18,7 @@ from ttamer._base.types import Floats
 from ttamer.model.estimators import Estimates, Estimator
 from ttamer.model.features import assemble, doubts, odds
 from ttamer.model.information_sets import Order, SetGraph
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 
 FOLDS = 5
 RIDGE = 3.0
@@ -37,6 +37,9 @@ def check_traces(traces: Traces) -> None:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
     if traces.evidence is None:
         raise ValueError("traces: expected evidence to estimate from, got none; Traces.from_probs records it")
+    if traces.probes:
+        raise ValueError(f"estimate: expected nodes that can all answer, {traces.probes[0]} cannot; use 'signal'")
+    complete_traces(traces)
 
 
 def can_estimate(traces: Traces) -> bool:

@@ -39,11 +39,11 @@ def fit_estimates(
     traces = fitting.traces
     graph = _graph(fitting, kind, order, bins)
     estimator, estimates = fitting.estimator(kind, graph)
-    inner = Traces(
-        estimates.signals,
-        (fitting.largest * sigmoid(-estimates.signals.astype(np.float64))).astype(np.float32),
-        traces.paid_costs[..., graph.outer],
-        graph.topology,
+    inner = Traces._checked(
+        signals=estimates.signals,
+        losses=(fitting.largest * sigmoid(-estimates.signals.astype(np.float64))).astype(np.float32),
+        costs=traces.paid_costs[..., graph.outer],
+        topology=graph.topology,
         unit=traces.unit,
     )
     model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)

@@ -18,7 +18,7 @@ from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 2
-"""Version 2 has more than one cost an edge, `signal_nodes`, gaps or the largest loss; others are written as version 1."""
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; files without are written as version 1."""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 

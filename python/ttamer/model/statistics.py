@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import files
+from ttamer._base.numbers import largest_loss
 from ttamer._base.types import Floats
 from ttamer._core import Counts, Topology
 from ttamer._core import states as core_states
@@ -45,11 +46,8 @@ class Statistics:
     ``transitions`` holds one `Counts` for each edge between nodes, None for an edge that leaves the root.
     ``costs`` holds, where the costs of each request were recorded, one (K_i,) array an edge: their sum in each state of
     the node i that it leaves, (1,) for the root. Else it is None.
-<<<<<<< HEAD
     ``gaps`` is None where every request recorded everything. Each sum is over the requests that recorded what it is of.
-=======
     ``largest`` is the largest loss, which curves go up to; 1 where losses are means, or errors.
->>>>>>> wave-G
     """
 
     counts: tuple[Whole, ...]
@@ -60,11 +58,8 @@ class Statistics:
     loss_strength: float
     transition_strength: float
     costs: tuple[Floats, ...] | None = None
-<<<<<<< HEAD
     gaps: Gaps | None = None
-=======
     largest: float = 1.0
->>>>>>> wave-G
 
     @property
     def settings(self) -> tuple[str, float, float]:
@@ -105,13 +100,9 @@ class Statistics:
             self.smoothing,
             self.loss_strength,
             self.transition_strength,
-<<<<<<< HEAD
             both(self.costs, other.costs),
             gaps,
-=======
-            None if self.costs is None or other.costs is None else both(self.costs, other.costs),
             max(self.largest, other.largest),
->>>>>>> wave-G
         )
 
     @classmethod
@@ -169,13 +160,9 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
-<<<<<<< HEAD
             costs,
             None if complete else gaps,
-=======
-            _sums_of_costs(traces, states, sizes),
-            float(traces.losses.max()) if smoothing == "platt" else 1.0,
->>>>>>> wave-G
+            largest_loss(traces.losses) if smoothing == "platt" else 1.0,
         )
 
     def edge_costs(self, parents: Sequence[int]) -> Floats | None:
@@ -202,13 +189,8 @@ class Statistics:
             return np.full(len(sums), np.inf)
         counts = (self.counts if self.gaps is None else self.gaps.losses)[node].astype(np.float64)
         if self.smoothing != "mean":
-<<<<<<< HEAD
-            curve = platt_losses(counts, sums, self._judged_signals(node))
+            curve = platt_losses(counts, sums, self._judged_signals(node), self.largest)
             if self.smoothing == "platt" or curve_fits(counts, sums, curve):
-=======
-            curve = platt_losses(counts, self.losses[node], self.signals[node], self.largest or 1.0)
-            if self.smoothing == "platt" or curve_fits(counts, self.losses[node], curve):
->>>>>>> wave-G
                 return curve
         return state_losses(counts, sums, self.loss_strength)
 
@@ -231,15 +213,12 @@ class Statistics:
                     arrays[f"transitions.{e}.{part}"] = getattr(transitions, part)
         if self.costs is not None:
             arrays.update({f"cost_sums.{e}": sums for e, sums in enumerate(self.costs)})
-<<<<<<< HEAD
         if self.gaps is not None:
             arrays["requests"] = np.array([self.gaps.requests])
             arrays.update({f"loss_counts.{j}": counts for j, counts in enumerate(self.gaps.losses)})
             arrays.update({f"cost_counts.{e}": counts for e, counts in enumerate(self.gaps.costs or ())})
-=======
         if self.largest != 1:
             arrays["largest_loss"] = np.array([self.largest])
->>>>>>> wave-G
         return arrays
 
     @classmethod
@@ -273,9 +252,9 @@ class Statistics:
         losses = sums("loss_sums")
         for j in nodes:
             if not (np.isposinf(losses[j]).all() or np.all((losses[j] >= 0) & (losses[j] < np.inf))):
-                raise ValueError(f"loss_sums.{j}: expected finite values >= 0 or inf alone, got {losses[j].min():g}")
+                raise ValueError(f"loss_sums.{j}: expected values >= 0, or inf alone, got {losses[j].min():g}")
         parents = topology.edges[:, 0].tolist()
-        costs, gaps = None, None
+        costs, gaps, judged = None, None, counts
         if any(name.startswith("cost_sums.") for name in arrays):
             costs = tuple(_costs_of(arrays, e, 1 if i < 0 else len(counts[i])) for e, i in enumerate(parents))
         if "requests" in arrays:
@@ -304,13 +283,9 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
-<<<<<<< HEAD
             costs,
             gaps,
-=======
-            _costs_of(topology, arrays, counts) if any(name.startswith("cost_sums.") for name in arrays) else None,
-            _largest_of(arrays, counts, losses) if "largest_loss" in arrays else 1.0,
->>>>>>> wave-G
+            _largest_of(arrays, judged, losses) if "largest_loss" in arrays else 1.0,
         )
 
 
@@ -348,7 +323,6 @@ def _costs_of(arrays: files.Arrays, edge: int, states: int) -> Floats:
     return sums
 
 
-<<<<<<< HEAD
 def _numbers(arrays: files.Arrays, name: str, most: Whole | None = None, shape: tuple[int, ...] | None = None) -> Whole:
     """Numbers of requests, at most those of `most`, and of its shape."""
     numbers: Whole = _checked(arrays[name], name, np.int64)
@@ -359,20 +333,19 @@ def _numbers(arrays: files.Arrays, name: str, most: Whole | None = None, shape: 
     return numbers
 
 
-def _counts_between(arrays: files.Arrays, edge: int, before: Whole, after: Whole, gaps: bool) -> Counts:
-=======
-def _largest_of(arrays: files.Arrays, counts: Sequence[npt.NDArray[np.int64]], losses: Sequence[Floats]) -> float:
-    """The largest loss; no state's mean is above it."""
+def _largest_of(arrays: files.Arrays, counts: Sequence[Whole], losses: Sequence[Floats]) -> float:
+    """The largest loss; no state's mean is above it, but of a node that cannot answer."""
     values = _checked(arrays["largest_loss"], "largest_loss", np.float64)
-    if len(values) != 1 or any(np.any(a > values[0] * n * (1 + 1e-9)) for a, n in zip(losses, counts, strict=True)):
+    above = [
+        len(values) != 1 or bool(np.any((sums > values[0] * number * (1 + 1e-9)) & (sums < np.inf)))
+        for sums, number in zip(losses, counts, strict=True)
+    ]
+    if any(above):
         raise ValueError(f"largest_loss: expected a bound on every state's mean loss, got {values}")
     return float(values[0])
 
 
-def _counts_between(
-    arrays: files.Arrays, edge: int, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
-) -> Counts:
->>>>>>> wave-G
+def _counts_between(arrays: files.Arrays, edge: int, before: Whole, after: Whole, gaps: bool) -> Counts:
     counts = Counts(len(after), *(arrays[f"transitions.{edge}.{part}"] for part in _PARTS))
     if counts.rows != len(before):
         raise ValueError(f"transitions.{edge}: expected {len(before)} rows, got {counts.rows}")

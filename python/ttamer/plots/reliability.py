@@ -13,7 +13,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
 from ttamer.plots.figure import caption, figure_class, saved
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,9 +114,10 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
-    panels = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in range(nodes)]
-    columns = min(nodes, _COLUMNS)
-    rows = -(-nodes // columns)
+    answering = [j for j in range(nodes) if j not in confident.probes]
+    panels = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in answering]
+    columns = min(len(panels), _COLUMNS)
+    rows = -(-len(panels) // columns)
     width, height = 1.95 * columns + 0.65, 2.35 * rows + (0.7 if title else 0.45)
     figure = new_figure(figsize=(width, height), dpi=150)
     grid = figure.add_gridspec(
@@ -130,10 +131,10 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
         hspace=0.26,
     )
     # All panels show the same part of the square, to be compared: of two classes half of it would be empty.
-    left = _tenth(float(confident.signals.min()))
+    left = _tenth(float(confident.signals[:, answering].min()))
     bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in panels))
-    for node, each in enumerate(panels):
-        row, column = divmod(node, columns)
+    for k, (node, each) in enumerate(zip(answering, panels, strict=True)):
+        row, column = divmod(k, columns)
         inner = grid[row, column].subgridspec(2, 1, height_ratios=(4, 1), hspace=0.1)
         diagram = figure.add_subplot(inner[0])
         histogram = figure.add_subplot(inner[1], sharex=diagram)
@@ -147,7 +148,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
         else:
             diagram.set_ylabel("accuracy" if are_rates(confident.losses) else "1 - loss", fontsize=8)
             histogram.set_ylabel("share", fontsize=8)
-        if node + columns >= nodes:
+        if k + columns >= len(panels):
             histogram.set_xlabel("confidence", fontsize=8)
     if title:
         figure.text(0.1 / width, 1 - 0.1 / height, title, fontsize=11, va="top")
@@ -156,16 +157,19 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
 
 def _confident(traces: Traces) -> Traces:
     """The traces with signals that say how likely a node is right."""
-    checks.instance("traces", traces, Traces)
+    complete_traces(traces)
     if traces.observed:
         raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
     if traces.signal != "max_prob" and traces.evidence is not None:
         traces = traces.with_signal("max_prob")
-    if traces.signal not in ("", "max_prob") or traces.signals.min() < 0 or traces.signals.max() > 1:
-        kind = traces.signal or f"{traces.signals.min():g} to {traces.signals.max():g}"
+    answers = np.isfinite(traces.losses[0])
+    signals = traces.signals[:, answers]
+    if traces.signal not in ("", "max_prob") or signals.min() < 0 or signals.max() > 1:
+        kind = traces.signal or f"{signals.min():g} to {signals.max():g}"
         raise ValueError(f"traces: expected confidences in [0, 1] as signals, got {kind} and no evidence")
-    if traces.losses.max() > 1:
-        raise ValueError(f"traces: expected losses in [0, 1], the largest is {traces.losses.max():g}")
+    largest = float(traces.losses[:, answers].max())
+    if largest > 1:
+        raise ValueError(f"traces: expected losses in [0, 1], the largest is {largest:g}")
     return traces
 
 

@@ -286,9 +286,10 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology, complete (`Traces.complete`); costs are taken from the traces, in the policy's unit where
-            both have one: of several units at the prices that it names. With signals of the policy's kind or evidence to make them from; if the policy estimates, with evidence of as
-            many classes, and at least as many of the largest log-probabilities as it was fitted on.
+            Of the same topology, complete (`Traces.complete`). Costs are taken from them, in the policy's unit; those in
+            several units are put into it. With signals of the policy's kind or evidence to make
+            them from; if the policy estimates, with evidence of as many classes, and at least as many of the largest
+            log-probabilities as it was fitted on.
 
         Returns
         -------
@@ -298,8 +299,8 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology or the unit is another one, something was not recorded, the signals are of another kind (the user's own are one too), or
-            the evidence is needed and missing or does not fit.
+            If the topology or the unit is another one, something was not recorded, the signals are of another kind (the
+            user's own are one too), or the evidence is needed and missing or does not fit.
 
         Notes
         -----

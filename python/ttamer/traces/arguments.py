@@ -179,11 +179,12 @@ def loss_table(losses: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.
     """Losses as float32: NaN where they were not recorded, a whole column of inf where a node cannot answer."""
     losses = table("losses", losses, shape)
     infinite = np.isposinf(losses)
-    probes = infinite.all(axis=0)
+    probes = np.asarray(infinite.all(axis=0))
     mixed = infinite & ~probes
     if mixed.any():
         raise ValueError(
-            f"losses: expected finite values, or inf in every row of a node that cannot answer, got inf{checks.at(mixed)}"
+            "losses: expected finite values, or inf in every row of a node that cannot answer, "
+            f"got inf{checks.at(mixed)}"
         )
     checks.check_recorded("losses", np.where(probes, np.float32(0), losses), 0.0)
     if probes.all():

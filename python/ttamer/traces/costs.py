@@ -1,7 +1,7 @@
 """Costs of edges, in one or several units, of all requests or of each; and their sum at given prices.
 
-The sum has a unit of its own that says how it was made: ``{"usd": 1, "ms": 0.002}`` gives "usd + 0.002 ms". Whatever has
-costs in both can be put into it, so it is all that models, policies and files have to carry.
+The sum has a unit of its own that says how it was made: ``{"usd": 1, "ms": 0.002}`` gives "usd + 0.002 ms". Whatever
+has costs in both can be put into it, so it is all that models, policies and files have to carry.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ class Costs:
     def request_reach_costs(self) -> Floats:
         """(N, n) float64: `reach_costs` of each request, which takes its own cheapest path."""
         if self.request_costs is None:
-            return np.broadcast_to(self.reach_costs, self.losses.shape)
+            return np.broadcast_to(self.reach_costs, (len(self), self.topology.nodes))
         return freeze(cheapest_paths(self.topology, self.request_costs)[0])
+
 
 def priced_unit(prices: Mapping[str, float]) -> str:
     """The unit of a sum at these prices; of a single unit at price 1 the unit itself."""
@@ -129,7 +130,13 @@ def recorded_mean(values: Floats) -> Floats:
 
 
 def joined_costs(costs: Sequence[Floats], rows: Sequence[int]) -> Floats:
-    """Costs of the requests of several traces, which have so many rows; ValueError if all are of no request, and differ."""
+    """Costs of the requests of several traces, which have so many rows.
+
+    Raises
+    ------
+    ValueError
+        If each is one for all requests, and they differ.
+    """
     if any(values.ndim == 2 for values in costs):
         edges = costs[0].shape[-1]
         return np.concatenate(

@@ -205,7 +205,9 @@ def _several_costs(costs: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:
     if costs.ndim != 3 or len(costs) != len(units) or not units or len(set(units)) < len(units):
         raise ValueError(f"costs: expected those of {len(units)} different units, got {costs.shape}")
     tables = [values if len(values) > 1 else values[0] for values in costs]
-    return {"costs": tables[0], "unit": units[0]} if len(units) == 1 else {"costs": dict(zip(units, tables, strict=True))}
+    return (
+        {"costs": tables[0], "unit": units[0]} if len(units) == 1 else {"costs": dict(zip(units, tables, strict=True))}
+    )
 
 
 def _texts(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[str]:

@@ -48,7 +48,7 @@ class Summary:
         Share of the requests that the node answers as the last node that can answer does, of those with both answers
         (an answer of -1 is none); None without predictions.
     best : int or None
-        The node of the smallest mean loss, the cheapest of equal ones in the first unit; None where no loss was recorded.
+        The node of the smallest mean loss, the cheapest of equal ones in the first unit; None where no loss is known.
     sorted_nodes : tuple of int
         Nodes that lose much more in one half of the rows than in the other. Rows in such an order must be shuffled
         before they are split.
@@ -111,7 +111,7 @@ def summarise(traces: Traces) -> Summary:
     losses = traces.losses
     known = ~np.isnan(losses)
     answering = [node for node in range(losses.shape[1]) if node not in traces.probes]
-    mean = recorded_mean(losses)
+    mean = recorded_mean(losses.astype(np.float64))
     mean[list(traces.probes)] = np.inf
     ranked = [node for node in answering if known[:, node].any()]
     costs = {unit: _node_costs(traces, values) for unit, values in traces.unit_costs.items()}

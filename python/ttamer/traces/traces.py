@@ -111,6 +111,13 @@ class Traces(Costs):
         )
         arguments.warn_of_sums(self.unit_costs, self.topology)
 
+    @classmethod
+    def _checked(cls, **given: Any) -> Traces:
+        """As the constructor, but of costs that were recorded before: what these look like is not said again."""
+        traces = object.__new__(cls)
+        traces._set(**arguments.checked_fields(**given))
+        return traces
+
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, freeze(value) if isinstance(value, np.ndarray) else value)
@@ -120,6 +127,12 @@ class Traces(Costs):
         object.__setattr__(self, "_by_kind", {})
         # Estimates by estimator. Those of the rows that it was fitted on are out-of-fold, and a sweep needs them again.
         object.__setattr__(self, "_estimates", Cache())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "unit_costs": dict(self.unit_costs)}  # a proxy does not pickle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, unit_costs=MappingProxyType(state["unit_costs"]))
 
     def _with(self, **changes: Any) -> Traces:
         """A copy with some fields replaced by values that are known to be valid and unshared."""
@@ -375,7 +388,7 @@ class Traces(Costs):
         recorded = ~(np.isnan(self.signals) | np.isnan(self.losses)).any(axis=1)
         for costs in self.unit_costs.values():
             recorded &= ~np.isnan(costs).any(axis=-1)
-        return freeze(recorded)
+        return freeze(np.asarray(recorded))
 
     def summary(self) -> Summary:
         """What each node loses and costs alone, which is best, what is missing, and whether the rows look sorted.
@@ -416,9 +429,7 @@ class Traces(Costs):
             If it is damaged, of another format or version, or its contents are not valid traces. Names the
             path.
         """
-        traces = object.__new__(cls)
-        traces._set(**file.read(path, lambda fields: arguments.checked_fields(**fields)))
-        return traces
+        return file.read(path, lambda fields: cls._checked(**fields))
 
 
 def complete_traces(traces: object) -> Traces:
@@ -459,7 +470,10 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
     return first._with(
         signals=joined("signals"),
         losses=joined("losses"),
-        unit_costs={unit: joined_costs([part.unit_costs[unit] for part in parts], list(map(len, parts))) for unit in first.unit_costs},
+        unit_costs={
+            unit: joined_costs([part.unit_costs[unit] for part in parts], list(map(len, parts)))
+            for unit in first.unit_costs
+        },
         predictions=joined("predictions"),
         labels=joined("labels"),
         evidence=None if first.evidence is None else joined_evidence(evidence),

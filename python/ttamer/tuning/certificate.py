@@ -21,7 +21,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import are_rates, loss_text, loss_word, number
 from ttamer.evaluation import frontier
 from ttamer.policy import Policy
-from ttamer.traces import Traces
+from ttamer.traces import Traces, complete_traces
 from ttamer.tuning import pvalues
 from ttamer.tuning.limits import Limit, stated
 from ttamer.tuning.trial import InfeasibleError, Step, Trial
@@ -140,7 +140,7 @@ def certify(
     seed: int = 0,
 ) -> Certificate:
     """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
-    checks.instance("traces", traces, Traces)
+    complete_traces(traces)
     if relative_to not in ("labels", "last"):
         raise ValueError(f"relative_to: expected 'labels' or 'last', got {relative_to!r}")
     judged = traces if relative_to == "labels" else relative_to_last(traces)
@@ -235,7 +235,7 @@ def tune(*arguments: Any, **options: Any) -> Policy:
 
 
 def relative_to_last(traces: Traces) -> Traces:
-    """The same traces judged by the last node: a loss is 1 where a node's prediction is not the last node's, else 0.
+    """The same traces judged by the last node that can answer: a loss is 1 where a node predicts otherwise, else 0.
 
     Raises
     ------
@@ -245,8 +245,9 @@ def relative_to_last(traces: Traces) -> Traces:
     checks.instance("traces", traces, Traces)
     if traces.predictions is None:
         raise ValueError("relative_to: 'last' needs predictions, and these traces have none")
-    last = traces.predictions[:, -1]
-    losses = (traces.predictions != last[:, None]).astype(np.float32)
+    probes = np.isin(np.arange(traces.topology.nodes), traces.probes)
+    last = traces.predictions[:, np.flatnonzero(~probes)[-1]]
+    losses = np.where(probes, np.inf, traces.predictions != last[:, None]).astype(np.float32)
     return traces._with(losses=losses, labels=last.copy(), observed=False)
 
 

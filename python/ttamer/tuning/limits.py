@@ -200,7 +200,7 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     # Losses are float32: the two ends are compared in it, and one that it cannot hold is above all losses.
     with np.errstate(over="ignore"):
         ends = np.array([0.0, largest]).astype(np.float32)
-    beyond = traces.losses > ends[1]
+    beyond = (traces.losses > ends[1]) & np.isfinite(traces.losses)
     if beyond.any():
         found = float(traces.losses[beyond][0])
         raise ValueError(
@@ -209,7 +209,7 @@ def _error_limit(traces: Traces, max_error: float, max_loss: float) -> Limit:
     bound = real("max_error", max_error)
     if not 0 < bound < largest:
         raise ValueError(f"max_error: expected a number in (0, {largest:g}), got {bound:g}")
-    two_valued = bool(np.isin(traces.losses, ends).all())
+    two_valued = bool((np.isin(traces.losses, ends) | np.isinf(traces.losses)).all())
     return Limit("max_error", bound, 0.0, largest, exact=two_valued, graded=not are_rates(traces.losses))
 
 

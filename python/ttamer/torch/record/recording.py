@@ -184,25 +184,16 @@ class _Recorder:
         columns = [self._column(node, output, batch, first_row) for node, output in self._outputs(batch, rows)]
         losses = np.stack([column.losses for column in columns], axis=1)
         evidence = [column.evidence for column in columns if column.evidence is not None]
-        try:
-            return Traces(
-                np.stack([column.signals for column in columns], axis=1),
-                losses,
-                self._made_costs(),
-                self._topology,
-                unit=self._unit,
-                signal=self._settings.kind,
-                labels=_class_labels(batch, rows, evidence[0].class_count) if evidence else None,
-                evidence=_side_by_side(evidence) if evidence else None,
-            )
-        except ValueError as error:
-            unknown = np.isnan(losses).any(axis=1)
-            if not unknown.any():
-                raise
-            row = first_row + int(unknown.argmax())
-            raise ValueError(
-                f"labels: expected one a request, got none for row {row} of the loader (batch {batch.number})"
-            ) from error
+        return Traces._checked(
+            signals=np.stack([column.signals for column in columns], axis=1),
+            losses=losses,
+            costs=self._made_costs(),
+            topology=self._topology,
+            unit=self._unit,
+            signal=self._settings.kind,
+            labels=_class_labels(batch, rows, evidence[0].class_count) if evidence else None,
+            evidence=_side_by_side(evidence) if evidence else None,
+        )
 
     def _outputs(self, batch: Batch, rows: int) -> Iterator[tuple[int, Tensor]]:
         """What one exit after the other gives, so that outputs of all exits are never held at once."""
