@@ -92,7 +92,7 @@ def test_refused(states: Any, error: type[Exception], message: str) -> None:
 
 @settings(max_examples=80)
 @given(
-    st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=5, states=4)),
+    st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=5, states=4, probes=True)),
     tradeoffs,
     st.sampled_from(RECALL),
 )

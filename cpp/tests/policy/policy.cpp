@@ -54,7 +54,7 @@ void numbers() {
     for (const double bad : {-0.5, kInfinity, std::nan("")}) {
         refuses([=](Tables &t) { t.value = bad; }, "policy: value: expected a finite number >= 0");
         refuses([=](Tables &t) { t.costs[1] = bad; }, "policy: costs: expected finite values >= 0");
-        refuses([=](Tables &t) { t.levels[2] = bad; }, "policy: levels: expected finite, strictly increasing");
+        refuses([=](Tables &t) { t.levels[1] = bad; }, "policy: levels: expected finite, strictly increasing");
     }
     for (const double bad : {0.0, -1.0, kInfinity, std::nan("")}) {
         refuses([=](Tables &t) { t.cost_scale = bad; }, "policy: cost_scale: expected a finite number > 0");

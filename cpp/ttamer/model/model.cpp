@@ -2,6 +2,7 @@
 
 #include "ttamer/base/levels.hpp"
 #include "ttamer/base/signal_nodes.hpp"
+#include "ttamer/base/text.hpp"
 
 #include <cmath>
 #include <numeric>
@@ -45,6 +46,48 @@ bool increasing(const std::vector<float> &edges) {
     return true;
 }
 
+// Of a node: finite, or infinite in every state.
+void check_losses(const std::vector<double> &losses, const std::string &name) {
+    const std::string expected = name + "expected finite values >= 0, or inf in every state (a probe)";
+    require(!losses.empty(), name + "expected at least one state");
+    const bool is_probe = std::isinf(losses[0]);
+    for (std::size_t s = 0; s < losses.size(); ++s) {
+        const auto in_state = [&](std::size_t state) { return shortest(losses[state]) + " in state " + text(state); };
+        require(losses[s] >= 0, expected + ", got " + in_state(s));
+        require(std::isinf(losses[s]) == is_probe, expected + ", got " + in_state(0) + " and " + in_state(s));
+    }
+}
+
+// Whoever consults nodes must come to an answer. On a walk that takes a node that can answer on every path to a node
+// without successors, for no other is open then. On a forest every branch stays open.
+void check_answers(const Model &model) {
+    const auto &topology = model.topology;
+    std::size_t probes = 0;
+    for (std::int32_t j = 0; j < topology.nodes(); ++j) {
+        probes += static_cast<std::size_t>(model.is_probe(j));
+    }
+    require(probes < model.losses.size(), "losses: no node can answer, that of node 0 is inf like all others");
+    if (probes == 0 || topology.shape() == Shape::forest) {
+        return;
+    }
+    std::vector<std::string> paths(model.losses.size()); // through probes alone, where there is one
+    for (const auto &next : topology.successors(kRoot)) {
+        paths[static_cast<std::size_t>(next.node)] = text(next.node);
+    }
+    for (const auto node : topology.order()) {
+        const auto &path = paths[static_cast<std::size_t>(node)];
+        if (path.empty() || !model.is_probe(node)) {
+            continue;
+        }
+        require(!topology.successors(node).empty(),
+                "losses[" + text(node) + "]: inf, so requests of the path " + path +
+                    " end without an answer; expected a node that can answer on every path to one that none follows");
+        for (const auto &next : topology.successors(node)) {
+            paths[static_cast<std::size_t>(next.node)] = path + " -> " + text(next.node);
+        }
+    }
+}
+
 void validate(const Model &model) {
     const auto nodes = static_cast<std::size_t>(model.topology.nodes());
     const auto &edges = model.topology.edges();
@@ -61,14 +104,14 @@ void validate(const Model &model) {
             "cost_scale: expected a finite number > 0, got " + shortest(model.cost_scale));
     for (std::size_t j = 0; j < nodes; ++j) {
         const auto name = "[" + std::to_string(j) + "]: ";
-        require(!model.losses[j].empty(), "losses" + name + "expected at least one state");
-        require(finite_and_not_negative(model.losses[j]), "losses" + name + "expected finite values >= 0");
+        check_losses(model.losses[j], "losses" + name);
         require(model.bin_edges[j].size() + 1 == model.losses[j].size(),
                 "bin_edges" + name + "expected " + std::to_string(model.losses[j].size() - 1) + " edges for " +
                     std::to_string(model.losses[j].size()) + " states, got " +
                     std::to_string(model.bin_edges[j].size()));
         require(increasing(model.bin_edges[j]), "bin_edges" + name + "expected finite, strictly increasing values");
     }
+    check_answers(model);
     check_signal_nodes(model.topology, model.signal_nodes, model.observed, [&](std::int32_t j) {
         return std::span<const float>(model.bin_edges[static_cast<std::size_t>(j)]);
     });
