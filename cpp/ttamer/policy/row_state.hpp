@@ -88,8 +88,9 @@ inline Outcome<StandingRow> consult_row(StandingRow row, StandingEntry entry, st
     return {with_position(best, choose(go, node + 1, kStoppedPosition)), choose(go, onward, kStop)};
 }
 
-// The signal of a row's answer where losses are observed; NaN is no information and loses every comparison. A row without
-// an answer has one that wins every comparison: the kNoRank of a probe's state is equal to the row's, and no answer.
+// The signal of a row's answer where losses are observed; NaN is no information and loses every comparison. A row
+// without an answer has one that wins every comparison: the kNoRank of a probe's state is equal to the row's, and no
+// answer.
 inline constexpr float kNoSignal = -std::numeric_limits<float>::infinity();
 inline float compared(float signal) {
     return signal == signal ? signal : std::numeric_limits<float>::infinity();

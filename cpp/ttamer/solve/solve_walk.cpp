@@ -130,8 +130,8 @@ class Walk {
         tables_.push_back(std::move(other.table));
     }
 
-    // At a probe's own rank, where X is infinite and goes on to be: exactly, which kNoLoss is not made for. Without a way
-    // to an answer, going on is worth as little as stopping.
+    // At a probe's own rank, where X is infinite and goes on to be: exactly, which kNoLoss is not made for. Without a
+    // way to an answer, going on is worth as little as stopping.
     void consult_without_answer(std::int32_t node, const Successor &next, Gains &gains) const {
         if (!model_.is_probe(node)) {
             return;
