@@ -37,7 +37,10 @@ def topology_of(instance: dict[str, Any]) -> ttamer.Topology:
 def tables_of(instance: dict[str, Any]) -> tuple[list[Any], list[Any], Any]:
     """Losses, inf of nodes that cannot answer, transitions in edge order, and costs."""
     answers = instance.get("answers", [True] * instance["n"])
-    losses = [np.array(row) if can else np.full(len(row), np.inf) for row, can in zip(instance["losses"], answers)]
+    losses = [
+        np.array(row) if can else np.full(len(row), np.inf)
+        for row, can in zip(instance["losses"], answers, strict=True)
+    ]
     transitions = [np.array(instance["transitions"][f"{i}->{j}"]) for i, j in instance["edges"]]
     costs = [np.array(cost) for cost in instance["costs"]]  # numbers, or one for each state
     return losses, transitions, costs
@@ -77,7 +80,7 @@ def test_exhaustive_search_agrees(instance: dict[str, Any]) -> None:
 def test_dead_ends_are_refused(instance: dict[str, Any]) -> None:
     """Though an optimal policy keeps away from them."""
     nodes = "|".join(map(str, dead_ends_of(instance)))
-    with pytest.raises(ValueError, match=rf"losses\[({nodes})\]: inf, so requests of the path .* end without an answer"):
+    with pytest.raises(ValueError, match=rf"losses\[({nodes})\]: inf, so requests of the path .* end without an"):
         model_of(instance)
 
 
