@@ -182,7 +182,8 @@ void dead_ends() {
         prepare(model);
         model.losses[node].assign(3, HUGE_VAL);
     }
-    CHECK_THROWS(prepare(model), std::invalid_argument, "losses[1]: inf, so requests of the path 2 -> 0 -> 1 end");
+    CHECK_THROWS(prepare(model), std::invalid_argument,
+                 "losses[1]: inf, and requests may come to node 1 by probes alone");
     // A forest's branches all stay open.
     const std::vector<std::int64_t> parents{-1, -1};
     Model forest = test::random_model(Topology::forest(parents), 3, 1);

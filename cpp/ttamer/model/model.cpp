@@ -48,13 +48,16 @@ bool increasing(const std::vector<float> &edges) {
 
 // Of a node: finite, or infinite in every state.
 void check_losses(const std::vector<double> &losses, const std::string &name) {
-    const std::string expected = name + "expected finite values >= 0, or inf in every state (a probe)";
     require(!losses.empty(), name + "expected at least one state");
-    const bool is_probe = std::isinf(losses[0]);
     for (std::size_t s = 0; s < losses.size(); ++s) {
-        const auto in_state = [&](std::size_t state) { return shortest(losses[state]) + " in state " + text(state); };
-        require(losses[s] >= 0, expected + ", got " + in_state(s));
-        require(std::isinf(losses[s]) == is_probe, expected + ", got " + in_state(0) + " and " + in_state(s));
+        const bool is_loss = losses[s] >= 0;
+        if (!is_loss || std::isinf(losses[s]) != std::isinf(losses[0])) {
+            const auto in_state = [&](std::size_t state) {
+                return shortest(losses[state]) + " in state " + text(state);
+            };
+            throw std::invalid_argument(name + "expected finite values >= 0, or inf in every state (a probe), got " +
+                                        (is_loss ? in_state(0) + " and " : "") + in_state(s));
+        }
     }
 }
 
@@ -70,20 +73,19 @@ void check_answers(const Model &model) {
     if (probes == 0 || topology.shape() == Shape::forest) {
         return;
     }
-    std::vector<std::string> paths(model.losses.size()); // through probes alone, where there is one
-    for (const auto &next : topology.successors(kRoot)) {
-        paths[static_cast<std::size_t>(next.node)] = text(next.node);
-    }
-    for (const auto node : topology.order()) {
-        const auto &path = paths[static_cast<std::size_t>(node)];
-        if (path.empty() || !model.is_probe(node)) {
-            continue;
-        }
-        require(!topology.successors(node).empty(),
-                "losses[" + text(node) + "]: inf, so requests of the path " + path +
-                    " end without an answer; expected a node that can answer on every path to one that none follows");
+    std::vector<bool> unanswered(model.losses.size()); // whether a path through probes alone leads to the node
+    const auto lead_on = [&](std::int32_t node) {
         for (const auto &next : topology.successors(node)) {
-            paths[static_cast<std::size_t>(next.node)] = path + " -> " + text(next.node);
+            unanswered[static_cast<std::size_t>(next.node)] = true;
+        }
+    };
+    lead_on(kRoot);
+    for (const auto node : topology.order()) {
+        if (unanswered[static_cast<std::size_t>(node)] && model.is_probe(node)) {
+            require(!topology.successors(node).empty(), "losses[" + text(node) +
+                                                            "]: inf, and requests may come to node " + text(node) +
+                                                            " by probes alone and end there without an answer");
+            lead_on(node);
         }
     }
 }
