@@ -209,6 +209,8 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("signals_from_probs", signals.signals_from_probs, {"probs": probs, "kind": "entropy"})
     options = {"bin_edges": [[0.5], [0.5]], "cost_scale": 4.0, "observed": True, "unit": "ms", "signal": ""}
     yield Call("CascadeModel", ttamer.CascadeModel, tables | options)
+    router = {"losses": [[np.inf] * 2, [0.1, 0.7]], "costs": [0.0, [1.0, 2.0]]}
+    yield Call("CascadeModel of probes", ttamer.CascadeModel, {**tables, **router})
     yield Call("CascadeModel.__add__", lambda other: fitted + other, {"other": fitted})
     yield Call("CascadeModel.save", stated.save, {"path": table})
     yield Call("CascadeModel.load", ttamer.CascadeModel.load, {"path": folder / "model"})

@@ -116,6 +116,7 @@ def _check_played(policy: ttamer.Policy, model: ttamer.CascadeModel) -> None:
         outcomes = zip(histories, ahead.tolist(), batch.answer_node.tolist(), strict=True)
         for (mass, past), following, answer in outcomes:
             if following == STOP:
+                assert answer >= 0, "a request ends without an answer"
                 loss += mass * float(model.losses[answer][dict(past)[answer]])
             else:
                 going.append((mass, past, following))
@@ -127,7 +128,7 @@ def _check_played(policy: ttamer.Policy, model: ttamer.CascadeModel) -> None:
 
 
 def _largest(model: ttamer.CascadeModel) -> float:
-    return max(float(row.max()) for row in model.losses)
+    return max(float(row.max()) for row in model.losses if np.isfinite(row[0]))
 
 
 def _signal(edges: npt.NDArray[np.float32], state: int) -> float:
@@ -188,7 +189,7 @@ def _numbers(rng: np.random.Generator, shape: int | Sequence[int]) -> Floats:
 
 
 def _tables(rng: np.random.Generator, topology: ttamer.Topology) -> dict[str, Any]:
-    """What `CascadeModel` takes: probabilities with zeros and ones, nodes of one state, edges of one row."""
+    """What `CascadeModel` takes: probabilities with zeros and ones, nodes of one state, edges of one row, probes."""
     sizes = rng.integers(1, MOST_STATES + 1, topology.nodes).tolist()
     transitions = []
     for i, j in topology.edges.tolist():
@@ -197,8 +198,9 @@ def _tables(rng: np.random.Generator, topology: ttamer.Topology) -> dict[str, An
         weights[:, 0] += weights.sum(axis=1) == 0
         transitions.append((weights / weights.sum(axis=1, keepdims=True)).tolist())
     scale = None if rng.random() < 0.5 else float(rng.choice([1.0, 0.5, 1e-6, 1e6]))
+    share = float(rng.choice([0.0, 0.0, 0.3, 0.6]))  # of nodes that cannot answer
     return {
-        "losses": [_numbers(rng, size).tolist() for size in sizes],
+        "losses": [[np.inf] * size if rng.random() < share else _numbers(rng, size).tolist() for size in sizes],
         "transitions": transitions,
         "costs": _numbers(rng, len(topology.edges)).tolist(),
         "cost_scale": scale,

@@ -338,10 +338,10 @@ void bind_batch(py::module_ &m) {
              "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
         .def_property_readonly("answer_node", &BoundBatch::answer_node,
-                               "(capacity,) int32 : the node that answers, -1 before anything is consulted. "
+                               "(capacity,) int32 : the node that answers, -1 while none does. "
                                "A copy.")
         .def_property_readonly("answer_loss", &BoundBatch::answer_loss,
-                               "(capacity,) float64 : the answer's expected loss, inf before anything is consulted.")
+                               "(capacity,) float64 : the answer's expected loss, inf while there is none.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
         .def("__len__", &BoundBatch::capacity);
     make_whole(py::type::of<BoundBatch>());

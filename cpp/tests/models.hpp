@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -62,6 +63,24 @@ inline Model random_model(const Topology &topology, std::size_t states, std::uin
     }
     prepare(model);
     return model;
+}
+
+// The same where some nodes cannot answer, unless the topology asks all to.
+inline Model model_with_probes(const Topology &topology, std::size_t states, std::uint32_t seed, bool observed = true) {
+    std::mt19937 random(seed);
+    while (true) {
+        Model model = random_model(topology, states, seed, observed);
+        for (auto &losses : model.losses) {
+            if (below(random, 2) == 0) {
+                losses.assign(losses.size(), std::numeric_limits<double>::infinity());
+            }
+        }
+        try {
+            prepare(model);
+            return model;
+        } catch (const std::invalid_argument &) { // some that have to answer could not
+        }
+    }
 }
 
 inline Topology some_dag() {

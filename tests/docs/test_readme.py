@@ -23,7 +23,7 @@ LINKS = [(page, path) for page, text in PAGES.items() for path in re.findall(r"\
 def test_the_blocks_are_found() -> None:
     found = [block.values[0] for block in BLOCKS]
     assert found.count("README.md") >= 2
-    assert found.count("docs/shapes.md") == 4
+    assert found.count("docs/shapes.md") == 5
     assert found.count("docs/torch.md") == 4
 
 

@@ -20,8 +20,9 @@ RECALL = ["observed", "none"]
 
 
 def solve_reference(model: ttamer.CascadeModel, tradeoff: float, recall: str, states: int) -> reference.Tables:
+    ahead = reference.losses_ahead(model.topology, model.losses, model.transitions)
     mixed = [
-        np.matmul(*reference.aggregate(matrix, model.losses[j], states))
+        np.matmul(*reference.aggregate(matrix, ahead[j], states))
         for matrix, (_, j) in zip(model.transitions, model.topology.edges.tolist(), strict=True)
     ]
     return reference.solve(
@@ -29,11 +30,12 @@ def solve_reference(model: ttamer.CascadeModel, tradeoff: float, recall: str, st
     )
 
 
+@pytest.mark.parametrize("probes", [(), (0, 1)])
 @pytest.mark.parametrize("states", [1, 2, 5, 39, 40, 1000])
 @pytest.mark.parametrize("topology", SHAPES, ids=lambda topology: topology.kind)
-def test_as_the_reference(topology: ttamer.Topology, states: int) -> None:
+def test_as_the_reference(topology: ttamer.Topology, states: int, probes: tuple[int, ...]) -> None:
     for recall in RECALL if topology.kind != "forest" else RECALL[:1]:
-        model = random_model(topology, 40, seed=11)
+        model = random_model(topology, 40, seed=11, probes=probes)
         policy = ttamer.solve(model, 0.9, recall, aggregate=states)
         assert policy.value == pytest.approx(solve_reference(model, 0.9, recall, states).value, rel=0, abs=1e-12)
 
@@ -92,7 +94,7 @@ def test_refused(states: Any, error: type[Exception], message: str) -> None:
 
 @settings(max_examples=80)
 @given(
-    st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=5, states=4)),
+    st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=5, states=4, probes=True)),
     tradeoffs,
     st.sampled_from(RECALL),
 )

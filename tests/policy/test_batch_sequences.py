@@ -25,15 +25,19 @@ SHAPES = {
     "dag": ttamer.Topology.dag(5, [(-1, 1), (-1, 4), (1, 0), (4, 0), (1, 2), (0, 2), (2, 3), (0, 3)]),
     "forest": ttamer.Topology.forest([-1, 0, 0, 1, -1]),
 }
+PROBES = {"line": (0, 3), "skip": (0, 2), "dag": (1, 2), "forest": (0, 3)}
 CAPACITIES = (1, 9, 33, 130, 300)
 SIZES = (1, 5, 31, 32, 33, 127, 128, 129, 260)
 BAD = ("nan", "repeated", "row", "node", "closed", "count", "long", "reset repeated", "reset row", "dtype")
 
 
 @functools.cache
-def solved(shape: str, recall: str, observed: bool) -> tuple[ttamer.Policy, ttamer.CascadeModel, reference.Tables]:
+def solved(
+    shape: str, recall: str, observed: bool, probes: bool
+) -> tuple[ttamer.Policy, ttamer.CascadeModel, reference.Tables]:
     """Few distinct losses, so that answers tie all the time."""
-    model = random_model(SHAPES[shape], STATES, seed=71, levels=3, observed=observed)
+    cannot = PROBES[shape] if probes else ()
+    model = random_model(SHAPES[shape], STATES, seed=71, levels=3, probes=cannot, observed=observed)
     policy = ttamer.solve(model, 0.95, recall)
     tables = reference.solve(
         model.topology, model.losses, model.transitions, model.costs, 0.95, recall == "observed", model.cost_scale
@@ -52,8 +56,8 @@ class Row:
 class Twin:
     """A batch, and one `reference.Request` for each of its rows."""
 
-    def __init__(self, shape: str, recall: str, observed: bool, capacity: int, nan: str) -> None:
-        self.policy, self.model, self.tables = solved(shape, recall, observed)
+    def __init__(self, shape: str, recall: str, observed: bool, probes: bool, capacity: int, nan: str) -> None:
+        self.policy, self.model, self.tables = solved(shape, recall, observed, probes)
         self.observed, self.nan = observed, nan
         self.batch = self.policy.start(capacity, nan=nan)
         self.rows = [self.fresh() for _ in range(capacity)]
@@ -213,6 +217,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.parametrize("probes", [False, True])
 @pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize(("shape", "recall"), KINDS)
 @settings(max_examples=25)
@@ -223,9 +228,9 @@ KINDS = [
     st.lists(CALLS, min_size=1, max_size=12),
 )
 def test_any_sequence_of_calls(
-    shape: str, recall: str, observed: bool, capacity: int, nan: str, seed: int, calls: list[Any]
+    shape: str, recall: str, observed: bool, probes: bool, capacity: int, nan: str, seed: int, calls: list[Any]
 ) -> None:
-    twin, rng = Twin(shape, recall, observed, capacity, nan), np.random.default_rng(seed)
+    twin, rng = Twin(shape, recall, observed, probes, capacity, nan), np.random.default_rng(seed)
     for name, *arguments in calls:
         DO[name](twin, rng, *arguments)
         twin.agree()

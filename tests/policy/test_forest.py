@@ -27,7 +27,7 @@ def by_reference(cascade: Cascade, model: ttamer.CascadeModel, tradeoff: float) 
 
 
 @settings(max_examples=150)
-@given(cascades("forest", nodes=5, states=3), tradeoffs)
+@given(cascades("forest", nodes=5, states=3, probes=True), tradeoffs)
 def test_as_exhaustive_search_and_as_the_reference(cascade: Cascade, tradeoff: float) -> None:
     model = cascade.model(cost_scale=1.0)
     policy, tables = ttamer.solve(model, tradeoff), by_reference(cascade, model, tradeoff)
@@ -45,7 +45,7 @@ def test_as_exhaustive_search_and_as_the_reference(cascade: Cascade, tradeoff: f
 
 
 @settings(max_examples=80)
-@given(cascades("forest", nodes=8, states=6), tradeoffs)
+@given(cascades("forest", nodes=8, states=6, probes=True), tradeoffs)
 def test_larger_forests_as_the_reference(cascade: Cascade, tradeoff: float) -> None:
     model = cascade.model(cost_scale=1.0)
     policy, tables = ttamer.solve(model, tradeoff), by_reference(cascade, model, tradeoff)
@@ -54,7 +54,7 @@ def test_larger_forests_as_the_reference(cascade: Cascade, tradeoff: float) -> N
 
 
 @settings(max_examples=80)
-@given(cascades("line", nodes=5, states=4), tradeoffs)
+@given(cascades("line", nodes=5, states=4, probes=True), tradeoffs)
 def test_one_branch_is_a_line(cascade: Cascade, tradeoff: float) -> None:
     line = cascade.model(cost_scale=1.0)
     topology = ttamer.Topology.forest(range(-1, cascade.topology.nodes - 1))
@@ -210,7 +210,7 @@ def test_expectations_are_those_of_enumeration() -> None:
 
 
 @settings(max_examples=60)
-@given(cascades("forest", nodes=4, states=3), st.floats(0.0, 1.5))
+@given(cascades("forest", nodes=4, states=3, probes=True), st.floats(0.0, 1.5))
 def test_an_outside_option(cascade: Cascade, outside: float) -> None:
     """The value with an outside option X is E[min(X, min over roots of kappa)]."""
     model = cascade.model(cost_scale=1.0)

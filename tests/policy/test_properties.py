@@ -53,7 +53,7 @@ def assert_optimal(model: ttamer.CascadeModel, policy: ttamer.Policy, cascade: C
 
 
 @settings(max_examples=150)
-@given(cascades("line", nodes=6, states=8), tradeoffs, st.sampled_from(RECALL))
+@given(cascades("line", nodes=6, states=8, probes=True), tradeoffs, st.sampled_from(RECALL))
 def test_lines_as_the_reference(cascade: Cascade, tradeoff: float, recall: str) -> None:
     _, policy, tables = solve_both(cascade, tradeoff, recall)
     assert_same_policy(policy, tables)
@@ -63,7 +63,7 @@ def test_lines_as_the_reference(cascade: Cascade, tradeoff: float, recall: str) 
 
 
 @settings(max_examples=150)
-@given(cascades("line", nodes=4, states=3), tradeoffs, st.sampled_from(RECALL))
+@given(cascades("line", nodes=4, states=3, probes=True), tradeoffs, st.sampled_from(RECALL))
 def test_lines_as_exhaustive_search(cascade: Cascade, tradeoff: float, recall: str) -> None:
     model, policy, tables = solve_both(cascade, tradeoff, recall)
     assert_same_policy(policy, tables)
@@ -71,7 +71,7 @@ def test_lines_as_exhaustive_search(cascade: Cascade, tradeoff: float, recall: s
 
 
 @settings(max_examples=100)
-@given(cascades("line", nodes=6, states=8), tradeoffs)
+@given(cascades("line", nodes=6, states=8, probes=True), tradeoffs)
 def test_index_and_induction_agree_on_lines(cascade: Cascade, tradeoff: float) -> None:
     weighted = cascade.costs * ((1 - tradeoff) / tradeoff)
     _, by_index = reference.surrogates(cascade.topology, cascade.losses, cascade.transitions, weighted)
@@ -81,7 +81,7 @@ def test_index_and_induction_agree_on_lines(cascade: Cascade, tradeoff: float) -
 
 @settings(max_examples=100)
 @given(
-    st.sampled_from(["skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=4, states=3)),
+    st.sampled_from(["skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=4, states=3, probes=True)),
     tradeoffs,
     st.sampled_from(RECALL),
 )
@@ -93,7 +93,7 @@ def test_walks_as_exhaustive_search(cascade: Cascade, tradeoff: float, recall: s
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=6, states=6)),
+    st.sampled_from(["skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=6, states=6, probes=True)),
     tradeoffs,
     st.sampled_from(RECALL),
 )
@@ -132,7 +132,7 @@ def test_one_line_in_three_shapes(cascade: Cascade, tradeoff: float, recall: str
 
 @settings(max_examples=100)
 @given(
-    cascades("forest", nodes=4, states=3),
+    cascades("forest", nodes=4, states=3, probes=True),
     st.sampled_from([np.inf, 0.0, 0.125, 0.5, 1.0, 3.0]),
 )
 def test_forests_as_exhaustive_search(cascade: Cascade, outside: float) -> None:
@@ -142,7 +142,7 @@ def test_forests_as_exhaustive_search(cascade: Cascade, outside: float) -> None:
 
 
 @settings(max_examples=60)
-@given(cascades("line", nodes=4, states=4))
+@given(cascades("line", nodes=4, states=4, probes=True))
 def test_a_line_is_a_forest_of_one_branch(cascade: Cascade) -> None:
     forest = ttamer.Topology.forest(range(-1, cascade.topology.nodes - 1))
     index, value = reference.surrogates(forest, cascade.losses, cascade.transitions, cascade.costs)
@@ -152,7 +152,7 @@ def test_a_line_is_a_forest_of_one_branch(cascade: Cascade) -> None:
         np.testing.assert_allclose(policy.index(node), row, rtol=0, atol=1e-9)
 
 
-shapes = st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=4, states=4))
+shapes = st.sampled_from(["line", "skip", "dag"]).flatmap(lambda kind: cascades(kind, nodes=4, states=4, probes=True))
 
 
 @settings(max_examples=80)

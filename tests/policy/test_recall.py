@@ -49,7 +49,7 @@ def test_recall_returns_to_the_first_node_where_the_second_is_worse(a: float) ->
 @pytest.mark.parametrize("kind", ["line", "skip", "dag"])
 @given(data=st.data(), tradeoff=tradeoffs)
 def test_the_price_is_the_ratio_of_the_values_and_at_least_1(kind: str, data: st.DataObject, tradeoff: float) -> None:
-    cascade: Cascade = data.draw(cascades(kind, 4, 3))
+    cascade: Cascade = data.draw(cascades(kind, 4, 3, probes=True))
     model = cascade.model()
     price = ttamer.price_of_no_recall(model, tradeoff)
     without, with_recall = (ttamer.solve(model, tradeoff, recall).value for recall in ("none", "observed"))

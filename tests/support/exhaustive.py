@@ -105,7 +105,11 @@ def enumerate_policy(policy: ttamer.Policy, model: ttamer.CascadeModel) -> Outco
             histories, ahead.tolist(), batch.answer_node.tolist(), batch.answer_loss.tolist(), strict=True
         ):
             node, state = past[-1]
-            assert expected == model.losses[answer][dict(past)[answer]]
+            if answer == -1:  # only probes were consulted, and these are never the end
+                assert np.isinf([expected, *(model.losses[j][0] for j, _ in past)]).all()
+                assert follows != ttamer.STOP
+            else:
+                assert expected == model.losses[answer][dict(past)[answer]] < np.inf
             visits[node][state] += mass
             if follows == ttamer.STOP:
                 stops[node][state] += mass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,11 +23,13 @@ def i32(*values: int) -> npt.NDArray[np.int32]:
 
 
 def random_model(
-    topology: ttamer.Topology, states: int, seed: int, *, levels: int = 1000, **options: Any
+    topology: ttamer.Topology, states: int, seed: int, *, levels: int = 1000, probes: Iterable[int] = (), **options: Any
 ) -> ttamer.CascadeModel:
-    """A model of random tables; with few `levels`, many losses are equal."""
+    """A model of random tables; with few `levels`, many losses are equal. The `probes` cannot answer."""
     rng = np.random.default_rng(seed)
     losses = [rng.integers(0, levels + 1, states) / levels for _ in range(topology.nodes)]
+    for node in probes:
+        losses[node] = np.full(states, np.inf)
     transitions = [rng.dirichlet(np.ones(states), 1 if i < 0 else states) for i, _ in topology.edges.tolist()]
     costs = rng.uniform(0.0, 0.2, len(topology.edges))
     return ttamer.CascadeModel(topology, losses, transitions, costs, **options)

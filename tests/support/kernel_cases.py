@@ -29,7 +29,7 @@ def around(values: Floats32) -> Floats32:
 @st.composite
 def hard_policies(draw: st.DrawFn, kind: str) -> ttamer.Policy:
     """Small policies with ties among losses, whose bin edges lie where floats are odd."""
-    cascade = draw(cascades(kind, nodes=4, states=5))
+    cascade = draw(cascades(kind, nodes=4, states=5, probes=True))
     edges = [
         np.sort(draw(st.permutations(_EDGES.tolist()))[: len(losses) - 1]).astype(np.float32)
         for losses in cascade.losses

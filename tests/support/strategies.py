@@ -30,12 +30,13 @@ class Cascade:
 
 
 @st.composite
-def cascades(draw: st.DrawFn, kind: str, nodes: int, states: int) -> Cascade:
+def cascades(draw: st.DrawFn, kind: str, nodes: int, states: int, probes: bool = False) -> Cascade:
     """A cascade of at most so many nodes with at most so many states each.
 
     Losses and costs lie on coarse grids, so that losses, indices and values of different actions tie; probabilities
     are ratios of small integers with zeros among them, so that states may be out of reach; some nodes have one
-    state, and some edges one row. Half of them have costs that differ by state.
+    state, and some edges one row. Half of them have costs that differ by state and, with `probes`, half have nodes
+    that cannot answer.
     """
     topology = draw(_topologies(kind, nodes))
     sizes = draw(st.lists(st.integers(1, states), min_size=topology.nodes, max_size=topology.nodes))
@@ -48,7 +49,23 @@ def cascades(draw: st.DrawFn, kind: str, nodes: int, states: int) -> Cascade:
     if draw(st.booleans()):
         rows = [draw(_grid((1 if i < 0 else sizes[i],), 8)) for i in topology.edges[:, 0].tolist()]
         costs = np.array([*rows, None], dtype=object)[:-1]  # an array of arrays, also where all are equally long
+    if probes and draw(st.booleans()):
+        drawn = draw(st.lists(st.booleans(), min_size=topology.nodes, max_size=topology.nodes))
+        losses = with_probes(topology, losses, {j for j in range(topology.nodes) if drawn[j]})
     return Cascade(topology, losses, transitions, costs)
+
+
+def with_probes(topology: ttamer.Topology, losses: list[Floats], probes: set[int]) -> list[Floats]:
+    """The losses where these nodes cannot answer, but for those that have to."""
+    edges = topology.edges.tolist()
+    if topology.kind == "forest":
+        answering = {min(probes)} if len(probes) == topology.nodes else set()
+    else:
+        unanswered = {-1}  # what paths through probes alone lead to
+        for _ in range(topology.nodes):
+            unanswered |= {j for i, j in edges if i in unanswered and (i == -1 or i in probes)}
+        answering = unanswered - {i for i, _ in edges}
+    return [np.full(len(row), np.inf) if j in probes - answering else row for j, row in enumerate(losses)]
 
 
 tradeoffs = st.sampled_from([0.5, 1.0, 0.75, 1 / 3, 0.9, 0.01])

@@ -203,9 +203,11 @@ void errors() {
 void every_way() {
     constexpr std::size_t count = 300;
     for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag()}) {
-        for (std::uint32_t seed = 0; seed < 6; ++seed) {
-            const auto policy = std::make_shared<Policy>(
-                solve(test::random_model(topology, 5, seed, seed % 2 == 0), 0.9, seed % 3 != 0));
+        for (std::uint32_t seed = 0; seed < 18; ++seed) {
+            const bool observed = seed % 2 == 0;
+            const auto model = seed < 6 ? test::random_model(topology, 5, seed, observed)
+                                        : test::model_with_probes(topology, 5, seed, observed);
+            const auto policy = std::make_shared<Policy>(solve(model, 0.9, seed % 3 != 0));
             const auto nodes = static_cast<std::size_t>(policy->nodes());
             const auto signals = test::random_signals(count * nodes, 5, seed);
             const auto replayed = test::replay_all(*policy, signals, policy->tables().costs);
@@ -324,6 +326,8 @@ void at_different_nodes() {
         at_different_nodes(std::make_shared<const Policy>(test::large_tables(20, 50, recall)), seed);
         for (const auto &topology : {Topology::line(6), Topology::skip(5), test::some_dag(), test::joining_dag()}) {
             const auto model = test::random_model(topology, 9, seed, seed % 3 == 0);
+            const auto with_probes = test::model_with_probes(topology, 9, seed, seed % 3 == 0);
+            at_different_nodes(std::make_shared<const Policy>(solve(with_probes, 0.99, recall)), seed);
             const auto solved = std::make_shared<const Policy>(solve(model, 0.99, recall));
             at_different_nodes(solved, seed);
             at_different_nodes(std::make_shared<const Policy>(test::with_random_intervals(solved->tables(), seed)),

@@ -54,7 +54,7 @@ void numbers() {
     for (const double bad : {-0.5, kInfinity, std::nan("")}) {
         refuses([=](Tables &t) { t.value = bad; }, "policy: value: expected a finite number >= 0");
         refuses([=](Tables &t) { t.costs[1] = bad; }, "policy: costs: expected finite values >= 0");
-        refuses([=](Tables &t) { t.levels[2] = bad; }, "policy: levels: expected finite, strictly increasing");
+        refuses([=](Tables &t) { t.levels[1] = bad; }, "policy: levels: expected finite, strictly increasing");
     }
     for (const double bad : {0.0, -1.0, kInfinity, std::nan("")}) {
         refuses([=](Tables &t) { t.cost_scale = bad; }, "policy: cost_scale: expected a finite number > 0");
@@ -106,6 +106,35 @@ void intervals() {
     refuses([](Tables &t) { t.interval_next[0] = -2; }, "policy: interval_next: -2 does not follow at node 0");
 }
 
+// Node 0 cannot answer, and goes on to node 1.
+void probes() {
+    const auto make = [](auto change) {
+        PolicyTables tables = good_tables();
+        tables.levels = {0.0, 0.5, kInfinity};
+        tables.ranks = {2, 2, 0, 1};
+        tables.interval_offsets = {0, 1, 2, 3, 4};
+        tables.interval_upper = {2, 2, 0, 1};
+        tables.interval_next = {1, 1, kStop, kStop};
+        change(tables);
+        return Policy(tables);
+    };
+    const Policy policy = make([](Tables &) {});
+    CHECK(policy.is_probe(0) && !policy.is_probe(1));
+    CHECK(policy.next(0, 0, kNoRank) == 1);
+    const auto refuses = [&](auto change, const char *part) {
+        CHECK_THROWS(make(change), std::invalid_argument, part);
+    };
+    refuses([](Tables &t) { t.interval_next[1] = kStop; }, "policy: node 0 cannot answer, and requests end there");
+    refuses([](Tables &t) { t.ranks = {2, 1, 0, 1}; }, "policy: ranks: expected a loss of inf in every state or none");
+    refuses(
+        [](Tables &t) {
+            t.ranks = {2, 2, 2, 2};
+            t.interval_upper = {2, 2, 2, 2};
+        },
+        "policy: node 1 cannot answer, and requests end there");
+    refuses([](Tables &t) { t.levels = {kInfinity}; }, "policy: levels: expected finite");
+}
+
 void look_ups() {
     const Policy policy(good_tables());
     CHECK(policy.nodes() == 2 && policy.states(0) == 2);
@@ -141,8 +170,15 @@ template <AnyRow Row> void rows_follow_intervals(const Policy &policy, const std
                 }
                 const std::int32_t earlier = best_rank(policy, seen);
                 Row row = seen;
-                float signal = 0;
+                float signal = kNoSignal;
                 const std::int32_t next = consult_one(policy, node, state, 0, row, signal);
+                if (policy.is_probe(node)) { // what there was stays
+                    const std::int32_t known = known_rank(policy, seen);
+                    CHECK(next == policy.next(node, state, t.recall ? known : t.ranks[at]));
+                    CHECK(known_rank(policy, row) == known);
+                    CHECK(answer_of(policy, row) == answer_of(policy, seen));
+                    continue;
+                }
                 const bool keeps = t.recall && earlier <= t.ranks[at];
                 CHECK(next == next_by_intervals(t, at, keeps ? earlier : t.ranks[at]));
                 CHECK(best_rank(policy, row) == (keeps ? earlier : t.ranks[at]));
@@ -159,7 +195,7 @@ template <AnyRow Row> std::vector<Row> rows_before(const Policy &policy) {
     const auto first = policy.topology().order().front();
     for (std::int32_t state = 0; state < policy.states(first); ++state) {
         Row row = kFresh<Row>;
-        float signal = 0;
+        float signal = kNoSignal;
         consult_one(policy, first, state, 0, row, signal);
         rows.push_back(with_position(row, first + 1)); // also where it stops
     }
@@ -176,6 +212,8 @@ void rows_of_solved_policies() {
         for (const auto &topology : {Topology::line(3), Topology::skip(4), test::some_dag(), test::joining_dag()}) {
             const bool recall = seed % 4 != 0;
             const bool observed = seed % 3 == 0;
+            const auto with_probes = solve(test::model_with_probes(topology, 6, seed, observed), 0.9, recall);
+            rows_follow_intervals(with_probes);
             const auto policy = solve(test::random_model(topology, 6, seed, observed), 0.9, recall);
             CHECK(policy.has_standings() == !(recall && observed));
             rows_follow_intervals(policy);
@@ -197,6 +235,7 @@ int main() {
     states();
     intervals();
     look_ups();
+    probes();
     rows_of_solved_policies();
     the_most_standings();
     return test::result();

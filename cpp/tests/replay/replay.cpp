@@ -73,6 +73,8 @@ int main() {
             for (std::uint32_t seed = 0; seed < 8; ++seed) {
                 const auto model = test::random_model(topology, states, seed, seed % 2 == 0);
                 const auto policy = std::make_shared<const Policy>(solve(model, 0.9, seed % 4 < 2));
+                const auto with_probes = test::model_with_probes(topology, states, seed, seed % 2 == 0);
+                agrees(std::make_shared<const Policy>(solve(with_probes, 0.9, seed % 4 < 2)), 300, seed);
                 agrees(policy, 300, seed);
                 agrees(std::make_shared<const Policy>(test::with_random_intervals(policy->tables(), seed)), 300, seed);
             }

@@ -28,11 +28,17 @@ void ranks() {
     CHECK(snap_tolerance(levels) == 1e-12 * levels.back());
     CHECK(snap_tolerance({0.0}) == 1e-12);
     CHECK(snap_tolerance({0.0, 8.0}) == 8e-12);
+    CHECK(snap_tolerance({0.0, 8.0, HUGE_VAL}) == 8e-12); // of probes
+    std::vector<std::vector<double>> index{{HUGE_VAL, 8.0 + 1e-12, 3.0}};
+    snap({0.0, 8.0, HUGE_VAL}, index);
+    CHECK(index[0] == std::vector<double>({HUGE_VAL, 8.0, 3.0}));
 }
 
 void walk_and_forest_agree_on_lines() {
-    for (std::uint32_t seed = 0; seed < 30; ++seed) {
-        const auto model = test::random_model(Topology::line(1 + seed % 5), 1 + seed % 7, seed);
+    for (std::uint32_t seed = 0; seed < 60; ++seed) {
+        const auto topology = Topology::line(1 + seed % 5);
+        const auto model = seed % 2 == 0 ? test::random_model(topology, 1 + seed % 7, seed)
+                                         : test::model_with_probes(topology, 1 + seed % 7, seed);
         const auto walk = solve_walk(model, model.state_costs);
         const auto forest = solve_forest(model, model.state_costs);
         CHECK(near(walk.value, forest.value));
@@ -44,6 +50,11 @@ void walk_and_forest_agree_on_lines() {
                 const auto &index = forest.index[j + 1];
                 const auto end = walk.intervals[j].ends[s];
                 const bool stops = walk.intervals[j].intervals[end - 1].next == kStop;
+                // Nothing after the node can answer: there a probe stops, if somebody asks it, without an answer.
+                if (std::isinf(index[0])) {
+                    CHECK(stops);
+                    continue;
+                }
                 CHECK(stops == (model.losses[j][s] <= index[index.size() == 1 ? 0 : s] + tolerance));
             }
         }
@@ -71,7 +82,8 @@ void forgetting_never_helps() {
 void forward_pass() {
     for (std::uint32_t seed = 0; seed < 20; ++seed) {
         for (const auto &topology : {Topology::line(4), Topology::skip(3), test::some_dag()}) {
-            const auto model = test::random_model(topology, 4, seed);
+            const auto model =
+                seed % 2 == 0 ? test::random_model(topology, 4, seed) : test::model_with_probes(topology, 4, seed);
             for (const bool recall : {true, false}) {
                 const auto policy = solve(model, 0.75, recall);
                 const auto expected = expect(model, policy);
@@ -81,7 +93,7 @@ void forward_pass() {
                     CHECK(expected.stops[s] <= expected.visits[s] + 1e-15);
                     stopped += expected.stops[s];
                     const auto rank = static_cast<std::size_t>(policy.tables().ranks[s]);
-                    loss += expected.stops[s] * policy.tables().levels[rank];
+                    loss += expected.stops[s] > 0 ? expected.stops[s] * policy.tables().levels[rank] : 0;
                 }
                 CHECK(near(stopped, 1));
                 if (!recall) {
@@ -147,6 +159,11 @@ void models() {
     refuses([](Model &m) { m.cost_scale = 0; }, "cost_scale: expected a finite number > 0");
     refuses([](Model &m) { m.losses[1].clear(); }, "losses[1]: expected at least one state");
     refuses([](Model &m) { m.losses[1][0] = std::nan(""); }, "losses[1]: expected finite values >= 0");
+    refuses([](Model &m) { m.losses[1][2] = HUGE_VAL; },
+            "losses[1]: expected finite values >= 0, or inf in every state (a probe), got");
+    refuses([](Model &m) { m.losses[0][1] = -HUGE_VAL; }, "losses[0]: expected finite values >= 0");
+    refuses([](Model &m) { m.losses = {{HUGE_VAL, HUGE_VAL, HUGE_VAL}, {HUGE_VAL, HUGE_VAL, HUGE_VAL}}; },
+            "losses: no node can answer");
     refuses([](Model &m) { m.bin_edges[1].pop_back(); }, "bin_edges[1]: expected 2 edges for 3 states, got 1");
     refuses([](Model &m) { m.bin_edges[1][1] = m.bin_edges[1][0]; },
             "bin_edges[1]: expected finite, strictly increasing");
@@ -155,6 +172,25 @@ void models() {
             "transitions[1]: expected (3 or 1, 3) for edge 0 -> 1, got (2, 3)");
     refuses([](Model &m) { m.transitions[1] = Transition::dense(3, 2, std::vector<double>(6, 0.5)); },
             "transitions[1]: expected (3 or 1, 3) for edge 0 -> 1, got (3, 2)");
+}
+
+// Where a walk may end without an answer, whoever consults what is open could get there.
+void dead_ends() {
+    const std::vector<Edge> edges{{kRoot, 2}, {2, 0}, {0, 1}, {2, 3}};
+    Model model = test::random_model(Topology::dag(4, edges), 3, 1);
+    for (const std::size_t node : {std::size_t{2}, std::size_t{0}, std::size_t{1}}) {
+        prepare(model);
+        model.losses[node].assign(3, HUGE_VAL);
+    }
+    CHECK_THROWS(prepare(model), std::invalid_argument,
+                 "losses[1]: inf, and requests may come to node 1 by probes alone");
+    // A forest's branches all stay open.
+    const std::vector<std::int64_t> parents{-1, -1};
+    Model forest = test::random_model(Topology::forest(parents), 3, 1);
+    forest.losses[0].assign(3, HUGE_VAL);
+    prepare(forest);
+    CHECK(std::isinf(solve_forest(forest, forest.state_costs).index[0][0]));
+    CHECK(solve(forest, 0.5, true).tables().first_node == 1);
 }
 
 template <typename Entry> bool same(std::span<const Entry> one, std::span<const Entry> other) {
@@ -167,11 +203,15 @@ void solved_tables_hold() {
     for (const auto &topology : {Topology::line(4), Topology::skip(4), test::some_dag(), Topology::forest(parents)}) {
         for (std::uint32_t seed = 0; seed < 12; ++seed) {
             const bool recall = seed % 3 != 0 || topology.shape() == Shape::forest;
-            const Policy solved = solve(test::random_model(topology, 1 + seed % 6, seed, seed % 2 == 0), 0.9, recall);
+            const bool observed = seed % 2 == 0;
+            const std::size_t states = 1 + seed % 6;
+            const auto model = seed % 4 < 2 ? test::random_model(topology, states, seed, observed)
+                                            : test::model_with_probes(topology, states, seed, observed);
+            const Policy solved = solve(model, 0.9, recall);
             const Policy again(solved.tables());
             CHECK(same(solved.all_entries<StandingEntry>(), again.all_entries<StandingEntry>()));
             CHECK(same(solved.all_entries<RankEntry>(), again.all_entries<RankEntry>()));
-            CHECK(solved.has_standings() == (topology.shape() != Shape::forest && (seed % 2 == 1 || !recall)));
+            CHECK(solved.has_standings() == (topology.shape() != Shape::forest && (!observed || !recall)));
         }
     }
     Model model = test::random_model(Topology::line(3), 3, 1);
@@ -196,5 +236,6 @@ int main() {
     free_of_loss();
     tradeoffs();
     models();
+    dead_ends();
     return test::result();
 }

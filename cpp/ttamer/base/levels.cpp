@@ -37,8 +37,13 @@ std::vector<double> attainable_levels(const std::vector<std::vector<double>> &lo
     return sorted_unique(std::move(all));
 }
 
+double largest_loss(const std::vector<double> &levels) {
+    return std::isinf(levels.back()) ? levels[levels.size() - 2] : levels.back();
+}
+
 double snap_tolerance(const std::vector<double> &levels) {
-    return levels.back() > 0 ? kSnap * levels.back() : kSnap;
+    const double largest = largest_loss(levels);
+    return largest > 0 ? kSnap * largest : kSnap;
 }
 
 void snap(const std::vector<double> &levels, std::vector<std::vector<double>> &index) {
@@ -46,6 +51,9 @@ void snap(const std::vector<double> &levels, std::vector<std::vector<double>> &i
     std::vector<double> others;
     for (auto &row : index) {
         for (auto &value : row) {
+            if (std::isinf(value)) {
+                continue; // a level itself, that of probes
+            }
             const double level = nearest(levels, value);
             if (std::abs(level - value) <= tolerance) {
                 value = level;

@@ -9,8 +9,12 @@ namespace ttamer {
 // Values closer than kSnap times the largest loss are the same value.
 inline constexpr double kSnap = 1e-12;
 
-// All losses that can be attained, sorted, without repeats.
+// All losses that can be attained, sorted, without repeats. The last is infinite where there are probes: nodes that
+// inform and cannot answer, whose loss is that in every state. One before it is finite.
 std::vector<double> attainable_levels(const std::vector<std::vector<double>> &losses);
+
+// The largest that is finite.
+double largest_loss(const std::vector<double> &levels);
 
 double snap_tolerance(const std::vector<double> &levels);
 

@@ -27,7 +27,7 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     }
     const auto rows = static_cast<std::size_t>(capacity);
     const std::size_t compared = policy_->compares_signals() ? rows : 0;
-    signal_.assign(compared, std::numeric_limits<float>::infinity());
+    signal_.assign(compared, kNoSignal);
     next_.assign(rows, kStop);
     with_states([&]<AnyRow Row>(States<Row> &states) {
         states.rows.assign(rows, kFresh<Row>);
@@ -194,7 +194,9 @@ bool Batch::consult_branches(const Call &call) {
         } else {
             consult_one(*policy_, node, state, signal, row, signal_.empty() ? unused : signal_[at]);
         }
-        next_[k] = next_branch(*policy_, node, state, row, open_of(at));
+        const bool goes_by_known = !std::isnan(signal) || policy_->is_probe(node);
+        const std::int32_t best = goes_by_known ? known_rank(*policy_, row) : best_rank(*policy_, row);
+        next_[k] = next_branch(*policy_, node, state, best, row, open_of(at));
     }
     return true;
 }
@@ -202,7 +204,7 @@ bool Batch::consult_branches(const Call &call) {
 void Batch::clear(std::size_t row) {
     with_states([row]<AnyRow Row>(States<Row> &states) { states.rows[row] = kFresh<Row>; });
     if (!signal_.empty()) {
-        signal_[row] = std::numeric_limits<float>::infinity();
+        signal_[row] = kNoSignal;
     }
     if (policy_->is_forest()) {
         open_roots(*policy_, open_of(row));
@@ -219,7 +221,7 @@ void Batch::reset(const Rows &rows) {
     if (!rows.given) {
         with_states(
             []<AnyRow Row>(States<Row> &states) { std::fill(states.rows.begin(), states.rows.end(), kFresh<Row>); });
-        std::fill(signal_.begin(), signal_.end(), std::numeric_limits<float>::infinity());
+        std::fill(signal_.begin(), signal_.end(), kNoSignal);
         return;
     }
     check_rows(rows);

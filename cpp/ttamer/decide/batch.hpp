@@ -54,9 +54,9 @@ class Batch {
     bool has_stopped(std::size_t row) const { return position(row) == kStoppedPosition; }
 
     std::size_t capacity() const { return next_.size(); }
-    // The node that answers each row, -1 before anything is consulted.
+    // The node that answers each row, -1 while none does.
     void answer_node(std::span<std::int32_t> out) const;
-    // Loss of each row's answer, in units of loss; infinity before anything is consulted.
+    // Loss of each row's answer, in units of loss; infinity while there is none.
     void answer_loss(std::span<double> out) const;
 
   private:

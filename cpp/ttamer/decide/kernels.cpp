@@ -107,9 +107,10 @@ TTAMER_INLINE void update_standings(StandingRow *rows, const StandingEntry *foun
 template <typename Node>
 TTAMER_INLINE void update_ranks(RankRow *rows, const RankEntry *found, std::size_t count, Node nodes, bool recall,
                                 Node onward, std::int32_t *next) {
-    const std::int64_t also = recall ? 0 : -1;
+    const std::int64_t last = recall ? 0 : -1;
     for (std::size_t k = 0; k < count; ++k) {
-        const auto outcome = consult_row(rows[k], found[k], also, element(nodes, k), element(onward, k));
+        const auto outcome =
+            consult_row(rows[k], found[k], last & last_answers(found[k]), element(nodes, k), element(onward, k));
         rows[k] = outcome.row;
         next[k] = outcome.next;
     }

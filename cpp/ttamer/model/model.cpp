@@ -2,6 +2,7 @@
 
 #include "ttamer/base/levels.hpp"
 #include "ttamer/base/signal_nodes.hpp"
+#include "ttamer/base/text.hpp"
 
 #include <cmath>
 #include <numeric>
@@ -45,6 +46,50 @@ bool increasing(const std::vector<float> &edges) {
     return true;
 }
 
+// Of a node: finite, or infinite in every state.
+void check_losses(const std::vector<double> &losses, const std::string &name) {
+    require(!losses.empty(), name + "expected at least one state");
+    for (std::size_t s = 0; s < losses.size(); ++s) {
+        const bool is_loss = losses[s] >= 0;
+        if (!is_loss || std::isinf(losses[s]) != std::isinf(losses[0])) {
+            const auto in_state = [&](std::size_t state) {
+                return shortest(losses[state]) + " in state " + text(state);
+            };
+            throw std::invalid_argument(name + "expected finite values >= 0, or inf in every state (a probe), got " +
+                                        (is_loss ? in_state(0) + " and " : "") + in_state(s));
+        }
+    }
+}
+
+// Whoever consults nodes must come to an answer. On a walk that takes a node that can answer on every path to a node
+// without successors, for no other is open then. On a forest every branch stays open.
+void check_answers(const Model &model) {
+    const auto &topology = model.topology;
+    std::size_t probes = 0;
+    for (std::int32_t j = 0; j < topology.nodes(); ++j) {
+        probes += static_cast<std::size_t>(model.is_probe(j));
+    }
+    require(probes < model.losses.size(), "losses: no node can answer, that of node 0 is inf like all others");
+    if (probes == 0 || topology.shape() == Shape::forest) {
+        return;
+    }
+    std::vector<bool> unanswered(model.losses.size()); // whether a path through probes alone leads to the node
+    const auto lead_on = [&](std::int32_t node) {
+        for (const auto &next : topology.successors(node)) {
+            unanswered[static_cast<std::size_t>(next.node)] = true;
+        }
+    };
+    lead_on(kRoot);
+    for (const auto node : topology.order()) {
+        if (unanswered[static_cast<std::size_t>(node)] && model.is_probe(node)) {
+            require(!topology.successors(node).empty(), "losses[" + text(node) +
+                                                            "]: inf, and requests may come to node " + text(node) +
+                                                            " by probes alone and end there without an answer");
+            lead_on(node);
+        }
+    }
+}
+
 void validate(const Model &model) {
     const auto nodes = static_cast<std::size_t>(model.topology.nodes());
     const auto &edges = model.topology.edges();
@@ -61,14 +106,14 @@ void validate(const Model &model) {
             "cost_scale: expected a finite number > 0, got " + shortest(model.cost_scale));
     for (std::size_t j = 0; j < nodes; ++j) {
         const auto name = "[" + std::to_string(j) + "]: ";
-        require(!model.losses[j].empty(), "losses" + name + "expected at least one state");
-        require(finite_and_not_negative(model.losses[j]), "losses" + name + "expected finite values >= 0");
+        check_losses(model.losses[j], "losses" + name);
         require(model.bin_edges[j].size() + 1 == model.losses[j].size(),
                 "bin_edges" + name + "expected " + std::to_string(model.losses[j].size() - 1) + " edges for " +
                     std::to_string(model.losses[j].size()) + " states, got " +
                     std::to_string(model.bin_edges[j].size()));
         require(increasing(model.bin_edges[j]), "bin_edges" + name + "expected finite, strictly increasing values");
     }
+    check_answers(model);
     check_signal_nodes(model.topology, model.signal_nodes, model.observed, [&](std::int32_t j) {
         return std::span<const float>(model.bin_edges[static_cast<std::size_t>(j)]);
     });

@@ -5,6 +5,7 @@
 #include "ttamer/base/topology.hpp"
 #include "ttamer/model/transition.hpp"
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,7 +23,7 @@ inline double cost_in(std::span<const double> costs, std::size_t state) {
 
 struct Model {
     Topology topology;
-    std::vector<std::vector<double>> losses; // one (K_j) a node
+    std::vector<std::vector<double>> losses; // one (K_j) a node; infinite in every state of a probe
     std::vector<Transition> transitions;     // one (K_i or 1, K_j) an edge
     std::vector<double> costs;               // one an edge, in the user's unit; the mean where it differs by state
     double cost_scale;                       // what costs are divided by
@@ -40,6 +41,8 @@ struct Model {
     std::vector<std::vector<std::int32_t>> ranks = {}; // position of each state's loss among them
     std::shared_ptr<const Quantisers> quantisers = {};
 
+    // A node that informs and cannot answer.
+    bool is_probe(std::int32_t node) const { return std::isinf(losses[static_cast<std::size_t>(node)][0]); }
     std::size_t states(std::int32_t node) const { return losses[static_cast<std::size_t>(node)].size(); }
 };
 

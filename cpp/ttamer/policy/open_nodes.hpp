@@ -33,11 +33,12 @@ inline std::int32_t next_open(const Policy &policy, const std::int32_t *open, st
     return best_rank <= *lowest ? kStop : static_cast<std::int32_t>(lowest - open);
 }
 
-// After consult_one on a forest: close the node, open its children, and say which open node is next.
-inline std::int32_t next_branch(const Policy &policy, std::int32_t node, std::int32_t state, RankRow &row,
-                                std::int32_t *open) {
+// After consult_one on a forest: close the node, open its children, and say which open node is next with the best loss
+// so far at `best_rank`.
+inline std::int32_t next_branch(const Policy &policy, std::int32_t node, std::int32_t state, std::int32_t best_rank,
+                                RankRow &row, std::int32_t *open) {
     close_and_open(policy, node, state, open);
-    const std::int32_t next = next_open(policy, open, best_rank(policy, row));
+    const std::int32_t next = next_open(policy, open, best_rank);
     row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
     return next;
 }

@@ -48,12 +48,14 @@ Policy::Policy(PolicyTables tables) : tables_(std::move(tables)) {
     }
     quantisers_ = std::make_shared<const Quantisers>(edges);
     build();
+    check_answers();
 }
 
 Policy::Policy(PolicyTables tables, std::shared_ptr<const Quantisers> quantisers)
     : tables_(std::move(tables)), quantisers_(std::move(quantisers)) {
     check_numbers();
     build();
+    check_answers();
 }
 
 void Policy::check_numbers() const {
@@ -69,9 +71,9 @@ void Policy::check() const {
     require(t.costs.size() == t.topology.edges().size(), "costs: expected one for each edge");
     require(all_finite(t.costs) && std::all_of(t.costs.begin(), t.costs.end(), [](double c) { return c >= 0; }),
             "costs: expected finite values >= 0");
-    require(!t.levels.empty() && all_finite(t.levels) && t.levels.front() >= 0 &&
+    require(!t.levels.empty() && std::isfinite(t.levels.front()) && t.levels.front() >= 0 &&
                 strictly_increasing(std::span<const double>(t.levels)),
-            "levels: expected finite, strictly increasing values >= 0");
+            "levels: expected finite, strictly increasing values >= 0, or inf as the last");
     check_states();
     check_signal_nodes(t.topology, t.signal_nodes, t.observed, [this](std::int32_t node) { return edges_of(node); });
     is_forest() ? check_index() : check_intervals();
@@ -92,6 +94,13 @@ void Policy::check_states() const {
     const auto levels = static_cast<std::int32_t>(t.levels.size());
     require(std::all_of(t.ranks.begin(), t.ranks.end(), [=](auto rank) { return rank >= 0 && rank < levels; }),
             "ranks: expected positions in levels");
+    const auto is_infinite = [&](std::int32_t rank) { return std::isinf(t.levels[static_cast<std::size_t>(rank)]); };
+    for (std::int32_t j = 0; j < t.topology.nodes(); ++j) {
+        const auto begin = t.ranks.begin() + t.state_offsets[static_cast<std::size_t>(j)];
+        const auto end = t.ranks.begin() + t.state_offsets[static_cast<std::size_t>(j) + 1];
+        require(std::all_of(begin, end, [&](auto rank) { return is_infinite(rank) == is_infinite(*begin); }),
+                "ranks: expected a loss of inf in every state or none at node ", j);
+    }
     const auto first = t.topology.successors(kRoot);
     require(std::any_of(first.begin(), first.end(), [&](const auto &next) { return next.node == t.first_node; }),
             "first_node: ", t.first_node, " does not follow the root");
@@ -142,6 +151,31 @@ void Policy::check_index() const {
     }
 }
 
+// Whether requests always end with an answer. As long as they have none they pass probes alone; without recall, where
+// an answer is that of the node consulted last, any node may come before.
+void Policy::check_answers() const {
+    if (!std::isinf(tables_.levels.back())) {
+        return;
+    }
+    std::vector<bool> without(static_cast<std::size_t>(nodes()));
+    without[static_cast<std::size_t>(tables_.first_node)] = true;
+    bool can_answer = false;
+    for (const auto node : topology().order()) {
+        can_answer = can_answer || !is_probe(node);
+        if (is_forest() || !without[static_cast<std::size_t>(node)] || (tables_.recall && !is_probe(node))) {
+            continue;
+        }
+        for (std::int32_t state = 0; state < states(node); ++state) {
+            const std::int32_t onward = next(node, state, rank(node, state));
+            require(onward != kStop || !is_probe(node), "node ", node, " cannot answer, and requests end there");
+            if (onward != kStop) {
+                without[static_cast<std::size_t>(onward)] = true;
+            }
+        }
+    }
+    require(can_answer, "no node can answer, node ", tables_.first_node, " as little as all others");
+}
+
 void Policy::build() {
     node_tables_.reserve(quantisers_->size());
     for (std::size_t j = 0; j < quantisers_->size(); ++j) {
@@ -150,6 +184,10 @@ void Policy::build() {
         build_node(j);
         several_ = several_ || node_tables_[j].only_next == kSeveral;
         carries_signals_ = carries_signals_ || tables_.signal_nodes[j] != static_cast<std::int32_t>(j);
+    }
+    answering_states_ = static_cast<std::uint32_t>(tables_.ranks.size());
+    if (const auto last = static_cast<std::int32_t>(tables_.levels.size()) - 1; std::isinf(tables_.levels.back())) {
+        answering_states_ -= static_cast<std::uint32_t>(std::count(tables_.ranks.begin(), tables_.ranks.end(), last));
     }
     next_nodes_.resize(node_tables_.size());
     build_edges();
@@ -160,7 +198,7 @@ void Policy::build() {
         standings_.resize(tables_.ranks.size() + node_tables_.size());
         for (std::int32_t node = 0; node < nodes(); ++node) {
             const auto state = at(node).first_entry + static_cast<std::uint32_t>(worst_state(node));
-            standings_[provisional(node)] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
+            standings_[provisional(node)] = {static_cast<std::int16_t>(node), static_cast<std::uint16_t>(state)};
         }
         tables_.recall ? number_best_first() : number_last_first();
         build_next_nodes();
@@ -168,9 +206,10 @@ void Policy::build() {
     }
     rank_entries_.reserve(tables_.ranks.size());
     for (std::int32_t node = 0; node < nodes(); ++node) {
+        const bool probe = is_probe(node);
         for (std::int32_t state = 0; state < states(node); ++state) {
             const std::int32_t rank = tables_.ranks[rank_entries_.size()];
-            rank_entries_.push_back(rank_entry(rank, stop_upper(node, state)));
+            rank_entries_.push_back(rank_entry(probe ? kNoRank : rank, stop_upper(node, state)));
         }
     }
 }
@@ -205,22 +244,23 @@ std::int32_t Policy::next_of_all(std::size_t begin, std::size_t end) const {
 
 void Policy::number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state) {
     standing_entries_[state] = standing << 16 | bound;
-    standings_[standing] = {static_cast<std::uint16_t>(node), static_cast<std::uint16_t>(state)};
+    standings_[standing] = {static_cast<std::int16_t>(node), static_cast<std::uint16_t>(state)};
 }
 
 // Without recall: the later node first. Nothing but the state says whether to stop.
 void Policy::number_last_first() {
-    auto left = static_cast<std::uint32_t>(tables_.ranks.size());
+    std::uint32_t left = answering_states_;
+    std::uint32_t probes_left = all_standings();
     for (const auto node : topology().order()) { // in which they are consulted
         const auto first = static_cast<std::size_t>(at(node).first_entry);
+        const bool probe = is_probe(node);
         for (std::int32_t s = 0; s < states(node); ++s) {
             const std::size_t state = first + static_cast<std::size_t>(s);
             // A solver's states have one interval each, which needs no search: a front makes a hundred policies.
             const auto interval = static_cast<std::size_t>(tables_.interval_offsets[state]);
             const bool only = tables_.interval_offsets[state + 1] - tables_.interval_offsets[state] == 1;
             const bool stops = (only ? tables_.interval_next[interval] : next(node, s, tables_.ranks[state])) == kStop;
-            --left;
-            number_state(left, stops ? left + 1 : 0, node, state);
+            number_state(probe ? --probes_left : --left, stops ? all_standings() : 0, probe ? -1 : node, state);
         }
     }
 }
@@ -235,17 +275,20 @@ std::vector<std::uint32_t> Policy::count_below() const {
     return below;
 }
 
-// The bound of a state is the number of states whose ranks are at most its stop upper.
+// The bound of a state is the number of states whose ranks are at most its stop upper, or that of all standings.
 void Policy::number_best_first() {
     const std::vector<std::uint32_t> below = count_below();
     std::vector<std::uint32_t> numbers = below;
     for (const auto node : topology().order()) {
         const auto first = static_cast<std::size_t>(at(node).first_entry);
+        // Those of probes come last, behind the provisional ones.
+        const bool probe = is_probe(node);
+        const std::uint32_t before = probe ? static_cast<std::uint32_t>(nodes()) : 0;
         for (std::int32_t s = 0; s < states(node); ++s) {
             const std::size_t state = first + static_cast<std::size_t>(s);
             const auto above = static_cast<std::size_t>(std::int64_t{stop_upper(node, s)} + 1);
-            number_state(numbers[static_cast<std::size_t>(tables_.ranks[state])]++,
-                         below[std::min(above, tables_.levels.size())], node, state);
+            number_state(before + numbers[static_cast<std::size_t>(tables_.ranks[state])]++,
+                         above < below.size() ? below[above] : all_standings(), probe ? -1 : node, state);
         }
     }
 }

@@ -6,6 +6,7 @@
 #include "ttamer/policy/next_nodes.hpp"
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -29,7 +30,7 @@ struct PolicyTables {
     double cost_scale;
     std::int32_t first_node;
     std::vector<double> costs;                  // one an edge, in the user's unit
-    std::vector<double> levels;                 // increasing; a rank is a position here
+    std::vector<double> levels;                 // increasing; a rank is a position here; see attainable_levels
     std::vector<std::int32_t> state_offsets;    // nodes + 1
     std::vector<float> bin_edges;               // one less than states for each node, concatenated
     std::vector<std::int32_t> ranks;            // rank of each state's loss
@@ -49,13 +50,15 @@ struct PolicyTables {
 // *Standings* number the states of all nodes in the order in which they answer: the smaller loss first and, of equal
 // losses, that of the node consulted first; without recall, where the last node answers, the later node first. No two
 // states stand alike, so that of a row's states the smallest number answers, and it alone says which node that was.
+// States of probes stand behind all others, and nobody answers with them.
 // An entry has the state's standing in the upper half and a bound in the lower: stop while the best standing is below
 // it.
 using StandingEntry = std::uint32_t;
 
 // Where standings cannot say who answers (a forest's nodes are consulted in any order, observed losses that are equal
 // are told apart by their signals, or there are too many states for 16 bits), the rank of the loss is in the upper half
-// and, in the lower, the *stop upper*: stop while the best rank is at most this; -1: never.
+// and, in the lower, the *stop upper*: stop while the best rank is at most this; -1: never. States of probes have
+// kNoRank, which improves on nothing.
 using RankEntry = std::int64_t;
 
 inline RankEntry rank_entry(std::int32_t rank, std::int32_t stop_upper) {
@@ -143,6 +146,11 @@ class Policy {
                 quantisers_->parts(), quantisers_->without_climbs()};
     }
 
+    // Whether it informs and cannot answer.
+    bool is_probe(std::int32_t node) const {
+        return std::isinf(tables_.levels[static_cast<std::size_t>(rank(node, 0))]);
+    }
+
     // Of the node's worst state: largest loss, the lowest state among equals.
     std::uint32_t worst_key(std::int32_t node) const { return at(node).worst_key; }
     std::int32_t worst_state(std::int32_t node) const { return at(node).lookup.state(worst_key(node)); }
@@ -163,7 +171,7 @@ class Policy {
         return all_entries<Entry>().data() + at(node).first_entry;
     }
 
-    // Whose it is, and the rank of its loss.
+    // Whose it is, -1 where it is a probe's, and the rank of its loss.
     struct Standing {
         std::int32_t node;
         std::int32_t rank;
@@ -172,11 +180,10 @@ class Policy {
         const StateOfNode &found = standings_[number];
         return {found.node, tables_.ranks[found.state]};
     }
-    // Standings of states are below this; behind them comes one for each node, of an answer that is only given because
-    // there is none: that of a node whose signal was NaN, at the loss of its worst state.
-    std::uint32_t provisional(std::int32_t node) const {
-        return static_cast<std::uint32_t>(tables_.ranks.size()) + static_cast<std::uint32_t>(node);
-    }
+    // Standings of states that answer are below this; behind them comes one for each node, of an answer that is only
+    // given because there is none: that of a node whose signal was NaN, at the loss of its worst state. Then come those
+    // of probes' states.
+    std::uint32_t provisional(std::int32_t node) const { return answering_states_ + static_cast<std::uint32_t>(node); }
     // The state of `node` that has it.
     std::int32_t state_of_standing(std::int32_t node, std::uint32_t number) const {
         return static_cast<std::int32_t>(standings_[number].state - at(node).first_entry);
@@ -238,12 +245,16 @@ class Policy {
     void check_states() const;
     void check_intervals() const;
     void check_index() const;
+    void check_answers() const;
     void build();
     void build_node(std::size_t node);
     std::int32_t next_of_all(std::size_t begin, std::size_t end) const;
     void number_best_first();
     void number_last_first();
     void number_state(std::uint32_t standing, std::uint32_t bound, std::int32_t node, std::size_t state);
+    std::uint32_t all_standings() const {
+        return static_cast<std::uint32_t>(tables_.ranks.size() + node_tables_.size());
+    }
     std::vector<std::uint32_t> count_below() const;
     void build_next_nodes();
     std::optional<NextNodes> next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const;
@@ -254,7 +265,7 @@ class Policy {
     std::vector<StandingEntry> standing_entries_; // exactly one of the two is filled
     std::vector<RankEntry> rank_entries_;
     struct StateOfNode {
-        std::uint16_t node;
+        std::int16_t node;
         std::uint16_t state; // numbered through
     };
     std::vector<StateOfNode> standings_;               // by number
@@ -262,6 +273,7 @@ class Policy {
     std::shared_ptr<const Quantisers> quantisers_;
     std::vector<NodeTables> node_tables_;
     NodeColumns node_columns_; // of no nodes where there are too many
+    std::uint32_t answering_states_ = 0;
     bool several_ = false;
     bool carries_signals_ = false;
     bool is_tree_ = true;

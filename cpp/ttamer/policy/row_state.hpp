@@ -69,6 +69,10 @@ inline std::int32_t answer_of(const Policy &policy, StandingRow row) {
 inline std::int32_t best_rank(const Policy &policy, StandingRow row) {
     return row >= kFresh<StandingRow> ? kNoRank : policy.standing(row >> 16).rank;
 }
+// The rank of the loss of an answer that has_answer knows, else kNoRank: what probes go by.
+template <AnyRow Row> std::int32_t known_rank(const Policy &policy, Row row) {
+    return has_answer(policy, row) ? best_rank(policy, row) : kNoRank;
+}
 
 template <AnyRow Row> struct Outcome {
     Row row;
@@ -84,15 +88,21 @@ inline Outcome<StandingRow> consult_row(StandingRow row, StandingEntry entry, st
     return {with_position(best, choose(go, node + 1, kStoppedPosition)), choose(go, onward, kStop)};
 }
 
-// The signal of a row's answer where losses are observed; NaN is no information and loses every comparison.
+// The signal of a row's answer where losses are observed; NaN is no information and loses every comparison. A row
+// without an answer has one that wins every comparison: the kNoRank of a probe's state is equal to the row's, and no
+// answer.
+inline constexpr float kNoSignal = -std::numeric_limits<float>::infinity();
 inline float compared(float signal) {
     return signal == signal ? signal : std::numeric_limits<float>::infinity();
 }
 
 // With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, where losses are
 // observed, the smaller signal. `also` is the mask of rows that take the new answer though its loss is not smaller:
-// all of them without recall, where the last node answers, and those that smaller_signal finds where losses are
-// observed.
+// without recall, where the last node answers, those that last_answers finds, and where losses are observed those that
+// smaller_signal does.
+inline std::int64_t last_answers(RankEntry entry) {
+    return mask_of<std::int64_t>(rank_of(entry) != kNoRank); // all but probes
+}
 inline std::int64_t smaller_signal(RankRow row, std::int32_t rank, float signal, float best_signal) {
     return mask_of<std::int64_t>(rank == rank_of(row)) & mask_of<std::int64_t>(signal < best_signal);
 }
@@ -113,7 +123,7 @@ inline Outcome<RankRow> consult_row(RankRow row, RankEntry entry, std::int64_t a
 // the state alone says it, and rows of a replay may not know theirs.
 template <AnyRow Row> std::int32_t settle(const Policy &policy, std::int32_t node, std::int32_t state, Row &row) {
     const std::int32_t next =
-        policy.next(node, state, policy.tables().recall ? best_rank(policy, row) : policy.rank(node, state));
+        policy.next(node, state, policy.tables().recall ? known_rank(policy, row) : policy.rank(node, state));
     row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
     return next;
 }
@@ -129,7 +139,7 @@ inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::in
 inline std::int32_t consult_one(const Policy &policy, std::int32_t node, std::int32_t state, float signal, RankRow &row,
                                 float &best_signal) {
     const RankEntry entry = policy.entries<RankEntry>(node)[state];
-    std::int64_t also = policy.tables().recall ? 0 : -1;
+    std::int64_t also = policy.tables().recall ? 0 : last_answers(entry);
     if (policy.compares_signals()) {
         also = smaller_signal(row, rank_of(entry), compared(signal), best_signal);
         best_signal = rank_of(entry) < rank_of(row) || also != 0 ? compared(signal) : best_signal;
@@ -148,19 +158,21 @@ inline RankRow with_provisional(const Policy & /*policy*/, RankRow row, std::int
     return kFresh<RankRow> | static_cast<RankRow>(node + 1) << 16 | (row & kPositionBits);
 }
 template <AnyRow Row> void miss(const Policy &policy, std::int32_t node, bool may_answer, Row &row) {
-    if (may_answer && !has_answer(policy, row)) {
+    if (may_answer && !policy.is_probe(node) && !has_answer(policy, row)) {
         row = with_provisional(policy, row, node);
     }
 }
 
 // The same on a walk, and what is next: what the worst state says, but never a stop without an answer while a node may
-// follow.
+// follow one that could have answered.
 template <AnyRow Row> std::int32_t consult_missing(const Policy &policy, std::int32_t node, bool may_answer, Row &row) {
     miss(policy, node, may_answer, row);
+    const bool probe = policy.is_probe(node);
     const std::int32_t state = policy.worst_state(node);
-    const std::int32_t rank = policy.tables().recall ? best_rank(policy, row) : policy.rank(node, state);
+    const std::int32_t best = probe ? known_rank(policy, row) : best_rank(policy, row);
+    const std::int32_t rank = policy.tables().recall ? best : policy.rank(node, state);
     const std::int32_t next =
-        answer_of(policy, row) >= 0 ? policy.next(node, state, rank) : policy.next_without_answer(node);
+        probe || answer_of(policy, row) >= 0 ? policy.next(node, state, rank) : policy.next_without_answer(node);
     row = with_position(row, next == kStop ? kStoppedPosition : node + 1);
     return next;
 }

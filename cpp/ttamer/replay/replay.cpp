@@ -5,7 +5,6 @@
 #include "ttamer/replay/replay_walk.hpp"
 
 #include <cstddef>
-#include <limits>
 #include <vector>
 
 namespace ttamer {
@@ -21,13 +20,13 @@ class ForestRunner {
     void run(const float *signals, const double *costs, std::int32_t &last, std::int32_t &answer, double &cost) {
         open_roots(policy_, open_.data());
         RankRow row = kFresh<RankRow>;
-        float best_signal = std::numeric_limits<float>::infinity();
+        float best_signal = kNoSignal;
         for (std::int32_t node = policy_.tables().first_node; node != kStop;) {
             cost += costs[policy_.topology().incoming_edge(node)];
             const std::int32_t state = state_of(policy_, node, signals[policy_.signal_node(node)]);
             last = node;
             consult_one(policy_, node, state, signals[node], row, best_signal);
-            node = next_branch(policy_, node, state, row, open_.data());
+            node = next_branch(policy_, node, state, rank_of(row), row, open_.data());
         }
         answer = answer_of(policy_, row);
     }

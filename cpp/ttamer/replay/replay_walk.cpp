@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <limits>
 
 namespace ttamer {
 
@@ -114,7 +113,7 @@ template <AnyRow Row> class WalkRunner {
         const std::int32_t first = policy_.tables().first_node;
         tails_ = heads_;
         paid_ = heads_;
-        std::fill(best_signals_.begin(), best_signals_.end(), std::numeric_limits<float>::infinity());
+        std::fill(best_signals_.begin(), best_signals_.end(), kNoSignal);
         std::fill(cost_.begin(), cost_.end(), 0.0);
         signals_ = recorded_.signals.data() + begin * nodes_;
         costs_ = recorded_.costs.data() + begin * stride_;

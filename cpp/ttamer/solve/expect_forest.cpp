@@ -55,7 +55,7 @@ class Simulation {
             result_.visits[number] += 1;
             result_.cost += cost(node);
             consult_one(policy_, node, state, 0, row, unused);
-            node = next_branch(policy_, node, state, row, open_.data());
+            node = next_branch(policy_, node, state, rank_of(row), row, open_.data());
             if (node == kStop) {
                 result_.stops[number] += 1;
                 result_.loss += policy_.tables().levels[static_cast<std::size_t>(rank_of(row))];

@@ -146,11 +146,41 @@ Policy solve(const Model &model, double tradeoff, bool recall) {
     return {std::move(tables), model.quantisers};
 }
 
+namespace {
+
+// Losses that states lead to: a node's own or, of a probe, the least that is expected after it.
+std::vector<std::vector<double>> losses_ahead(const Model &model) {
+    auto losses = model.losses;
+    const auto &order = model.topology.order();
+    for (auto node = order.rbegin(); node != order.rend(); ++node) {
+        auto &own = losses[static_cast<std::size_t>(*node)];
+        if (!model.is_probe(*node)) {
+            continue;
+        }
+        for (const auto &next : model.topology.successors(*node)) {
+            const auto &after = losses[static_cast<std::size_t>(next.node)];
+            if (std::isinf(after[0])) {
+                continue; // no way to an answer, from any of its states
+            }
+            const auto expected = model.transitions[static_cast<std::size_t>(next.edge)].times(after);
+            for (std::size_t s = 0; s < own.size(); ++s) {
+                own[s] = std::min(own[s], expected[expected.size() == 1 ? 0 : s]);
+            }
+        }
+    }
+    return losses;
+}
+
+} // namespace
+
 Model aggregate(const Model &model, std::size_t states) {
     Model aggregated = model;
+    const auto losses = losses_ahead(model);
     for (std::size_t e = 0; e < model.transitions.size(); ++e) {
-        const auto to = static_cast<std::size_t>(model.topology.edges()[e].to);
-        aggregated.transitions[e] = Transition::aggregated(model.transitions[e], model.losses[to], states);
+        const auto &ahead = losses[static_cast<std::size_t>(model.topology.edges()[e].to)];
+        if (!std::isinf(ahead[0])) { // states that lead to no answer are all alike
+            aggregated.transitions[e] = Transition::aggregated(model.transitions[e], ahead, states);
+        }
     }
     return aggregated;
 }

@@ -10,7 +10,10 @@ namespace ttamer {
 
 namespace {
 
-// P(Z <= x) for each state of the parent: jumps at `breaks`, right-continuous, 0 before the first.
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// P(Z <= x) for each state of the parent: jumps at `breaks`, right-continuous, 0 before the first. Without breaks Z is
+// infinite.
 struct Distribution {
     std::vector<double> breaks;
     Matrix below;
@@ -41,6 +44,9 @@ std::vector<double> sorted_union(const std::vector<const std::vector<double> *> 
 
 // Distribution of min(Z, everything so far): P(min <= x) = 1 - prod(1 - P). Written as a sum, so that 0 stays 0.
 void take_minimum(Matrix &total, const std::vector<double> &points, const Distribution &one) {
+    if (one.breaks.empty()) {
+        return;
+    }
     const auto piece = pieces(one.breaks, points);
     for (std::size_t s = 0; s < total.rows; ++s) {
         const double *below = one.below.row(one.below.rows == 1 ? 0 : s);
@@ -74,6 +80,9 @@ class Forest {
         const auto at = static_cast<std::size_t>(node);
         const auto edge = static_cast<std::size_t>(model_.topology.incoming_edge(node));
         const auto breaks = breaks_below(node);
+        if (breaks.empty()) { // neither the node nor any below it can answer: never worth it
+            return std::vector<double>(std::max(model_.transitions[edge].rows(), costs_[edge].size()), kInfinity);
+        }
         const Matrix below = by_state(model_.transitions[edge].times(reached(node, breaks)), costs_[edge].size());
         auto index = largest_with_gain(breaks, below, costs_[edge]);
         kappa_[at].breaks = sorted_union({&breaks, &index});
@@ -94,7 +103,7 @@ class Forest {
 
     std::vector<double> breaks_below(std::int32_t node) const {
         std::vector<const std::vector<double> *> parts;
-        if (node != kRoot) {
+        if (node != kRoot && !model_.is_probe(node)) {
             parts.push_back(&model_.losses[static_cast<std::size_t>(node)]);
         }
         for (const auto &child : model_.topology.successors(node)) {

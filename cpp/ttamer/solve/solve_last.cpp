@@ -5,6 +5,7 @@
 #include "ttamer/solve/solve.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -60,6 +61,9 @@ class LastWalk {
     void keep_better(const Successor &next, std::span<double> best, std::span<std::int32_t> choice) {
         const auto edge = static_cast<std::size_t>(next.edge);
         const auto to = static_cast<std::size_t>(next.node);
+        if (std::isinf(value_[first_[to]])) {
+            return; // no way to an answer, from any of its states
+        }
         const std::span<double> values(consulted_.data(),
                                        std::max(model_.transitions[edge].rows(), costs_[edge].size()));
         consult_afresh(model_.transitions[edge], costs_[edge], {value_.data() + first_[to], model_.losses[to].size()},

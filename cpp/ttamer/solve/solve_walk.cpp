@@ -14,6 +14,10 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// Stands for the infinite level of probes, so that products stay finite: far above all that is attained, and added up
+// without overflow.
+constexpr double kNoLoss = std::numeric_limits<double>::max() / 4;
+
 // Tables are large, and fresh memory costs a page fault every 4 KiB. So those that a solve is done with serve the next
 // nodes, and up to 4 MiB of them the next solve of this thread: a sweep over trade-offs asks for the same ones each
 // time.
@@ -29,7 +33,7 @@ class Walk {
   public:
     Walk(const Model &model, const EdgeCosts &costs)
         : model_(model), costs_(costs), tolerance_(snap_tolerance(model.levels)), solved_(model.losses.size()),
-          panels_(model.losses.size(), false), waiting_(model.losses.size(), 0) {
+          panels_(model.losses.size(), false), waiting_(model.losses.size(), 0), answers_(model.losses.size()) {
         result_.intervals.resize(model.losses.size());
         const auto &edges = model.topology.edges();
         for (std::size_t e = 0; e < edges.size(); ++e) {
@@ -51,6 +55,9 @@ class Walk {
         result_.value = kInfinity;
         for (const auto &next : model_.topology.successors(kRoot)) {
             const auto edge = static_cast<std::size_t>(next.edge);
+            if (!answers_[static_cast<std::size_t>(next.node)]) {
+                continue;
+            }
             double value = 0;
             consult_afresh(model_.transitions[edge], costs_[edge],
                            solved_[static_cast<std::size_t>(next.node)].value_at_own, {&value, 1});
@@ -71,6 +78,7 @@ class Walk {
             table_size_ = std::max(table_size_, blocks_.back().size());
         }
         levels_ = model_.levels;
+        levels_.back() = std::min(levels_.back(), kNoLoss);
         const auto whole = static_cast<std::size_t>(width);
         levels_.resize((levels_.size() + whole - 1) / whole * whole, levels_.back());
     }
@@ -84,8 +92,10 @@ class Walk {
             ++from; // nothing is better than stopping yet
         }
         choice_.clear();
+        answers_[at] = !model_.is_probe(node);
         for (const auto &next : successors) {
-            consider(next, successors.front().node, best);
+            consider(node, next, successors.front().node, best);
+            answers_[at] = answers_[at] || answers_[static_cast<std::size_t>(next.node)];
         }
         auto &solved = solved_[at];
         solved.blocks = &blocks_[at];
@@ -100,11 +110,12 @@ class Walk {
     }
 
     // What consulting `next` gains; where there are several successors, the best of them and which it is.
-    void consider(const Successor &next, std::int32_t first, Gains &best) {
+    void consider(std::int32_t node, const Successor &next, std::int32_t first, Gains &best) {
         const auto edge = static_cast<std::size_t>(next.edge);
         const auto &ahead = solved_[static_cast<std::size_t>(next.node)];
         if (next.node == first) {
             consult_by_rank(model_.transitions[edge], costs_[edge], ahead, levels_, best);
+            consult_without_answer(node, next, best);
             return;
         }
         if (choice_.empty()) {
@@ -112,10 +123,26 @@ class Walk {
         }
         Gains other{best.blocks, {}, {}, take_table()};
         consult_by_rank(model_.transitions[edge], costs_[edge], ahead, levels_, other);
+        consult_without_answer(node, next, other);
         for (std::size_t s = 0; s < best.blocks->states(); ++s) {
             keep_better(s, next.node, other, best);
         }
         tables_.push_back(std::move(other.table));
+    }
+
+    // At a probe's own rank, where X is infinite and goes on to be: exactly, which kNoLoss is not made for. Without a
+    // way to an answer, going on is worth as little as stopping.
+    void consult_without_answer(std::int32_t node, const Successor &next, Gains &gains) const {
+        if (!model_.is_probe(node)) {
+            return;
+        }
+        const auto edge = static_cast<std::size_t>(next.edge);
+        const auto to = static_cast<std::size_t>(next.node);
+        if (answers_[to]) {
+            consult_afresh(model_.transitions[edge], costs_[edge], solved_[to].value_at_own, gains.at_own);
+        } else {
+            std::fill(gains.at_own.begin(), gains.at_own.end(), kNoLoss);
+        }
     }
 
     // Block by block: both are worked out from the beginning of one.
@@ -276,8 +303,9 @@ class Walk {
     Induction result_{0, kStop, {}};
     std::vector<bool> panels_;          // whether a predecessor, other than the root, multiplies the node's table
     std::vector<std::int32_t> waiting_; // predecessors not yet solved, the root left out
+    std::vector<bool> answers_;         // whether the node or one that may come after it can answer
     std::vector<RankBlocks> blocks_;
-    std::vector<double> levels_; // up to whole blocks
+    std::vector<double> levels_; // up to whole blocks; none is infinite
     std::size_t table_size_ = 0;
     std::vector<Buffer> tables_;       // free ones
     std::vector<std::int32_t> choice_; // the best successor by state and rank, of a node that has several

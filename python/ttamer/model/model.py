@@ -31,7 +31,8 @@ class CascadeModel:
     ----------
     topology : Topology
     losses : sequence of n (K_j,) float
-        Expected loss of answering with node j in each of its states, finite and >= 0.
+        Expected loss of answering with node j in each of its states, finite and >= 0; or inf in every state: the node
+        is a *probe*, which informs and cannot answer, such as a router or a verifier of an earlier answer.
     transitions : sequence of E (K_i or 1, K_j) float
         Probability of each state of j given the state of i, one an edge in the topology's edge order; one row where
         j does not depend on i, as for edges that leave the root. Rows sum to 1 within 1e-6 and are normalised.
@@ -70,7 +71,8 @@ class CascadeModel:
     ------
     ValueError
         If anything has the wrong shape, is not finite, is negative, or a row does not sum to 1; the node or edge is
-        named.
+        named. Also if no node can answer, or on a line, skip or dag a path to a node that none follows passes probes
+        only: whoever consults these would have to stop without an answer.
     """
 
     def __init__(

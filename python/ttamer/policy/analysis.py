@@ -11,6 +11,8 @@ from ttamer._base import files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Policy, expect, solve, surrogates
 
+MOST_FINITE = float(np.finfo(np.float64).max)
+
 
 @dataclass(frozen=True)
 class Aggregation:
@@ -55,7 +57,7 @@ class Analysis:
     loss : float
         Mean loss of the answers.
     index : tuple of n (K_parent or 1,) float64, or None
-        The dynamic index in units of loss, where it is defined.
+        The dynamic index in units of loss, where it is defined; inf where the node is never worth it.
     """
 
     visits: Floats
@@ -91,9 +93,10 @@ class Analysis:
             return cls(visits, stops, cost, loss, None, aggregation)
         sizes = np.diff(arrays["state_offsets"])
         index = []
+        most = np.inf if np.isinf(arrays["levels"][-1]) else MOST_FINITE  # inf takes probes
         for j, parent in enumerate(core.topology.edges[:, 0].tolist()):
             single = parent < 0 or len(arrays[f"index.{j}"]) == 1
-            index.append(_checked(arrays, f"index.{j}", (1 if single else int(sizes[parent]),)))
+            index.append(_checked(arrays, f"index.{j}", (1 if single else int(sizes[parent]),), most))
         return cls(visits, stops, cost, loss, tuple(index), aggregation)
 
 
@@ -116,10 +119,11 @@ def _has_index(policy: Policy) -> bool:
     return policy.recall and policy.topology.kind in ("line", "forest")
 
 
-def _checked(arrays: files.Arrays, name: str, shape: tuple[int, ...]) -> Floats:
+def _checked(arrays: files.Arrays, name: str, shape: tuple[int, ...], most: float = MOST_FINITE) -> Floats:
     array = arrays[name]
-    if array.dtype != np.float64 or array.shape != shape or not np.all((array >= 0) & (array < np.inf)):
-        raise ValueError(f"{name}: expected {shape} finite float64 >= 0, got {array.shape} {array.dtype}")
+    if array.dtype != np.float64 or array.shape != shape or not np.all((array >= 0) & (array <= most)):
+        kind = "finite float64" if most < np.inf else "float64"
+        raise ValueError(f"{name}: expected {shape} {kind} >= 0, got {array.shape} {array.dtype}")
     return freeze(array)
 
 

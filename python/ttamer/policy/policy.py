@@ -155,7 +155,7 @@ class Policy:
         Returns
         -------
         (K_parent or 1,) float64
-            In units of loss.
+            In units of loss; inf where consulting the node is never worth it, as neither it nor one below it answers.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class Policy:
         return index[self._check_node(node)]
 
     def losses(self, node: int) -> Floats:
-        """(K,) float64 : expected loss of answering with the node in each of its states."""
+        """(K,) float64 : expected loss of answering with the node in each of its states; inf of a probe's."""
         arrays = self._core.arrays()
         losses: Floats = arrays["levels"][_part(arrays["ranks"], arrays["state_offsets"], self._check_node(node))]
         return losses
@@ -192,6 +192,7 @@ class Policy:
         list of list of (float, int)
             For each state, pairs (upper, next) of increasing upper: the first with best loss <= upper names the node
             to consult next, or STOP (-1). Without recall the best loss is the state's own, and there is one pair.
+            A probe's states also say what to do while the best loss is inf: while nothing has answered.
 
         Raises
         ------
@@ -255,7 +256,8 @@ class Policy:
         nan : {"error", "worst", "failed"}
             What a NaN signal does. "error": raise before anything changes. "worst": count as the node's worst state,
             whose answer is given only while no other node has one. "failed": the node was consulted and has no answer;
-            the request goes on where a node may follow, and has no answer (-1) if all nodes failed.
+            the request goes on where a node may follow, and has no answer (-1) if all nodes that could answer failed.
+            A probe, which has no answer anyway, counts as its worst state, the lowest, either way.
         signal : str, optional
             The kind of signal that `Batch.decide` will be handed. Without it that is taken to be the kind that the
             traces recorded: a policy that decides on another one (`signal` is not `recorded_signal`) refuses `decide`,

@@ -8,7 +8,7 @@ All values are in units of loss: minimising ``tradeoff * loss + (1 - tradeoff) *
 trade-off, only the weighted costs do.
 """
 
-from ttamer.reference.aggregate import aggregate
+from ttamer.reference.aggregate import aggregate, losses_ahead
 from ttamer.reference.decide import Request, decide, replay, start
 from ttamer.reference.estimate import coefficients, estimate, features
 from ttamer.reference.fitting import (
@@ -44,6 +44,7 @@ __all__ = [
     "estimate",
     "features",
     "induction",
+    "losses_ahead",
     "platt_losses",
     "quantile_edges",
     "replay",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+
+from ttamer.reference.graph import Topology, last_first, successors
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,7 +23,7 @@ def aggregate(transition: Floats, losses: Floats, states: int) -> tuple[Floats, 
     ----------
     transition : (K_i, K_j) float64
     losses : (K_j,) float64
-        Losses g of the states of j.
+        Losses g of the states of j; of a probe's, those of `losses_ahead`. With inf P itself is the answer.
     states : int
         Number of meta-states; with K_i or more, P itself is the answer.
 
@@ -29,7 +33,7 @@ def aggregate(transition: Floats, losses: Floats, states: int) -> tuple[Floats, 
     W : (q, K_j) float64
     """
     rows = len(transition)
-    if states >= rows:
+    if states >= rows or np.isinf(losses).any():
         return np.eye(rows), transition
     ahead = transition @ losses
     order = np.argsort(ahead, kind="stable")
@@ -46,3 +50,17 @@ def aggregate(transition: Floats, losses: Floats, states: int) -> tuple[Floats, 
         share = (ahead[s] - centres[above - 1]) / (centres[above] - centres[above - 1])
         membership[s, above - 1], membership[s, above] = 1 - share, share
     return membership, meta
+
+
+def losses_ahead(topology: Topology, losses: Sequence[Floats], transitions: Sequence[Floats]) -> list[Floats]:
+    """What the states of each node lead to: its losses, or for a probe's states the least loss expected after it.
+
+    A probe after which no node can answer keeps inf in all of them.
+    """
+    ahead = [np.array(row) for row in losses]
+    for i in last_first(topology):
+        if np.isinf(losses[i][0]):
+            after = [transitions[e] @ ahead[j] for j, e in successors(topology, i) if np.isfinite(ahead[j][0])]
+            for expected in after:
+                ahead[i] = np.minimum(ahead[i], expected)
+    return ahead

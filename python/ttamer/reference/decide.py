@@ -37,44 +37,51 @@ def decide(
     """Consult `node`, found in `state`; update the request and return the next node or STOP.
 
     With recall a smaller loss replaces the answer; equal losses keep the node consulted first or, with observed
-    losses, the smaller signal (there the signal is the loss itself). Without recall the last node answers.
+    losses, the smaller signal (there the signal is the loss itself). Without recall the last node that can answer does.
 
-    A node whose signal is NaN does not answer where another node has, nor ever under ``nan="failed"``.
+    A probe never answers, and while no other node has shown anything it goes on as if the best loss were inf. A node
+    whose signal is NaN does not answer where another node has, nor ever under ``nan="failed"``.
     """
     if np.isnan(signal):
         return _miss(tables, request, node, state, nan)
     rank = int(tables.ranks[node][state])
     better = rank < request.rank or (rank == request.rank and observed and signal < request.signal)
-    if not tables.recall or better:
+    if _can_answer(tables, node) and (better or not tables.recall):
         request.rank, request.answer, request.signal = rank, node, signal
     request.last = node
     if tables.index_ranks is not None:
         return _next_open(tables, request, node, state, rank=request.rank)
-    return next(action for upper, action in tables.intervals[node][state] if request.rank <= upper)
+    return _following(tables, node, state, request.rank)
+
+
+def _can_answer(tables: Tables, node: int) -> bool:
+    return bool(np.isfinite(tables.levels[tables.ranks[node][0]]))
+
+
+def _following(tables: Tables, node: int, state: int, rank: int) -> int:
+    """What a state says is next; its last interval reaches up to every rank."""
+    intervals = tables.intervals[node][state]
+    return next((action for upper, action in intervals if rank <= upper), intervals[-1][1])
 
 
 def _miss(tables: Tables, request: Request, node: int, state: int, nan: str) -> int:
     """Consult a node that shows nothing: the answer stays, and its worst `state` says what is next.
 
     Without an answer the node's own is provisional under ``nan="worst"``. Otherwise the request does not stop where a
-    node may follow: it goes where the worst of the node's states that go on does, or else to the lowest successor.
+    node may follow: it goes where the worst of the node's states that go on does, or else to the lowest successor. A
+    probe could not have answered: there nothing changes without an answer.
     """
     request.last = node
     own = tables.ranks[node]
     rank = request.rank
-    if rank == NO_RANK and nan == "worst":
+    if rank == NO_RANK and nan == "worst" and _can_answer(tables, node):
         request.answer, rank = node, int(own[state])
     if tables.index_ranks is not None:
         return _next_open(tables, request, node, state, rank)
-
-    def following(state: int, rank: int) -> int:
-        intervals = tables.intervals[node][state]
-        return next((action for upper, action in intervals if rank <= upper), intervals[-1][1])
-
-    if rank != NO_RANK:
-        return following(state, rank if tables.recall else int(own[state]))
+    if rank != NO_RANK or not _can_answer(tables, node):
+        return _following(tables, node, state, rank if tables.recall else int(own[state]))
     worst_first = sorted(range(len(own)), key=lambda s: -own[s])
-    actions = [following(s, int(own[s])) for s in worst_first]
+    actions = [_following(tables, node, s, int(own[s])) for s in worst_first]
     lowest = min((j for j, _ in successors(tables.topology, node)), default=STOP)
     return next((action for action in actions if action != STOP), lowest)
 

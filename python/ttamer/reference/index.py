@@ -45,11 +45,15 @@ def surrogates(
     Distribution functions, not survival functions, are kept: a probability of 0 stays exactly 0, and a cost of 0
     gives exactly the smallest value that Y can take.
 
+    A probe, a node that cannot answer, has loss inf in every state: R_v falls out of the minimum. Below a node without
+    a single node that can answer Y is inf, and so is the index: consulting the node is never worth it.
+
     Parameters
     ----------
     topology : Topology
         A line or a forest.
     losses : n arrays (K_j,)
+        inf in every state of a probe; some node can answer.
     transitions : E arrays (K_i or 1, K_j)
     costs : E numbers, or arrays (K_i,) with one for each state of the node that the edge leaves
         In units of loss.
@@ -66,8 +70,12 @@ def surrogates(
     index: list[Floats] = [np.empty(0)] * topology.nodes
     kappa: list[Steps] = [Steps(np.empty(0), np.empty((1, 0)))] * topology.nodes
     for v in last_first(topology):
-        children = np.flatnonzero(parents == v)
-        breaks = np.unique(np.concatenate([losses[v], *(kappa[u].breaks for u in children)]))
+        children = [u for u in np.flatnonzero(parents == v) if len(kappa[u].breaks) > 0]
+        finite = losses[v][np.isfinite(losses[v])]
+        breaks = np.unique(np.concatenate([finite, *(kappa[u].breaks for u in children)]))
+        if len(breaks) == 0:
+            index[v] = np.full(max(len(transitions[v]), np.size(costs[v])), np.inf)
+            continue
         lowest_child = _minimum([broadcast_rows(kappa[u].at(breaks), len(losses[v])) for u in children], breaks)
         reached = np.where(losses[v][:, None] <= breaks, 1.0, lowest_child)
         below = broadcast_rows(transitions[v] @ reached, max(len(transitions[v]), np.size(costs[v])))
@@ -75,7 +83,7 @@ def surrogates(
         wider = np.unique(np.concatenate([breaks, index[v]]))
         held = np.where(wider < index[v][:, None], 0.0, Steps(breaks, below).at(wider))
         kappa[v] = Steps(wider, held)
-    roots = np.flatnonzero(parents == ROOT)
+    roots = [v for v in np.flatnonzero(parents == ROOT) if len(kappa[v].breaks) > 0]
     breaks = np.unique(np.concatenate([kappa[v].breaks for v in roots]))
     lowest = _minimum([kappa[v].at(breaks) for v in roots], breaks)[0]
     # E[min(outside, Z)] is the integral of P(Z > x) from 0 to outside.

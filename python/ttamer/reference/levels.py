@@ -14,19 +14,22 @@ SNAP = 1e-12
 
 
 def snap_tolerance(levels: Floats) -> float:
-    """Distance below which two values count as one."""
-    return SNAP * float(levels[-1]) if levels[-1] > 0 else SNAP
+    """Distance below which two values count as one; an infinite level, that of probes, is no loss."""
+    largest = float(levels[np.isfinite(levels)][-1])
+    return SNAP * largest if largest > 0 else SNAP
 
 
 def snap(levels: Floats, index: Sequence[Floats]) -> list[Floats]:
     """Move each index within tolerance of an attainable loss, or of another index, onto it.
 
-    A loss attracts first, the nearest one; of the others, each group within tolerance of its smallest becomes that.
+    A loss attracts first, the nearest one; of the others, each group within tolerance of its smallest becomes that. An
+    index of inf stays.
     """
     tolerance = snap_tolerance(levels)
+    finite = levels[np.isfinite(levels)]
 
     def to_level(value: float) -> float:
-        nearest = levels[np.argmin(np.abs(levels - value))]
+        nearest = finite[np.argmin(np.abs(finite - value))]
         return float(nearest if abs(nearest - value) <= tolerance else value)
 
     moved = [np.array([to_level(value) for value in row]) for row in index]

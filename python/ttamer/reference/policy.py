@@ -52,6 +52,7 @@ def solve(
     ----------
     topology : Topology
     losses, transitions : as `surrogates`
+        A probe's states have losses of inf; the last level is then inf, and a rank as any other.
     costs : E numbers, or arrays (K_i,) with one for each state of the node that the edge leaves
         In the user's unit.
     tradeoff : float

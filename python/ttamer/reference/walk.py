@@ -36,13 +36,16 @@ def induction(
     """Backward induction over the losses that can be attained; any walk (line, skip, dag).
 
     ``Phi(X, s, i) = min(X, min over successors j of c_ij + E[Phi(min(X, R_j), ., j) | s])``. X, the best loss so far,
-    only takes values of losses, or infinity before the first node, so the columns are these. Without recall nothing
-    is carried from node to node, and infinity is the only column.
+    only takes values of losses, or infinity before the first node that can answer, so the columns are these. Without
+    recall nothing is carried from node to node, and infinity is the only column.
+
+    A probe, a node that cannot answer, has loss inf in every state. So it leaves X as it is, and stopping is worth inf
+    while X is, and without recall at every probe.
 
     Parameters are those of `surrogates`, for any walk. Equal continuations (to `SNAP`) go to the lowest node.
     """
     levels = np.unique(np.concatenate(losses))
-    columns = np.append(levels, np.inf) if recall else np.array([np.inf])
+    columns = np.unique(np.append(levels, np.inf)) if recall else np.array([np.inf])
     tolerance = snap_tolerance(levels)
     ahead: list[Floats] = [np.empty((0, 0))] * topology.nodes
     best: list[Floats] = [np.empty((0, 0))] * topology.nodes
@@ -53,7 +56,7 @@ def induction(
         value = np.full((rows, len(columns)), np.inf)
         node = np.full((rows, len(columns)), STOP)
         for j, e in successors(topology, i):
-            consult = broadcast_rows(np.reshape(costs[e], (-1, 1)) + transitions[e] @ ahead[j], rows)
+            consult = broadcast_rows(np.reshape(costs[e], (-1, 1)) + _expected(transitions[e], ahead[j]), rows)
             node = np.where(consult < value - tolerance, j, node)
             value = np.minimum(consult, value)
         return value, node
@@ -66,3 +69,9 @@ def induction(
         ahead[i] = np.minimum(stop, np.take_along_axis(best[i], carried, axis=1))
     value, node = continuations(ROOT, 1)
     return Induction(columns, float(value[0, -1]), int(node[0, -1]), best, choice)
+
+
+def _expected(transition: Floats, values: Floats) -> Floats:
+    """P times values. A column without a way to an answer is inf in every state, and then in every row."""
+    hopeless = np.isinf(values).any(axis=0)
+    return np.where(hopeless, np.inf, transition @ np.where(hopeless, 0.0, values))

@@ -43,12 +43,12 @@ class Flight(abc.ABC):
     @property
     @abc.abstractmethod
     def answer_node(self) -> Tensor:
-        """(capacity,) int32 : the node that answers each row, -1 before anything is consulted. A copy."""
+        """(capacity,) int32 : the node that answers each row, -1 while none does. A copy."""
 
     @property
     @abc.abstractmethod
     def answer_loss(self) -> Tensor:
-        """(capacity,) float64 : the answer's expected loss, inf before anything is consulted. A copy."""
+        """(capacity,) float64 : the answer's expected loss, inf while there is none. A copy."""
 
     @abc.abstractmethod
     def reset(self, rows: Tensor | None = None) -> None:

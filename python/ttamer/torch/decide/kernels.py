@@ -269,8 +269,9 @@ def consult(
     found = _state_of(tables, record, key, EDGE_BLOCK, EDGE_STEPS)
     found = tl.where(is_nan, tl.load(record + WORST_STATE), found)
     rank = tl.load(tables + tl.load(record + RANKS_AT) + found, mask=valid, other=0)
-    best = rank
-    answer_now = best * 0 + node
+    is_probe = rank == NONE
+    best = tl.where(is_probe, before, rank)
+    answer_now = tl.where(is_probe, answer, node)
     deciding = rank
     if RECALL:
         take = rank < before
@@ -285,7 +286,7 @@ def consult(
         answer_now = tl.where(take, node, answer)
         deciding = best
     if WORST:  # a node that showed nothing answers while no other does, and never for good
-        answered = before < PROVISIONAL
+        answered = (before < PROVISIONAL) | is_probe
         if RECALL:
             deciding = tl.where(is_nan & (before >= PROVISIONAL), rank, deciding)
         best = tl.where(is_nan, tl.where(answered, before, rank + PROVISIONAL), best)

@@ -17,7 +17,7 @@ RECORD = 16
 FIELDS = (
     "edges_at",  # order keys of the bin edges
     "edges",
-    "ranks_at",
+    "ranks_at",  # of the states' losses; `NO_RANK`, which improves on nothing, for probes
     "stops_at",
     "only_next",
     "worst_state",
@@ -29,6 +29,7 @@ FIELDS = (
     "children_at",  # on forests, three numbers a child: see _add_children
     "children",
 )
+NO_RANK = np.iinfo(np.int32).max
 PROVISIONAL = 2**30
 """Added to the rank of an answer that is given only because no node has shown a signal."""
 SEVERAL = -2
@@ -72,7 +73,9 @@ def tables_of(policy: Policy) -> Tables:
     nodes, forest = policy.topology.nodes, policy.topology.kind == "forest"
     starts = arrays["state_offsets"]
     block = _Block(RECORD * nodes)
-    ranks, stops = block.add(arrays["ranks"]), block.add(derivations["stop_upper"])
+    is_probe = np.isinf(arrays["levels"])[arrays["ranks"]]
+    ranks = block.add(np.where(is_probe, NO_RANK, arrays["ranks"]))
+    stops = block.add(derivations["stop_upper"])
     edges = block.add(order_keys(arrays["bin_edges"]))
     intervals, uppers, nexts = (
         block.add(arrays[name]) for name in ("interval_offsets", "interval_upper", "interval_next")
@@ -162,13 +165,13 @@ def _search_steps(arrays: dict[str, Ints], derivations: dict[str, Ints], node: i
 
 
 def _fresh(policy: Policy, arrays: dict[str, npt.NDArray[np.int32]]) -> Ints:
-    none = np.iinfo(np.int32).max
     open_ranks = []
     if policy.topology.kind == "forest":
         roots = [int(j) for i, j in policy.topology.edges.tolist() if i < 0]
         open_ranks = [
-            int(arrays["index_ranks"][arrays["index_offsets"][node]]) if node in roots else none
+            int(arrays["index_ranks"][arrays["index_offsets"][node]]) if node in roots else NO_RANK
             for node in range(policy.topology.nodes)
         ]
-    infinite = int(order_keys(np.array([np.inf], np.float32))[0])
-    return np.array([none, -1, infinite, -1, policy.first_node, *open_ranks], np.int32)
+    # No state, of a probe either, is better than nothing for its signal.
+    lowest = int(order_keys(np.array([-np.inf], np.float32))[0])
+    return np.array([NO_RANK, -1, lowest, -1, policy.first_node, *open_ranks], np.int32)
