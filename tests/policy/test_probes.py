@@ -262,24 +262,27 @@ def test_other_bad_losses_of_probes(bad: float) -> None:
     [
         (ttamer.Topology.line(1), (0,), "losses: no node can answer, that of node 0 is inf"),
         (ttamer.Topology.forest([-1, 0]), (0, 1), "losses: no node can answer, that of node 0 is inf"),
-        (
-            ttamer.Topology.skip(2),
-            (1,),
-            r"losses\[1\]: inf, and requests may come to node 1 by probes alone and end there",
-        ),
-        (ttamer.Topology.skip(3), (0, 2), r"losses\[2\]: inf, and requests may come to node 2 by probes alone"),
-        (
-            ttamer.Topology.dag(4, [(-1, 2), (2, 0), (0, 1), (2, 3)]),
-            (2, 0, 1),
-            r"losses\[1\]: inf, and requests may come to node 1 by probes alone and end there without an answer",
-        ),
     ],
 )
-def test_cascades_that_may_end_without_an_answer_are_refused(
+def test_cascades_without_an_answer_are_refused(
     topology: ttamer.Topology, probes: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         random_model(topology, 2, seed=0, probes=probes)
+
+
+@pytest.mark.parametrize("recall", ["none", "observed"])
+def test_requests_keep_away_from_dead_ends(recall: str) -> None:
+    """Free probes that nothing follows, beside a node that answers: who asks one in spite of the policy has no answer."""
+    dag = ttamer.Topology.dag(3, [(-1, 0), (0, 1), (0, 2)])
+    tables = [[INF, INF], [INF], [0.5]], [[[0.5, 0.5]], [[1.0]], [[1.0]]]
+    policy = ttamer.solve(ttamer.CascadeModel(dag, *tables, [0, 0, 1]), 0.7, recall)
+    batch = policy.start(2)
+    assert batch.decide(0, np.array([0, 1], np.float32)).tolist() == [2, 2]
+    node = np.array([1, 2], np.int32)
+    assert batch.decide(node, np.zeros(2, np.float32)).tolist() == [ttamer.STOP, ttamer.STOP]
+    assert batch.answer_node.tolist() == [-1, 2]
+    assert batch.answer_loss.tolist() == [INF, 0.5]
 
 
 def test_places_where_an_answer_is_known_may_end_with_probes() -> None:

@@ -174,17 +174,22 @@ void models() {
             "transitions[1]: expected (3 or 1, 3) for edge 0 -> 1, got (3, 2)");
 }
 
-// Where a walk may end without an answer, whoever consults what is open could get there.
+// Requests keep away from where they would end without an answer, and from what never leads to a better one.
 void dead_ends() {
     const std::vector<Edge> edges{{kRoot, 2}, {2, 0}, {0, 1}, {2, 3}};
     Model model = test::random_model(Topology::dag(4, edges), 3, 1);
     for (const std::size_t node : {std::size_t{2}, std::size_t{0}, std::size_t{1}}) {
-        prepare(model);
         model.losses[node].assign(3, HUGE_VAL);
     }
-    CHECK_THROWS(prepare(model), std::invalid_argument,
-                 "losses[1]: inf, and requests may come to node 1 by probes alone");
-    // A forest's branches all stay open.
+    prepare(model);
+    for (const bool recall : {false, true}) {
+        const auto policy = solve(model, 0.5, recall);
+        for (std::int32_t state = 0; state < 3; ++state) {
+            CHECK(policy.next(2, state, policy.rank(2, state)) == 3);
+        }
+    }
+    model.losses[3].assign(3, HUGE_VAL);
+    CHECK_THROWS(prepare(model), std::invalid_argument, "losses: no node can answer");
     const std::vector<std::int64_t> parents{-1, -1};
     Model forest = test::random_model(Topology::forest(parents), 3, 1);
     forest.losses[0].assign(3, HUGE_VAL);

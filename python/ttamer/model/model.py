@@ -71,8 +71,7 @@ class CascadeModel:
     ------
     ValueError
         If anything has the wrong shape, is not finite, is negative, or a row does not sum to 1; the node or edge is
-        named. Also if no node can answer, or on a line, skip or dag a path to a node that none follows passes probes
-        only: whoever consults these would have to stop without an answer.
+        named. Also if no node can answer.
     """
 
     def __init__(

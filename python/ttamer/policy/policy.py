@@ -288,10 +288,10 @@ class Policy:
         Parameters
         ----------
         traces : Traces
-            Of the same topology, complete (`Traces.complete`). Costs are taken from them, in the policy's unit; if these
-            are in several units they are put into it. With signals of the policy's kind or evidence to make
-            them from; if the policy estimates, with evidence of as many classes, and at least as many of the largest
-            log-probabilities as it was fitted on.
+            Of the same topology, complete (`Traces.complete`). Costs are taken from them, in the policy's unit; several
+            units are put into it. With signals of the policy's kind or evidence to make them from; if the policy
+            estimates, with evidence of as many classes, and at least as many of the largest log-probabilities as it was
+            fitted on.
 
         Returns
         -------
