@@ -273,7 +273,7 @@ def test_cascades_without_an_answer_are_refused(
 
 @pytest.mark.parametrize("recall", ["none", "observed"])
 def test_requests_keep_away_from_dead_ends(recall: str) -> None:
-    """Free probes that nothing follows, beside a node that answers: who asks one in spite of the policy has no answer."""
+    """A free probe that nothing follows, beside a node that answers: who asks it nevertheless has no answer."""
     dag = ttamer.Topology.dag(3, [(-1, 0), (0, 1), (0, 2)])
     tables = [[INF, INF], [INF], [0.5]], [[[0.5, 0.5]], [[1.0]], [[1.0]]]
     policy = ttamer.solve(ttamer.CascadeModel(dag, *tables, [0, 0, 1]), 0.7, recall)

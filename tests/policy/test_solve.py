@@ -44,7 +44,7 @@ class TestSolve:
         with pytest.raises(ValueError, match=r"^tradeoff: expected a number in \(0, 1\], got"):
             ttamer.solve(MODEL, tradeoff)
 
-    @pytest.mark.parametrize("tradeoff", ["0.5", None, True, [0.5], 1j])
+    @pytest.mark.parametrize("tradeoff", ["0.5", True, [0.5], 1j])
     def test_tradeoffs_that_are_no_numbers(self, tradeoff: Any) -> None:
         with pytest.raises(TypeError, match=f"^tradeoff: expected a number, got {type(tradeoff).__name__}"):
             ttamer.solve(MODEL, tradeoff)

@@ -88,6 +88,7 @@ class TestCertified:
             "name": "max_error",
             "bound": 0.2,
             "quantile": None,
+            "unit": "",
             "held_back": found.best.outcome.error,
             "p_value": found.best.p_values[0],
         }

@@ -13,7 +13,19 @@ import ttamer
 from ttamer import bench, compare, plots, tuning
 from ttamer._base.numbers import are_rates
 from ttamer.cli import demo
-from ttamer.cli.arguments import Bins, Estimate, Every, Json, PolicyFile, TracesFile, bins_of, check_folders
+from ttamer.cli.arguments import (
+    Bins,
+    Estimate,
+    Every,
+    Json,
+    PolicyFile,
+    Prices,
+    TracesFile,
+    bins_of,
+    bounds_of,
+    check_folders,
+    prices_of,
+)
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
@@ -122,9 +134,12 @@ def _fit(
             "'observed' if losses are seen in service. [default: auto]",
         ),
     ] = None,
+    price: Prices = None,
     json: Json = False,
 ) -> None:
     """Estimate a model from recorded traces; with --policy also solve it for a trade-off."""
+    if policy is None and price:
+        raise ValueError("--price: expected together with --policy FILE")
     if policy is None and (tradeoff is not None or recall is not None):
         raise ValueError(f"{'--recall' if tradeoff is None else '--tradeoff'}: expected together with --policy FILE")
     check_folders(output, policy)
@@ -136,7 +151,7 @@ def _fit(
         begin("solve and write")
         solution = None
         if policy is not None:
-            solution = ttamer.solve(model, 0.8 if tradeoff is None else tradeoff, recall or "auto")
+            solution = ttamer.solve(model, tradeoff, recall or "auto", prices=prices_of(price))
         model.save(output)
         files = {"model": str(output)}
         if solution is not None and policy is not None:
@@ -159,7 +174,12 @@ def _tune(
     traces: TracesFile,
     max_error: Annotated[float | None, typer.Option("--max-error", help="Limit on the mean loss.")] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Limit on the mean cost, in the unit of the traces.")
+        list[str] | None,
+        typer.Option(
+            "--max-cost",
+            metavar="[UNIT=]COST",
+            help="Limit on the mean cost; of several units one each: --max-cost usd=0.001 --max-cost ms=20.",
+        ),
     ] = None,
     cost_quantile: Annotated[
         tuple[float, float] | None,
@@ -176,13 +196,15 @@ def _tune(
     policy: Annotated[Path, typer.Option("--policy", help="Where the policy goes.")] = Path("policy.safetensors"),
     max_loss: Annotated[float, typer.Option("--max-loss", help="The largest loss there can be.")] = 1.0,
     max_request: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
             "--max-cost-of-a-request",
+            metavar="[UNIT=]COST",
             help="The most that a request can cost; --max-cost needs it where the traces have costs of each request.",
         ),
     ] = None,
     bins: Bins = "auto",
+    price: Prices = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the split into fitting and testing rows.")] = 0,
     json: Json = False,
 ) -> None:
@@ -199,13 +221,14 @@ def _tune(
         certificate = tuning.certify(
             recording,
             max_error=max_error,
-            max_cost=max_cost,
+            max_cost=bounds_of("--max-cost", max_cost),
             max_cost_quantile=cost_quantile,
             relative_to=relative_to,
             confidence=confidence,
             bins=bins_of(bins),
             max_loss=max_loss,
-            max_cost_of_a_request=max_request,
+            max_cost_of_a_request=bounds_of("--max-cost-of-a-request", max_request),
+            prices=prices_of(price),
             seed=seed,
         )
         begin("write")
@@ -246,6 +269,7 @@ def _frontier(
     ] = None,
     bins: Bins = "auto",
     estimate: Estimate = "auto",
+    price: Prices = None,
     every: Every = False,
     json: Json = False,
 ) -> None:
@@ -258,8 +282,9 @@ def _frontier(
         raise ValueError(f"--save: expected a new or empty folder, got {save}")
     with steps(4) as begin:
         begin("read")
-        recording = ttamer.Traces.load(traces)
-        test_traces = None if test is None else ttamer.Traces.load(test)
+        prices = prices_of(price)
+        recording = ttamer.Traces.load(traces)._at_prices(prices)
+        test_traces = None if test is None else ttamer.Traces.load(test)._at_prices(prices)
         begin("sweep")
         front = ttamer.frontier(recording, estimate=estimate, bins=bins_of(bins))
         points = [
@@ -272,7 +297,10 @@ def _frontier(
                 row |= {"test_cost": replay.mean_cost, "test_error": replay.error}
         begin("write")
         if plot is not None:
-            curves = front if test_traces is None else [compare.curve_of_front(front, recording, test_traces)]
+            if test_traces is None:
+                curves: ttamer.Front | list[compare.Curve] = front
+            else:
+                curves = [compare.curve_of_front(front, recording, test_traces)]
             plots.front(curves, plot)
         files = [] if save is None else _save_points(front, save)
     rates = all(are_rates(part.losses) for part in (recording, test_traces) if part is not None)
@@ -306,6 +334,7 @@ def _compare(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw cost against error there, with intervals (.png, .svg, .pdf).")
     ] = None,
+    price: Prices = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random half and the bootstrap.")] = 0,
     json: Json = False,
 ) -> None:
@@ -318,8 +347,9 @@ def _compare(
     check_folders(plot)
     with steps(len(compare.STEPS) + 2) as begin:
         begin("read")
-        recording = ttamer.Traces.load(traces)
-        test_traces = None if test is None else ttamer.Traces.load(test)
+        prices = prices_of(price)
+        recording = ttamer.Traces.load(traces)._at_prices(prices)
+        test_traces = None if test is None else ttamer.Traces.load(test)._at_prices(prices)
         comparison = compare.run(recording, test_traces, seed=seed, progress=begin)
         begin("draw")
         if plot is not None:

@@ -21,6 +21,42 @@ Estimate = Annotated[
         "fit), or 'auto', what does best in cross-validation.",
     ),
 ]
+Prices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price",
+        metavar="UNIT=WORTH",
+        help="What one of a unit is worth, where costs are in several units: --price usd=1 --price ms=0.002.",
+    ),
+]
+
+
+def prices_of(prices: list[str] | None) -> dict[str, float] | None:
+    """The prices of units, None if none was stated."""
+    return dict(_pair("--price", text) for text in prices) if prices else None
+
+
+def bounds_of(option: str, bounds: list[str] | None) -> float | dict[str, float] | None:
+    """A number, or one for each unit."""
+    if not bounds:
+        return None
+    if len(bounds) > 1 or "=" in bounds[0]:
+        return dict(_pair(option, text) for text in bounds)
+    return _number(option, bounds[0], "a number or UNIT=NUMBER")
+
+
+def _pair(option: str, text: str) -> tuple[str, float]:
+    unit, equals, number = text.rpartition("=")
+    if not equals:
+        raise ValueError(f"{option}: expected UNIT=NUMBER, got {text!r}")
+    return unit, _number(option, number, "UNIT=NUMBER")
+
+
+def _number(option: str, text: str, expected: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{option}: expected {expected}, got {text!r}") from None
 
 
 def bins_of(bins: str) -> int | str:

@@ -33,7 +33,7 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
         "requests": model.requests,
         "states": [len(losses) for losses in model.losses],
         "losses": [losses.tolist() for losses in model.losses],
-        "cost_scale": model.cost_scale,
+        "cost_scale": model.cost_scale if len(model.unit_costs) == 1 else None,
         "unit": model.unit,
     }
 
@@ -50,7 +50,7 @@ def print_model(console: Console, model: CascadeModel) -> None:
     for node, losses in enumerate(model.losses):
         nodes.add_row(str(node) if names is None else names[node], str(len(losses)), span(losses.min(), losses.max()))
     print_table(console, kind, nodes)
-    if look_like_sums(model.topology, model.costs):
+    if any(look_like_sums(model.topology, costs.mean) for costs in model.unit_costs.values()):
         console.print(SUMS, style="dim")
 
 
@@ -107,7 +107,8 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
     against = " relative to the last node" if certificate.relative_to == "last" else ""
     cost = f"{number(outcome.cost)} {unit}".rstrip()
     loss = f"{loss_word(rates)} {loss_text(outcome.error, rates)}"
-    console.print(f"on the held-back rows: {loss}{against}, mean cost {cost}")
+    units = "".join(f", {number(each.cost)} {name}" for name, each in outcome.units.items())
+    console.print(f"on the held-back rows: {loss}{against}, mean cost {cost}{units}", soft_wrap=True)
 
 
 def _limited(limit: Limit) -> str:
@@ -130,6 +131,8 @@ def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
     both.add_row(in_unit("mean cost", report.unit), number(report.mean_cost), number(report.full_cost))
     both.add_row(in_unit("median cost", report.unit), number(report.p50_cost), number(report.full_cost))
     both.add_row(in_unit("95th percentile", report.unit), number(report.p95_cost), number(report.full_cost))
+    for unit, cost in report.unit_costs.items():
+        both.add_row(in_unit("mean cost", unit), number(cost), number(report.full_unit_costs[unit]))
     if report.full_cost > 0:
         both.add_row("cost saved", share(1 - report.mean_cost / report.full_cost), share(0.0))
     both.add_row("recalled an earlier answer", share(report.recall_rate), share(0.0))

@@ -23,7 +23,7 @@ class Evaluation:
     ----------
     requests : int
     error, full_error : float
-        Mean loss of the answers; of the policy and of always answering with the last node.
+        Mean loss of the answers; of the policy and of always answering with the last node that can answer.
     mean_cost, p50_cost, p95_cost, full_cost : float
         In `unit`.
     stops, answers : (n,) float64
@@ -31,7 +31,9 @@ class Evaluation:
     recall_rate : float
         Share of requests answered by a node other than the one consulted last.
     unit : str
-        Unit of the costs.
+        Unit of the costs, that of the policy.
+    unit_costs, full_unit_costs : dict of str to float
+        Where the traces' costs are in several units, the mean cost in each; else empty.
     are_rates : bool
         Whether the losses are 0/1 errors, so that `error` is a rate.
     """
@@ -47,6 +49,8 @@ class Evaluation:
     full_error: float
     full_cost: float
     unit: str
+    unit_costs: dict[str, float]
+    full_unit_costs: dict[str, float]
     are_rates: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,6 +68,10 @@ class Evaluation:
                 f"{loss_word(self.are_rates):<9}  {error}  (full model {full_error})",
                 f"mean cost  {mean}{unit}  (full model {full}{unit}, {saving:.1%} saved)",
                 f"p50, p95   {p50}, {p95}{unit}",
+                *(
+                    f"mean cost  {number(cost)} {each}  (full model {number(self.full_unit_costs[each])} {each})"
+                    for each, cost in self.unit_costs.items()
+                ),
                 f"stops at   {'  '.join(f'{j}: {share:.1%}' for j, share in enumerate(self.stops))}",
                 f"recalled   {self.recall_rate:.1%}",
             ]
@@ -73,8 +81,8 @@ class Evaluation:
 def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     """Replay a policy and compare it with the full model.
 
-    The full model consults the whole line and answers with its last node; on other topologies it is the last node of
-    the topology, reached by its cheapest walk.
+    The full model consults the whole line and answers with its last node that can answer; on other topologies it is the
+    last such node, reached by its cheapest walk.
 
     Parameters
     ----------
@@ -94,7 +102,8 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     checks.instance("policy", policy, Policy)
     result = policy.replay(traces)
     nodes = traces.topology.nodes
-    full = answered(traces, np.full(len(traces), nodes - 1))
+    last = np.full(len(traces), max(set(range(nodes)).difference(traces.probes)))
+    full = answered(traces._in_unit(policy.unit), last)
     p50, p95 = np.quantile(result.cost, [0.5, 0.95])
     return Evaluation(
         requests=len(traces),
@@ -107,6 +116,8 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
         recall_rate=float(np.mean(result.answer_node != result.last_node)),
         full_error=full.error,
         full_cost=full.mean_cost,
-        unit=traces.unit,
+        unit=policy.unit if result.unit_costs else traces.unit,
+        unit_costs={unit: float(costs.mean()) for unit, costs in result.unit_costs.items()},
+        full_unit_costs={unit: answered(traces.priced({unit: 1}), last).mean_cost for unit in result.unit_costs},
         are_rates=are_rates(traces.losses),
     )

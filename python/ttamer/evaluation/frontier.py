@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ from ttamer._base import checks
 from ttamer.fitting import fit
 from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs, loss_scale
 from ttamer.model import CascadeModel
-from ttamer.policy import Front, FrontPoint, solve
-from ttamer.traces import Traces
+from ttamer.policy import Front, FrontPoint, Policy, solve
+from ttamer.traces import Traces, complete_traces
+from ttamer.traces.costs import prices_in
 
 TOLERANCE = 0.05
 """Share of the whole range of errors, or costs, that may lie beyond an end of a front without a warning."""
@@ -29,6 +30,7 @@ def frontier(
     bins: int | str = "auto",
     order: Sequence[int] | str | None = None,
     model: CascadeModel | None = None,
+    prices: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Front:
@@ -46,6 +48,8 @@ def frontier(
         have only their signals.
     model : CascadeModel, optional
         Use this model instead of fitting one; `estimate` and the others are then not used.
+    prices : mapping of str to float, optional
+        What one of each unit of the costs is worth, as for `Traces.priced`; needed where they are in several units.
 
     Returns
     -------
@@ -55,29 +59,32 @@ def frontier(
     Raises
     ------
     ValueError
-        If a parameter is out of range.
+        If a parameter is out of range, something was not recorded, or costs are in several units without prices.
     ImportError
         If scikit-learn is missing and the traces have evidence to estimate from; ``estimate="signal"`` does without.
     """
-    scale = loss_scale(checks.instance("traces", traces, Traces).losses)
+    traces = complete_traces(traces)._at_prices(prices)
+    scale = loss_scale(traces.losses)
     grid = default_tradeoffs(scale) if tradeoffs is None else _grid(tradeoffs)
     if model is None:
         model = fit(traces, bins, estimate, order=order, seed=seed, progress=progress)
+    checks.instance("model", model, CascadeModel)
+    model_prices = prices_in(traces.unit) if len(model.unit_costs) > 1 else None
     points = []
     for tradeoff in grid:
-        policy = solve(model, float(tradeoff))
+        policy = solve(model, float(tradeoff), prices=model_prices)
         result = policy.replay(traces)
         points.append(FrontPoint(result.mean_cost, result.error, policy))
     front = _undominated(points)
     cheap = CHEAP / max(scale, 1.0)
-    if tradeoffs is None and scale != 1 and np.isfinite(1 / cheap / model.cost_scale):  # else no solve weighs them
-        _warn_of_ends(front, model, traces, cheap)
+    if tradeoffs is None and scale != 1 and np.isfinite(1 / cheap / policy.cost_scale):  # else no solve weighs them
+        _warn_of_ends(front, [solve(model, tradeoff, prices=model_prices) for tradeoff in (1.0, cheap)], traces)
     return Front(front, traces.unit, model)
 
 
-def _warn_of_ends(front: list[FrontPoint], model: CascadeModel, traces: Traces, least: float) -> None:
+def _warn_of_ends(front: list[FrontPoint], ends: Sequence[Policy], traces: Traces) -> None:
     """Say where losses of very different sizes leave an end of the front out of the default trade-offs."""
-    accurate, cheap = (solve(model, tradeoff).replay(traces) for tradeoff in (1.0, least))
+    accurate, cheap = (policy.replay(traces) for policy in ends)
     span_error, span_cost = front[0].error - accurate.error, front[-1].cost - cheap.mean_cost
     if front[-1].error - accurate.error > TOLERANCE * span_error or front[0].cost - cheap.mean_cost > (
         TOLERANCE * span_cost

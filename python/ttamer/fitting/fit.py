@@ -142,12 +142,14 @@ def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
     """Say so where what the model promises is far from what the same rows give."""
     scale = loss_scale(traces.losses)
     weight = 0.25 * scale
-    if traces.observed or np.isinf(weight / model.cost_scale):  # costs so small weigh infinitely much
-        return
-    if not traces.complete.any():
+    # What is promised of losses hardly hangs on the prices of several units.
+    prices = dict.fromkeys(traces.unit_costs, 1.0) if len(traces.unit_costs) > 1 else None
+    if traces.observed or not traces.complete.any():
         return
     traces = traces[traces.complete]
-    policy = solve(model, 1 / (1 + weight))
+    if np.isinf(weight / model._at_prices(prices)[2]):  # costs so small weigh infinitely much
+        return
+    policy = solve(model, 1 / (1 + weight), prices=prices)
     promise, mean = policy.expected_loss, policy.replay(traces).error
     larger = max(promise, mean)
     if abs(promise - mean) > max(FAR * larger, 4 * (larger * scale / len(traces)) ** 0.5):  # 4 standard errors

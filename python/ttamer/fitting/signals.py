@@ -16,6 +16,7 @@ from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
+from ttamer.traces.costs import recorded_mean
 from ttamer.traces.paths import always_before
 
 MOST_STATES = 65_535
@@ -110,7 +111,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     strengths = sums.loss_strength, sums.transition_strength
     statistics = Statistics.count(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
     # What is handed over in service is what it was for `like`, whatever this shard recorded.
-    return _model(traces, statistics, like.bin_edges, like.signal_nodes, like.cost_scale, like.recorded_signal, None)
+    return _model(traces, statistics, like.bin_edges, like.signal_nodes, like._cost_scale, like.recorded_signal, None)
 
 
 def _choose_smoothing(traces: Traces, smoothing: str) -> str:
@@ -131,6 +132,7 @@ def _model(
     recorded_signal: str,
     estimator: Estimator | None,
 ) -> CascadeModel:
-    form = (traces.observed, traces.unit, traces.signal, recorded_signal)
-    tables = (traces.topology, statistics, traces.costs, edges, signal_nodes, cost_scale)
+    form = (traces.observed, traces.signal, recorded_signal)
+    costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}
+    tables = (traces.topology, statistics, costs, edges, signal_nodes, cost_scale)
     return CascadeModel._from_statistics(*tables, *form, estimator)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,18 @@ import numpy.typing as npt
 from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
+from ttamer.model.costs import EdgeCosts, each, edge_costs, floats, one_unit, prefixes, priced, same, units_in
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics
-from ttamer.traces.paths import costliest_path
+from ttamer.traces.costs import checked_prices, priced_unit, units_of
 from ttamer.traces.signals import check_signal, signals_in
 
-FORMAT_VERSION = 2
-"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; files without are written as version 1."""
-_FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
+FORMAT_VERSION = 3
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss, version 3 several units.
+
+Files are written in the first version that can hold them.
+"""
+_FIELDS = {"topology": str, "nodes": int, "observed": bool}
 
 
 class CascadeModel:
@@ -36,9 +41,10 @@ class CascadeModel:
     transitions : sequence of E (K_i or 1, K_j) float
         Probability of each state of j given the state of i, one an edge in the topology's edge order; one row where
         j does not depend on i, as for edges that leave the root. Rows sum to 1 within 1e-6 and are normalised.
-    costs : (E,) float, or sequence of E floats and (K_i,) floats
+    costs : (E,) float, or sequence of E floats and (K_i,) floats, or a mapping of units to these
         Cost of each edge, finite and >= 0, in any one unit: a number, or one for each state of the node i that it
-        leaves, where what is known of a request tells what the next node will cost.
+        leaves, where what is known of a request tells what the next node will cost. A model with costs in several units
+        is solved at prices.
     bin_edges : sequence of n (K_j - 1,) float32, optional
         Strictly increasing; the state is the number of edges <= signal. By default 1, 2, ..., K_j - 1, so that a
         signal is the number of the state.
@@ -48,7 +54,7 @@ class CascadeModel:
     observed : bool
         Whether the loss of a node is seen when it is consulted; its signal is then the loss itself.
     unit : str
-        Unit of the costs, for tables and plots.
+        Unit of the costs, for tables and plots, unless they are a mapping.
     signal : {"", "max_prob", "margin", "entropy", "logit_margin"}
         What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
 
@@ -58,8 +64,8 @@ class CascadeModel:
         The node whose signal tells each node's state: its own as a rule. In a model that was fitted, a node whose
         signal is the same for every request takes that of the last node before it whose signal tells something, where
         every path passes that one.
-    costs : (E,) float64
-        Cost of each edge; where it differs by state, the mean over the states.
+    unit_costs : dict of str to EdgeCosts
+        Costs of each unit.
     recorded_signal : str
         The kind that the traces recorded, where `signal` was made from their evidence: `Batch.decide` then has to be
         told, by `Policy.start`, which of the two it is handed.
@@ -79,7 +85,7 @@ class CascadeModel:
         topology: Topology,
         losses: Sequence[npt.ArrayLike],
         transitions: Sequence[npt.ArrayLike],
-        costs: npt.ArrayLike | Sequence[npt.ArrayLike],
+        costs: npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike | Sequence[npt.ArrayLike]],
         *,
         bin_edges: Sequence[npt.ArrayLike] | None = None,
         cost_scale: float | None = None,
@@ -89,30 +95,33 @@ class CascadeModel:
     ) -> None:
         checks.instance("topology", topology, Topology)
         observed = checks.flag("observed", observed)
-        checks.text("unit", unit)
+        if isinstance(costs, Mapping):
+            names = units_of(costs, unit)
+            unit_costs = {name: edge_costs(f"costs[{name!r}]", costs[name]) for name in names}
+        else:
+            unit_costs = {checks.text("unit", unit): edge_costs("costs", costs)}
         if signal != "":
             check_signal(signal)
         if cost_scale is not None:
             cost_scale = checks.real("cost_scale", cost_scale)
-        tables = [_floats(row, f"losses[{j}]", 1) for j, row in enumerate(_each("losses", losses))]
+        tables = [floats(row, f"losses[{j}]", 1) for j, row in enumerate(each("losses", losses))]
         if bin_edges is None:
             edges = [np.arange(1, len(row), dtype=np.float32) for row in tables]
         else:
-            edges = [_edges(row, f"bin_edges[{j}]") for j, row in enumerate(_each("bin_edges", bin_edges))]
+            edges = [_edges(row, f"bin_edges[{j}]") for j, row in enumerate(each("bin_edges", bin_edges))]
         matrices = [
-            Transition.dense(_stochastic(_floats(matrix, f"transitions[{e}]", 2), f"transitions[{e}]"))
-            for e, matrix in enumerate(_each("transitions", transitions))
+            Transition.dense(_stochastic(floats(matrix, f"transitions[{e}]", 2), f"transitions[{e}]"))
+            for e, matrix in enumerate(each("transitions", transitions))
         ]
         self._set(
             topology,
             tables,
             matrices,
-            *_edge_costs(costs),
+            unit_costs,
             edges,
             range(topology.nodes),
             cost_scale,
             observed,
-            unit,
             signal,
             signal,
             None,
@@ -123,57 +132,68 @@ class CascadeModel:
         topology: Topology,
         losses: Sequence[Floats],
         transitions: Sequence[Transition],
-        costs: Floats,
-        state_costs: Sequence[Floats] | None,
+        unit_costs: Mapping[str, EdgeCosts],
         bin_edges: Sequence[npt.NDArray[np.float32]],
         signal_nodes: Sequence[int],
         cost_scale: float | None,
         observed: bool,
-        unit: str,
         signal: str,
         recorded_signal: str,
         statistics: Statistics | None,
         estimator: Estimator | None = None,
     ) -> None:
-        if cost_scale is None and len(costs) == len(topology.edges) and np.all(np.isfinite(costs)):
-            cost_scale = costliest_path(topology, costs)
-        self._core = Model(
-            topology,
-            list(losses),
-            list(transitions),
-            costs,
-            1.0 if cost_scale is None else cost_scale,
-            list(bin_edges),
-            observed,
-            np.array(signal_nodes, np.int32),
-            state_costs,
-        )
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
-        self.costs = freeze(costs.copy())
-        self._state_costs = None if state_costs is None else tuple(freeze(row.copy()) for row in state_costs)
+        self.unit_costs = MappingProxyType(dict(unit_costs))
         self.bin_edges = tuple(freeze(row.copy()) for row in bin_edges)
         self.signal_nodes = tuple(int(node) for node in signal_nodes)
-        self.cost_scale = 1.0 if cost_scale is None else float(cost_scale)
         self.observed = observed
-        self.unit = unit
         self.signal = signal
         self.recorded_signal = recorded_signal
         self._transitions = tuple(transitions)
         self._statistics = statistics
         self.estimator = estimator
+        if len(unit_costs) > 1 and cost_scale is not None:
+            raise ValueError("cost_scale: expected none with costs in several units, which prices make one")
+        self._cost_scale = None if cost_scale is None else float(cost_scale)
+        for costs in unit_costs.values():  # what is wrong with any is found now
+            if len(unit_costs) == 1 and cost_scale is None:
+                self._cost_scale = costs.scale(topology)
+            scale = costs.scale(topology) if self._cost_scale is None else self._cost_scale
+            self._core = self._core_of(costs, scale)
+
+    def _core_of(self, costs: EdgeCosts, scale: float) -> Model:
+        return Model(
+            self.topology,
+            list(self.losses),
+            list(self._transitions),
+            costs.mean,
+            scale,
+            list(self.bin_edges),
+            self.observed,
+            np.array(self.signal_nodes, np.int32),
+            costs.states,
+        )
+
+    def _at_prices(self, prices: Mapping[str, float] | None) -> tuple[Model, str, float]:
+        """What solvers take, and the unit of its costs and their scale."""
+        if prices is None:
+            return self._core, self.unit, self.cost_scale
+        values = checked_prices(prices, list(self.unit_costs))
+        costs = priced(self.unit_costs, values)
+        scale = costs.scale(self.topology)
+        return self._core_of(costs, scale), priced_unit(values), scale
 
     @classmethod
     def _from_statistics(
         cls,
         topology: Topology,
         statistics: Statistics,
-        costs: Floats,
+        unit_costs: Mapping[str, Floats],
         bin_edges: Sequence[npt.NDArray[np.float32]],
         signal_nodes: Sequence[int],
         cost_scale: float | None,
         observed: bool,
-        unit: str,
         signal: str,
         recorded_signal: str,
         estimator: Estimator | None = None,
@@ -191,18 +211,36 @@ class CascadeModel:
                 transitions.append(Transition.counted(counts, marginal, strength))
         model = cls.__new__(cls)
         parents = topology.edges[:, 0].tolist()
-        state_costs, recorded = statistics.state_costs(parents), statistics.edge_costs(parents)
-        costs = costs if recorded is None else recorded  # models of shards add up to the mean over their requests
-        tables = (topology, losses, transitions, costs, state_costs, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator)
+        # Costs that were recorded of each request are their means: models of shards add up to those of all requests.
+        costs = {
+            unit: statistics.edge_costs(unit, parents) if unit in statistics.costs else EdgeCosts.of(stated, None)
+            for unit, stated in unit_costs.items()
+        }
+        tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
+        model._set(*tables, observed, signal, recorded_signal, statistics, estimator)
         return model
 
     @property
+    def unit(self) -> str:
+        """str : unit of the costs, those in several units listed."""
+        return ", ".join(self.unit_costs)
+
+    @property
+    def costs(self) -> Floats:
+        """(E,) float64 : cost of each edge, the mean over the states where it differs; ValueError in several units."""
+        return one_unit(self.unit_costs).mean
+
+    @property
     def state_costs(self) -> tuple[Floats, ...]:
-        """One (1 or K_i,) float64 an edge: what it costs in each state of the node i that it leaves."""
-        if self._state_costs is None:
-            return tuple(self.costs[e : e + 1] for e in range(len(self.costs)))
-        return self._state_costs
+        """One (1 or K_i,) float64 an edge : what it costs in each state of the node i that it leaves."""
+        return one_unit(self.unit_costs).by_state()
+
+    @property
+    def cost_scale(self) -> float:
+        """float : what costs are divided by; ValueError in several units, where it is that of their sum."""
+        one_unit(self.unit_costs)
+        assert self._cost_scale is not None
+        return self._cost_scale
 
     @property
     def transitions(self) -> tuple[Floats, ...]:
@@ -235,27 +273,24 @@ class CascadeModel:
         if self.topology != other.topology or not same_edges:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
         same_kind = (
-            self.unit == other.unit
-            and self.signal == other.signal
+            self.signal == other.signal
             and self.recorded_signal == other.recorded_signal
             and self.observed == other.observed
             and self._statistics.settings == other._statistics.settings
         )
-        by_request, others = self._statistics.costs is not None, other._statistics.costs is not None
-        same_costs = by_request == others and (by_request or np.array_equal(self.costs, other.costs))
-        if not same_costs or not same_kind:
+        recorded, others = list(self._statistics.costs), list(other._statistics.costs)
+        if recorded != others or not same(self.unit_costs, other.unit_costs, but=recorded) or not same_kind:
             raise ValueError(
                 "models add only with the same costs, unit, signal, smoothing, strengths and kind of losses"
             )
         return CascadeModel._from_statistics(
             self.topology,
             self._statistics.plus(other._statistics, self.topology.edges[:, 0].tolist()),
-            self.costs,
+            {unit: costs.mean for unit, costs in self.unit_costs.items()},
             self.bin_edges,
             self.signal_nodes,
-            self.cost_scale,
+            self._cost_scale,
             self.observed,
-            self.unit,
             self.signal,
             self.recorded_signal,
         )
@@ -279,17 +314,26 @@ class CascadeModel:
         return CascadeModel._from_bytes, (self._to_bytes(), "pickled model")
 
     def _to_bytes(self) -> bytes:
-        arrays: files.Arrays = {"edges": self.topology.edges, "costs": self.costs}
+        arrays: files.Arrays = {"edges": self.topology.edges}
         for j, (losses, edges) in enumerate(zip(self.losses, self.bin_edges, strict=True)):
             arrays[f"losses.{j}"], arrays[f"bin_edges.{j}"] = losses, edges
         fields: dict[str, Any] = {
             "topology": self.topology.kind,
             "nodes": self.topology.nodes,
-            "cost_scale": self.cost_scale,
             "observed": self.observed,
-            "unit": self.unit,
             "signal": self.signal,
         }
+        version = 1
+        if len(self.unit_costs) == 1:
+            fields |= {"unit": self.unit, "cost_scale": self.cost_scale}
+        else:
+            fields["units"], version = list(self.unit_costs), FORMAT_VERSION
+        for prefix, costs in zip(prefixes(self.unit_costs), self.unit_costs.values(), strict=True):
+            arrays[f"{prefix}costs"] = costs.mean
+            if costs.states is not None:
+                version = max(version, 2)
+                if self._statistics is None:
+                    arrays.update({f"{prefix}state_costs.{e}": row for e, row in enumerate(costs.states)})
         if self.recorded_signal != self.signal:
             fields["recorded_signal"] = self.recorded_signal
         if self._statistics is None:
@@ -297,18 +341,15 @@ class CascadeModel:
         else:
             fields["smoothing"] = self._statistics.smoothing
             fields["strengths"] = [self._statistics.loss_strength, self._statistics.transition_strength]
-            arrays.update(self._statistics.to_arrays())
+            arrays.update(self._statistics.to_arrays(self.unit_costs))
         if self.estimator is not None:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = FORMAT_VERSION if {"largest_loss", "requests"} & arrays.keys() else 1
-        if self._state_costs is not None:
-            version = FORMAT_VERSION
-            if self._statistics is None:
-                arrays.update({f"state_costs.{e}": row for e, row in enumerate(self.state_costs)})
+        if {"largest_loss", "requests"} & arrays.keys():
+            version = max(version, 2)
         if self.signal_nodes != tuple(range(self.topology.nodes)):
-            version, arrays["signal_nodes"] = FORMAT_VERSION, np.array(self.signal_nodes, np.int32)
+            version, arrays["signal_nodes"] = max(version, 2), np.array(self.signal_nodes, np.int32)
         return files.to_bytes("model", version, fields, arrays)
 
     @classmethod
@@ -328,73 +369,42 @@ class CascadeModel:
                 if table.dtype != np.int32 or table.shape != (len(nodes),):
                     raise ValueError(f"signal_nodes: expected ({len(nodes)},) int32, got {table.shape} {table.dtype}")
                 signal_nodes = table.tolist()
-            form = (fields["cost_scale"], fields["observed"], fields["unit"], *signals)
+            units = units_in(fields)
+            cost_scale = None if len(units) > 1 else fields["cost_scale"]
+            stated = dict(zip(units, (arrays[f"{prefix}costs"] for prefix in prefixes(units)), strict=True))
             estimator = Estimator.from_file(fields, arrays, topology)
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
                     raise ValueError("observed: expected false with an estimator")
-                statistics = Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], arrays)
-                tables = (topology, statistics, arrays["costs"], bin_edges, signal_nodes)
+                statistics = Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], units, arrays)
+                tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
                 # Sums that are finite may have no finite mean.
                 with np.errstate(divide="raise", over="raise", invalid="raise"):
-                    return cls._from_statistics(*tables, *form, estimator)
+                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
-            cost_scale, observed, unit, signal, _ = form
-            costs: Any = arrays["costs"]
-            if any(name.startswith("state_costs.") for name in arrays):
-                costs = [arrays[f"state_costs.{e}"] for e in range(len(topology.edges))]
+            costs: dict[str, Any] = dict(stated)
+            for unit, prefix in zip(units, prefixes(units), strict=True):
+                if any(name.startswith(f"{prefix}state_costs.") for name in arrays):
+                    costs[unit] = [arrays[f"{prefix}state_costs.{e}"] for e in range(len(topology.edges))]
             return cls(
                 topology,
                 [arrays[f"losses.{j}"] for j in nodes],
                 [arrays[f"transitions.{e}"] for e in range(len(topology.edges))],
-                costs,
+                costs if len(units) > 1 else costs[units[0]],
                 bin_edges=bin_edges,
                 cost_scale=cost_scale,
-                observed=observed,
-                unit=unit,
-                signal=signal,
+                observed=fields["observed"],
+                unit="" if len(units) > 1 else units[0],
+                signal=signals[0],
             )
         except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
             raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None
 
 
-def _each(name: str, values: Any) -> list[npt.ArrayLike]:
-    try:
-        return list(values)
-    except TypeError:
-        raise TypeError(f"{name}: expected a sequence of arrays, got {type(values).__name__}") from None
-
-
-def _floats(values: npt.ArrayLike, name: str, rank: int) -> Floats:
-    checks.check_readable(name, values)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected numbers, got {type(values).__name__}")
-    if array.ndim != rank:
-        raise ValueError(f"{name}: expected {rank} dimensions, got shape {array.shape}")
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
-def _edge_costs(costs: Any) -> tuple[Floats, list[Floats] | None]:
-    """Of each edge the mean over the states of the node that it leaves, and the cost in each of them if they differ."""
-    numbers = isinstance(costs, np.ndarray) and costs.dtype != object
-    if numbers or not np.iterable(costs) or not any(np.ndim(cost) for cost in costs):
-        return _floats(costs, "costs", 1), None
-    rows = [_floats(np.atleast_1d(row), f"costs[{e}]", 1) for e, row in enumerate(_each("costs", costs))]
-    for e, row in enumerate(rows):
-        if len(row) == 0:
-            raise ValueError(f"costs[{e}]: expected a number, or one for each state, got none")
-    with np.errstate(over="ignore"):  # an infinite one is refused as that
-        return np.array([row.mean() for row in rows]), rows
-
-
 def _edges(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
-        return _floats(values, name, 1).astype(np.float32)
+        return floats(values, name, 1).astype(np.float32)
 
 
 def _stochastic(matrix: Floats, name: str) -> Floats:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ttamer._base.numbers import largest_loss
 from ttamer._base.types import Floats
 from ttamer._core import Counts, Topology
 from ttamer._core import states as core_states
+from ttamer.model.costs import EdgeCosts, prefixes
 from ttamer.model.losses import curve_fits, platt_losses, state_losses
 from ttamer.traces import Traces
 
@@ -28,13 +29,13 @@ class Gaps(NamedTuple):
     """How many requests recorded what, where that is not all of them; those of shards add.
 
     ``requests`` is the number of all. ``losses`` holds one (K_j,) array a node: requests in each state whose loss is
-    known. ``costs``, where costs were recorded, one (K_i,) array an edge: requests in each state of the node that it
-    leaves whose cost is, (1,) for the root.
+    known. ``costs`` holds of each unit in which costs were recorded one (K_i,) array an edge: requests in each state of
+    the node that it leaves whose cost is, (1,) for the root.
     """
 
     requests: int
     losses: tuple[Whole, ...]
-    costs: tuple[Whole, ...] | None
+    costs: Mapping[str, tuple[Whole, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Statistics:
     ``counts``, ``losses`` and ``signals`` hold one (K_j,) array a node: requests in each state, the sum of their losses
     (inf of a node that cannot answer) and of their signals. ``smoothing`` says how losses come from them, see `fit`.
     ``transitions`` holds one `Counts` for each edge between nodes, None for an edge that leaves the root.
-    ``costs`` holds, where the costs of each request were recorded, one (K_i,) array an edge: their sum in each state of
-    the node i that it leaves, (1,) for the root. Else it is None.
+    ``costs`` holds, of each unit in which the costs of requests were recorded, one (K_i,) array an edge: their sum in
+    each state of the node i that it leaves, (1,) for the root.
     ``gaps`` is None where every request recorded everything. Each sum is over the requests that recorded what it is of.
     ``largest`` is the largest loss, which curves go up to; 1 where losses are means, or errors.
     """
@@ -57,7 +58,7 @@ class Statistics:
     smoothing: str
     loss_strength: float
     transition_strength: float
-    costs: tuple[Floats, ...] | None = None
+    costs: Mapping[str, tuple[Floats, ...]] = field(default_factory=dict)
     gaps: Gaps | None = None
     largest: float = 1.0
 
@@ -76,22 +77,23 @@ class Statistics:
         if self.gaps is not None:
             return self.gaps
         requests = np.array([self.requests])
-        costs = None if self.costs is None else tuple(requests if i < 0 else self.counts[i] for i in parents)
-        return Gaps(self.requests, self.counts, costs)
+        counts = tuple(requests if i < 0 else self.counts[i] for i in parents)
+        return Gaps(self.requests, self.counts, dict.fromkeys(self.costs, counts))
 
     def plus(self, other: Statistics, parents: Sequence[int]) -> Statistics:
         """The sums of both; `parents` are the nodes that the edges leave."""
 
-        def both(a: Sequence[Any] | None, b: Sequence[Any] | None) -> Any:
-            if a is None or b is None:
-                return None
+        def both(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...]:
             return tuple(None if x is None else x + y for x, y in zip(a, b, strict=True))
+
+        def of_units(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+            return {unit: both(a[unit], b[unit]) for unit in a}
 
         gaps = None
         if self.gaps is not None or other.gaps is not None:
             mine, others = self._as_gaps(parents), other._as_gaps(parents)
             requests = mine.requests + others.requests
-            gaps = Gaps(requests, both(mine.losses, others.losses), both(mine.costs, others.costs))
+            gaps = Gaps(requests, both(mine.losses, others.losses), of_units(mine.costs, others.costs))
         return Statistics(
             both(self.counts, other.counts),
             both(self.losses, other.losses),
@@ -100,7 +102,7 @@ class Statistics:
             self.smoothing,
             self.loss_strength,
             self.transition_strength,
-            both(self.costs, other.costs),
+            of_units(self.costs, other.costs),
             gaps,
             max(self.largest, other.largest),
         )
@@ -145,13 +147,19 @@ class Statistics:
         for j in nodes:
             _require(known[j], f"a signal of node {j}")
             _require(judged[j], f"a loss of node {j}, which could not be judged")
-        costs, paid = _sums_of_costs(traces, known, states, sizes)
-        complete = all(rows.all() for rows in judged) and all(np.array_equal(rows, known[i]) for i, rows in paid)
+        parents = traces.topology.edges[:, 0].tolist()
+        paid = {unit: _paid_rows(traces, costs, known) for unit, costs in traces.unit_costs.items() if costs.ndim == 2}
         gaps = Gaps(
             len(traces),
             tuple(number(j, judged[j]) for j in nodes),
-            None if costs is None else tuple(np.array([rows.sum()]) if i < 0 else number(i, rows) for i, rows in paid),
+            {
+                unit: tuple(
+                    np.array([mask.sum()]) if i < 0 else number(i, mask) for i, mask in zip(parents, masks, strict=True)
+                )
+                for unit, masks in paid.items()
+            },
         )
+        complete = all(rows.all() for rows in judged) and all(rows.all() for masks in paid.values() for rows in masks)
         return cls(
             tuple(number(j, known[j]) for j in nodes),
             tuple(sums(j, traces.losses[:, j], judged[j]) for j in nodes),
@@ -160,27 +168,25 @@ class Statistics:
             smoothing,
             loss_strength,
             transition_strength,
-            costs,
+            {
+                unit: _sums_of_costs(traces.unit_costs[unit], masks, parents, states, sizes)
+                for unit, masks in paid.items()
+            },
             None if complete else gaps,
             largest_loss(traces.losses) if smoothing == "platt" else 1.0,
         )
 
-    def edge_costs(self, parents: Sequence[int]) -> Floats | None:
-        """(E,) float64: mean recorded cost of each edge; None if the costs of requests were not recorded."""
-        counts = self._as_gaps(parents).costs
-        if self.costs is None or counts is None:
-            return None
-        return np.array([sums.sum() / number.sum() for sums, number in zip(self.costs, counts, strict=True)])
-
-    def state_costs(self, parents: Sequence[int]) -> list[Floats] | None:
-        """One (K_i or 1,) float64 an edge: mean cost in each state, shrunk to the edge's mean as transitions are."""
-        counts = self._as_gaps(parents).costs
-        if self.costs is None or counts is None:
-            return None
-        return [
-            sums / number if i < 0 else state_losses(number.astype(np.float64), sums, self.transition_strength)
-            for i, sums, number in zip(parents, self.costs, counts, strict=True)
-        ]
+    def edge_costs(self, unit: str, parents: Sequence[int]) -> EdgeCosts:
+        """Mean recorded costs of a unit, in each state shrunk to the edge's mean as transitions are."""
+        counts = self._as_gaps(parents).costs[unit]
+        recorded = list(zip(parents, self.costs[unit], counts, strict=True))
+        return EdgeCosts.of(
+            np.array([sums.sum() / number.sum() for _, sums, number in recorded]),
+            [
+                sums / number if i < 0 else state_losses(number.astype(np.float64), sums, self.transition_strength)
+                for i, sums, number in recorded
+            ],
+        )
 
     def state_losses(self, node: int) -> Floats:
         """(K,) float64 : expected loss of each state of a node; inf if it cannot answer."""
@@ -201,8 +207,8 @@ class Statistics:
         sums: Floats = self.signals[node] * self.gaps.losses[node] / np.maximum(self.counts[node], 1)
         return sums
 
-    def to_arrays(self) -> files.Arrays:
-        """What a file holds; counts of transitions stay sparse."""
+    def to_arrays(self, units: Collection[str]) -> files.Arrays:
+        """What a file holds, `units` being all units there are; counts of transitions stay sparse."""
         arrays: files.Arrays = {}
         for j, counts in enumerate(self.counts):
             arrays[f"counts.{j}"] = counts
@@ -211,19 +217,25 @@ class Statistics:
             if transitions is not None:
                 for part in _PARTS:
                     arrays[f"transitions.{e}.{part}"] = getattr(transitions, part)
-        if self.costs is not None:
-            arrays.update({f"cost_sums.{e}": sums for e, sums in enumerate(self.costs)})
         if self.gaps is not None:
             arrays["requests"] = np.array([self.gaps.requests])
             arrays.update({f"loss_counts.{j}": counts for j, counts in enumerate(self.gaps.losses)})
-            arrays.update({f"cost_counts.{e}": counts for e, counts in enumerate(self.gaps.costs or ())})
+        for prefix, unit in zip(prefixes(units), units, strict=True):
+            arrays.update({f"{prefix}cost_sums.{e}": sums for e, sums in enumerate(self.costs.get(unit, ()))})
+            counts_of = {} if self.gaps is None else self.gaps.costs
+            arrays.update({f"{prefix}cost_counts.{e}": counts for e, counts in enumerate(counts_of.get(unit, ()))})
         if self.largest != 1:
             arrays["largest_loss"] = np.array([self.largest])
         return arrays
 
     @classmethod
     def from_arrays(
-        cls, topology: Topology, smoothing: str, strengths: Sequence[float], arrays: files.Arrays
+        cls,
+        topology: Topology,
+        smoothing: str,
+        strengths: Sequence[float],
+        units: Collection[str],
+        arrays: files.Arrays,
     ) -> Statistics:
         """What `to_arrays` gave, checked.
 
@@ -254,14 +266,27 @@ class Statistics:
             if not (np.isposinf(losses[j]).all() or np.all((losses[j] >= 0) & (losses[j] < np.inf))):
                 raise ValueError(f"loss_sums.{j}: expected values >= 0, or inf alone, got {losses[j].min():g}")
         parents = topology.edges[:, 0].tolist()
-        costs, gaps, judged = None, None, counts
-        if any(name.startswith("cost_sums.") for name in arrays):
-            costs = tuple(_costs_of(arrays, e, 1 if i < 0 else len(counts[i])) for e, i in enumerate(parents))
+        recorded = {
+            unit: prefix
+            for unit, prefix in zip(units, prefixes(units), strict=True)
+            if any(name.startswith(f"{prefix}cost_sums.") for name in arrays)
+        }
+        costs = {
+            unit: tuple(
+                _costs_of(arrays, f"{prefix}cost_sums.{e}", 1 if i < 0 else len(counts[i]))
+                for e, i in enumerate(parents)
+            )
+            for unit, prefix in recorded.items()
+        }
+        gaps, judged = None, counts
         if "requests" in arrays:
             judged = tuple(_numbers(arrays, f"loss_counts.{j}", counts[j]) for j in nodes)
-            paid = [np.array([requests]) if i < 0 else counts[i] for i in parents]
-            paid = [_numbers(arrays, f"cost_counts.{e}", most) for e, most in enumerate(paid if costs else [])]
-            gaps = Gaps(requests, judged, tuple(paid) if costs else None)
+            most = [np.array([requests]) if i < 0 else counts[i] for i in parents]
+            paid = {
+                unit: tuple(_numbers(arrays, f"{prefix}cost_counts.{e}", numbers) for e, numbers in enumerate(most))
+                for unit, prefix in recorded.items()
+            }
+            gaps = Gaps(requests, judged, paid)
         transitions = tuple(
             None if i < 0 else _counts_between(arrays, e, counts[i], counts[j], gaps is not None)
             for e, (i, j) in enumerate(topology.edges.tolist())
@@ -294,32 +319,37 @@ def _require(rows: Mask, what: str) -> None:
         raise ValueError(f"traces: expected a request that recorded {what}, got none")
 
 
-def _sums_of_costs(
-    traces: Traces, known: Sequence[Mask], states: Sequence[npt.NDArray[np.int32]], sizes: Sequence[int]
-) -> tuple[tuple[Floats, ...] | None, list[tuple[int, Mask]]]:
-    """Of each edge, the recorded costs of the requests in each state of the node that it leaves.
-
-    Also that node, and the requests whose cost and state are known; both empty where costs are not of requests.
-    """
-    if traces.request_costs is None:
-        return None, []
-    sums: list[Floats] = []
-    paid = []
+def _paid_rows(traces: Traces, costs: Floats, known: Sequence[Mask]) -> list[Mask]:
+    """Of each edge the requests whose cost is known, and the state of the node that it leaves."""
+    masks = []
     for e, (i, j) in enumerate(traces.topology.edges.tolist()):
-        costs = traces.request_costs[:, e]
-        rows = ~np.isnan(costs) if i < 0 else ~np.isnan(costs) & known[i]
-        _require(rows, f"the cost of edge {e} ({i} -> {j})")
-        by_state = costs[rows].sum(keepdims=True) if i < 0 else np.bincount(states[i][rows], costs[rows], sizes[i])
+        rows = ~np.isnan(costs[:, e])
+        masks.append(rows if i < 0 else rows & known[i])
+        _require(masks[-1], f"the cost of edge {e} ({i} -> {j})")
+    return masks
+
+
+def _sums_of_costs(
+    costs: Floats,
+    paid: Sequence[Mask],
+    parents: Sequence[int],
+    states: Sequence[npt.NDArray[np.int32]],
+    sizes: Sequence[int],
+) -> tuple[Floats, ...]:
+    """Of each edge, the recorded costs of the requests in each state of the node that it leaves."""
+    sums: list[Floats] = []
+    for column, rows, i in zip(costs.T, paid, parents, strict=True):
+        here = column[rows]
+        by_state = here.sum(keepdims=True) if i < 0 else np.bincount(states[i][rows], here, sizes[i])
         sums.append(by_state.astype(np.float64))
-        paid.append((i, rows))
-    return tuple(sums), paid
+    return tuple(sums)
 
 
-def _costs_of(arrays: files.Arrays, edge: int, states: int) -> Floats:
+def _costs_of(arrays: files.Arrays, name: str, states: int) -> Floats:
     """Sums of an edge's recorded costs in so many states of the node that it leaves."""
-    sums: Floats = _checked(arrays[f"cost_sums.{edge}"], f"cost_sums.{edge}", np.float64)
+    sums: Floats = _checked(arrays[name], name, np.float64)
     if len(sums) != states or np.any(sums < 0):
-        raise ValueError(f"cost_sums.{edge}: expected ({states},) values >= 0, got {sums.shape}")
+        raise ValueError(f"{name}: expected ({states},) values >= 0, got {sums.shape}")
     return sums
 
 

@@ -179,6 +179,7 @@ class Mixture:
             np.where(draws, second.answer_node, first.answer_node),
             np.where(draws, second.cost, first.cost),
             np.where(draws, second.loss, first.loss),
+            {unit: np.where(draws, second.unit_costs[unit], first.unit_costs[unit]) for unit in first.unit_costs},
         )
 
     def __repr__(self) -> str:

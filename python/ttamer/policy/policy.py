@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -312,23 +312,29 @@ class Policy:
         """
         if complete_traces(traces).topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
-        traces = traces._in_unit(self._unit)
+        costs = traces._in_unit(self._unit).paid_costs
+        several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
         if self._estimator is not None:
-            return self._replay_steps(traces, self._estimator)
-        return Replay(*self._core.replay(traces._read_as(self._signal).signals, traces.paid_costs, traces.losses))
+            return self._replay_steps(traces, self._estimator, costs, several)
+        signals = traces._read_as(self._signal).signals
+        paid = {unit: self._core.replay(signals, part)[2] for unit, part in several.items()}
+        return Replay(*self._core.replay(signals, costs, traces.losses), unit_costs=paid)
 
-    def _replay_steps(self, traces: Traces, estimator: Estimator) -> Replay:
+    def _replay_steps(
+        self, traces: Traces, estimator: Estimator, costs: Floats, several: Mapping[str, Floats]
+    ) -> Replay:
         estimates = traces._kept_estimates.get(estimator)
         if estimates is None:
             estimates = estimator.estimate(traces.evidence)
             traces._kept_estimates[estimator] = estimates
-        last, _, cost, _ = self._core.replay(
-            estimates.signals, np.ascontiguousarray(traces.paid_costs[..., estimator.walk.outer])
-        )
+        steps = [np.ascontiguousarray(part[..., estimator.walk.outer]) for part in (costs, *several.values())]
+        replays = [self._core.replay(estimates.signals, part) for part in steps]
+        last, _, cost, _ = replays[0]
+        paid = dict(zip(several, (each[2] for each in replays[1:]), strict=True))
         # One index into the flat values: a pair of indices, of row and node, takes twice as long.
         answer = estimates.answers.ravel().take(np.arange(0, estimates.answers.size, self.steps.nodes) + last)
         loss = traces.losses.ravel().take(np.arange(0, traces.losses.size, self.topology.nodes) + answer)
-        return Replay(estimator.walk.last[last], answer, cost, loss.astype(np.float64))
+        return Replay(estimator.walk.last[last], answer, cost, loss.astype(np.float64), paid)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file with a format version and a digest."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +25,15 @@ class Replay:
         Cost of all edges used, in the traces' unit.
     loss : (N,) float64
         Recorded loss of the answer.
+    unit_costs : dict of str to (N,) float64
+        Where the traces' costs are in several units, what was paid in each of them; else empty.
     """
 
     last_node: npt.NDArray[np.int32]
     answer_node: npt.NDArray[np.int32]
     cost: npt.NDArray[np.float64]
     loss: npt.NDArray[np.float64]
+    unit_costs: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cost)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer._core import Topology
+from ttamer.traces.costs import units_of
 from ttamer.traces.evidence import Evidence
 from ttamer.traces.signals import check_signal
 
@@ -110,21 +110,9 @@ def unit_costs(
     costs: npt.ArrayLike | Mapping[str, npt.ArrayLike], topology: Topology, rows: int, unit: str
 ) -> dict[str, Floats]:
     """Of each unit the costs of edges, (E,) or a row for each request, as float64; unshared."""
-    unit = checks.text("unit", unit)
     if not isinstance(costs, Mapping):
-        return {unit: _costs("costs", costs, topology, rows)}
-    if unit:
-        raise ValueError(f"unit: expected none with costs in several units, which name their own, got {unit!r}")
-    if not costs:
-        raise ValueError("costs: expected at least one unit, got none")
-    return {_unit(name): _costs(f"costs[{name!r}]", table, topology, rows) for name, table in costs.items()}
-
-
-def _unit(name: object) -> str:
-    unit = checks.text("costs", name)
-    if not unit or " + " in unit or re.match(r"[-+.\d]", unit):
-        raise ValueError(f"costs: expected units like 'usd' and 'ms', got {unit!r}")
-    return unit
+        return {checks.text("unit", unit): _costs("costs", costs, topology, rows)}
+    return {name: _costs(f"costs[{name!r}]", costs[name], topology, rows) for name in units_of(costs, unit)}
 
 
 def edge_costs(

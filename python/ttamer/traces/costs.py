@@ -6,6 +6,7 @@ has costs in both can be put into it, so it is all that models, policies and fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -40,14 +41,17 @@ class Costs:
         ValueError
             If costs are in several units.
         """
+        self._check_one_unit()
+        (costs,) = self.unit_costs.values()
+        return costs
+
+    def _check_one_unit(self) -> None:
         if len(self.unit_costs) > 1:
             prices = ", ".join(f"{unit!r}: ..." for unit in self.unit_costs)
             raise ValueError(
                 f"traces: expected costs in one unit, got {self.unit}; say what each is worth: "
                 f"traces.priced({{{prices}}})"
             )
-        (costs,) = self.unit_costs.values()
-        return costs
 
     @cached_property
     def costs(self) -> Floats:
@@ -71,6 +75,24 @@ class Costs:
         if self.request_costs is None:
             return np.broadcast_to(self.reach_costs, (len(self), self.topology.nodes))
         return freeze(cheapest_paths(self.topology, self.request_costs)[0])
+
+
+def units_of(costs: Mapping[str, object], unit: str = "") -> list[str]:
+    """The names of several units, which leave no room for another unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are none, or one is no name that `prices_in` could read back.
+    """
+    if checks.text("unit", unit):
+        raise ValueError(f"unit: expected none with costs in several units, which name their own, got {unit!r}")
+    if not costs:
+        raise ValueError("costs: expected at least one unit, got none")
+    for name in costs:
+        if not checks.text("costs", name) or " + " in name or re.match(r"[-+.\d\s]", name) or name[-1].isspace():
+            raise ValueError(f"costs: expected units like 'usd' and 'ms', got {name!r}")
+    return list(costs)
 
 
 def priced_unit(prices: Mapping[str, float]) -> str:

@@ -366,7 +366,17 @@ class Traces(Costs):
             If `prices` is no mapping, names a unit that there is not, or holds something else than such numbers.
         """
         values = checked_prices(prices, list(self.unit_costs))
-        return self._with(unit_costs={priced_unit(values): priced(self.unit_costs, values)})
+        traces = self._with(unit_costs={priced_unit(values): priced(self.unit_costs, values)})
+        # Estimates know nothing of costs: those that are out-of-fold stay so.
+        object.__setattr__(traces, "_estimates", self._kept_estimates)
+        return traces
+
+    def _at_prices(self, prices: Mapping[str, float] | None) -> Traces:
+        """`priced`, or without prices these traces; ValueError if their costs are in several units."""
+        if prices is not None:
+            return self.priced(prices)
+        self._check_one_unit()
+        return self
 
     def _in_unit(self, unit: str) -> Traces:
         """These traces with costs in a unit that their own make up, ValueError if they do not; an empty one is any."""

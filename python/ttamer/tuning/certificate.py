@@ -9,7 +9,7 @@ all of it at once, with probability at least `confidence` over the rows (fixed-s
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, ParamSpec
@@ -87,6 +87,7 @@ class Certificate:
                 "name": limit.name,
                 "bound": limit.bound,
                 "quantile": limit.quantile,
+                "unit": limit.unit,
                 "held_back": limit.observed(self.best.outcome),
                 "p_value": p_value,
             }
@@ -119,6 +120,7 @@ def _step_dict(step: Step) -> dict[str, Any]:
         "tradeoff": step.policy.tradeoff,
         "error": outcome.error,
         "cost": outcome.cost,
+        "unit_costs": {unit: each.cost for unit, each in outcome.units.items()},
         "p_values": list(step.p_values),
     }
 
@@ -127,8 +129,8 @@ def certify(
     traces: Traces,
     *,
     max_error: float | None = None,
-    max_cost: float | None = None,
-    max_cost_quantile: tuple[float, float] | None = None,
+    max_cost: float | Mapping[str, float] | None = None,
+    max_cost_quantile: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     relative_to: str = "labels",
     confidence: float = 0.95,
     estimate: str = "auto",
@@ -136,7 +138,8 @@ def certify(
     tradeoffs: npt.ArrayLike | None = None,
     held_back: float = 0.5,
     max_loss: float = 1.0,
-    max_cost_of_a_request: float | None = None,
+    max_cost_of_a_request: float | Mapping[str, float] | None = None,
+    prices: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Certificate:
     """`tune`, with an account of what was tested and how. Parameters and errors are those of `tune`."""
@@ -150,7 +153,9 @@ def certify(
     _check_rows(limits, confidence, held_back, len(judged), len(test_rows))
     pvalues.require_scipy()  # now, not after the fit
     fit_part = judged[fit_rows]
-    front = frontier(fit_part, tradeoffs, estimate, bins=bins)
+    if prices is None and len(traces.unit_costs) > 1 and isinstance(max_cost, Mapping):
+        prices = {unit: 1 / bound for unit, bound in max_cost.items() if bound > 0}  # each limit weighs alike
+    front = frontier(fit_part, tradeoffs, estimate, bins=bins, prices=prices)
     steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
     return Certificate(
         best=[step for step in steps if step.p_value <= risk][-1],
@@ -192,10 +197,11 @@ def tune(*arguments: Any, **options: Any) -> Policy:
         Calibration requests. They are split in two: policies are fitted on one part and tested on the other.
     max_error : float, optional
         Limit on the mean loss, in (0, max_loss).
-    max_cost : float, optional
-        Limit on the mean cost, in the traces' unit.
-    max_cost_quantile : (float, float), optional
-        (q, t): a request costs more than t with probability at most 1 - q.
+    max_cost : float or mapping of str to float, optional
+        Limit on the mean cost, in the traces' unit; of costs in several units one for each unit that is limited:
+        ``{"usd": 1e-3, "ms": 20}``.
+    max_cost_quantile : (float, float) or mapping of str to (float, float), optional
+        (q, t): a request costs more than t with probability at most 1 - q; likewise of each unit.
     relative_to : {"labels", "last"}
         What an error is: an answer other than the label (the traces' own losses), or other than that of the last node,
         which is the full model (this needs predictions).
@@ -208,9 +214,12 @@ def tune(*arguments: Any, **options: Any) -> Policy:
     max_loss : float
         The largest loss there can be, known beforehand. Losses of 0 and `max_loss` alone are tested by the exact
         binomial tail, others, and mean costs, by Hoeffding and Bentkus' bounds.
-    max_cost_of_a_request : float, optional
+    max_cost_of_a_request : float or mapping of str to float, optional
         The most that a request can cost, known beforehand; needed by `max_cost` where the traces have costs of each
         request (`Traces.request_costs`). A limit on a quantile needs none.
+    prices : mapping of str to float, optional
+        What one of each unit of the costs is worth, where they are in several: policies are solved for their sum, and
+        the cheapest one is that of the smallest sum. By default each limit of `max_cost` weighs alike.
     seed : int
         Of the split. Choosing it, or a limit, by what comes out voids the guarantee.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import at, real
+from ttamer._base.checks import at, quoted, real
 from ttamer._base.numbers import are_rates, number
 from ttamer.policy import Replay
 from ttamer.traces import Traces
@@ -33,6 +35,8 @@ class Outcome:
         The different costs of rows, rising.
     counts : (C,) int64
         Rows of each.
+    units : dict of str to Outcome
+        The same with the costs of each unit, where these are in several; else empty.
     """
 
     rows: int
@@ -40,12 +44,14 @@ class Outcome:
     cost: float
     costs: npt.NDArray[np.float64]
     counts: npt.NDArray[np.intp]
+    units: Mapping[str, Outcome] = field(default_factory=dict)
 
     @classmethod
     def of(cls, replay: Replay) -> Outcome:
         """The summary of a replay."""
         costs, counts = np.unique(replay.cost, return_counts=True)
-        return cls(len(replay), replay.error, replay.mean_cost, costs, counts)
+        units = {unit: cls.of(replace(replay, cost=cost, unit_costs={})) for unit, cost in replay.unit_costs.items()}
+        return cls(len(replay), replay.error, replay.mean_cost, costs, counts, units)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class Limit:
 
     def mean(self, outcome: Outcome) -> float:
         """Mean over the rows of the scaled quantity, in [0, 1]; that of a quantile is the share of rows above it."""
+        outcome = outcome.units.get(self.unit, outcome)
         if self.quantile is not None:
             above = outcome.costs > self.bound + ROUNDING * (self.high if np.isfinite(self.high) else self.bound)
             return float(outcome.counts[above].sum()) / outcome.rows
@@ -111,7 +118,7 @@ class Limit:
         """The error or mean cost on the rows; for a quantile the share of rows that cost at most the bound."""
         if self.quantile is not None:
             return 1.0 - self.mean(outcome)
-        return outcome.error if self.name == "max_error" else outcome.cost
+        return outcome.error if self.name == "max_error" else outcome.units.get(self.unit, outcome).cost
 
     def margin(self, outcome: Outcome) -> float:
         """How far a policy is within the limit: `ttamer.tuning.pvalues.exponent`, of one scale for all limits."""
@@ -139,36 +146,55 @@ class Limit:
 def stated(
     traces: Traces,
     max_error: float | None,
-    max_cost: float | None,
-    max_cost_quantile: tuple[float, float] | None,
+    max_cost: float | Mapping[str, float] | None,
+    max_cost_quantile: tuple[float, float] | Mapping[str, tuple[float, float]] | None,
     max_loss: float,
-    max_cost_of_a_request: float | None = None,
+    max_cost_of_a_request: float | Mapping[str, float] | None = None,
 ) -> tuple[Limit, ...]:
     """The limits that are not None; arguments as those of `ttamer.tune`.
 
     Raises
     ------
     TypeError, ValueError
-        If there is none, one is no number or out of range, or a loss exceeds `max_loss`.
+        If there is none, one is no number or out of range or in another unit than the traces', or a loss exceeds
+        `max_loss`.
     """
-    low, high = _cost_range(traces, max_cost_of_a_request)
     limits = []
     if max_error is not None:
         limits.append(_error_limit(traces, max_error, max_loss))
-    if max_cost is not None:
-        bound = _finite("max_cost", max_cost)
-        if not np.isfinite(high):
-            raise ValueError(
-                "max_cost_of_a_request: expected a number, the most that any request can cost: the mean of costs that "
-                "differ by request has no limit to certify without one"
-            )
-        limits.append(Limit("max_cost", bound, low, high, exact=False, unit=traces.unit))
-    if max_cost_quantile is not None:
-        quantile, bound = _pair(max_cost_quantile)
-        limits.append(Limit("max_cost_quantile", bound, low, high, exact=True, quantile=quantile, unit=traces.unit))
+    means = by_unit("max_cost", max_cost, traces)
+    quantiles = by_unit("max_cost_quantile", max_cost_quantile, traces)
+    largest = by_unit("max_cost_of_a_request", max_cost_of_a_request, traces)
+    for unit in {**means, **quantiles, **largest}:
+        low, high = _cost_range(traces.priced({unit: 1}) if unit else traces, largest.get(unit))
+        if unit in means:
+            bound = _finite("max_cost", means[unit])
+            if not np.isfinite(high):
+                raise ValueError(
+                    "max_cost_of_a_request: expected a number, the most that any request can cost: the mean of costs "
+                    "that differ by request has no limit to certify without one"
+                )
+            limits.append(Limit("max_cost", bound, low, high, exact=False, unit=unit))
+        if unit in quantiles:
+            quantile, bound = _pair(quantiles[unit])
+            limits.append(Limit("max_cost_quantile", bound, low, high, exact=True, quantile=quantile, unit=unit))
     if not limits:
         raise ValueError("limits: expected at least one of max_error, max_cost and max_cost_quantile, got none")
     return tuple(limits)
+
+
+def by_unit(name: str, values: Any, traces: Traces) -> dict[str, Any]:
+    """What is stated of each unit: of the only one unless it is a mapping."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        if len(traces.unit_costs) > 1:
+            raise ValueError(f"{name}: expected a mapping of units, these traces have costs in {traces.unit}")
+        return {traces.unit: values}
+    for unit in values:
+        if unit not in traces.unit_costs:
+            raise ValueError(f"{name}: expected units of {list(traces.unit_costs)}, got {quoted(repr(unit))}")
+    return dict(values)
 
 
 def _cost_range(traces: Traces, most: float | None) -> tuple[float, float]:

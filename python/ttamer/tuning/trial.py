@@ -27,7 +27,8 @@ class InfeasibleError(ValueError):
     ----------
     max_error, max_cost, max_cost_quantile : float or None
         The smallest bound of each limit that is certified on the same rows, the other limits unchanged; None where the
-        limit was not asked for, or even its loosest bound does not help. A quantile's is a cost.
+        limit was not asked for, or even its loosest bound does not help. A quantile's is a cost. Of costs in several
+        units a dict of them.
     rows : int or None
         How many rows are needed where there are too few for the confidence, even if none of them broke a limit.
     """
@@ -37,8 +38,8 @@ class InfeasibleError(ValueError):
         message: str,
         *,
         max_error: float | None = None,
-        max_cost: float | None = None,
-        max_cost_quantile: float | None = None,
+        max_cost: float | dict[str, float] | None = None,
+        max_cost_quantile: float | dict[str, float] | None = None,
         rows: int | None = None,
     ) -> None:
         super().__init__(message)
@@ -153,7 +154,8 @@ class Trial:
 
         highest = limits[place].high
         if not isfinite(highest):  # a cost above which no held-back request is
-            highest = float(self.test_part.paid_costs.sum(axis=-1).max())
+            part = self.test_part.priced({limits[place].unit: 1}) if limits[place].unit else self.test_part
+            highest = float(part.paid_costs.sum(axis=-1).max())
         below, bound = limits[place].bound, highest
         if not certified(bound):
             return None
@@ -162,18 +164,24 @@ class Trial:
             below, bound = (below, middle) if certified(middle) else (middle, bound)
         return bound
 
+    def _bounds(self, name: str, certified: Sequence[tuple[Limit, float]]) -> float | dict[str, float] | None:
+        """Bounds of costs by their unit where there are several, else the only one."""
+        bounds = {limit.unit: bound for limit, bound in certified if limit.name == name}
+        return bounds if len(self.test_part.unit_costs) > 1 and bounds else next(iter(bounds.values()), None)
+
     def _infeasible(self, limits: Sequence[Limit], confidence: float) -> InfeasibleError:
-        found = {limit.name: self._smallest(limits, k, 1.0 - confidence) for k, limit in enumerate(limits)}
-        reachable = [limit.text(_rounded_up(bound)) for limit in limits if (bound := found[limit.name]) is not None]
+        found = [self._smallest(limits, k, 1.0 - confidence) for k in range(len(limits))]
+        certified = [(limit, bound) for limit, bound in zip(limits, found, strict=True) if bound is not None]
+        reachable = [limit.text(_rounded_up(bound)) for limit, bound in certified]
         asked = " and ".join(limit.text() for limit in limits)
         others = ", the other limits unchanged" if len(limits) > 1 else ""
         hint = f"{' or '.join(reachable)} can be{others}" if reachable else "to relax one of them is not enough"
         return InfeasibleError(
             f"{', '.join(limit.name for limit in limits)}: {asked} cannot be certified with confidence {confidence:g} "
             f"on {len(self.test_part)} held-back rows; {hint}",
-            max_error=found.get("max_error"),
-            max_cost=found.get("max_cost"),
-            max_cost_quantile=found.get("max_cost_quantile"),
+            max_error=next((bound for limit, bound in certified if limit.name == "max_error"), None),
+            max_cost=self._bounds("max_cost", certified),
+            max_cost_quantile=self._bounds("max_cost_quantile", certified),
         )
 
 
