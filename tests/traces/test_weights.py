@@ -16,6 +16,7 @@ from samples import plain
 
 import ttamer
 from ttamer import CascadeModel, Topology, Traces
+from ttamer._base import files
 
 LINE = Topology.line(3)
 TOPOLOGIES = [LINE, Topology.skip(3), Topology.forest([-1, 0, 0]), Topology.dag(3, [(-1, 0), (0, 1), (0, 2)])]
@@ -63,7 +64,7 @@ class TestTraces:
             ([1, 2], ValueError, r"weights: expected a number, or \(4,\) numbers, one a row, got \(2,\) int64"),
             (np.ones((4, 1)), ValueError, r"weights: expected a number, or \(4,\) numbers, one a row, got \(4, 1\)"),
             ("heavy", TypeError, "weights: expected a number, got str"),
-            (["a"] * 4, TypeError, r"weights: expected a number, or \(4,\) numbers, one a row, got list"),
+            (["a"] * 4, TypeError, r"weights: expected a number, or \(4,\) numbers, one a row, got "),
             (True, TypeError, "weights: expected a number, got bool"),
             (1e16, ValueError, r"weights: expected a sum of at most 2\*\*53, got 4e\+16"),
         ],
@@ -165,7 +166,7 @@ class TestFit:
         for weights, version in ((2, 1), (0.3, 3)):
             model = ttamer.fit(traces.weighted(weights), 3)
             model.save(tmp_path / "m")
-            assert f'version\\": {version}'.encode() in (tmp_path / "m").read_bytes().replace(b"\\\\", b"\\")
+            assert files.from_bytes(model._to_bytes(), "model", 3, "")[0]["version"] == version
             loaded = CascadeModel.load(tmp_path / "m")
             assert loaded.requests == model.requests
             assert loaded._to_bytes() == model._to_bytes()

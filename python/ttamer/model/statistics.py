@@ -126,7 +126,7 @@ class Statistics:
         parents = [i for i, _ in edges]
         places = [f"edge {e} ({i} -> {j})" for e, (i, j) in enumerate(edges)]
         mine, others = self._as_gaps(parents), other._as_gaps(parents)
-        (requests,) = _numbers_left(np.array([mine.requests]), np.array([others.requests]), "all requests").tolist()
+        (requests,) = _numbers_left(np.array([mine.requests]), np.array([others.requests]), "all nodes").tolist()
         counts = [_numbers_left(self.counts[j], other.counts[j], f"node {j}") for j in nodes]
         judged = [_numbers_left(mine.losses[j], others.losses[j], f"the losses of node {j}") for j in nodes]
         losses = [
