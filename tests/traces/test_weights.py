@@ -12,6 +12,7 @@ import pytest
 from helpers import graded_traces, random_traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import DATA
 from samples import plain
 
 import ttamer
@@ -85,6 +86,11 @@ class TestTraces:
         with np.load(tmp_path / "t.npz") as arrays:
             assert arrays["ttamer_traces"] == 1
             assert "weights" not in arrays
+
+    def test_a_frozen_file(self) -> None:
+        traces = Traces.load(DATA / "traces-v3.npz")
+        assert weights_of(traces) == [k / 8 for k in range(12)]
+        assert traces.signals[5].tolist() == [0.125, 0.5, 0.875]
 
     def test_files_with_wrong_weights(self, tmp_path: Path) -> None:
         Traces(**plain()).weighted([1, 2, 3, 4]).save(tmp_path / "t.npz")
