@@ -8,6 +8,7 @@
 #include "ttamer/model/counts.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 namespace ttamer::bindings {
@@ -42,13 +43,13 @@ Counts counts_from_arrays(py::handle columns, py::handle offsets, py::handle ind
     const auto width = size_of(columns, "columns");
     Counts counts{0, width, vector_of<std::int64_t>(offsets, "offsets", "(rows + 1,) int64"),
                   vector_of<std::int32_t>(indices, "indices", "(entries,) int32"),
-                  vector_of<std::int64_t>(values, "values", "(entries,) int64")};
+                  vector_of<double>(values, "values", "(entries,) float64")};
     counts.rows = static_cast<std::int32_t>(counts.offsets.size()) - 1;
     check(counts);
     return counts;
 }
 
-Counts count_checked(py::handle from, py::handle to, py::handle height, py::handle width) {
+Counts count_checked(py::handle from, py::handle to, py::handle height, py::handle width, py::handle masses) {
     const auto rows = size_of(height, "rows");
     const auto columns = size_of(width, "columns");
     const auto sources = span_of<std::int32_t>(from, "from_states", "(N,) int32");
@@ -62,7 +63,17 @@ Counts count_checked(py::handle from, py::handle to, py::handle height, py::hand
     if (outside(sources, rows) || outside(targets, columns)) {
         throw std::out_of_range("states: out of range of rows or columns");
     }
-    return count_transitions(sources, targets, rows, columns);
+    if (masses.is_none()) {
+        return count_transitions(sources, targets, rows, columns);
+    }
+    const auto weights = span_of<double>(masses, "weights", "(N,) float64");
+    if (weights.size() != sources.size()) {
+        throw std::invalid_argument("weights: expected as many as from_states");
+    }
+    if (!std::all_of(weights.begin(), weights.end(), [](auto weight) { return weight > 0 && std::isfinite(weight); })) {
+        throw std::invalid_argument("weights: expected finite numbers > 0");
+    }
+    return count_transitions(sources, targets, rows, columns, weights);
 }
 
 py::array_t<std::int32_t> states_array(py::handle edges, py::handle signals, py::handle number) {
@@ -114,13 +125,15 @@ void bind_counts(py::module_ &m) {
         .def_static("_make", &counts_from_arrays, py::arg("columns"), py::arg("offsets"), py::arg("indices"),
                     py::arg("values"), "From the arrays of compressed rows; ValueError if they do not fit together.")
         .def_static("count", &count_checked, py::arg("from_states"), py::arg("to_states"), py::arg("rows"),
-                    py::arg("columns"), "Count the pairs of two (N,) int32 arrays of states.")
+                    py::arg("columns"), py::arg("weights") = py::none(),
+                    "Count the pairs of two (N,) int32 arrays of states, or add up their (N,) float64 weights.")
         .def_readonly("rows", &Counts::rows)
         .def_readonly("columns", &Counts::columns)
         .def_property_readonly("offsets", [](const Counts &c) { return to_array(c.offsets); })
         .def_property_readonly("indices", [](const Counts &c) { return to_array(c.indices); })
         .def_property_readonly("values", [](const Counts &c) { return to_array(c.values); })
-        .def("__add__", &add, py::arg("other"), py::is_operator());
+        .def("__add__", &add, py::arg("other"), py::is_operator())
+        .def("__sub__", &subtract, py::arg("other"), py::is_operator());
     make_whole(py::type::of<Counts>());
 }
 
@@ -135,7 +148,7 @@ void bind_model(py::module_ &m) {
             [](py::handle table, py::handle marginal, py::handle weight) {
                 const auto &counts = instance_of<Counts>(table, "counts", "Counts");
                 const auto strength = number_of(weight, "strength");
-                const auto sums = span_of<std::int64_t>(marginal, "marginal", "(columns,) int64");
+                const auto sums = span_of<double>(marginal, "marginal", "(columns,) float64");
                 if (static_cast<std::int64_t>(sums.size()) != counts.columns) {
                     throw std::invalid_argument("marginal: expected one count for each column");
                 }

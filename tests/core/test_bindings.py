@@ -156,7 +156,7 @@ def endless() -> Iterator[int]:
         (lambda: logit_signals([1.0], "margin"), TypeError, r"^logits: expected \(B, C\) .*, got list$"),
         (lambda: Counts("a", *[np.zeros(1, np.int64)] * 3), TypeError, "^columns: expected an int, got str$"),
         (lambda: Counts(2**40, *[np.zeros(1, np.int64)] * 3), ValueError, "^columns: expected 1 to 2147483647, got"),
-        (lambda: Transition.counted(3, np.zeros(1, np.int64), 1.0), TypeError, "^counts: expected Counts, got int$"),
+        (lambda: Transition.counted(3, np.zeros(1), 1.0), TypeError, "^counts: expected Counts, got int$"),
         (lambda: Model(3, [], [], np.zeros(1), 1.0, [], True), TypeError, "^topology: expected a Topology, got int$"),
         (
             lambda: Model(LINE, [], [], np.zeros(1), 10**400, [], True),

@@ -166,15 +166,15 @@ class TestTables:
         counts = _core.Counts.count(before, after, rows, columns)
         dense = np.zeros((rows, columns))
         np.add.at(dense, (before, after), 1)
-        marginal = np.bincount(after, minlength=columns).astype(np.int64) + 1
+        marginal = np.bincount(after, minlength=columns) + 1.0
         found = _core.Transition.counted(counts, marginal, strength).to_dense()
-        expected = reference.transition(dense, marginal.astype(float), strength)
+        expected = reference.transition(dense, marginal, strength)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-15)
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0, atol=1e-12)
 
     def test_a_row_without_requests_is_the_marginal(self) -> None:
         counts = _core.Counts.count(i32(0, 0), i32(1, 1), 2, 2)
-        found = _core.Transition.counted(counts, np.array([1, 3]), 0.0).to_dense()
+        found = _core.Transition.counted(counts, np.array([1.0, 3.0]), 0.0).to_dense()
         assert found.tolist() == [[0.0, 1.0], [0.25, 0.75]]
 
     def test_counts_add(self) -> None:
@@ -186,6 +186,27 @@ class TestTables:
         assert both.values.tolist() == [1, 1, 1, 2]
         with pytest.raises(ValueError, match="counts: shapes differ"):
             first + _core.Counts.count(i32(), i32(), 2, 2)
+
+    def test_counts_subtract(self) -> None:
+        first = _core.Counts.count(i32(0, 1, 1), i32(2, 0, 2), 2, 3)
+        second = _core.Counts.count(i32(1, 0), i32(2, 0), 2, 3)
+        rest = (first + second) - second
+        for part in ("offsets", "indices", "values"):
+            np.testing.assert_array_equal(getattr(rest, part), getattr(first, part))
+        with pytest.raises(ValueError, match="counts: expected those of a part, got larger ones"):
+            first - second
+
+    def test_counts_of_weights(self) -> None:
+        counts = _core.Counts.count(i32(0, 1, 0), i32(2, 0, 2), 2, 3, np.array([0.5, 2, 0.25]))
+        assert counts.indices.tolist() == [2, 0]
+        assert counts.values.tolist() == [0.75, 2]
+        for weights, message in (
+            (np.ones(2), "weights: expected as many as from_states"),
+            (np.array([1, 0, 1.0]), "weights: expected finite numbers > 0"),
+            (np.array([1, np.inf, 1]), "weights: expected finite numbers > 0"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                _core.Counts.count(i32(0, 1, 0), i32(2, 0, 2), 2, 3, weights)
 
 
 class TestFit:

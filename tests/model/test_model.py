@@ -239,8 +239,9 @@ def changed(model: ttamer.CascadeModel, fields: dict[str, Any], arrays: dict[str
         ({}, {"counts.1": None}, "counts.1"),
         ({}, {"counts.1": np.array([17, 17, 17])}, "counts.1: expected the same number of requests at every node"),
         ({}, {"counts.0": np.array([51, 17, -18])}, "counts.0: expected numbers of requests, got .* from -18"),
-        ({}, {"counts.0": np.zeros(3, np.int64)}, "counts.0: expected the same number of requests .* at least 1"),
-        ({}, {"counts.0": np.full(3, 1.0)}, r"counts.0: expected \(K,\) finite int64"),
+        ({}, {"counts.0": np.zeros(3, np.int64)}, "counts.0: expected the same number of requests .* above 0"),
+        ({}, {"counts.0": np.full(3, 1.0, np.float32)}, r"counts.0: expected \(K,\) finite int64"),
+        ({}, {"counts.0": np.full(3, 0.5)}, "counts.1: expected the same number of requests at every node"),
         ({}, {"loss_sums.0": np.full(3, np.nan)}, r"loss_sums.0: expected \(K,\) finite float64"),
         ({}, {"loss_sums.0": np.full(3, -1.0)}, "loss_sums.0: expected values >= 0, or inf alone, got -1"),
         ({}, {"signal_sums.0": np.ones(4)}, r"signal_sums.0: expected \(3,\), got \(4,\)"),
@@ -256,7 +257,8 @@ def changed(model: ttamer.CascadeModel, fields: dict[str, Any], arrays: dict[str
         ({}, ONE_ROW, r"transitions\.1: expected 3 rows, got 1"),
         ({}, {"transitions.1.indices": np.full(9, 3, np.int32)}, "counts: indices must be columns in increasing order"),
         ({}, {"transitions.1.values": np.zeros(9, np.int64)}, "counts: values must be positive"),
-        ({}, {"transitions.1.values": np.ones(9)}, "values: expected"),
+        ({}, {"transitions.1.values": np.ones(9, np.float32)}, "values: expected"),
+        ({}, {"transitions.1.values": np.full(9, 0.5)}, "transitions.1: expected counts that add up"),
     ],
 )
 def test_a_file_that_lies(fields: dict[str, Any], arrays: dict[str, Any], message: str) -> None:

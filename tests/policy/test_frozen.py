@@ -44,6 +44,15 @@ def test_model_v1() -> None:
     assert (model + ttamer.fit(traces(), like=model)).requests == 24
 
 
+def test_model_v3() -> None:
+    """Fitted on the same requests, of weights 0, 1/8, 2/8, ..."""
+    model = ttamer.CascadeModel.load(DATA / "model-v3.safetensors")
+    assert model.requests == 8.25
+    np.testing.assert_allclose(model.losses[2], [7 / 12, 13 / 84, 4 / 87, 4 / 75], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(model.transitions[1][0], [14 / 330, 38 / 330, 32 / 330, 246 / 330], rtol=0, atol=1e-15)
+    assert (model + ttamer.fit(traces(), like=model)).requests == 20.25
+
+
 def test_policy_v1() -> None:
     policy = ttamer.Policy.load(DATA / "policy-v1.safetensors")
     assert (policy.tradeoff, policy.recall, policy.unit, policy.cost_scale) == (0.7, "observed", "ms", 1.5)

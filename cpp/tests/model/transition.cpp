@@ -32,7 +32,7 @@ Transition random_counted(std::mt19937 &random, std::int32_t rows, std::int32_t 
                           double strength) {
     std::vector<std::int32_t> from;
     std::vector<std::int32_t> to;
-    std::vector<std::int64_t> marginal(static_cast<std::size_t>(columns), 1);
+    std::vector<double> marginal(static_cast<std::size_t>(columns), 1);
     for (int k = 0; k < requests; ++k) {
         from.push_back(test::below(random, rows));
         to.push_back(test::below(random, columns));
@@ -73,7 +73,7 @@ void by_hand() {
 void shrinkage() {
     const std::vector<std::int32_t> from{0, 0, 0};
     const std::vector<std::int32_t> to{1, 1, 0};
-    const std::vector<std::int64_t> marginal{1, 3};
+    const std::vector<double> marginal{1, 3};
     const auto counts = count_transitions(from, to, 2, 2);
     // Three requests against a strength of one: three quarters of the row's own frequencies.
     const auto shrunk = Transition::counted(counts, marginal, 1.0).to_dense();

@@ -22,7 +22,7 @@ Transition Transition::dense(std::size_t rows, std::size_t columns, std::vector<
     return transition;
 }
 
-Transition Transition::counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength) {
+Transition Transition::counted(const Counts &counts, std::span<const double> marginal, double strength) {
     Transition transition(static_cast<std::size_t>(counts.rows), static_cast<std::size_t>(counts.columns));
     transition.offsets_ = counts.offsets;
     transition.indices_ = counts.indices;
@@ -33,17 +33,17 @@ Transition Transition::counted(const Counts &counts, std::span<const std::int64_
         const auto end = static_cast<std::size_t>(counts.offsets[row + 1]);
         double total = 0;
         for (auto k = begin; k < end; ++k) {
-            total += static_cast<double>(counts.values[k]);
+            total += counts.values[k];
         }
         const double kept = total > 0 ? total / (total + strength) : 0.0;
         transition.rest_[row] = 1 - kept;
         for (auto k = begin; k < end; ++k) {
-            transition.weights_[k] = kept * (static_cast<double>(counts.values[k]) / total);
+            transition.weights_[k] = kept * (counts.values[k] / total);
         }
     }
-    const auto sum = static_cast<double>(std::accumulate(marginal.begin(), marginal.end(), std::int64_t{0}));
+    const double sum = std::accumulate(marginal.begin(), marginal.end(), 0.0);
     for (const auto count : marginal) {
-        transition.marginal_.push_back(static_cast<double>(count) / sum);
+        transition.marginal_.push_back(count / sum);
     }
     const auto cells = static_cast<double>(transition.rows_ * transition.columns_);
     if (static_cast<double>(transition.weights_.size()) > kSparseUpTo * cells) {

@@ -32,7 +32,7 @@ class Transition {
     // P = D F + (I - D) 1 marginal^T, with F the row frequencies and D = diag(row count / (row count + strength)).
     // Where few of the counts are not 0 it stays in this form: each column of a product then costs an operation for
     // each of those.
-    static Transition counted(const Counts &counts, std::span<const std::int64_t> marginal, double strength);
+    static Transition counted(const Counts &counts, std::span<const double> marginal, double strength);
 
     // P ~ U W through at most `states` meta-states; see ttamer.reference.aggregate. `losses` are those of the next
     // node.

@@ -31,8 +31,10 @@ def check_traces(traces: Traces) -> None:
     Raises
     ------
     ValueError
-        If there is no evidence, or the losses are observed.
+        If there is no evidence, the losses are observed, or requests have weights.
     """
+    if traces.weights is not None:
+        raise ValueError("estimate: expected traces without weights, got weights; use 'signal'")
     if traces.observed:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
     if traces.evidence is None:

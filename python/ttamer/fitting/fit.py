@@ -51,7 +51,7 @@ def fit(
     Parameters
     ----------
     traces : Traces
-        Calibration requests.
+        Calibration requests, each as much as its weight says (`Traces.weighted`).
     bins : int or "auto"
         Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
         16. Solving with recall takes memory for about states x (states of all nodes) numbers.
@@ -93,7 +93,7 @@ def fit(
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
         If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
-        asked for and the traces have no evidence (`Traces.from_probs` records it) or observed losses.
+        asked for and the traces have no evidence (`Traces.from_probs` records it), observed losses or weights.
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -144,15 +144,16 @@ def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
     weight = 0.25 * scale
     # What is promised of losses hardly hangs on the prices of several units.
     prices = dict.fromkeys(traces.unit_costs, 1.0) if len(traces.unit_costs) > 1 else None
-    if traces.observed or not traces.complete.any():
-        return
-    traces = traces[traces.complete]
-    if np.isinf(weight / model._at_prices(prices)[2]):  # costs so small weigh infinitely much
-        return
+    rows = traces.complete if traces.weights is None else traces.complete & (traces.weights > 0)
+    if traces.observed or not rows.any() or np.isinf(weight / model._at_prices(prices)[2]):
+        return  # costs so small weigh infinitely much
+    traces = traces[rows]
+    counts = np.ones(len(traces)) if traces.weights is None else traces.weights
     policy = solve(model, 1 / (1 + weight), prices=prices)
-    promise, mean = policy.expected_loss, policy.replay(traces).error
+    promise, mean = policy.expected_loss, float(np.average(policy.replay(traces).loss, weights=counts))
     larger = max(promise, mean)
-    if abs(promise - mean) > max(FAR * larger, 4 * (larger * scale / len(traces)) ** 0.5):  # 4 standard errors
+    error = (larger * scale * np.sum(counts**2)) ** 0.5 / counts.sum()
+    if abs(promise - mean) > max(FAR * larger, 4 * error):
         warnings.warn(
             f"fit: at trade-off {policy.tradeoff:.4g} the model promises a loss of {promise:.4g} where these rows give "
             f"{mean:.4g}: what a node's own signal and the state before it tell is not enough; judge policies by "

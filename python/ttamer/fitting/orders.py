@@ -33,7 +33,7 @@ class _Step:
     recorded: Floats
     edges: npt.NDArray[np.float32]
     states: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int64]
+    counts: Floats
     losses: Floats
 
 
@@ -124,17 +124,17 @@ class _Trial:
             signals = estimates.signals[:, 0]
             edges = quantile_edges(signals, self._bins)
             states = core_states(edges, estimates.signals, 0)
-            counts = np.bincount(states, minlength=len(edges) + 1)
+            counts = np.bincount(states, minlength=len(edges) + 1).astype(np.float64)
             estimated = self._cross_fit.largest * sigmoid(-signals.astype(np.float64))
             sums = np.bincount(states, estimated, len(counts)).astype(np.float64)
             recorded = np.take_along_axis(self._cross_fit.traces.losses, estimates.answers, axis=1)[:, 0]
-            losses = state_losses(counts.astype(np.float64), sums, 0.0)
+            losses = state_losses(counts, sums, 0.0)
             self._steps[key] = _Step(signals, recorded.astype(np.float64), edges, states, counts, losses)
         return self._steps[key]
 
     def _transition(self, order: Order) -> Transition:
         """Into the last step of an order, from the one before it."""
-        step, marginal = self._step(order), self._step(order).counts.astype(np.int64)
+        step, marginal = self._step(order), self._step(order).counts
         if len(order) == 1:
             return Transition.dense(marginal[None, :] / marginal.sum())
         before = self._step(order[:-1])

@@ -15,12 +15,12 @@ from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.costs import EdgeCosts, each, edge_costs, floats, one_unit, prefixes, priced, same, units_in
 from ttamer.model.estimators import Estimator
-from ttamer.model.statistics import Statistics
+from ttamer.model.statistics import Statistics, are_whole
 from ttamer.traces.costs import checked_prices, priced_unit, units_of
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 3
-"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss, version 3 several units.
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 several units, or fractional counts.
 
 Files are written in the first version that can hold them.
 """
@@ -248,13 +248,16 @@ class CascadeModel:
         return tuple(matrix.to_dense() for matrix in self._transitions)
 
     @property
-    def requests(self) -> int | None:
-        """Number of requests the model was fitted on; None if its tables were stated."""
+    def requests(self) -> float | None:
+        """Number of requests the model was fitted on, None if its tables were stated.
+
+        An int, or the sum of their weights where that is no whole number.
+        """
         return None if self._statistics is None else self._statistics.requests
 
     def __repr__(self) -> str:
         states = ", ".join(str(len(row)) for row in self.losses)
-        source = "stated" if self.requests is None else f"{self.requests} requests"
+        source = "stated" if self.requests is None else f"{self.requests:.10g} requests"
         if self.estimator is not None:
             source += f", estimate={self.estimator.kind!r}"
         return f"CascadeModel({self.topology!r}, states=[{states}], {source})"
@@ -263,29 +266,55 @@ class CascadeModel:
         """Model of the requests of both: counts and sums add exactly."""
         if not isinstance(other, CascadeModel):
             return NotImplemented
+        mine, others = self._sums_like(other, "add")
+        return self._of(mine.plus(others, self.topology.edges[:, 0].tolist()))
+
+    def __sub__(self, shard: CascadeModel) -> CascadeModel:
+        """Model of the requests that are left when those of a shard leave: the inverse of adding it.
+
+        Counts are exact, but for fractions of weights; sums of losses, signals and costs are within rounding.
+
+        Raises
+        ------
+        ValueError
+            If the two could not be added, the shard was not part of this model, or nothing would be left. Where counts
+            would be negative the node or edge is named.
+        """
+        if not isinstance(shard, CascadeModel):
+            return NotImplemented
+        mine, others = self._sums_like(shard, "subtract")
+        return self._of(mine.minus(others, self.topology))
+
+    def _sums_like(self, other: CascadeModel, verb: str) -> tuple[Statistics, Statistics]:
+        """The sums of both, if they are of the same things."""
         if self._statistics is None or other._statistics is None:
-            raise ValueError("only fitted models add: a model whose tables were stated has no counts")
+            raise ValueError(f"only fitted models {verb}: a model whose tables were stated has no counts")
         if self.estimator is not None or other.estimator is not None:
-            raise ValueError("models with an estimator do not add: its coefficients are not sums over requests")
+            raise ValueError(f"models with an estimator do not {verb}: its coefficients are not sums over requests")
         same_edges = self.signal_nodes == other.signal_nodes and all(
             np.array_equal(a, b) for a, b in zip(self.bin_edges, other.bin_edges, strict=False)
         )
         if self.topology != other.topology or not same_edges:
-            raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
+            raise ValueError(f"models {verb} only with the same topology and bin edges: fit the shard with like=model")
         same_kind = (
             self.signal == other.signal
             and self.recorded_signal == other.recorded_signal
             and self.observed == other.observed
             and self._statistics.settings == other._statistics.settings
+            and all(np.isinf(a[0]) == np.isinf(b[0]) for a, b in zip(self.losses, other.losses, strict=True))
         )
         recorded, others = list(self._statistics.costs), list(other._statistics.costs)
         if recorded != others or not same(self.unit_costs, other.unit_costs, but=recorded) or not same_kind:
             raise ValueError(
-                "models add only with the same costs, unit, signal, smoothing, strengths and kind of losses"
+                f"models {verb} only with the same costs, unit, signal, smoothing, strengths and kind of losses"
             )
+        return self._statistics, other._statistics
+
+    def _of(self, statistics: Statistics) -> CascadeModel:
+        """A model of other requests, alike in all else."""
         return CascadeModel._from_statistics(
             self.topology,
-            self._statistics.plus(other._statistics, self.topology.edges[:, 0].tolist()),
+            statistics,
             {unit: costs.mean for unit, costs in self.unit_costs.items()},
             self.bin_edges,
             self.signal_nodes,
@@ -350,6 +379,8 @@ class CascadeModel:
             version = max(version, 2)
         if self.signal_nodes != tuple(range(self.topology.nodes)):
             version, arrays["signal_nodes"] = max(version, 2), np.array(self.signal_nodes, np.int32)
+        if self._statistics is not None and not are_whole(arrays):
+            version = FORMAT_VERSION
         return files.to_bytes("model", version, fields, arrays)
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,26 +21,30 @@ from ttamer.traces import Traces
 SMOOTHINGS = ("auto", "platt", "mean")
 _PARTS = ("offsets", "indices", "values")
 
-Whole = npt.NDArray[np.int64]
+ROUNDING = 1e-9
+"""Share of a sum that rounding may have made."""
+APART = 1e-6
+"""Share by which two sums of the same weights may differ; less than one request, so that whole numbers do not."""
+
 Mask = npt.NDArray[np.bool_]
 
 
 class Gaps(NamedTuple):
-    """How many requests recorded what, where that is not all of them; those of shards add.
+    """How many requests recorded what, where that is not all of them; those of shards add. Weights as in `Statistics`.
 
     ``requests`` is the number of all. ``losses`` holds one (K_j,) array a node: requests in each state whose loss is
     known. ``costs`` holds of each unit in which costs were recorded one (K_i,) array an edge: requests in each state of
     the node that it leaves whose cost is, (1,) for the root.
     """
 
-    requests: int
-    losses: tuple[Whole, ...]
-    costs: Mapping[str, tuple[Whole, ...]]
+    requests: float
+    losses: tuple[Floats, ...]
+    costs: Mapping[str, tuple[Floats, ...]]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Sums over requests, from which a fitted model is made; those of shards add.
+    """Sums over requests, from which a fitted model is made; those of shards add. A request of weight 2 is two of them.
 
     ``counts``, ``losses`` and ``signals`` hold one (K_j,) array a node: requests in each state, the sum of their losses
     (inf of a node that cannot answer) and of their signals. ``smoothing`` says how losses come from them, see `fit`.
@@ -51,7 +55,7 @@ class Statistics:
     ``largest`` is the largest loss, which curves go up to; 1 where losses are means, or errors.
     """
 
-    counts: tuple[Whole, ...]
+    counts: tuple[Floats, ...]
     losses: tuple[Floats, ...]
     signals: tuple[Floats, ...]
     transitions: tuple[Counts | None, ...]
@@ -68,15 +72,16 @@ class Statistics:
         return self.smoothing, self.loss_strength, self.transition_strength
 
     @property
-    def requests(self) -> int:
-        """How many requests there were."""
-        return int(self.counts[0].sum()) if self.gaps is None else self.gaps.requests
+    def requests(self) -> float:
+        """How many requests there were, an int where that is a whole number: the sum of their weights."""
+        requests = float(self.counts[0].sum()) if self.gaps is None else self.gaps.requests
+        return int(requests) if requests == int(requests) else requests
 
     def _as_gaps(self, parents: Sequence[int]) -> Gaps:
         """`gaps`, or what they are where there are none."""
         if self.gaps is not None:
             return self.gaps
-        requests = np.array([self.requests])
+        requests = np.array([self.requests], np.float64)
         counts = tuple(requests if i < 0 else self.counts[i] for i in parents)
         return Gaps(self.requests, self.counts, dict.fromkeys(self.costs, counts))
 
@@ -107,6 +112,65 @@ class Statistics:
             max(self.largest, other.largest),
         )
 
+    def minus(self, other: Statistics, topology: Topology) -> Statistics:
+        """The sums of the requests that are left when those of `other` leave.
+
+        Raises
+        ------
+        ValueError
+            If these were not part of it, or none would be left; the node or edge is named.
+        """
+        if other.requests > self.requests:
+            raise ValueError(
+                f"shard: expected at most the {self.requests:.10g} requests of the model, got {other.requests:.10g}"
+            )
+        nodes, edges = range(topology.nodes), topology.edges.tolist()
+        parents = [i for i, _ in edges]
+        places = [f"edge {e} ({i} -> {j})" for e, (i, j) in enumerate(edges)]
+        mine, others = self._as_gaps(parents), other._as_gaps(parents)
+        (requests,) = _numbers_left(np.array([mine.requests]), np.array([others.requests]), "all nodes").tolist()
+        counts = [_numbers_left(self.counts[j], other.counts[j], f"node {j}") for j in nodes]
+        judged = [_numbers_left(mine.losses[j], others.losses[j], f"the losses of node {j}") for j in nodes]
+        losses = [
+            _sums_left(self.losses[j], other.losses[j], judged[j], f"the losses of node {j}", self._most) for j in nodes
+        ]
+        signals = [np.where(counts[j] > 0, self.signals[j] - other.signals[j], 0.0) for j in nodes]
+        transitions = [
+            None if a is None or b is None else _transitions_left(a, b, place)
+            for a, b, place in zip(self.transitions, other.transitions, places, strict=True)
+        ]
+        names = [f"the costs of {place}" for place in places]
+        paid = {unit: tuple(map(_numbers_left, mine.costs[unit], others.costs[unit], names)) for unit in self.costs}
+        costs = {
+            unit: tuple(map(_sums_left, self.costs[unit], other.costs[unit], paid[unit], names)) for unit in self.costs
+        }
+        whole = [np.array([requests]) if i < 0 else counts[i] for i in parents]
+        complete = (
+            all(row.sum() == requests for row in counts)
+            and all(map(np.array_equal, judged, counts))
+            and all(all(map(np.array_equal, numbers, whole)) for numbers in paid.values())
+        )
+        rest = replace(
+            self,
+            counts=tuple(counts),
+            losses=tuple(losses),
+            signals=tuple(signals),
+            transitions=tuple(transitions),
+            costs=costs,
+            gaps=None if complete else Gaps(requests, tuple(judged), paid),
+        )
+        try:  # what a file may hold: sums that fit together
+            units = list(self.costs) or [""]
+            Statistics.from_arrays(topology, self.smoothing, self.settings[1:], units, rest.to_arrays(units))
+        except ValueError as error:
+            raise ValueError(f"shard: expected a part of the model's requests, what is left is none: {error}") from None
+        return rest
+
+    @property
+    def _most(self) -> float:
+        """The largest loss, where that is known."""
+        return np.inf if self.smoothing == "mean" else self.largest
+
     @classmethod
     def count(
         cls,
@@ -126,6 +190,11 @@ class Statistics:
         ValueError
             If no request recorded something that the model needs; it is named.
         """
+        weights = np.ones(len(traces)) if traces.weights is None else traces.weights
+        if not weights.all():
+            if not weights.any():
+                raise ValueError("traces: expected a request of a weight above 0, got none")
+            traces, weights = traces[weights > 0], weights[weights > 0]
         nodes = range(traces.topology.nodes)
         sizes = [len(edges[j]) + 1 for j in nodes]
         recorded = ~np.isnan(traces.signals)
@@ -134,15 +203,22 @@ class Statistics:
         judged = [known[j] & ~np.isnan(traces.losses[:, j]) for j in nodes]
 
         def sums(j: int, values: npt.NDArray[np.float32], rows: Mask) -> Floats:
-            return np.bincount(states[j][rows], weights=values[rows], minlength=sizes[j]).astype(np.float64)
+            return np.bincount(states[j][rows], weights[rows] * values[rows], sizes[j]).astype(np.float64)
 
-        def number(j: int, rows: Mask) -> Whole:
-            return np.bincount(states[j][rows], minlength=sizes[j]).astype(np.int64)
+        def number(j: int, rows: Mask) -> Floats:
+            return np.bincount(states[j][rows], weights[rows], sizes[j]).astype(np.float64)
+
+        def paying(i: int, rows: Mask) -> Floats:
+            return weights[rows].sum(keepdims=True) if i < 0 else number(i, rows)
+
+        def losses(j: int) -> Floats:
+            cannot_answer = j in traces.probes
+            return np.full(sizes[j], np.inf) if cannot_answer else sums(j, traces.losses[:, j], judged[j])
 
         def between(i: int, j: int) -> Counts:
             rows = known[i] & known[j]
             _require(rows, f"both node {i} and node {j}")
-            return Counts.count(states[i][rows], states[j][rows], sizes[i], sizes[j])
+            return Counts.count(states[i][rows], states[j][rows], sizes[i], sizes[j], weights[rows])
 
         for j in nodes:
             _require(known[j], f"a signal of node {j}")
@@ -150,26 +226,24 @@ class Statistics:
         parents = traces.topology.edges[:, 0].tolist()
         paid = {unit: _paid_rows(traces, costs, known) for unit, costs in traces.unit_costs.items() if costs.ndim == 2}
         gaps = Gaps(
-            len(traces),
+            float(weights.sum()),
             tuple(number(j, judged[j]) for j in nodes),
             {
-                unit: tuple(
-                    np.array([mask.sum()]) if i < 0 else number(i, mask) for i, mask in zip(parents, masks, strict=True)
-                )
+                unit: tuple(paying(i, mask) for i, mask in zip(parents, masks, strict=True))
                 for unit, masks in paid.items()
             },
         )
         complete = all(rows.all() for rows in judged) and all(rows.all() for masks in paid.values() for rows in masks)
         return cls(
             tuple(number(j, known[j]) for j in nodes),
-            tuple(sums(j, traces.losses[:, j], judged[j]) for j in nodes),
+            tuple(losses(j) for j in nodes),
             tuple(sums(j, traces.signals[:, signal_nodes[j]], known[j]) for j in nodes),
             tuple(None if i < 0 else between(i, j) for i, j in traces.topology.edges.tolist()),
             smoothing,
             loss_strength,
             transition_strength,
             {
-                unit: _sums_of_costs(traces.unit_costs[unit], masks, parents, states, sizes)
+                unit: _sums_of_costs(traces.unit_costs[unit], weights, masks, parents, states, sizes)
                 for unit, masks in paid.items()
             },
             None if complete else gaps,
@@ -183,7 +257,7 @@ class Statistics:
         return EdgeCosts.of(
             np.array([sums.sum() / number.sum() for _, sums, number in recorded]),
             [
-                sums / number if i < 0 else state_losses(number.astype(np.float64), sums, self.transition_strength)
+                sums / number if i < 0 else state_losses(number, sums, self.transition_strength)
                 for i, sums, number in recorded
             ],
         )
@@ -193,7 +267,7 @@ class Statistics:
         sums = self.losses[node]
         if np.isinf(sums).any():
             return np.full(len(sums), np.inf)
-        counts = (self.counts if self.gaps is None else self.gaps.losses)[node].astype(np.float64)
+        counts = (self.counts if self.gaps is None else self.gaps.losses)[node]
         if self.smoothing != "mean":
             curve = platt_losses(counts, sums, self._judged_signals(node), self.largest)
             if self.smoothing == "platt" or curve_fits(counts, sums, curve):
@@ -204,26 +278,33 @@ class Statistics:
         """Sums of signals over as many requests as have a loss: in a state these have its mean signal."""
         if self.gaps is None:
             return self.signals[node]
-        sums: Floats = self.signals[node] * self.gaps.losses[node] / np.maximum(self.counts[node], 1)
+        sums: Floats = (
+            self.signals[node] * self.gaps.losses[node] / np.where(self.counts[node] > 0, self.counts[node], 1)
+        )
         return sums
 
     def to_arrays(self, units: Collection[str]) -> files.Arrays:
-        """What a file holds, `units` being all units there are; counts of transitions stay sparse."""
+        """What a file holds, `units` being all units there are.
+
+        Counts of transitions stay sparse, and those that are whole numbers are integers.
+        """
         arrays: files.Arrays = {}
         for j, counts in enumerate(self.counts):
-            arrays[f"counts.{j}"] = counts
+            arrays[f"counts.{j}"] = _as_whole(counts)
             arrays[f"loss_sums.{j}"], arrays[f"signal_sums.{j}"] = self.losses[j], self.signals[j]
         for e, transitions in enumerate(self.transitions):
             if transitions is not None:
                 for part in _PARTS:
                     arrays[f"transitions.{e}.{part}"] = getattr(transitions, part)
+                arrays[f"transitions.{e}.values"] = _as_whole(transitions.values)
         if self.gaps is not None:
-            arrays["requests"] = np.array([self.gaps.requests])
-            arrays.update({f"loss_counts.{j}": counts for j, counts in enumerate(self.gaps.losses)})
+            arrays["requests"] = _as_whole(np.array([self.gaps.requests]))
+            arrays.update({f"loss_counts.{j}": _as_whole(counts) for j, counts in enumerate(self.gaps.losses)})
         for prefix, unit in zip(prefixes(units), units, strict=True):
             arrays.update({f"{prefix}cost_sums.{e}": sums for e, sums in enumerate(self.costs.get(unit, ()))})
             counts_of = {} if self.gaps is None else self.gaps.costs
-            arrays.update({f"{prefix}cost_counts.{e}": counts for e, counts in enumerate(counts_of.get(unit, ()))})
+            for e, counts in enumerate(counts_of.get(unit, ())):
+                arrays[f"{prefix}cost_counts.{e}"] = _as_whole(counts)
         if self.largest != 1:
             arrays["largest_loss"] = np.array([self.largest])
         return arrays
@@ -246,12 +327,14 @@ class Statistics:
         """
         nodes = range(topology.nodes)
         counts = tuple(_numbers(arrays, f"counts.{j}") for j in nodes)
-        requests = int(counts[0].sum())
+        requests = float(counts[0].sum())
         if "requests" in arrays:
             (requests,) = _numbers(arrays, "requests", shape=(1,)).tolist()
         for j in nodes:
-            if not 1 <= counts[j].sum() <= requests or ("requests" not in arrays and counts[j].sum() != requests):
-                raise ValueError(f"counts.{j}: expected the same number of requests at every node, at least 1")
+            number = counts[j].sum()
+            fits = number > 0 and _at_most(number, requests) and ("requests" in arrays or _at_most(requests, number))
+            if not fits:
+                raise ValueError(f"counts.{j}: expected the same number of requests at every node, above 0")
 
         def sums(name: str) -> tuple[Floats, ...]:
             most = np.inf if name == "loss_sums" else np.finfo(np.float64).max  # inf of a node that cannot answer
@@ -281,7 +364,7 @@ class Statistics:
         gaps, judged = None, counts
         if "requests" in arrays:
             judged = tuple(_numbers(arrays, f"loss_counts.{j}", counts[j]) for j in nodes)
-            most = [np.array([requests]) if i < 0 else counts[i] for i in parents]
+            most = [np.array([requests], np.float64) if i < 0 else counts[i] for i in parents]
             paid = {
                 unit: tuple(_numbers(arrays, f"{prefix}cost_counts.{e}", numbers) for e, numbers in enumerate(most))
                 for unit, prefix in recorded.items()
@@ -314,6 +397,59 @@ class Statistics:
         )
 
 
+def _numbers_left(numbers: Floats, leaving: Floats, place: str) -> Floats:
+    """Numbers of requests when some leave. What is left but for rounding is none."""
+    rest = numbers - leaving
+    rounding = np.minimum(ROUNDING * numbers, 0.5)  # whole numbers stay exact
+    if np.any(rest < -rounding):
+        raise ValueError(_not_part(place))
+    left = np.where(rest > rounding, rest, 0.0)
+    if not left.any():
+        raise ValueError(f"shard: expected requests of {place} to stay, the last one cannot leave")
+    return left
+
+
+def _sums_left(sums: Floats, leaving: Floats, numbers: Floats, place: str, most: float = np.inf) -> Floats:
+    """Sums of losses or costs over so many requests that are left, each at most `most`."""
+    if np.isinf(sums).any():  # of a node that cannot answer
+        return sums
+    rest = sums - leaving
+    left = np.where(numbers > 0, np.maximum(rest, 0.0), 0.0)
+    rounding = ROUNDING * sums
+    above = left > most * numbers + rounding if np.isfinite(most) else False
+    if np.any((rest < -rounding) | (rest > left + rounding) | above):
+        raise ValueError(_not_part(place))
+    return left
+
+
+def _transitions_left(counts: Counts, leaving: Counts, place: str) -> Counts:
+    try:
+        return counts - leaving
+    except ValueError:
+        raise ValueError(_not_part(place)) from None
+
+
+def _not_part(place: str) -> str:
+    return f"shard: expected a part of the model's requests, what it has of {place} was not part of it"
+
+
+def are_whole(arrays: files.Arrays) -> bool:
+    """Whether all numbers of requests among the arrays of a file are integers: weights may be fractions."""
+    numbers = ("counts.", "loss_counts.", "cost_counts.", "requests", "transitions.")
+    return not any(array.dtype == np.float64 for name, array in arrays.items() if name.startswith(numbers))
+
+
+def _as_whole(numbers: Floats) -> npt.NDArray[Any]:
+    """Numbers of requests as a file holds them: integers if they are."""
+    whole = numbers.astype(np.int64)
+    return whole if np.array_equal(whole, numbers) else numbers
+
+
+def _at_most(numbers: Floats | float, most: Floats | float) -> bool:
+    """Whether sums of weights are at most others, but for rounding."""
+    return bool(np.all(numbers <= most + np.minimum(APART * most, 0.5)))
+
+
 def _require(rows: Mask, what: str) -> None:
     if not rows.any():
         raise ValueError(f"traces: expected a request that recorded {what}, got none")
@@ -331,6 +467,7 @@ def _paid_rows(traces: Traces, costs: Floats, known: Sequence[Mask]) -> list[Mas
 
 def _sums_of_costs(
     costs: Floats,
+    weights: Floats,
     paid: Sequence[Mask],
     parents: Sequence[int],
     states: Sequence[npt.NDArray[np.int32]],
@@ -339,7 +476,7 @@ def _sums_of_costs(
     """Of each edge, the recorded costs of the requests in each state of the node that it leaves."""
     sums: list[Floats] = []
     for column, rows, i in zip(costs.T, paid, parents, strict=True):
-        here = column[rows]
+        here = weights[rows] * column[rows]
         by_state = here.sum(keepdims=True) if i < 0 else np.bincount(states[i][rows], here, sizes[i])
         sums.append(by_state.astype(np.float64))
     return tuple(sums)
@@ -353,17 +490,20 @@ def _costs_of(arrays: files.Arrays, name: str, states: int) -> Floats:
     return sums
 
 
-def _numbers(arrays: files.Arrays, name: str, most: Whole | None = None, shape: tuple[int, ...] | None = None) -> Whole:
+def _numbers(
+    arrays: files.Arrays, name: str, most: Floats | None = None, shape: tuple[int, ...] | None = None
+) -> Floats:
     """Numbers of requests, at most those of `most`, and of its shape."""
-    numbers: Whole = _checked(arrays[name], name, np.int64)
-    if most is not None and (numbers.shape != most.shape or np.any(numbers > most)):
+    kind = np.float64 if arrays[name].dtype == np.float64 else np.int64
+    numbers: Floats = _checked(arrays[name], name, kind).astype(np.float64)
+    if most is not None and (numbers.shape != most.shape or not _at_most(numbers, most)):
         raise ValueError(f"{name}: expected {most.shape} numbers, at most those of the state, got {numbers.shape}")
     if np.any(numbers < 0) or (shape is not None and numbers.shape != shape):
         raise ValueError(f"{name}: expected numbers of requests, got {numbers.shape} from {numbers.min(initial=0)}")
     return numbers
 
 
-def _largest_of(arrays: files.Arrays, counts: Sequence[Whole], losses: Sequence[Floats]) -> float:
+def _largest_of(arrays: files.Arrays, counts: Sequence[Floats], losses: Sequence[Floats]) -> float:
     """The largest loss; no state's mean is above it, but of a node that cannot answer."""
     values = _checked(arrays["largest_loss"], "largest_loss", np.float64)
     above = [
@@ -375,16 +515,17 @@ def _largest_of(arrays: files.Arrays, counts: Sequence[Whole], losses: Sequence[
     return float(values[0])
 
 
-def _counts_between(arrays: files.Arrays, edge: int, before: Whole, after: Whole, gaps: bool) -> Counts:
-    counts = Counts(len(after), *(arrays[f"transitions.{edge}.{part}"] for part in _PARTS))
+def _counts_between(arrays: files.Arrays, edge: int, before: Floats, after: Floats, gaps: bool) -> Counts:
+    offsets, indices, values = (arrays[f"transitions.{edge}.{part}"] for part in _PARTS)
+    counts = Counts(len(after), offsets, indices, _numbers({"values": values}, "values"))
     if counts.rows != len(before):
         raise ValueError(f"transitions.{edge}: expected {len(before)} rows, got {counts.rows}")
     rows = np.repeat(np.arange(counts.rows), np.diff(counts.offsets))
-    departures = np.bincount(rows, weights=counts.values, minlength=len(before))
-    arrivals = np.bincount(counts.indices, weights=counts.values, minlength=len(after))
+    departures: Floats = np.bincount(rows, counts.values, len(before)).astype(np.float64)
+    arrivals: Floats = np.bincount(counts.indices, counts.values, len(after)).astype(np.float64)
     # Where not every request recorded both nodes, fewer passed than were seen in the states.
-    fits = (departures <= before).all() and (arrivals <= after).all()
-    if not fits or (not gaps and departures.sum() != before.sum()):
+    fits = _at_most(departures, before) and _at_most(arrivals, after)
+    if not fits or not (gaps or _at_most(before.sum(), departures.sum())):
         raise ValueError(f"transitions.{edge}: expected counts that add up to those of the states")
     return counts
 

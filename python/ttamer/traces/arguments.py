@@ -32,8 +32,9 @@ def checked_fields(
     evidence: Evidence | None = None,
     signal: str = "",
     nodes: Sequence[str] | None = None,
+    weights: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Traces`, from what its constructor takes."""
+    """The fields of `Traces`, from what its constructor takes, and weights of the requests if they have any."""
     signal_table = table("signals", signals)
     checks.check_recorded("signals", signal_table)
     rows, count = signal_table.shape
@@ -59,6 +60,7 @@ def checked_fields(
         "evidence": evidence,
         "signal": signal,
         "nodes": names_of(nodes, count),
+        "weights": None if weights is None else request_weights(weights, rows),
     }
 
 
@@ -195,6 +197,22 @@ def names_of(names: Sequence[str] | None, nodes: int) -> tuple[str, ...] | None:
     if len(set(texts)) < nodes or not all(texts):
         raise ValueError(f"nodes: expected names that differ, got {list(texts)}")
     return texts
+
+
+MOST_WEIGHT = 2.0**53
+"""Up to this sums of whole weights are exact."""
+
+
+def request_weights(weights: npt.ArrayLike, rows: int) -> Floats:
+    """Weights of the requests as float64, unshared."""
+    expected = f"a number, or ({rows},) numbers, one a row"
+    array = checks.as_array("weights", weights, expected)
+    checks.check_shape("weights", array, (rows,), expected)
+    values = array.astype(np.float64)
+    checks.check_values("weights", values, 0.0, ("row",))
+    if values.sum() > MOST_WEIGHT:
+        raise ValueError(f"weights: expected a sum of at most 2**53, got {values.sum():g}")
+    return values
 
 
 def check_evidence(evidence: Evidence, signals: npt.NDArray[np.float32]) -> None:

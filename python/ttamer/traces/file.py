@@ -20,7 +20,8 @@ from ttamer._core import Topology
 from ttamer.traces.evidence import Evidence
 
 VERSION = 3
-"""Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes and several units.
+"""Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes, several units and
+weights.
 
 Files are written in the first version that can hold them.
 """
@@ -39,7 +40,7 @@ _ALWAYS = {
     "signal",
 }
 _EVIDENCE = {"log_probs", "classes", "class_count"}
-_SOMETIMES = {"predictions", "labels", "nodes", *_EVIDENCE}
+_SOMETIMES = {"predictions", "labels", "nodes", "weights", *_EVIDENCE}
 _MOST_NODES = 1024  # of a topology
 _MOST_UNITS = 64
 _MOST_DEFLATED = 1032  # bytes that a byte can unpack to
@@ -61,7 +62,8 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     arrays["costs"] = np.stack(np.broadcast_arrays(*costs))
     arrays["unit"] = list(unit_costs)
     gaps = not np.isfinite([fields["signals"].sum(), fields["losses"].sum(), arrays["costs"].sum()]).all()
-    version = 3 if len(costs) > 1 or gaps or fields["nodes"] is not None else next(iter(unit_costs.values())).ndim
+    newer = len(costs) > 1 or gaps or fields["nodes"] is not None or fields["weights"] is not None
+    version = 3 if newer else next(iter(unit_costs.values())).ndim
     if version < 3:
         arrays["costs"], (arrays["unit"],) = next(iter(unit_costs.values())), unit_costs
     arrays |= {
@@ -145,6 +147,7 @@ def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
         "costs": _MOST_UNITS * rows * edges,
         "unit": _MOST_UNITS,
         "nodes": nodes,
+        "weights": rows,
         "topology_edges": 2 * edges,
         **dict.fromkeys(("signals", "losses", "predictions", "labels"), rows * nodes),
         **dict.fromkeys(("log_probs", "classes"), math.inf),

@@ -72,6 +72,8 @@ class Traces(Costs):
     ----------
     unit_costs : dict of str to (E,) or (N, E) float64
         Costs of each unit.
+    weights : (N,) float64 or None
+        How much each request counts when a model is fitted, see `weighted`; None if all count 1.
 
     Notes
     -----
@@ -88,6 +90,7 @@ class Traces(Costs):
     evidence: Evidence | None
     signal: str
     nodes: tuple[str, ...] | None
+    weights: Floats | None = None
 
     def __init__(
         self,
@@ -231,6 +234,8 @@ class Traces(Costs):
             parts.append("costs of each request")
         if not self.complete.all():
             parts.append(f"{int(self.complete.sum())} of them complete")
+        if self.weights is not None:
+            parts.append(f"weights {self.weights.min():g} to {self.weights.max():g}")
         return f"Traces({', '.join(parts)})"
 
     def __getitem__(self, rows: slice | npt.ArrayLike) -> Traces:
@@ -263,6 +268,7 @@ class Traces(Costs):
             predictions=None if self.predictions is None else self.predictions[selection],
             labels=None if self.labels is None else self.labels[selection],
             evidence=None if self.evidence is None else self.evidence[selection],
+            weights=None if self.weights is None else self.weights[selection],
         )
 
     def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Traces:
@@ -345,6 +351,31 @@ class Traces(Costs):
             )
         return self.with_signal(kind)
 
+    def weighted(self, weights: npt.ArrayLike) -> Traces:
+        """The same traces with requests that count more or less when a model is fitted, such as old ones.
+
+        A request of weight 2 counts in `fit` as if it had been recorded twice, and one of weight 0 as if it had not
+        been recorded. Strengths stay what they are: numbers of requests of weight 1. So do the edges of bins, which are
+        quantiles of all rows, and whatever judges policies: replays, `evaluate`, the points of `frontier`, `tune`,
+        comparisons, baselines and `summary` count every row once. Estimates cannot be fitted with weights.
+
+        Parameters
+        ----------
+        weights : float or (N,) real numbers
+            A number above 0 for all rows, or one >= 0 for each, not all of them 0. They take the place of earlier ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not such numbers, or add up to more than 2**53.
+        """
+        if np.ndim(weights) == 0:
+            weights = np.full(len(self), checks.real("weights", weights))
+        values = arguments.request_weights(weights, len(self))
+        if not values.any():
+            raise ValueError("weights: expected one above 0, got none")
+        return self._with(weights=None if np.all(values == 1) else values)
+
     @property
     def _kept_estimates(self) -> Cache:
         """Estimates of these rows by estimator."""
@@ -403,6 +434,8 @@ class Traces(Costs):
     def summary(self) -> Summary:
         """What each node loses and costs alone, which is best, what is missing, and whether the rows look sorted.
 
+        Every row counts once, whatever its weight.
+
         Returns
         -------
         Summary
@@ -411,7 +444,7 @@ class Traces(Costs):
         return summarise(self)
 
     def __add__(self, other: Traces) -> Traces:
-        """The requests of both, these first.
+        """The requests of both, these first; those without weights count 1.
 
         Raises
         ------
@@ -477,6 +510,7 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
         return None if values[0] is None else np.concatenate(values)
 
     evidence = [part.evidence for part in parts if part.evidence is not None]
+    weights = [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
     return first._with(
         signals=joined("signals"),
         losses=joined("losses"),
@@ -487,4 +521,5 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
         predictions=joined("predictions"),
         labels=joined("labels"),
         evidence=None if first.evidence is None else joined_evidence(evidence),
+        weights=None if all(part.weights is None for part in parts) else np.concatenate(weights),
     )
