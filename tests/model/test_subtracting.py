@@ -41,7 +41,7 @@ def recorded(rows: int, topology: Topology, seed: int, kind: str) -> Traces:
 
 def arrays_of(model: CascadeModel) -> dict[str, Any]:
     assert model._statistics is not None
-    return model._statistics.to_arrays()
+    return model._statistics.to_arrays([""])
 
 
 @given(

@@ -141,7 +141,7 @@ class TestFit:
         assert type(one.requests) is int
         assert one._statistics is not None
         assert other._statistics is not None
-        arrays, expected = one._statistics.to_arrays(), other._statistics.to_arrays()
+        arrays, expected = one._statistics.to_arrays([""]), other._statistics.to_arrays([""])
         assert arrays.keys() == expected.keys()
         for name, array in expected.items():
             assert arrays[name].dtype == array.dtype

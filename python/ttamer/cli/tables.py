@@ -40,7 +40,9 @@ def model_dict(model: CascadeModel) -> dict[str, Any]:
 
 def print_model(console: Console, model: CascadeModel) -> None:
     """Nodes of a fitted model."""
-    kind = f"{model.topology.kind} of {model.topology.nodes} nodes, {model.requests:.10g} requests"
+    kind = f"{model.topology.kind} of {model.topology.nodes} nodes"
+    if model.requests is not None:
+        kind += f", {model.requests:.10g} requests"
     if model.estimator is not None:
         kind += f", estimate {model.estimator.kind}"
     elif model.signal:
