@@ -110,8 +110,9 @@ class _Trial:
         recorded = np.stack([step.recorded for step in steps], axis=1)
         rows = np.arange(len(signals))
         means = [(float(traces.reach_costs[self._cheapest]), float(traces.losses[:, self._cheapest].mean()))]
+        paid = np.ascontiguousarray(traces.paid_costs[..., list(order)])
         for tradeoff in self._tradeoffs:
-            last, _, cost, _ = solve(model, tradeoff, False).replay(signals, costs)
+            last, _, cost, _ = solve(model, tradeoff, False).replay(signals, paid)
             means.append((float(cost.mean()), float(recorded[rows, last].mean())))
         cost, error = np.array(means).T
         return float(spending(cost, error, self._budgets) @ error)
