@@ -23,7 +23,7 @@ class Evaluation:
     ----------
     requests : int
     error, full_error : float
-        Mean loss of the answers; of the policy and of always answering with the last node.
+        Mean loss of the answers; of the policy and of always answering with the last node that can answer.
     mean_cost, p50_cost, p95_cost, full_cost : float
         In `unit`.
     stops, answers : (n,) float64
@@ -74,7 +74,7 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     """Replay a policy and compare it with the full model.
 
     The full model consults the whole line and answers with its last node; on other topologies it is the last node of
-    the topology, reached by its cheapest walk.
+    the topology, reached by its cheapest walk. Nodes that cannot answer do not count as last.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     checks.instance("policy", policy, Policy)
     result = policy.replay(traces)
     nodes = traces.topology.nodes
-    full = answered(traces, np.full(len(traces), nodes - 1))
+    full = answered(traces, np.full(len(traces), traces._answering[-1]))
     p50, p95 = np.quantile(result.cost, [0.5, 0.95])
     return Evaluation(
         requests=len(traces),
