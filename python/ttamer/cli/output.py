@@ -80,6 +80,11 @@ def span(low: float, high: float, write: Callable[[float], str] = number) -> str
     return first if first == last else f"{first}..{last}"
 
 
+def loss_span(low: float, high: float, digits: int = 4) -> str:
+    """A range of expected losses; those of a node that cannot answer are infinite."""
+    return "cannot answer" if np.isinf(high) else span(low, high, lambda value: number(value, digits))
+
+
 @contextmanager
 def steps(total: int) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr that leaves nothing behind; call the function with each step's name as it begins.

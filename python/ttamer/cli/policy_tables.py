@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, STOP
-from ttamer.cli.output import in_unit, print_table, print_title, share, span, table
+from ttamer.cli.output import in_unit, loss_span, print_table, print_title, share, span, table
 from ttamer.cli.tables import signal_text
 from ttamer.plots import drawing
 from ttamer.policy import Policy
@@ -39,7 +39,8 @@ class State:
     index : dict of int to float
         Dynamic index of each node that may follow, in this state; empty where it is not defined.
     actions : list of (float, int)
-        As `Policy.actions`; empty on a forest, where the indices of all open nodes decide.
+        As `Policy.actions`, but for best losses that no request has; empty on a forest, where the indices of all open
+        nodes decide.
     visits, stops : float
         Probability of a request to be found in the state, and to stop in it, under the model.
     """
@@ -59,7 +60,7 @@ class State:
 
         The best loss so far is at most this state's: no request consults a node whose index is not below that.
         """
-        limit = self.loss - snap_tolerance(self.loss)
+        limit = self.loss - snap_tolerance(self.loss) if np.isfinite(self.loss) else self.loss
         return sorted((node for node, index in self.index.items() if index < limit), key=lambda node: self.index[node])
 
 
@@ -68,7 +69,7 @@ def states(policy: Policy, node: int) -> list[State]:
     ends = [-np.inf, *policy.bin_edges(node).tolist(), np.inf]
     rows = zip(
         policy.losses(node).tolist(),
-        [[] for _ in policy.losses(node)] if _is_forest(policy) else policy.actions(node),
+        [[] for _ in policy.losses(node)] if _is_forest(policy) else drawing.actions(policy, node),
         policy.expected_visits[node].tolist(),
         policy.expected_stops[node].tolist(),
         strict=True,
@@ -131,7 +132,7 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
         if source != node:
             facts.add_row(f"state of node {node}", f"told by the signal of node {source}")
     for node, values in _indices(policy, ROOT).items():
-        facts.add_row(f"index of node {node}", number(float(values[0])))
+        facts.add_row(f"index of node {node}", _limit(float(values[0]), 4))
     print_table(console, title, facts)
     console.print()
     print_title(console, "nodes")
@@ -231,7 +232,7 @@ def _state_table(groups: list[list[State]], names: Sequence[str], children: list
             span(group[0].number, group[-1].number, str),
             f"{group[0].low:.7g}",
             _does(group, names),
-            _range(state.loss for state in group),
+            loss_span(min(state.loss for state in group), max(state.loss for state in group), 3),
             *_index_cells(group, children),
             share(sum(state.visits for state in group)),
             share(sum(state.stops for state in group)),
@@ -279,4 +280,9 @@ def _verb(following: int) -> str:
 def _range(values: Iterable[float]) -> str:
     """Three digits, so that a table with ranges of losses and indices fits 80 columns."""
     numbers = list(values)
-    return span(min(numbers), max(numbers), lambda value: number(value, 3))
+    return span(min(numbers), max(numbers), lambda value: _limit(value, 3))
+
+
+def _limit(index: float, digits: int) -> str:
+    """A best loss so far up to which requests stop: where that is infinite none ever goes on."""
+    return "never" if np.isinf(index) else number(index, digits)

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from ttamer._base.numbers import loss_text, loss_word, number
-from ttamer.cli.output import in_unit, print_table, share, span, table
+from ttamer.cli.output import in_unit, loss_span, print_table, share, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
 from ttamer.policy import Policy
@@ -50,7 +50,9 @@ def print_model(console: Console, model: CascadeModel) -> None:
     nodes = table("node", "states", "expected loss")
     names = None if model.estimator is None else model.estimator.walk.names
     for node, losses in enumerate(model.losses):
-        nodes.add_row(str(node) if names is None else names[node], str(len(losses)), span(losses.min(), losses.max()))
+        nodes.add_row(
+            str(node) if names is None else names[node], str(len(losses)), loss_span(losses.min(), losses.max())
+        )
     print_table(console, kind, nodes)
     if any(look_like_sums(model.topology, costs.mean) for costs in model.unit_costs.values()):
         console.print(SUMS, style="dim")

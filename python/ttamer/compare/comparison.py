@@ -183,7 +183,8 @@ def run(
 
     Thresholds and patience walk a line. On a forest that is each path from the root to a leaf and the one through all
     nodes, on a skip the one through all nodes, on a dag the cheapest way to each node; a baseline takes the line on
-    which it has the least mean error over the budgets on the calibration rows.
+    which it has the least mean error over the budgets on the calibration rows. Nodes that cannot answer are left out of
+    these lines, and paid for where the way leads by them.
 
     Parameters
     ----------
@@ -322,7 +323,7 @@ def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces,
 def _full_node(traces: Traces) -> int:
     """The last node of a line that can answer; elsewhere the most accurate one, which people would use alone."""
     if traces.topology.kind == "line":
-        return max(set(range(traces.topology.nodes)).difference(traces.probes))
+        return traces._answering[-1]
     return int(traces.losses.mean(axis=0, dtype=np.float64).argmin())
 
 

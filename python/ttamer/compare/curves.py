@@ -21,6 +21,7 @@ from ttamer._base import checks
 from ttamer._base.hull import lower_hull, mixing_shares
 from ttamer._base.types import Floats
 from ttamer.baselines import Setting
+from ttamer.fitting.budgets import cheapest_answer
 from ttamer.policy import Front, Replay
 from ttamer.traces import Traces
 
@@ -169,8 +170,8 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
         raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
     test = test._read_as(calibration.signal)  # a threshold means nothing on another kind
-    # On a line this is node 0; elsewhere the node that is cheapest to reach plays its part.
-    first = int(np.argmin(calibration.reach_costs))
+    # On a line this is the first node that can answer; elsewhere the one that is cheapest to reach plays its part.
+    first = cheapest_answer(calibration)
     walks: list[tuple[str, Walk]] = [*settings, (f"always node {first}", partial(baselines.fixed_node, node=first))]
     on_calibration = [walk(calibration) for _, walk in walks]
     on_test = [walk(test) for _, walk in walks]

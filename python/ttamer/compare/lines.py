@@ -13,27 +13,34 @@ from ttamer.traces.paths import cheapest_paths, last_first
 
 
 def lines_through(traces: Traces) -> Iterator[tuple[list[int], list[int]]]:
-    """Lines through the nodes that requests may follow, and their edges."""
+    """Lines through the nodes that requests may follow, and their edges; on each a node can answer."""
     topology, costs = traces.topology, traces.costs
     edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
     if topology.kind == "forest":
         # One edge into each node, in the order of the nodes; branches stay open, so that any order of theirs will do.
         parents = topology.edges[:, 0].tolist()
-        leaves = [_ancestors(parents, leaf) for leaf in range(topology.nodes) if leaf not in parents]
-        everything = _cheapest_first(parents, costs)
+        worth = sorted({node for answer in traces._answering for node in _ancestors(parents, answer)})
+        inner = {parents[node] for node in worth}
+        leaves = [_ancestors(parents, leaf) for leaf in worth if leaf not in inner]
+        everything = _cheapest_first(worth, parents, costs)
         for nodes in leaves if everything in leaves else [*leaves, everything]:
             yield nodes, nodes
         return
     order = last_first(topology)[::-1]
-    through_all = all(edge in edges for edge in pairwise([ROOT, *order]))
-    if through_all:
-        yield order, [edges[edge] for edge in pairwise([ROOT, *order])]
+    answering = [node for node in order if node not in traces.probes]
+    whole = [
+        nodes
+        for nodes in ([order, answering] if traces.probes else [order])
+        if all(edge in edges for edge in pairwise([ROOT, *nodes]))
+    ]
+    for nodes in whole:
+        yield nodes, [edges[edge] for edge in pairwise([ROOT, *nodes])]
     if topology.kind == "dag":
         predecessors = cheapest_paths(topology, costs)[1].tolist()
         for end in range(topology.nodes):
             nodes = _ancestors(predecessors, end)
-            # The others' paths are the beginning of a longer one.
-            if end not in predecessors and not (through_all and nodes == order):
+            # The others' paths are the beginning of a longer one; probes alone answer nothing.
+            if end not in predecessors and nodes not in whole and not set(nodes) <= set(traces.probes):
                 yield nodes, [edges[edge] for edge in pairwise([ROOT, *nodes])]
 
 
@@ -54,10 +61,10 @@ def _ancestors(parents: list[int], node: int) -> list[int]:
     return path
 
 
-def _cheapest_first(parents: list[int], costs: Floats) -> list[int]:
-    """All nodes of a forest, always the cheapest one whose parent was consulted."""
+def _cheapest_first(nodes: list[int], parents: list[int], costs: Floats) -> list[int]:
+    """These nodes of a forest, always the cheapest one whose parent was consulted."""
     order: list[int] = []
-    while len(order) < len(parents):
-        open_nodes = [j for j, i in enumerate(parents) if j not in order and (i < 0 or i in order)]
+    while len(order) < len(nodes):
+        open_nodes = [j for j in nodes if j not in order and (parents[j] < 0 or parents[j] in order)]
         order.append(min(open_nodes, key=lambda j: costs[j]))
     return order

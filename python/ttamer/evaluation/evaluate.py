@@ -102,7 +102,7 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     checks.instance("policy", policy, Policy)
     result = policy.replay(traces)
     nodes = traces.topology.nodes
-    last = np.full(len(traces), max(set(range(nodes)).difference(traces.probes)))
+    last = np.full(len(traces), traces._answering[-1])
     full = answered(traces._in_unit(policy.unit), last)
     p50, p95 = np.quantile(result.cost, [0.5, 0.95])
     return Evaluation(

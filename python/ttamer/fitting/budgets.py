@@ -35,14 +35,19 @@ def loss_scale(losses: npt.NDArray[np.float32]) -> float:
     return float(wrong.mean(dtype=np.float64)) if len(wrong) else 1.0
 
 
+def cheapest_answer(traces: Traces) -> int:
+    """The node that is cheapest to reach, of those that can answer."""
+    return min(traces._answering, key=lambda node: float(traces.reach_costs[node]))
+
+
 def default_budgets(traces: Traces, most: float | None = None) -> Floats:
     """Mean costs (25,), evenly spaced in their logarithm, at which estimates and orders are compared.
 
-    From half as much again as the cheapest node costs, but at least a tenth of `most` (on a forest, whose models may
+    From half as much again as the cheapest answer costs, but at least a tenth of `most` (on a forest, whose models may
     differ in cost by orders of magnitude, a hundredth), up to `most`: by default the cost of the costliest path.
     """
     if most is None:
         most = costliest_path(traces.topology, traces.costs)
     floor = LEAST_ON_FORESTS if traces.topology.kind == "forest" else LEAST
-    least = max(floor * most, CHEAPEST * float(traces.reach_costs.min()))
+    least = max(floor * most, CHEAPEST * float(traces.reach_costs[cheapest_answer(traces)]))
     return np.geomspace(least, max(least, most), BUDGETS)

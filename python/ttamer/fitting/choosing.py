@@ -9,7 +9,7 @@ import numpy as np
 
 from ttamer._base.hull import spending
 from ttamer._base.types import Floats
-from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scale
+from ttamer.fitting.budgets import cheapest_answer, default_budgets, default_tradeoffs, loss_scale
 from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
 from ttamer.fitting.estimates import ANY, BEST, fit_estimates
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
@@ -145,7 +145,7 @@ def cross_validated(
 
 def _loss_at_budgets(model: CascadeModel, known: Traces, held: Traces, budgets: Floats) -> Floats:
     """Mean loss over budgets (M,) of rows held back; which policies are mixed is read off the known ones."""
-    cheapest = int(known.reach_costs.argmin())
+    cheapest = cheapest_answer(known)
     costs, errors = [float(known.reach_costs[cheapest])], [float(known.losses[:, cheapest].mean())]
     losses = [held.losses[:, cheapest].astype(np.float64)]
     for tradeoff in default_tradeoffs(loss_scale(known.losses)).tolist():

@@ -11,7 +11,7 @@ from ttamer._base.hull import spending
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Counts, Model, Topology, Transition, solve
 from ttamer._core import states as core_states
-from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scale
+from ttamer.fitting.budgets import cheapest_answer, default_budgets, default_tradeoffs, loss_scale
 from ttamer.fitting.crossfit import CrossFit, sigmoid
 from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model.information_sets import Order, orders
@@ -88,7 +88,7 @@ class _Trial:
         self._costs = traces.costs
         self._budgets = default_budgets(traces)
         self._tradeoffs = default_tradeoffs(loss_scale(traces.losses))[::EVERY].tolist()
-        self._cheapest = int(traces.reach_costs.argmin())
+        self._cheapest = cheapest_answer(traces)
         self._steps: dict[tuple[Order, int], _Step] = {}
         self._transitions: dict[tuple[Order, int, int], Transition] = {}
 

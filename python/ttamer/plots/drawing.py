@@ -58,6 +58,19 @@ class Facts:
         return cls(shape.steps, names, shape.costs, visits, stops, shape.unit)
 
 
+def actions(policy: Policy, node: int) -> list[list[tuple[float, int]]]:
+    """`Policy.actions`; where it and all nodes before it are probes only those of requests without an answer."""
+    edges = policy.steps.edges.tolist()
+    consulted, more = set[int](), {node}
+    while more:
+        consulted |= more
+        more = {i for i, j in edges if j in more and i != ROOT} - consulted
+    every = policy.actions(node)
+    if any(np.isfinite(policy.losses(each)).any() for each in consulted):
+        return every
+    return [steps[-1:] for steps in every]
+
+
 def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, every: bool = True) -> str:
     """A topology as text; of a policy also the costs, the expected visits and where requests stop.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
+from ttamer.plots import drawing
 from ttamer.plots.drawing import Facts
 from ttamer.plots.figure import caption, figure_class, saved
 from ttamer.policy import Policy
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 MOST_NODES = 40
 _COLUMNS = 4
 _STOPS = "0.84"
+_INFINITE = "0.6"
+_PROBE = 1.1
+"""Height of a bar of a node that cannot answer, next to the largest loss."""
 
 
 def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
@@ -28,11 +32,12 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
 
     With recall on a line or forest: the dynamic index as a heat map, a row a node, a column a state of the node before.
     A request whose best loss so far is at most the index does not consult the node. Where that holds for the loss of
-    the state alone no request ever does: hatched.
+    the state alone no request ever does: hatched. Where the index is infinite, as that of a branch of nodes that cannot
+    answer is, the cell is grey.
 
     On other walks: a panel a node, or a step of a policy that estimates, and a bar a state, as high as the state's
-    expected loss, coloured by what comes next. With recall that depends on the best loss so far, so that a bar may have
-    several colours.
+    expected loss, coloured by what comes next; bars of a node that cannot answer reach above all others. With recall
+    that depends on the best loss so far, so that a bar may have several colours.
 
     Parameters
     ----------
@@ -72,25 +77,27 @@ def _picture(new_figure: type[Figure], policy: Policy, title: str) -> Figure:
 
 
 def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
+    from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
     nodes = policy.steps.nodes
     parents = policy.steps.edges[:, 0].tolist()
     rows = [policy.index(node) for node in range(nodes)]
     columns = max(len(policy.losses(parent)) if parent != ROOT else 1 for parent in parents)
-    most = max(float(row.max()) for row in rows)
+    most = max(float(row[np.isfinite(row)].max(initial=0)) for row in rows)
     figure = new_figure(figsize=(8, 0.34 * nodes + 1.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     # Most states have small losses; the square root gives them more of the colours.
     norm = PowerNorm(0.5, 0.0, most or 1.0)
+    colours = colormaps["viridis"].with_extremes(bad=_INFINITE)
     image: Any = None
     for node, (parent, row) in enumerate(zip(parents, rows, strict=True)):
         # A root, or a node whose index does not depend on the state before, has one value for all of them.
         states = columns if parent == ROOT else len(policy.losses(parent))
         ends = np.linspace(0, states, len(row) + 1)
-        image = axes.pcolormesh(ends, [node - 0.44, node + 0.44], row[None, :], norm=norm, cmap="viridis")
-        if parent != ROOT:
-            _hatch(axes, node, policy.losses(parent) <= np.broadcast_to(row, states))
+        image = axes.pcolormesh(ends, [node - 0.44, node + 0.44], row[None, :], norm=norm, cmap=colours)
+        losses = np.full(states, np.inf) if parent == ROOT else policy.losses(parent)
+        _hatch(axes, node, losses <= np.broadcast_to(row, states))
     axes.set_yticks(range(nodes), [_place(node, parent) for node, parent in enumerate(parents)], fontsize=8)
     axes.set_ylim(nodes - 0.5, -0.5)
     axes.set_xlim(0, columns)
@@ -133,13 +140,14 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     rows = -(-nodes // columns)
     figure = new_figure(figsize=(2.1 * columns + 0.6, 1.7 * rows + 0.8), dpi=150, layout="constrained")
     colours = _colours(policy)
-    most = max(float(policy.losses(node).max()) for node in range(nodes)) or 1.0
+    losses = np.concatenate([policy.losses(node) for node in range(nodes)])
+    most = float(losses[np.isfinite(losses)].max()) or 1.0
     targets: set[int] = set()
     first: Axes | None = None
     for node in range(nodes):
         axes = figure.add_subplot(rows, columns, node + 1, sharey=first)
         first = first or axes
-        targets |= _draw_node(axes, policy, node, names[node], colours, most)
+        targets |= _draw_node(axes, policy, node, names[node], colours, most, bool(np.isinf(losses).any()))
         if node % columns == 0:
             axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
         else:
@@ -160,13 +168,15 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
     return figure
 
 
-def _draw_node(axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float) -> set[int]:
+def _draw_node(
+    axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float, has_probes: bool
+) -> set[int]:
     """One bar a state, as high as its loss: what is done for each best loss up to that."""
     losses = policy.losses(node)
-    # What a state without loss does must be seen too.
-    heights = np.maximum(losses, 0.02 * most)
+    # What a state without loss does must be seen too, and what one does that cannot answer, whatever the best loss.
+    heights = np.clip(losses, 0.02 * most, _PROBE * most)
     bars: dict[int, list[tuple[int, float, float]]] = {}
-    for state, steps in enumerate(policy.actions(node)):
+    for state, steps in enumerate(drawing.actions(policy, node)):
         bottom = 0.0
         for k, (upper, to) in enumerate(steps):
             top = float(heights[state]) if k == len(steps) - 1 else min(upper, float(heights[state]))
@@ -177,10 +187,10 @@ def _draw_node(axes: Axes, policy: Policy, node: int, name: str, colours: dict[i
         states, bottoms, lengths = zip(*pieces, strict=True)
         axes.bar(states, lengths, 1.0, bottom=bottoms, color=colours[to], linewidth=0)
     visits = policy.expected_visits[node].sum()
-    axes.set_title(f"node {name}, {visits:.0%} of requests" if visits > 0 else f"node {name}, never consulted")
-    axes.title.set_fontsize(9)
+    title = f"node {name}, {visits:.0%} of requests" if visits > 0 else f"node {name}, never consulted"
+    axes.set_title(f"{title}\ncannot answer" if np.isinf(losses).any() else title, fontsize=9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
-    axes.set_ylim(0, 1.03 * most)
+    axes.set_ylim(0, (_PROBE if has_probes else 1.03) * most)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     return set(bars)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
+from ttamer.plots import drawing
 from ttamer.plots.drawing import Facts
 from ttamer.plots.figure import caption, figure_class, literal, saved
 from ttamer.plots.layout import Layout, lay_out
@@ -135,8 +136,8 @@ def _taken(policy: Policy, visits: Floats) -> npt.NDArray[np.bool_]:
         return np.array([visits[j] > 0 for _, j in edges])
     pairs = {(ROOT, policy._core.first_node)}
     for node in range(policy.steps.nodes):
-        found = policy.expected_visits[node] > 0
-        pairs |= {(node, to) for s in np.flatnonzero(found).tolist() for _, to in policy.actions(node)[s]}
+        found, actions = policy.expected_visits[node] > 0, drawing.actions(policy, node)
+        pairs |= {(node, to) for s in np.flatnonzero(found).tolist() for _, to in actions[s]}
     return np.array([(i, j) in pairs and visits[j] > 0 for i, j in edges])
 
 

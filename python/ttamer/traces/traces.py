@@ -423,6 +423,11 @@ class Traces(Costs):
         """Tuple of int : the nodes that cannot answer."""
         return tuple(np.flatnonzero(np.isposinf(self.losses).all(axis=0)).tolist())
 
+    @property
+    def _answering(self) -> list[int]:
+        """The other nodes, in order."""
+        return [node for node in range(self.topology.nodes) if node not in self.probes]
+
     @cached_property
     def complete(self) -> npt.NDArray[np.bool_]:
         """(N,) bool : rows in which every signal, loss and cost was recorded: ``traces[traces.complete]``."""
