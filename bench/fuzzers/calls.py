@@ -156,6 +156,8 @@ def _calls(folder: Path) -> Iterator[Call]:
     probs, labels = rng.dirichlet(np.ones(5), (40, 3)), rng.integers(0, 5, 40)
     traces = ttamer.Traces.from_probs(probs, labels, [1, 1, 1], line, unit="ms", top=3)
     branches = ttamer.Traces.from_probs(probs, labels, [1, 1, 1], forest, unit="ms", top=3)
+    prices: dict[str, float] = {"usd": 1.0, "ms": 0.5}
+    several = ttamer.Traces.from_probs(probs, labels, {"usd": [1, 1, 1], "ms": rng.random((40, 3))}, line, top=3)
     evidence = traces.evidence
     assert evidence is not None
     losses = rng.random((40, 3)).astype(np.float32)
@@ -200,6 +202,9 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("Traces.from_probs", ttamer.Traces.from_probs, {**recorded, "unit": "ms"})
     yield Call("Traces.__getitem__", traces.__getitem__, {"rows": slice(0, 3)})
     yield Call("Traces.path", traces.path, {"nodes": [0, 2], "costs": [1, 2]})
+    yield Call("Traces.priced", several.priced, {"prices": prices})
+    yield Call("Traces.weighted", traces.weighted, {"weights": rng.random(40)})
+    yield Call("Traces in units", ttamer.Traces, plain | {"costs": {"usd": [1, 2, 2], "ms": rng.random((40, 3))}})
     yield Call("Traces.with_signal", traces.with_signal, {"kind": "margin"})
     yield Call("Traces.save", traces.save, {"path": saved})
     yield Call("Traces.load", ttamer.Traces.load, {"path": saved})
@@ -224,6 +229,9 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("fit like", ttamer.fit, {"traces": traces, "like": fitted})
     yield Call("fit forest", ttamer.fit, {"traces": branches, "bins": 4, "estimate": "history", "order": [0, 2]})
     yield Call("solve", ttamer.solve, {"model": stated, "tradeoff": 0.5, "recall": "none", "aggregate": None})
+    worth = {"prices": prices, "error_price": 3.0, "recall": "auto"}
+    yield Call("solve at prices", ttamer.solve, {"model": ttamer.fit(several, 4), **worth})
+    yield Call("CascadeModel.__sub__", lambda shard: fitted - shard, {"shard": ttamer.fit(traces[:10], like=fitted)})
     yield Call("solve fitted", ttamer.solve, {"model": fitted, "tradeoff": 0.5, "aggregate": 2})
     yield Call("price_of_no_recall", ttamer.price_of_no_recall, {"model": stated, "tradeoff": 0.5})
     yield Call("evaluate", ttamer.evaluate, {"policy": policy, "traces": traces})
@@ -232,6 +240,8 @@ def _calls(folder: Path) -> Iterator[Call]:
     limits = {"max_error": 0.99, "max_cost": None, "max_cost_quantile": (0.5, 3.0), "relative_to": "labels"}
     trial = {"confidence": 0.9, "estimate": "signal", "bins": 4, "tradeoffs": [0.5], "held_back": 0.5, "max_loss": 1.0}
     yield Call("tune", ttamer.tune, {"traces": traces, **limits, **trial, "seed": 0})
+    bounds = {"max_cost": {"usd": 2.9, "ms": 2.0}, "max_cost_of_a_request": {"ms": 3.0}, "prices": prices}
+    yield Call("tune in units", ttamer.tune, {"traces": several, **bounds, "estimate": "signal", "confidence": 0.1})
     yield Call("certify", tuning.certify, {"traces": traces, **limits, **trial, "seed": 0})
     yield Call("relative_to_last", tuning.relative_to_last, {"traces": traces})
     for name, each in (("Policy", policy), ("Policy that estimates", estimating)):

@@ -72,17 +72,21 @@ def _good(path: Path) -> list[tuple[Callable[[Path], object], str, bytes]]:
     ]
     losses = rng.random((20, 2)).astype(np.float32)
     recorded.append(ttamer.Traces(losses, losses, [1, 2], observed=True))
+    gaps = np.where(rng.random((40, 2)) < 0.1, np.float32("nan"), rng.random((40, 2)).astype(np.float32))
+    several = ttamer.Traces(gaps, gaps, {"usd": [1, 3], "ms": rng.random((40, 2))}, nodes=["a", "b"])
     stated, probing = (
         ttamer.CascadeModel(ttamer.Topology.line(2), [first, [0.0, 0.7]], [[[0.5, 0.5]], np.eye(2)], [1, 3])
         for first in ([0.1, 0.6], [np.inf, np.inf])
     )
     models = [ttamer.fit(traces, 4, smoothing=how) for traces in recorded for how in ("mean", "platt")]
-    models += [stated, probing]
+    models += [stated, probing, ttamer.fit(several.priced({"ms": 1}).weighted(0.5), 4)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         models.append(ttamer.fit(recorded[0], 4, "posterior"))
     policies = [ttamer.solve(model, tradeoff) for model in models for tradeoff in (0.5, 0.9)]
     policies.append(ttamer.solve(models[0], 0.5, aggregate=2))
+    recorded.append(several)
+    models.append(ttamer.fit(several, 4))
     good: list[tuple[Callable[[Path], object], str, bytes]] = []
     for kind in (recorded, models, policies):
         for each in kind:

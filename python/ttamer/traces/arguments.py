@@ -210,8 +210,10 @@ def request_weights(weights: npt.ArrayLike, rows: int) -> Floats:
     checks.check_shape("weights", array, (rows,), expected)
     values = array.astype(np.float64)
     checks.check_values("weights", values, 0.0, ("row",))
-    if values.sum() > MOST_WEIGHT:
-        raise ValueError(f"weights: expected a sum of at most 2**53, got {values.sum():g}")
+    with np.errstate(over="ignore"):
+        total = float(values.sum())
+    if total > MOST_WEIGHT:
+        raise ValueError(f"weights: expected a sum of at most 2**53, got {total:g}")
     return values
 
 
