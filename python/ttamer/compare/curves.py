@@ -168,9 +168,10 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
         raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
-    test = test._read_as(calibration.signal)  # a threshold means nothing on another kind
-    # On a line this is node 0; elsewhere the node that is cheapest to reach plays its part.
-    first = int(np.argmin(calibration.reach_costs))
+    test = test._read_as(calibration.signal, calibration.categories)  # a threshold means nothing on another kind
+    # On a line this is node 0; elsewhere the node that is cheapest to reach, of those that answer, plays its part.
+    answering = np.setdiff1d(np.arange(calibration.topology.nodes), calibration.probes)
+    first = int(answering[np.argmin(calibration.reach_costs[answering])])
     walks: list[tuple[str, Walk]] = [*settings, (f"always node {first}", partial(baselines.fixed_node, node=first))]
     on_calibration = [walk(calibration) for _, walk in walks]
     on_test = [walk(test) for _, walk in walks]

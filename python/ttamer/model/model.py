@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,22 @@ from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics
+from ttamer.traces.categories import (
+    NONE,
+    Names,
+    categories_for_file,
+    categories_from_file,
+    check_states,
+    checked_categories,
+)
 from ttamer.traces.paths import costliest_path
 from ttamer.traces.signals import check_signal, signals_in
 
-FORMAT_VERSION = 2
-"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; files without are written as version 1."""
+FORMAT_VERSION = 3
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss, version 3 also categories.
+
+Files are written in the first version that can hold them.
+"""
 _FIELDS = {"topology": str, "nodes": int, "cost_scale": float, "observed": bool, "unit": str}
 
 
@@ -51,6 +62,9 @@ class CascadeModel:
         Unit of the costs, for tables and plots.
     signal : {"", "max_prob", "margin", "entropy", "logit_margin"}
         What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
+    categories : mapping of int to sequence of str, optional
+        Of each node whose signal is a category, the names: one state each, in their order, and a last state for all
+        others. See `Policy.codes`.
 
     Attributes
     ----------
@@ -87,6 +101,7 @@ class CascadeModel:
         observed: bool = True,
         unit: str = "",
         signal: str = "",
+        categories: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         checks.instance("topology", topology, Topology)
         observed = checks.flag("observed", observed)
@@ -117,6 +132,7 @@ class CascadeModel:
             signal,
             signal,
             None,
+            categories=checked_categories(categories, topology.nodes),
         )
 
     def _set(
@@ -135,6 +151,7 @@ class CascadeModel:
         recorded_signal: str,
         statistics: Statistics | None,
         estimator: Estimator | None = None,
+        categories: Mapping[int, Names] = NONE,
     ) -> None:
         if cost_scale is None and len(costs) == len(topology.edges) and np.all(np.isfinite(costs)):
             cost_scale = costliest_path(topology, costs)
@@ -149,6 +166,8 @@ class CascadeModel:
             np.array(signal_nodes, np.int32),
             state_costs,
         )
+        check_states(bin_edges, categories)
+        self.categories = dict(categories)
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
         self.costs = freeze(costs.copy())
@@ -178,8 +197,9 @@ class CascadeModel:
         signal: str,
         recorded_signal: str,
         estimator: Estimator | None = None,
+        categories: Mapping[int, Names] = NONE,
     ) -> CascadeModel:
-        losses = [statistics.state_losses(j) for j in range(topology.nodes)]
+        losses = [statistics.state_losses(j, signal_nodes[j] not in categories) for j in range(topology.nodes)]
         transitions = []
         for (i, j), counts in zip(topology.edges.tolist(), statistics.transitions, strict=True):
             marginal = statistics.counts[j]
@@ -195,7 +215,7 @@ class CascadeModel:
         state_costs, recorded = statistics.state_costs(parents), statistics.edge_costs(parents)
         costs = costs if recorded is None else recorded  # models of shards add up to the mean over their requests
         tables = (topology, losses, transitions, costs, state_costs, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator)
+        model._set(*tables, observed, unit, signal, recorded_signal, statistics, estimator, categories)
         return model
 
     @property
@@ -235,6 +255,8 @@ class CascadeModel:
         )
         if self.topology != other.topology or not same_edges:
             raise ValueError("models add only with the same topology and bin edges: fit the shard with like=model")
+        if self.categories != other.categories:
+            raise ValueError("models add only with the same categories: fit the shard with like=model")
         same_kind = (
             self.unit == other.unit
             and self.signal == other.signal
@@ -259,6 +281,7 @@ class CascadeModel:
             self.unit,
             self.signal,
             self.recorded_signal,
+            categories=self.categories,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -303,13 +326,15 @@ class CascadeModel:
             estimator_fields, tables = self.estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = FORMAT_VERSION if {"largest_loss", "requests"} & arrays.keys() else 1
+        version = 2 if {"largest_loss", "requests"} & arrays.keys() else 1
         if self._state_costs is not None:
-            version = FORMAT_VERSION
+            version = 2
             if self._statistics is None:
                 arrays.update({f"state_costs.{e}": row for e, row in enumerate(self.state_costs)})
         if self.signal_nodes != tuple(range(self.topology.nodes)):
-            version, arrays["signal_nodes"] = FORMAT_VERSION, np.array(self.signal_nodes, np.int32)
+            version, arrays["signal_nodes"] = 2, np.array(self.signal_nodes, np.int32)
+        if self.categories:
+            version, fields["categories"] = 3, categories_for_file(self.categories)
         return files.to_bytes("model", version, fields, arrays)
 
     @classmethod
@@ -331,6 +356,7 @@ class CascadeModel:
                 signal_nodes = table.tolist()
             form = (fields["cost_scale"], fields["observed"], fields["unit"], *signals)
             estimator = Estimator.from_file(fields, arrays, topology)
+            categories = categories_from_file(fields, topology.nodes)
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
                     raise ValueError("observed: expected false with an estimator")
@@ -338,7 +364,7 @@ class CascadeModel:
                 tables = (topology, statistics, arrays["costs"], bin_edges, signal_nodes)
                 # Sums that are finite may have no finite mean.
                 with np.errstate(divide="raise", over="raise", invalid="raise"):
-                    return cls._from_statistics(*tables, *form, estimator)
+                    return cls._from_statistics(*tables, *form, estimator, categories)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             cost_scale, observed, unit, signal, _ = form
@@ -355,6 +381,7 @@ class CascadeModel:
                 observed=observed,
                 unit=unit,
                 signal=signal,
+                categories=categories,
             )
         except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
             raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None

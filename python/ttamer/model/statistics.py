@@ -16,6 +16,7 @@ from ttamer._core import Counts, Topology
 from ttamer._core import states as core_states
 from ttamer.model.losses import curve_fits, platt_losses, state_losses
 from ttamer.traces import Traces
+from ttamer.traces.signals import without_nothing
 
 SMOOTHINGS = ("auto", "platt", "mean")
 _PARTS = ("offsets", "indices", "values")
@@ -132,7 +133,9 @@ class Statistics:
         judged = [known[j] & ~np.isnan(traces.losses[:, j]) for j in nodes]
 
         def sums(j: int, values: npt.NDArray[np.float32], rows: Mask) -> Floats:
-            return np.bincount(states[j][rows], weights=values[rows], minlength=sizes[j]).astype(np.float64)
+            by_state = np.bincount(states[j][rows], weights=values[rows], minlength=sizes[j]).astype(np.float64)
+            # Of a node that cannot answer, also in states without a request.
+            return np.full(sizes[j], np.inf) if np.isinf(by_state).any() else by_state
 
         def number(j: int, rows: Mask) -> Whole:
             return np.bincount(states[j][rows], minlength=sizes[j]).astype(np.int64)
@@ -155,7 +158,7 @@ class Statistics:
         return cls(
             tuple(number(j, known[j]) for j in nodes),
             tuple(sums(j, traces.losses[:, j], judged[j]) for j in nodes),
-            tuple(sums(j, traces.signals[:, signal_nodes[j]], known[j]) for j in nodes),
+            tuple(sums(j, without_nothing(traces.signals[:, signal_nodes[j]]), known[j]) for j in nodes),
             tuple(None if i < 0 else between(i, j) for i, j in traces.topology.edges.tolist()),
             smoothing,
             loss_strength,
@@ -182,13 +185,16 @@ class Statistics:
             for i, sums, number in zip(parents, self.costs, counts, strict=True)
         ]
 
-    def state_losses(self, node: int) -> Floats:
-        """(K,) float64 : expected loss of each state of a node; inf if it cannot answer."""
+    def state_losses(self, node: int, ordered: bool = True) -> Floats:
+        """(K,) float64 : expected loss of each state of a node, always its mean where states have no order.
+
+        inf if the node cannot answer.
+        """
         sums = self.losses[node]
         if np.isinf(sums).any():
             return np.full(len(sums), np.inf)
         counts = (self.counts if self.gaps is None else self.gaps.losses)[node].astype(np.float64)
-        if self.smoothing != "mean":
+        if self.smoothing != "mean" and ordered:
             curve = platt_losses(counts, sums, self._judged_signals(node), self.largest)
             if self.smoothing == "platt" or curve_fits(counts, sums, curve):
                 return curve

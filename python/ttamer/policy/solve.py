@@ -56,4 +56,5 @@ def solve(model: CascadeModel, tradeoff: float = 0.8, recall: str = "auto", *, a
         states = min(checks.whole("aggregate", aggregate, least=1), max(len(row) for row in model.losses))
     core = core_solve(model._core, tradeoff, has_recall, states)
     analysis = partial(analyse, model._core, core, states)
-    return Policy(core, model.unit, analysis, model.signal, model.recorded_signal, model.estimator)
+    kinds = model.signal, model.recorded_signal
+    return Policy(core, model.unit, analysis, *kinds, model.estimator, model.categories)

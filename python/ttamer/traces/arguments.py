@@ -13,6 +13,8 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer._core import Topology
+from ttamer.traces.categories import check_codes, checked_categories
+from ttamer.traces.context import Column
 from ttamer.traces.evidence import Evidence
 from ttamer.traces.signals import check_signal
 
@@ -32,8 +34,10 @@ def checked_fields(
     evidence: Evidence | None = None,
     signal: str = "",
     nodes: Sequence[str] | None = None,
+    categories: Mapping[int, Sequence[str]] | None = None,
+    context: Mapping[str, Column] | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Traces`, from what its constructor takes."""
+    """The fields of `Traces`, from what its constructor takes, and the columns of a context."""
     signal_table = table("signals", signals)
     checks.check_recorded("signals", signal_table)
     rows, count = signal_table.shape
@@ -48,6 +52,10 @@ def checked_fields(
         check_evidence(evidence, signal_table)
     if signal != "":
         check_signal(signal)
+    named = checked_categories(categories, count)
+    if named and (observed or signal or evidence is not None):
+        raise ValueError("categories: expected none with observed losses, a kind of signal or evidence")
+    check_codes(signal_table, named)
     return {
         "signals": signal_table.copy(order="C"),
         "losses": losses.copy(order="C"),
@@ -59,6 +67,8 @@ def checked_fields(
         "evidence": evidence,
         "signal": signal,
         "nodes": names_of(nodes, count),
+        "categories": named,
+        "context": {} if context is None else dict(context),
     }
 
 
