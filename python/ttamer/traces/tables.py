@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import Floats
+from ttamer.traces.arguments import names_of
 from ttamer.traces.costs import recorded_mean
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def read_table(
     path: str | PathLike[str],
     columns: Mapping[str, str] | None,
     ignore: Collection[str],
+    nodes: Sequence[str] | None,
     build: Callable[..., T],
 ) -> tuple[T, dict[str, list[str]]]:
     """What `build` makes of the arguments of `Traces.from_models`; and which columns were taken as what.
@@ -46,7 +48,7 @@ def read_table(
         raise TypeError("ignore: expected a sequence of columns, got a str")
     try:
         reader = _Reader(_arrow_table(name), columns or {}, ignore, Path(name).suffix.lower() == ".csv")
-        return build(**reader.arguments()), reader.roles()
+        return build(**reader.arguments(nodes)), reader.roles()
     except ValueError as error:
         raise ValueError(f"{checks.printable(name)}: {error}") from None
 
@@ -113,8 +115,8 @@ class _Reader:
         """The columns of the file that were taken as each of `COLUMNS`, and those of the context."""
         return {**{role: [column] for role, column in self.by_role.items()}, "context": self.others}
 
-    def arguments(self) -> dict[str, Any]:
-        """Those of `Traces.from_models`."""
+    def arguments(self, nodes: Sequence[str] | None) -> dict[str, Any]:
+        """Those of `Traces.from_models`, models in the order of `nodes` if that is given."""
         by_role = self.by_role
         costs = [role for role in by_role if role == "cost" or role.startswith("cost_")]
         scores = [role for role in by_role if role.startswith("score")]
@@ -142,8 +144,7 @@ class _Reader:
         else:
             losses = self._errors(by_role["label"], by_role["answer"])
         by_unit = {role[5:]: self._spread(self._numbers(by_role[role], 0.0)) for role in costs}
-        # Models from the cheapest to the dearest, in the first unit; those without any cost last.
-        order = np.argsort(recorded_mean(next(iter(by_unit.values()))), kind="stable")
+        order = self._order(next(iter(by_unit.values())), nodes)
         tables = {unit: _constant(values[:, order]) for unit, values in by_unit.items()}
         arguments: dict[str, Any] = {
             "losses": self._spread(losses)[:, order],
@@ -157,6 +158,16 @@ class _Reader:
             codes, _ = _codes(self._texts(by_role["answer"]))
             arguments["answers"] = self._spread(codes, -1)[:, order].astype(np.int64)
         return arguments
+
+    def _order(self, costs: Floats, nodes: Sequence[str] | None) -> list[int]:
+        """The models in the order asked for, or from the cheapest to the dearest; those without any cost last."""
+        if nodes is None:
+            order: list[int] = np.argsort(recorded_mean(costs), kind="stable").tolist()
+            return order
+        names = names_of(nodes, len(self.models)) or ()
+        if set(names) != set(self.models):
+            raise ValueError(f"nodes: expected the models of the file, {self.models}, got {list(names)}")
+        return [self.models.index(name) for name in names]
 
     def _place_rows(self) -> None:
         """Which request and model each row of the file is about, in the order in which they appear."""

@@ -286,7 +286,12 @@ class Traces(Costs):
 
     @classmethod
     def read(
-        cls, path: str | PathLike[str], *, columns: Mapping[str, str] | None = None, ignore: Collection[str] = ()
+        cls,
+        path: str | PathLike[str],
+        *,
+        columns: Mapping[str, str] | None = None,
+        ignore: Collection[str] = (),
+        nodes: Sequence[str] | None = None,
     ) -> Traces:
         """Traces of several models from a table with a row a request and model, see `from_models`.
 
@@ -302,7 +307,8 @@ class Traces(Costs):
         * every other column has one value a request and is context, numbers or categories, the first of which the probe
           shows (see `with_context`).
 
-        Models are ordered by rising mean cost in the first unit, requests as they first appear.
+        Models are ordered by rising mean cost in the first unit, requests as they first appear. Where calibration and
+        test rows come from two files give the second one the `nodes` of the first, or read one and split it.
 
         Parameters
         ----------
@@ -311,6 +317,9 @@ class Traces(Costs):
             The file's names of these columns, where they are others: ``{"loss": "wrong", "cost_usd": "price"}``.
         ignore : sequence of str
             Columns that are left out: texts of prompts, or what is known only after a model was asked.
+        nodes : sequence of str, optional
+            All models in another order, such as that of traces that were read before: a policy knows numbers of nodes,
+            no names.
 
         Returns
         -------
@@ -326,7 +335,7 @@ class Traces(Costs):
             If it cannot be read, lacks a column, holds something else than expected, or a request and model twice.
             File, column and row are named; rows count from 1.
         """
-        return read_table(path, columns, ignore, cls.from_models)[0]
+        return read_table(path, columns, ignore, nodes, cls.from_models)[0]
 
     @classmethod
     def from_log(
