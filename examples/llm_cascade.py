@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             policy = (front.cheapest(level) if front[-1].error <= level else front[-1]).policy
             result = policy.replay(test)
             error, cost = paired(result.loss, alone.loss), paired(result.cost, alone.cost)
-            print(f"  chosen for {level:.1%} on calibration questions: error {result.error:.1%}, cost {result.mean_cost:.0f}")
+            print(f"  chosen for {level:.1%} on the other rows: error {result.error:.1%}, cost {result.mean_cost:.0f}")
             print(f"    error {in_words(error, 100, ' points')}")
             print(f"    cost  {in_words(cost, 100 / alone.mean_cost, '%')}")
     print("\nThe last of these policies:")

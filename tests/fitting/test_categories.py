@@ -11,6 +11,7 @@ import pytest
 
 import ttamer
 from ttamer import Topology, Traces, baselines, compare
+from ttamer._base import files
 
 TOPICS = ("law", "maths", "poetry", "rare")
 
@@ -178,6 +179,12 @@ class TestOtherCodings:
         result = compare.run(calibration, test)
         assert result.full_cost > 0
 
+    def test_tuning_fits_and_tests_by_name(self) -> None:
+        traces = recorded(4000)
+        policy = ttamer.tune(traces, max_error=0.3, bins=8)
+        assert policy.categories[0]
+        assert ttamer.evaluate(policy, recorded(1000, seed=5)).error < 0.3
+
 
 class TestCodes:
     @pytest.fixture
@@ -242,6 +249,32 @@ class TestFiles:
         assert ttamer.CascadeModel.load(tmp_path / "model").categories == {0: ("a", "b")}
         assert ttamer.solve(model, 0.5).codes(0, ["b", "c"]).tolist() == [1, 2]
 
+    @pytest.mark.parametrize(
+        ("categories", "message"),
+        [
+            ([["a"]], "categories: expected names by node, got [['a']]"),
+            ({"0": "ab"}, "categories: expected names by node, got {'0': 'ab'}"),
+            ({"x": ["a"]}, "invalid literal"),
+            ({"7": ["a"]}, "categories: expected 0 to 2, got 7"),
+            ({"0": ["a", 1]}, "categories[0]: expected a str, got int"),
+            ({"0": ["a"]}, "categories[0]: expected one state a name and one for others, got 1 names and 4 states"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["model", "policy"])
+    def test_files_with_other_names(self, kind: str, categories: Any, message: str, tmp_path: Path) -> None:
+        model = ttamer.fit(recorded(400), bins=4)
+        written = model if kind == "model" else ttamer.solve(model, 0.9)
+        fields, arrays = files.from_bytes(written._to_bytes(), kind, 3, "f")
+        assert fields.pop("kind") == kind
+        assert fields.pop("version") == 3
+        (tmp_path / "f").write_bytes(files.to_bytes(kind, 3, {**fields, "categories": categories}, arrays))
+        with pytest.raises(ValueError, match=re.escape(message)):
+            type(written).load(tmp_path / "f")
+
+    def test_numbers_need_no_new_version(self) -> None:
+        model = ttamer.fit(recorded(400).with_context("size"), bins=4)
+        assert files.from_bytes(model._to_bytes(), "model", 3, "f")[0]["version"] < 3
+
     def test_names_and_states_that_do_not_fit(self) -> None:
         with pytest.raises(
             ValueError,
@@ -273,3 +306,15 @@ def test_thresholds_on_codes_are_refused() -> None:
         ValueError, match="traces: threshold needs signals that are numbers, those of node 0 are categories"
     ):
         baselines.threshold(traces, 0.5)
+
+
+def test_reliability_needs_confidences(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from ttamer import plots
+
+    traces = Traces(np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32), [1, 2], categories={0: ["a"]})
+    with pytest.raises(
+        ValueError, match="traces: expected confidences as signals of nodes that answer, got categories"
+    ):
+        plots.reliability(traces, tmp_path / "r.png")
+    plots.reliability(recorded(200), tmp_path / "r.png")

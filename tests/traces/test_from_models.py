@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,49 @@ class TestContext:
                 np.testing.assert_array_equal(loaded.context[name], one.context[name])
             np.testing.assert_array_equal(loaded.signals, one.signals)
 
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"category_names": None}, "missing: category_names"),
+            ({"context_texts": None}, "missing: context_texts"),
+            ({"category_nodes": np.array([9])}, "categories: expected 0 to 2, got 9"),
+            ({"category_counts": np.array([3])}, "category_counts: expected those of 2 names of nodes, got [3]"),
+            ({"category_counts": np.array([2.0])}, "category_nodes: expected numbers of nodes and of names"),
+            ({"category_names": np.array(["x", "x"])}, "categories[0]: expected names that differ"),
+            ({"category_names": np.array([1, 2])}, "category_names: expected texts, got (2,) int64"),
+            ({"context_names": np.array(["a", "a"])}, "context: expected names that differ, numbers and texts"),
+            ({"context_is_text": np.array([True, True])}, "context: expected 2 columns of 3, got (1, 3) and (1, 3)"),
+            ({"context_numbers": np.full((1, 3), np.inf)}, "context['size']: expected finite values, got inf at row 0"),
+            ({"ttamer_traces": np.array(9)}, "expected format 1 to 4, got 9"),
+        ],
+    )
+    def test_damaged_files(self, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+        path = tmp_path / "t.npz"
+        Traces.from_models(LOSSES, [1, 3], context={"topic": ["x", "y", None], "size": [1, 2, 3]}).save(path)
+        with np.load(path) as file:
+            members = {**file, **changes}
+        members = {name: value for name, value in members.items() if value is not None}
+        members["contents"] = np.array(sorted(members.keys() - {"contents"}))
+        np.savez(path, **members)
+        with pytest.raises(ValueError, match=re.escape(f"{path}: not readable as traces: {message}")):
+            Traces.load(path)
+
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            ({"size": [1, 2, 3]}, "nodes: expected traces of one cascade"),
+            ({"topic": [1, 2, 3]}, "traces: expected categories as signals of node 0, got numbers"),
+            (
+                {"topic": ["a", "b", "c"], "size": [1, 2, 3]},
+                "context: expected the same columns in all traces, got ['topic']",
+            ),
+        ],
+    )
+    def test_other_contexts_do_not_join(self, other: dict[str, Any], message: str) -> None:
+        first = Traces.from_models(LOSSES, [1, 3], context={"topic": ["a", "a", "b"]})
+        with pytest.raises(ValueError, match=re.escape(message)):
+            first + Traces.from_models(LOSSES, [1, 3], context=other)
+
     def test_joined(self) -> None:
         first = Traces.from_models(np.zeros((3, 1)), [1], context={"topic": ["a", "a", "b"]})
         second = Traces.from_models(np.zeros((4, 1)), [1], context={"topic": ["b", "b", "c", ""]})
@@ -245,18 +289,16 @@ def test_a_replay_is_a_plain_loop_over_the_requests(data: st.DataObject) -> None
     replay = policy.replay(traces)
     for row in range(rows):
         assert policy.first_node == 0
-        node, signal, paid = 0, policy.codes(0, [topics[row]])[0], 0.0
+        node, paid, signals = 0, 0.0, {0: policy.codes(0, [topics[row]])[0]}
         while True:
-            state = int((policy.bin_edges(node) <= signal).sum())
-            if node in policy.signal_nodes and policy.signal_nodes[node] == 0 != node:
-                state = int((policy.bin_edges(node) <= policy.codes(0, [topics[row]])[0]).sum())
-            ((_, after),) = policy.actions(node)[state][-1:]
+            state = int((policy.bin_edges(node) <= signals[policy.signal_nodes[node]]).sum())
+            _, after = policy.actions(node)[state][-1]
             if after == STOP:
                 break
             node, paid = after, paid + costs[row, after - 1]
             score = scores[row, node - 1]
             has_scores = not np.isnan(scores[:, node - 1]).all()
-            signal = NOTHING if np.isnan(score) and has_scores else np.nan_to_num(score)
-        assert replay.last_node[row] == node
+            signals[node] = NOTHING if np.isnan(score) and has_scores else np.nan_to_num(score)
+        assert replay.last_node[row] == replay.answer_node[row] == node
         assert replay.cost[row] == pytest.approx(paid)
         assert replay.loss[row] == losses[row, node - 1]

@@ -152,7 +152,7 @@ class Policy:
         return dict(self._categories)
 
     def codes(self, node: int, names: Iterable[str | None]) -> npt.NDArray[np.float32]:
-        """Signals of categories, for `Batch.decide`.
+        """Signals of categories, for `Batch.decide`: hand these over where a name is missing too, and no NaN.
 
         Parameters
         ----------

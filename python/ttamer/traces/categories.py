@@ -119,9 +119,7 @@ def in_coding(signals: npt.NDArray[np.float32], own: Mapping[int, Names], new: M
     ValueError
         If a node has categories in one and numbers in the other; it is named.
     """
-    for node in sorted(own.keys() ^ new.keys()):
-        kinds = ("categories", "numbers") if node in new else ("numbers", "categories")
-        raise ValueError(f"traces: expected {kinds[0]} as signals of node {node}, got {kinds[1]}")
+    _check_same_nodes(own, new)
     changed = [node for node, names in new.items() if names != own[node]]
     table = signals.copy() if changed else signals
     for node in changed:
@@ -129,8 +127,22 @@ def in_coding(signals: npt.NDArray[np.float32], own: Mapping[int, Names], new: M
     return table
 
 
+def _check_same_nodes(own: Mapping[int, Names], new: Mapping[int, Names]) -> None:
+    for node in sorted(own.keys() ^ new.keys()):
+        kinds = ("categories", "numbers") if node in new else ("numbers", "categories")
+        raise ValueError(f"traces: expected {kinds[0]} as signals of node {node}, got {kinds[1]}")
+
+
 def joined_categories(parts: Sequence[tuple[npt.NDArray[np.float32], Mapping[int, Names]]]) -> dict[int, Names]:
-    """One coding of the names of all parts, those of all requests that are most frequent first."""
+    """One coding of the names of all parts, those of all requests that are most frequent first.
+
+    Raises
+    ------
+    ValueError
+        As `in_coding`.
+    """
+    for _, names in parts[1:]:
+        _check_same_nodes(names, parts[0][1])
     categories = {}
     for node in parts[0][1]:
         counts: Counter[str] = Counter()

@@ -263,7 +263,7 @@ def _context_of(arrays: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, Col
     count = int(is_text.sum()) if fits else 0
     if not fits or texts.dtype.kind != "U" or len(set(names)) < len(names):
         raise ValueError(
-            f"context: expected names, numbers and texts, got {is_text.dtype} {numbers.dtype} {texts.dtype}"
+            f"context: expected names that differ, numbers and texts, got {is_text.dtype} {numbers.dtype} {texts.dtype}"
         )
     if texts.shape != (count, rows) or numbers.shape != (len(names) - count, rows):
         raise ValueError(f"context: expected {len(names)} columns of {rows}, got {numbers.shape} and {texts.shape}")
