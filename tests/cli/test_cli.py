@@ -278,6 +278,78 @@ class TestShow:
         assert [edge["to"] for edge in call_json(capsys, "show", "walk.st")["edges"]] == [0, 1, 2, 2]
 
 
+class TestImport:
+    """A table of what two models answered becomes traces."""
+
+    @pytest.fixture
+    def table(self, folder):
+        rows = [
+            {"id": k, "model": model, "wrong": wrong, "cost_usd": cost, "topic": topic, "prompt": f"number {k}"}
+            for k, topic in enumerate(["law", "law", "art"])
+            for model, cost, wrong in (("large", 3.0, 0), ("small", 1.0, k % 2))
+        ]
+        (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder / "a.jsonl"
+
+    OPTIONS = ("--column", "request=id", "--column", "loss=wrong", "--ignore", "prompt")
+
+    def test_says_what_it_took_and_what_is_in_it(self, table, capsys):
+        code, out, err = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert (code, err) == (0, "")
+        for text in (
+            "best alone: node large",
+            "context: topic",
+            "categories of node topic: law 2, art 1",
+            "id as request, wrong as loss, model as model, cost_usd as cost_usd, topic as context",
+            "wrote the traces to new.npz",
+        ):
+            assert text in out
+        traces = ttamer.Traces.load("new.npz")
+        assert traces.nodes == ("topic", "small", "large")
+        code, out, _ = call(capsys, "show", "new.npz")
+        assert "categories of node topic: law 2, art 1" in out
+
+    def test_json(self, table, capsys):
+        figures = call_json(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert figures["columns"]["context"] == ["topic"]
+        assert figures["categories"] == {"topic": {"law": 2, "art": 1}}
+        assert figures["traces"] == "new.npz"
+
+    def test_models_in_the_order_of_other_traces(self, table, capsys):
+        call(capsys, "import", "a.jsonl", "first.npz", *self.OPTIONS)
+        text = table.read_text().replace('"cost_usd": 1.0', '"cost_usd": 9.0')
+        table.write_text(text)
+        call(capsys, "import", "a.jsonl", "alone.npz", *self.OPTIONS)
+        call(capsys, "import", "a.jsonl", "alike.npz", *self.OPTIONS, "--like", "first.npz")
+        assert ttamer.Traces.load("alone.npz").nodes == ("topic", "large", "small")
+        assert ttamer.Traces.load("alike.npz").nodes == ("topic", "small", "large")
+
+    def test_a_policy_shows_its_categories(self, table, capsys):
+        call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        call(capsys, "fit", "new.npz", "--bins", "4", "--policy", "p.st")
+        code, out, _ = call(capsys, "show", "p.st")
+        assert code == 0
+        assert "0 law, 1 art, 2 any other" in " ".join(out.split())
+        assert call_json(capsys, "show", "p.st")["categories"] == {"0": ["law", "art"]}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a.jsonl", "new.npz"], "a.jsonl: expected columns request, loss (or label and answer), got"),
+            (["a.jsonl", "no/new.npz"], "no/new.npz: expected a path in an existing folder"),
+            (["a.jsonl", "new.npz", "--column", "loss"], "--column: expected NAME=COLUMN, got 'loss'"),
+            (["text.txt", "new.npz"], "text.txt: expected a name that ends in .csv"),
+            (["none.csv", "new.npz"], "none.csv: No such file"),
+            (["a.jsonl", "new.npz", *OPTIONS, "--like", "cal.npz"], "nodes: expected 2 names, one a node, got 0"),
+        ],
+    )
+    def test_what_is_refused(self, arguments, message, table, capsys):
+        code, out, err = call(capsys, "import", *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+
+
 BAD = {
     "missing traces": (["fit", "nowhere.npz"], "nowhere.npz: No such file"),
     "missing policy": (["show", "nowhere.st"], "nowhere.st: No such file"),

@@ -27,10 +27,40 @@ SMALL = {"observed": ["--rows", "60", "--cities", "10"]}
 def test_program_runs(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if program.stem == "llm_cascade":
+        pytest.importorskip("pyarrow")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(program), *SMALL.get(program.stem, [])])
     runpy.run_path(str(program), run_name="__main__")
     assert capsys.readouterr().out.strip()
+
+
+class TestLanguageModels:
+    def test_the_table_is_what_its_page_says(self) -> None:
+        pytest.importorskip("pyarrow")
+        table = EXAMPLES / "data" / "mmlu-pro.jsonl"
+        traces = ttamer.Traces.read(table)
+        assert traces.nodes == ("subject", "phi-3-mini", "yi-34b", "llama-3.1-70b")
+        assert (len(traces), traces.unit) == (1800, "work")
+        assert traces.complete.all()
+        assert len(traces.categories[0]) == 14
+        assert traces.predictions is not None
+        silent = traces.predictions[:, 1:] < 0
+        assert 0.05 < silent.mean() < 0.15
+        assert (traces.losses[:, 1:][silent] == 1).all()
+        assert "Apache License 2.0" in (table.parent / "README.md").read_text(encoding="utf-8")
+
+    def test_says_what_is_a_tie(self, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("pyarrow")
+        program = runpy.run_path(str(EXAMPLES / "llm_cascade.py"))
+        program["main"]([])
+        text = capsys.readouterr().out
+        assert text.count("\nalways ") == 3
+        intervals = re.findall(r"\[([-+.\d]+), ([-+.\d]+)\]: (.*)", text)
+        assert len(intervals) == 12
+        for low, high, verdict in intervals:
+            assert verdict == ("less" if float(high) < 0 else "more" if float(low) > 0 else "a tie")
+        assert "llama-3.1-70b is asked first about math" in text
 
 
 class TestRecallIsNecessary:

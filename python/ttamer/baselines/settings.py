@@ -204,6 +204,8 @@ def check_line(traces: Traces, walk: str) -> None:
     kind = complete_traces(traces).topology.kind
     if kind != "line":
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
+    for node in traces.categories:
+        raise ValueError(f"traces: {walk} needs signals that are numbers, those of node {node} are categories")
     if traces.probes:
         raise ValueError(
             f"traces: {walk} needs nodes that can answer, {traces.probes[0]} cannot; "

@@ -41,6 +41,7 @@ from ttamer.cli.tables import (
     print_summary,
     signal_text,
 )
+from ttamer.traces.tables import read_table
 
 app = typer.Typer(
     name="ttamer",
@@ -386,6 +387,54 @@ def _show(
         print_json(policy_dict(contents))
     else:
         print_policy(console(), contents, file.name, every)
+
+
+@app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")
+def _import(
+    table: Annotated[
+        Path,
+        typer.Argument(metavar="TABLE", help="A row a request and model: .csv, .jsonl, .ndjson, .json or .parquet."),
+    ],
+    traces: Annotated[Path, typer.Argument(metavar="TRACES", help="Where the traces go (.npz).")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="What the file calls one of the columns; repeatable."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave this column out; repeatable.")
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="TRACES", help="Models in the order of these traces. [default: by mean cost]"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make traces of a table of what several models answered, cost and lost on the same requests.
+
+    Columns are request, model, loss (or label and answer), cost (or cost_usd, cost_ms and the like), score and answer;
+    all others are what is known of a request beforehand. Needs pyarrow.
+    """
+    check_folders(traces)
+    columns = {}
+    for pair in column or []:
+        name, equals, of_file = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--column: expected NAME=COLUMN, got {pair!r}")
+        columns[name] = of_file
+    nodes = None
+    if like is not None:
+        first = ttamer.Traces.load(like)
+        nodes = [name for name in first.nodes or () if name not in first.context]
+    recording, roles = read_table(table, columns, ignore or [], nodes, ttamer.Traces.from_models)
+    recording.save(traces)
+    if json:
+        print_json({**recording.summary().as_dict(), "columns": roles, "traces": str(traces)})
+        return
+    out = console()
+    print_summary(out, recording, table.name)
+    taken = ", ".join(f"{', '.join(names)} as {role}" for role, names in roles.items() if names)
+    out.print(f"took the columns {taken}", soft_wrap=True)
+    out.print(f"wrote the traces to {traces}", soft_wrap=True)
 
 
 @app.command("bench", epilog="Example: ttamer bench --only call --only replay")

@@ -20,6 +20,7 @@ from ttamer.plots import drawing
 from ttamer.policy import Policy
 from ttamer.policy.analysis import snap_tolerance
 from ttamer.traces.arguments import SUMS, look_like_sums
+from ttamer.traces.categories import OTHER
 
 # How many indices fit 80 columns: beside what else is known of a state, and alone.
 BESIDE, ALONE = 2, 5
@@ -98,6 +99,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "estimate": policy.estimate,
         "signal": policy.signal,
         "signal_nodes": list(policy.signal_nodes),
+        "categories": {node: list(names) for node, names in policy.categories.items()},
         "recorded_signal": policy.recorded_signal,
         "walk": None if policy.estimator is None else [list(nodes) for nodes in policy.estimator.walk.sets],
         "edges": [{"from": i, "to": j, "cost": cost} for (i, j), cost in edges],
@@ -131,6 +133,9 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     for node, source in enumerate(policy.signal_nodes):
         if source != node:
             facts.add_row(f"state of node {node}", f"told by the signal of node {source}")
+    for node, categories in policy.categories.items():
+        named = ", ".join(f"{code} {name}" for code, name in enumerate(categories))
+        facts.add_row(f"states of node {node}", f"{named}, {len(categories)} any {OTHER}" if named else f"any {OTHER}")
     for node, values in _indices(policy, ROOT).items():
         facts.add_row(f"index of node {node}", _limit(float(values[0]), 4))
     print_table(console, title, facts)

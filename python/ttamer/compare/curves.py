@@ -169,7 +169,8 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
     if (test.topology, test.unit) != (calibration.topology, calibration.unit):
         raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
-    test = test._read_as(calibration.signal)  # a threshold means nothing on another kind
+    # A threshold means nothing on another kind.
+    test = test._read_as(calibration.signal, calibration.categories)
     # On a line this is the first node that can answer; elsewhere the one that is cheapest to reach plays its part.
     first = cheapest_answer(calibration)
     walks: list[tuple[str, Walk]] = [*settings, (f"always node {first}", partial(baselines.fixed_node, node=first))]

@@ -16,6 +16,7 @@ from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
+from ttamer.traces.categories import most_frequent
 from ttamer.traces.costs import recorded_mean
 from ttamer.traces.paths import always_before
 
@@ -66,7 +67,15 @@ def fit_signals(
     unseen = np.isnan(traces.signals).all(axis=0)
     if unseen.any():
         raise ValueError(f"traces: expected a request that recorded a signal of node {unseen.argmax()}, got none")
-    edges = [quantile_edges(traces.signals[:, j], bins) for j in range(traces.topology.nodes)]
+    # A state for each of the most frequent categories and one for all others, in the coding of these.
+    categories = {j: most_frequent(traces.signals[:, j], names, bins - 1) for j, names in traces.categories.items()}
+    traces = traces._read_as(traces.signal, categories)
+    edges = [
+        np.arange(len(categories[j]), dtype=np.float32) + np.float32(0.5)
+        if j in categories
+        else quantile_edges(traces.signals[:, j], bins)
+        for j in range(traces.topology.nodes)
+    ]
     signal_nodes = list(range(traces.topology.nodes))
     # Estimates know what came before, and losses that are seen speak for themselves.
     if estimator is None and not traces.observed:
@@ -106,7 +115,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     if like.topology != traces.topology:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
     checks.same_unit("like", like.unit, traces.unit)
-    traces = traces._read_as(like.signal)
+    traces = traces._read_as(like.signal, like.categories)
     smoothing = _choose_smoothing(traces, sums.smoothing)
     strengths = sums.loss_strength, sums.transition_strength
     statistics = Statistics.count(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
@@ -135,4 +144,4 @@ def _model(
     form = (traces.observed, traces.signal, recorded_signal)
     costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}
     tables = (traces.topology, statistics, costs, edges, signal_nodes, cost_scale)
-    return CascadeModel._from_statistics(*tables, *form, estimator)
+    return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories)

@@ -16,11 +16,19 @@ from ttamer._core import Model, Topology, Transition
 from ttamer.model.costs import EdgeCosts, each, edge_costs, floats, one_unit, prefixes, priced, same, units_in
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics, are_whole
+from ttamer.traces.categories import (
+    NONE,
+    Names,
+    categories_for_file,
+    categories_from_file,
+    check_states,
+    checked_categories,
+)
 from ttamer.traces.costs import checked_prices, priced_unit, units_of
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 3
-"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 several units, or fractional counts.
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 units, categories, fractions.
 
 Files are written in the first version that can hold them.
 """
@@ -57,6 +65,9 @@ class CascadeModel:
         Unit of the costs, for tables and plots, unless they are a mapping.
     signal : {"", "max_prob", "margin", "entropy", "logit_margin"}
         What the signals are of a node's probabilities, for `Batch.decide_logits`; "" if they are the user's own.
+    categories : mapping of int to sequence of str, optional
+        Of each node whose signal is a category, the names: one state each, in their order, and a last state for all
+        others. See `Policy.codes`.
 
     Attributes
     ----------
@@ -92,6 +103,7 @@ class CascadeModel:
         observed: bool = True,
         unit: str = "",
         signal: str = "",
+        categories: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         checks.instance("topology", topology, Topology)
         observed = checks.flag("observed", observed)
@@ -125,6 +137,7 @@ class CascadeModel:
             signal,
             signal,
             None,
+            categories=checked_categories(categories, topology.nodes),
         )
 
     def _set(
@@ -141,7 +154,10 @@ class CascadeModel:
         recorded_signal: str,
         statistics: Statistics | None,
         estimator: Estimator | None = None,
+        categories: Mapping[int, Names] = NONE,
     ) -> None:
+        check_states(bin_edges, categories)
+        self.categories = dict(categories)
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
         self.unit_costs = MappingProxyType(dict(unit_costs))
@@ -197,8 +213,9 @@ class CascadeModel:
         signal: str,
         recorded_signal: str,
         estimator: Estimator | None = None,
+        categories: Mapping[int, Names] = NONE,
     ) -> CascadeModel:
-        losses = [statistics.state_losses(j) for j in range(topology.nodes)]
+        losses = [statistics.state_losses(j, signal_nodes[j] not in categories) for j in range(topology.nodes)]
         transitions = []
         for (i, j), counts in zip(topology.edges.tolist(), statistics.transitions, strict=True):
             marginal = statistics.counts[j]
@@ -217,7 +234,7 @@ class CascadeModel:
             for unit, stated in unit_costs.items()
         }
         tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, signal, recorded_signal, statistics, estimator)
+        model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories)
         return model
 
     @property
@@ -296,6 +313,8 @@ class CascadeModel:
         )
         if self.topology != other.topology or not same_edges:
             raise ValueError(f"models {verb} only with the same topology and bin edges: fit the shard with like=model")
+        if self.categories != other.categories:
+            raise ValueError(f"models {verb} only with the same categories: fit the shard with like=model")
         same_kind = (
             self.signal == other.signal
             and self.recorded_signal == other.recorded_signal
@@ -322,6 +341,7 @@ class CascadeModel:
             self.observed,
             self.signal,
             self.recorded_signal,
+            categories=self.categories,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -379,6 +399,8 @@ class CascadeModel:
             version = max(version, 2)
         if self.signal_nodes != tuple(range(self.topology.nodes)):
             version, arrays["signal_nodes"] = max(version, 2), np.array(self.signal_nodes, np.int32)
+        if self.categories:
+            version, fields["categories"] = FORMAT_VERSION, categories_for_file(self.categories)
         if self._statistics is not None and not are_whole(arrays):
             version = FORMAT_VERSION
         return files.to_bytes("model", version, fields, arrays)
@@ -404,6 +426,7 @@ class CascadeModel:
             cost_scale = None if len(units) > 1 else fields["cost_scale"]
             stated = dict(zip(units, (arrays[f"{prefix}costs"] for prefix in prefixes(units)), strict=True))
             estimator = Estimator.from_file(fields, arrays, topology)
+            categories = categories_from_file(fields, topology.nodes)
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
                     raise ValueError("observed: expected false with an estimator")
@@ -411,7 +434,7 @@ class CascadeModel:
                 tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
                 # Sums that are finite may have no finite mean.
                 with np.errstate(divide="raise", over="raise", invalid="raise"):
-                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator)
+                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator, categories)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             costs: dict[str, Any] = dict(stated)
@@ -428,6 +451,7 @@ class CascadeModel:
                 observed=fields["observed"],
                 unit="" if len(units) > 1 else units[0],
                 signal=signals[0],
+                categories=categories,
             )
         except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
             raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None

@@ -17,6 +17,7 @@ from ttamer._core import states as core_states
 from ttamer.model.costs import EdgeCosts, prefixes
 from ttamer.model.losses import curve_fits, platt_losses, state_losses
 from ttamer.traces import Traces
+from ttamer.traces.signals import without_nothing
 
 SMOOTHINGS = ("auto", "platt", "mean")
 _PARTS = ("offsets", "indices", "values")
@@ -237,7 +238,7 @@ class Statistics:
         return cls(
             tuple(number(j, known[j]) for j in nodes),
             tuple(losses(j) for j in nodes),
-            tuple(sums(j, traces.signals[:, signal_nodes[j]], known[j]) for j in nodes),
+            tuple(sums(j, without_nothing(traces.signals[:, signal_nodes[j]]), known[j]) for j in nodes),
             tuple(None if i < 0 else between(i, j) for i, j in traces.topology.edges.tolist()),
             smoothing,
             loss_strength,
@@ -262,13 +263,16 @@ class Statistics:
             ],
         )
 
-    def state_losses(self, node: int) -> Floats:
-        """(K,) float64 : expected loss of each state of a node; inf if it cannot answer."""
+    def state_losses(self, node: int, ordered: bool = True) -> Floats:
+        """(K,) float64 : expected loss of each state of a node, always its mean where states have no order.
+
+        inf if the node cannot answer.
+        """
         sums = self.losses[node]
         if np.isinf(sums).any():
             return np.full(len(sums), np.inf)
         counts = (self.counts if self.gaps is None else self.gaps.losses)[node]
-        if self.smoothing != "mean":
+        if self.smoothing != "mean" and ordered:
             curve = platt_losses(counts, sums, self._judged_signals(node), self.largest)
             if self.smoothing == "platt" or curve_fits(counts, sums, curve):
                 return curve

@@ -160,6 +160,8 @@ def _confident(traces: Traces) -> Traces:
     complete_traces(traces)
     if traces.observed:
         raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
+    if not traces.categories.keys() <= set(traces.probes):
+        raise ValueError("traces: expected confidences as signals of nodes that answer, got categories")
     if traces.signal != "max_prob" and traces.evidence is not None:
         traces = traces.with_signal("max_prob")
     answers = np.isfinite(traces.losses[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from ttamer.model.estimators import Estimator
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces, complete_traces
+from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
 from ttamer.traces.signals import signals_in
 
-FORMAT_VERSION = 2
-"""Version 2 has `signal_nodes`; files that need none are still written as version 1."""
+FORMAT_VERSION = 3
+"""Version 2 has `signal_nodes`, version 3 categories; files are written in the first version that can hold them."""
 MOST_ROWS = 2**28
 
 _SCALARS = {
@@ -53,8 +54,10 @@ class Policy:
         signal: str,
         recorded_signal: str,
         estimator: Estimator | None = None,
+        categories: Mapping[int, Names] = NONE,
     ) -> None:
         self._core = core
+        self._categories = dict(categories)
         self._unit = unit
         self._signal = signal
         self._recorded_signal = recorded_signal
@@ -142,6 +145,42 @@ class Policy:
     def signal_nodes(self) -> tuple[int, ...]:
         """Tuple of int : the node whose signal tells each node's state, see `CascadeModel`. A batch keeps these."""
         return tuple(self._core.signal_nodes.tolist())
+
+    @property
+    def categories(self) -> dict[int, tuple[str, ...]]:
+        """Dict of int to tuple of str : names that have a state, of each node whose signal is a category."""
+        return dict(self._categories)
+
+    def codes(self, node: int, names: Iterable[str | None]) -> npt.NDArray[np.float32]:
+        """Signals of categories, for `Batch.decide`: hand these over where a name is missing too, and no NaN.
+
+        Parameters
+        ----------
+        node : int
+        names : (B,) str
+            What is none of the node's `categories`, or missing (None, NaN, ""), is served in the state of all others.
+
+        Returns
+        -------
+        (B,) float32
+
+        Raises
+        ------
+        IndexError
+            If the node is out of range.
+        TypeError, ValueError
+            If its signals are numbers, or `names` are no texts.
+        """
+        known = self._categories.get(self._check_node(node))
+        if known is None:
+            raise ValueError(f"node: expected one whose signal is a category, {list(self._categories)}, got {node}")
+        if isinstance(names, str):
+            raise TypeError("names: expected a sequence of texts, got a str")
+        texts = list(names)
+        for k, text in enumerate(texts):
+            if not isinstance(text, str) and text is not None and text == text:
+                raise TypeError(f"names: expected texts, got {type(text).__name__} at position {k}")
+        return codes_of((text if isinstance(text, str) else "" for text in texts), known)
 
     def index(self, node: int) -> Floats:
         """Dynamic index of a node for each state of its parent.
@@ -289,9 +328,9 @@ class Policy:
         ----------
         traces : Traces
             Of the same topology, complete (`Traces.complete`). Costs are taken from them, in the policy's unit; several
-            units are put into it. With signals of the policy's kind or evidence to make them from; if the policy
-            estimates, with evidence of as many classes, and at least as many of the largest log-probabilities as it was
-            fitted on.
+            units are put into it. With signals of the policy's kind or evidence to make them from, and categories, in
+            any coding, where the policy has some; if the policy estimates, with evidence of as many classes, and at
+            least as many of the largest log-probabilities as it was fitted on.
 
         Returns
         -------
@@ -316,7 +355,7 @@ class Policy:
         several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
         if self._estimator is not None:
             return self._replay_steps(traces, self._estimator, costs, several)
-        signals = traces._read_as(self._signal).signals
+        signals = traces._read_as(self._signal, self._categories).signals
         paid = {unit: self._core.replay(signals, part)[2] for unit, part in several.items()}
         return Replay(*self._core.replay(signals, costs, traces.losses), unit_costs=paid)
 
@@ -399,7 +438,9 @@ class Policy:
             estimator_fields, tables = self._estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
-        version = FORMAT_VERSION if "signal_nodes" in arrays else 1
+        version = 2 if "signal_nodes" in arrays else 1
+        if self._categories:
+            version, fields["categories"] = 3, categories_for_file(self._categories)
         return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
@@ -414,7 +455,10 @@ class Policy:
             estimator = Estimator.from_file(fields, arrays, topology)
             if estimator is not None and core.recall:
                 raise ValueError("recall: expected none with an estimator")
-            return cls(core, fields["unit"], analysis, *signals_in(fields), estimator)
+            policy = cls(core, fields["unit"], analysis, *signals_in(fields), estimator)
+            policy._categories = categories_from_file(fields, topology.nodes)
+            check_states([policy.bin_edges(j) for j in range(topology.nodes)], policy._categories)
+            return policy
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({checks.quoted(error)})") from None
 

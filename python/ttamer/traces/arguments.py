@@ -12,6 +12,8 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer._core import Topology
+from ttamer.traces.categories import check_codes, checked_categories
+from ttamer.traces.context import Column
 from ttamer.traces.costs import units_of
 from ttamer.traces.evidence import Evidence
 from ttamer.traces.signals import check_signal
@@ -32,9 +34,11 @@ def checked_fields(
     evidence: Evidence | None = None,
     signal: str = "",
     nodes: Sequence[str] | None = None,
+    categories: Mapping[int, Sequence[str]] | None = None,
+    context: Mapping[str, Column] | None = None,
     weights: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Traces`, from what its constructor takes, and weights of the requests if they have any."""
+    """The fields of `Traces`, from what its constructor takes, columns of a context and weights of the requests."""
     signal_table = table("signals", signals)
     checks.check_recorded("signals", signal_table)
     rows, count = signal_table.shape
@@ -49,6 +53,10 @@ def checked_fields(
         check_evidence(evidence, signal_table)
     if signal != "":
         check_signal(signal)
+    named = checked_categories(categories, count)
+    if named and (observed or signal or evidence is not None):
+        raise ValueError("categories: expected none with observed losses, a kind of signal or evidence")
+    check_codes(signal_table, named)
     return {
         "signals": signal_table.copy(order="C"),
         "losses": losses.copy(order="C"),
@@ -60,6 +68,8 @@ def checked_fields(
         "evidence": evidence,
         "signal": signal,
         "nodes": names_of(nodes, count),
+        "categories": named,
+        "context": {} if context is None else dict(context),
         "weights": None if weights is None else request_weights(weights, rows),
     }
 

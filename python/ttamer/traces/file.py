@@ -17,11 +17,13 @@ import numpy.typing as npt
 from ttamer._base import checks, files
 from ttamer._base.types import Floats
 from ttamer._core import Topology
+from ttamer.traces.categories import Names
+from ttamer.traces.context import Column, columns_of
 from ttamer.traces.evidence import Evidence
 
 VERSION = 3
-"""Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes, several units and
-weights.
+"""Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes, several units,
+weights, categories and a context.
 
 Files are written in the first version that can hold them.
 """
@@ -40,7 +42,9 @@ _ALWAYS = {
     "signal",
 }
 _EVIDENCE = {"log_probs", "classes", "class_count"}
-_SOMETIMES = {"predictions", "labels", "nodes", "weights", *_EVIDENCE}
+_CATEGORIES = {"category_nodes", "category_counts", "category_names"}
+_CONTEXT = {"context_names", "context_is_text", "context_numbers", "context_texts"}
+_SOMETIMES = {"predictions", "labels", "nodes", "weights", *_EVIDENCE, *_CATEGORIES, *_CONTEXT}
 _MOST_NODES = 1024  # of a topology
 _MOST_UNITS = 64
 _MOST_DEFLATED = 1032  # bytes that a byte can unpack to
@@ -57,15 +61,22 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     topology: Topology = fields["topology"]
     evidence: Evidence | None = fields["evidence"]
     unit_costs: Mapping[str, Floats] = fields["unit_costs"]
-    arrays = {name: value for name, value in fields.items() if name not in ("topology", "evidence", "unit_costs")}
+    apart = ("topology", "evidence", "unit_costs", "categories", "context")
+    arrays = {name: value for name, value in fields.items() if name not in apart}
     costs = [np.atleast_2d(values) for values in unit_costs.values()]
     arrays["costs"] = np.stack(np.broadcast_arrays(*costs))
     arrays["unit"] = list(unit_costs)
-    gaps = not np.isfinite([fields["signals"].sum(), fields["losses"].sum(), arrays["costs"].sum()]).all()
-    newer = len(costs) > 1 or gaps or fields["nodes"] is not None or fields["weights"] is not None
+    sums = [values.sum(dtype=np.float64) for values in (fields["signals"], fields["losses"], arrays["costs"])]
+    gaps = not np.isfinite(sums).all()
+    others = [fields[name] for name in ("categories", "context", "nodes")]
+    newer = len(costs) > 1 or gaps or any(others) or fields["weights"] is not None
     version = 3 if newer else next(iter(unit_costs.values())).ndim
     if version < 3:
         arrays["costs"], (arrays["unit"],) = next(iter(unit_costs.values())), unit_costs
+    if fields["categories"]:
+        arrays |= _categories_apart(fields["categories"])
+    if fields["context"]:
+        arrays |= _context_apart(fields["context"], len(fields["signals"]))
     arrays |= {
         _VERSION_KEY: version,
         "topology_kind": topology.kind,
@@ -150,7 +161,9 @@ def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
         "weights": rows,
         "topology_edges": 2 * edges,
         **dict.fromkeys(("signals", "losses", "predictions", "labels"), rows * nodes),
-        **dict.fromkeys(("log_probs", "classes"), math.inf),
+        **dict.fromkeys(("log_probs", "classes", "category_names", *_CONTEXT), math.inf),
+        "category_nodes": nodes,
+        "category_counts": nodes,
     }
 
 
@@ -195,12 +208,70 @@ def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         fields["unit"] = _scalar(arrays, "unit", "U")
     else:
         fields |= _several_costs(arrays.pop("costs"), _texts(arrays, "unit"))
+    if arrays.keys() & _CATEGORIES:
+        fields["categories"] = _categories_of(_all_of(arrays, _CATEGORIES))
+    if arrays.keys() & _CONTEXT:
+        fields["context"] = _context_of(_all_of(arrays, _CONTEXT), len(arrays["signals"]))
     if arrays.keys() & _EVIDENCE:
-        if not arrays.keys() >= _EVIDENCE:
-            raise ValueError(f"missing: {', '.join(sorted(_EVIDENCE - arrays.keys()))}")
-        class_count = _scalar(arrays, "class_count", "iu")
-        fields["evidence"] = Evidence(arrays.pop("log_probs"), arrays.pop("classes"), class_count)
+        parts = _all_of(arrays, _EVIDENCE)
+        class_count = _scalar(parts, "class_count", "iu")
+        fields["evidence"] = Evidence(parts["log_probs"], parts["classes"], class_count)
     return {**fields, **arrays}
+
+
+def _all_of(arrays: dict[str, npt.NDArray[Any]], names: set[str]) -> dict[str, npt.NDArray[Any]]:
+    """These arrays, taken out; ValueError if one is missing."""
+    if not arrays.keys() >= names:
+        raise ValueError(f"missing: {', '.join(sorted(names - arrays.keys()))}")
+    return {name: arrays.pop(name) for name in names}
+
+
+def _categories_apart(categories: Mapping[int, Names]) -> dict[str, Any]:
+    """Arrays for the names of all nodes, one after another."""
+    return {
+        "category_nodes": np.array(list(categories), np.int64),
+        "category_counts": np.array([len(names) for names in categories.values()], np.int64),
+        "category_names": np.array([name for names in categories.values() for name in names], np.str_),
+    }
+
+
+def _categories_of(arrays: dict[str, npt.NDArray[Any]]) -> dict[int, list[str]]:
+    nodes, counts = arrays["category_nodes"], arrays["category_counts"]
+    names = _texts(arrays, "category_names")
+    if nodes.dtype.kind not in "iu" or counts.dtype.kind not in "iu" or nodes.ndim != 1 or nodes.shape != counts.shape:
+        raise ValueError(f"category_nodes: expected numbers of nodes and of names, got {nodes.shape} {counts.shape}")
+    if (counts < 0).any() or counts.sum() != len(names) or len(np.unique(nodes)) < len(nodes):
+        raise ValueError(f"category_counts: expected those of {len(names)} names of nodes, got {counts.tolist()}")
+    ends = np.cumsum(counts).tolist()
+    return {int(j): names[end - count : end] for j, count, end in zip(nodes, counts.tolist(), ends, strict=True)}
+
+
+def _context_apart(context: Mapping[str, Column], rows: int) -> dict[str, Any]:
+    """Arrays for the columns of numbers and for those of texts; `context_is_text` says which is which."""
+    texts = [column for column in context.values() if column.dtype.kind == "U"]
+    numbers = [column for column in context.values() if column.dtype.kind != "U"]
+    return {
+        "context_names": np.array(list(context), np.str_),
+        "context_is_text": np.array([column.dtype.kind == "U" for column in context.values()], np.bool_),
+        "context_numbers": np.array(numbers, np.float64).reshape(-1, rows),
+        "context_texts": np.array(texts, np.str_).reshape(-1, rows),
+    }
+
+
+def _context_of(arrays: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, Column]:
+    names = _texts(arrays, "context_names")
+    is_text, numbers, texts = (arrays[name] for name in ("context_is_text", "context_numbers", "context_texts"))
+    fits = is_text.shape == (len(names),) and is_text.dtype == np.bool_ and numbers.dtype == np.float64
+    count = int(is_text.sum()) if fits else 0
+    if not fits or texts.dtype.kind != "U" or len(set(names)) < len(names):
+        raise ValueError(
+            f"context: expected names that differ, numbers and texts, got {is_text.dtype} {numbers.dtype} {texts.dtype}"
+        )
+    if texts.shape != (count, rows) or numbers.shape != (len(names) - count, rows):
+        raise ValueError(f"context: expected {len(names)} columns of {rows}, got {numbers.shape} and {texts.shape}")
+    columns = {False: iter(numbers), True: iter(texts)}
+    table = {name: next(columns[text]) for name, text in zip(names, is_text.tolist(), strict=True)}
+    return columns_of(table, rows) if table else {}
 
 
 def _several_costs(costs: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:

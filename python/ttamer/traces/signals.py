@@ -19,6 +19,17 @@ SIGNALS = ("max_prob", "margin", "entropy", "logit_margin")
 """The largest probability; the largest less the second largest; the negative entropy (nats); the logarithm of the
 largest less that of the second largest, which is the difference of their logits and takes no softmax."""
 
+NOTHING = np.finfo(np.float32).min
+"""The signal of a node that was consulted and has none where others do: below all signals, in the lowest state."""
+
+
+def without_nothing(signals: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Signals (N,) of a node with the smallest of the others in place of `NOTHING`, so that means stay means."""
+    nothing = signals == NOTHING
+    if not nothing.any() or nothing[~np.isnan(signals)].all():
+        return signals
+    return np.where(nothing, signals[~nothing & ~np.isnan(signals)].min(), signals)
+
 
 def check_signal(kind: str) -> None:
     """Raise unless `kind` is one of `SIGNALS`: TypeError for what is no str, else ValueError."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ttamer._base.types import Floats
 from ttamer.traces.arguments import SUMS, look_like_sums
+from ttamer.traces.categories import OTHER, Names, counts_of
 from ttamer.traces.costs import recorded_mean
 from ttamer.traces.paths import cheapest_paths
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SORTED = 5.0
 """Standard errors by which the two halves of the rows may differ in the loss of a node before they look sorted."""
+
+_MOST_SHOWN = 12  # categories of a node
 
 
 class NodeCosts(NamedTuple):
@@ -54,6 +57,10 @@ class Summary:
         before they are split.
     like_sums : bool
         Whether costs on a line look like running sums instead of what each node adds.
+    context : tuple of str
+        Columns of what was known beforehand, the one that a node shows among them.
+    categories : dict of str to dict of str to int
+        Of each node whose signal is a category, how many requests each name has; those of no name are left out.
     """
 
     requests: int
@@ -67,6 +74,8 @@ class Summary:
     best: int | None
     sorted_nodes: tuple[int, ...]
     like_sums: bool
+    context: tuple[str, ...]
+    categories: dict[str, dict[str, int]]
 
     def as_dict(self) -> dict[str, Any]:
         """All attributes as plain Python values, for JSON; None for what is not finite, as JSON has no word for it."""
@@ -80,7 +89,18 @@ class Summary:
     def __str__(self) -> str:
         complete = "" if self.complete == self.requests else f", {self.complete} of them complete"
         nodes = map(self._line, range(len(self.loss)))
-        return "\n".join([f"{self.requests} requests{complete}", *nodes, *self.warnings()])
+        return "\n".join([f"{self.requests} requests{complete}", *nodes, *self.known(), *self.warnings()])
+
+    def known(self) -> list[str]:
+        """What is known before any node is consulted, and the categories of nodes, in words."""
+        lines = [f"context: {', '.join(self.context)}"] if self.context else []
+        for node, counts in self.categories.items():
+            shown = [f"{name} {count}" for name, count in list(counts.items())[:_MOST_SHOWN]]
+            others = self.consulted[self.names.index(node)] - sum(counts.values())
+            more = [f"{len(counts) - _MOST_SHOWN} more"] if len(counts) > _MOST_SHOWN else []
+            parts = [*shown, *more, *([f"{OTHER} {others}"] if others else [])]
+            lines.append(f"categories of node {node}: {', '.join(parts)}")
+        return lines
 
     def _line(self, node: int) -> str:
         parts = [f"node {self.names[node]}"]
@@ -116,10 +136,11 @@ def summarise(traces: Traces) -> Summary:
     ranked = [node for node in answering if known[:, node].any()]
     costs = {unit: _node_costs(traces, values) for unit, values in traces.unit_costs.items()}
     first = next(iter(costs.values())).mean
+    nodes = traces.nodes or tuple(map(str, range(losses.shape[1])))
     return Summary(
         requests=len(traces),
         complete=int(traces.complete.sum()),
-        names=traces.nodes or tuple(map(str, range(losses.shape[1]))),
+        names=nodes,
         consulted=(~np.isnan(traces.signals)).sum(axis=0),
         judged=known.sum(axis=0),
         loss=mean,
@@ -130,7 +151,14 @@ def summarise(traces: Traces) -> Summary:
         like_sums=any(
             values.ndim == 1 and look_like_sums(traces.topology, values) for values in traces.unit_costs.values()
         ),
+        context=tuple(traces.context),
+        categories={nodes[j]: _counts(traces.signals[:, j], names) for j, names in traces.categories.items()},
     )
+
+
+def _counts(codes: npt.NDArray[np.float32], names: Names) -> dict[str, int]:
+    counts = dict(zip(names, counts_of(codes, names).tolist(), strict=False))
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _plain(value: Any) -> Any:

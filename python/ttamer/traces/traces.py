@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -16,12 +16,20 @@ from ttamer._base import checks
 from ttamer._base.types import Cache, Floats, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
+from ttamer.traces.categories import NONE, Names, in_coding, joined_categories
+from ttamer.traces.context import Column, joined_columns, signal_of
 from ttamer.traces.costs import Costs, checked_prices, joined_costs, priced, priced_unit, prices_in
 from ttamer.traces.evidence import Evidence, joined_evidence, largest, normalised_chunks, trusted
+from ttamer.traces.log import fields_of_log
+from ttamer.traces.models import fields_of_models
 from ttamer.traces.signals import check_signal, signals_from_evidence, signals_from_probs
 from ttamer.traces.summary import Summary, summarise
+from ttamer.traces.tables import read_table
 
 __all__ = ["Evidence", "Traces"]
+
+_MAPPINGS = ("unit_costs", "categories", "context")
+"""Fields that are mappings, kept read-only."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -60,6 +68,9 @@ class Traces(Costs):
         How the signals were made: one of `ttamer.traces.signals.SIGNALS`, or ``""`` if by the user.
     nodes : (n,) str, optional
         Names of the nodes, each another.
+    categories : mapping of int to sequence of str, optional
+        Of each node whose signal is a category, such as a subject, the names of the categories: the signal is the
+        place of a name in this sequence, or their number for any other. `fit` gives these states without an order.
 
     Raises
     ------
@@ -72,6 +83,9 @@ class Traces(Costs):
     ----------
     unit_costs : dict of str to (E,) or (N, E) float64
         Costs of each unit.
+    context : dict of str to (N,) float64 or str
+        What was known of each request before any node was consulted; NaN or "" where it was not. Only of traces that
+        `from_models` or `read` made; the node that shows one of these columns has its name, see `with_context`.
     weights : (N,) float64 or None
         How much each request counts when a model is fitted, see `weighted`; None if all count 1.
 
@@ -90,6 +104,8 @@ class Traces(Costs):
     evidence: Evidence | None
     signal: str
     nodes: tuple[str, ...] | None
+    categories: Mapping[int, Names]
+    context: Mapping[str, Column]
     weights: Floats | None = None
 
     def __init__(
@@ -106,12 +122,10 @@ class Traces(Costs):
         evidence: Evidence | None = None,
         signal: str = "",
         nodes: Sequence[str] | None = None,
+        categories: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
-        self._set(
-            **arguments.checked_fields(
-                signals, losses, costs, topology, predictions, observed, unit, labels, evidence, signal, nodes
-            )
-        )
+        recorded = (predictions, observed, unit, labels, evidence, signal, nodes, categories)
+        self._set(**arguments.checked_fields(signals, losses, costs, topology, *recorded))
         arguments.warn_of_sums(self.unit_costs, self.topology)
 
     @classmethod
@@ -124,18 +138,22 @@ class Traces(Costs):
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, freeze(value) if isinstance(value, np.ndarray) else value)
-        unit_costs = {unit: freeze(costs) for unit, costs in fields["unit_costs"].items()}
-        object.__setattr__(self, "unit_costs", MappingProxyType(unit_costs))
+        for name in _MAPPINGS:
+            values = {
+                key: freeze(value) if isinstance(value, np.ndarray) else value for key, value in fields[name].items()
+            }
+            object.__setattr__(self, name, MappingProxyType(values))
         # Signals of other kinds, computed once: a sweep of thresholds needs the same ones at every setting.
         object.__setattr__(self, "_by_kind", {})
         # Estimates by estimator. Those of the rows that it was fitted on are out-of-fold, and a sweep needs them again.
         object.__setattr__(self, "_estimates", Cache())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "unit_costs": dict(self.unit_costs)}  # a proxy does not pickle
+        return {**self.__dict__, **{name: dict(getattr(self, name)) for name in _MAPPINGS}}  # a proxy does not pickle
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, unit_costs=MappingProxyType(state["unit_costs"]))
+        self.__dict__.update(state)
+        self.__dict__.update({name: MappingProxyType(state[name]) for name in _MAPPINGS})
 
     def _with(self, **changes: Any) -> Traces:
         """A copy with some fields replaced by values that are known to be valid and unshared."""
@@ -214,8 +232,147 @@ class Traces(Costs):
             evidence=trusted(log_probs, classes, count),
             signal=signal,
             nodes=None,
+            categories={},
+            context={},
         )
         return traces
+
+    @classmethod
+    def from_models(
+        cls,
+        losses: npt.ArrayLike,
+        costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+        *,
+        scores: npt.ArrayLike | None = None,
+        answers: npt.ArrayLike | None = None,
+        context: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
+        nodes: Sequence[str] | None = None,
+        unit: str = "",
+    ) -> Traces:
+        """Traces of n models on the same requests: any may be asked first, and any later one after it.
+
+        A model was consulted by a request if a loss, score or answer of it is recorded; elsewhere its signal is NaN.
+
+        Parameters
+        ----------
+        losses : (N, n) numbers or bool
+            Loss of each model's answer, from 0 to some largest one; NaN where it is not known. Models stand in the
+            order in which they may be asked, the cheapest first as a rule.
+        costs : (n,) or (N, n) numbers, or a mapping of units to these
+            What it costs to ask each model, whatever was asked before; NaN where it was not recorded.
+        scores : (N, n) numbers, optional
+            How sure each model was, larger is surer; NaN for none. A model without any score keeps the state of what
+            was known before it; where some requests lack one, they get one below all others: the lowest state.
+        answers : (N, n) integers, optional
+            What each model answered: equal numbers for equal answers, -1 for none. Kept as `predictions`.
+        context : (N,) or (N, d), or a mapping of names to (N,), optional
+            What is known before any model is asked: numbers, or texts, which are categories. It is shown by a probe of
+            cost 0 in front, node 0, so that models are nodes 1 to n: which one to ask first depends on it. The probe
+            shows the *first* column; all are kept as `context`, and `with_context` takes another. What is missing (NaN,
+            None, "") is below all numbers, and among the other categories.
+        nodes : (n,) str, optional
+            Names of the models.
+        unit : str
+            Unit of the costs, unless they are a mapping.
+
+        Returns
+        -------
+        Traces
+            On ``Topology.skip(n)``, or with a context on a dag of n + 1 nodes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a shape, dtype or value is wrong. Row and model are named.
+        """
+        return cls._checked(**fields_of_models(losses, costs, scores, answers, context, nodes, unit))
+
+    @classmethod
+    def read(
+        cls,
+        path: str | PathLike[str],
+        *,
+        columns: Mapping[str, str] | None = None,
+        ignore: Collection[str] = (),
+        nodes: Sequence[str] | None = None,
+    ) -> Traces:
+        """Traces of several models from a table with a row a request and model, see `from_models`.
+
+        CSV, JSON lines or Parquet, by the suffix: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``. Columns:
+
+        * ``request`` and ``model``: what the row is about. A pair without a row was not recorded.
+        * ``loss``, or ``label`` and ``answer``: the loss then is 1 where the answer is not the label, also where there
+          is none, and unknown without a label.
+        * ``cost``, or ``cost_usd``, ``cost_ms`` and the like for costs in several units. A unit in which every model
+          costs the same for all requests has one cost a model.
+        * ``score``, or one such as ``score_judge``: how sure the model was.
+        * ``answer``: equal values are equal answers, an empty one is none.
+        * every other column has one value a request and is context, numbers or categories, the first of which the probe
+          shows (see `with_context`).
+
+        Models are ordered by rising mean cost in the first unit, requests as they first appear. Where calibration and
+        test rows come from two files give the second one the `nodes` of the first, or read one and split it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        columns : mapping of str to str, optional
+            The file's names of these columns, where they are others: ``{"loss": "wrong", "cost_usd": "price"}``.
+        ignore : sequence of str
+            Columns that are left out: texts of prompts, or what is known only after a model was asked.
+        nodes : sequence of str, optional
+            All models in another order, such as that of traces that were read before: a policy knows numbers of nodes,
+            no names.
+
+        Returns
+        -------
+        Traces
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        ImportError
+            If pyarrow is missing.
+        ValueError
+            If it cannot be read, lacks a column, holds something else than expected, or a request and model twice.
+            File, column and row are named; rows count from 1.
+        """
+        return read_table(path, columns, ignore, nodes, cls.from_models)[0]
+
+    @classmethod
+    def from_log(
+        cls, path: str | PathLike[str], topology: Topology, *, unit: str = "", nodes: Sequence[str] | None = None
+    ) -> Traces:
+        """Traces of requests that were served, from a log of JSON lines.
+
+        A line is a request: ``{"visits": [{"node": 0, "signal": 0.9, "loss": 0.0, "cost": 0.001}, ...]}``, the nodes
+        that it consulted in order. What a visit does not say was not recorded; other keys are ignored.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        topology : Topology
+        unit : str
+            Unit of the costs.
+        nodes : (n,) str, optional
+            Names of the nodes, which visits may use instead of numbers.
+
+        Returns
+        -------
+        Traces
+            With the costs of each request. The cost of a visit is that of the edge from the visit before it, on a
+            forest that of the node's only edge. A visit with an ``"error"`` was consulted and paid, and showed nothing.
+            A node all of whose losses are ``Infinity`` is one that cannot answer.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        TypeError, ValueError
+            If a line is something else, or visits do not follow the topology; the line and visit are named.
+        """
+        return cls._checked(**fields_of_log(path, topology, unit, nodes))
 
     def __len__(self) -> int:
         return len(self.signals)
@@ -224,6 +381,8 @@ class Traces(Costs):
         parts = [f"{len(self)} rows", repr(self.topology)]
         if self.signal:
             parts.append(f"signal {self.signal}")
+        if self.context:
+            parts.append(f"context {', '.join(self.context)}")
         if self.evidence is not None:
             parts.append(f"top {self.evidence.top} of {self.evidence.class_count} classes")
         if self.observed:
@@ -269,6 +428,7 @@ class Traces(Costs):
             labels=None if self.labels is None else self.labels[selection],
             evidence=None if self.evidence is None else self.evidence[selection],
             weights=None if self.weights is None else self.weights[selection],
+            context={name: column[selection] for name, column in self.context.items()},
         )
 
     def path(self, nodes: npt.ArrayLike, costs: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Traces:
@@ -303,7 +463,32 @@ class Traces(Costs):
             nodes=None if self.nodes is None else tuple(self.nodes[node] for node in numbers),
             predictions=None if self.predictions is None else self.predictions[:, numbers],
             evidence=None if self.evidence is None else self.evidence[:, numbers],
+            categories={
+                place: self.categories[node] for place, node in enumerate(numbers.tolist()) if node in self.categories
+            },
         )
+
+    def with_context(self, name: str) -> Traces:
+        """The same traces with another column of the context as the signal of the probe, which takes its name.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or no node that shows one.
+        """
+        if name not in self.context:
+            raise ValueError(f"name: expected one of {list(self.context)}, got {checks.quoted(repr(name))}")
+        nodes = self.nodes or ()
+        places = [node for node, shown in enumerate(nodes) if shown in self.context]
+        if not places:
+            raise ValueError(f"traces: expected a node that shows the context, got nodes {list(nodes)}")
+        signals, names = self.signals.copy(), list(nodes)
+        signals[:, places[0]], coding = signal_of(self.context[name])
+        names[places[0]] = name
+        named = {node: known for node, known in self.categories.items() if node != places[0]}
+        if coding is not None:
+            named[places[0]] = coding
+        return self._with(signals=signals, nodes=tuple(names), categories=dict(sorted(named.items())))
 
     def with_signal(self, kind: str) -> Traces:
         """The same traces with another signal, computed from the evidence.
@@ -329,14 +514,20 @@ class Traces(Costs):
             by_kind[kind] = freeze(signals_from_evidence(self.evidence, kind))
         return self._with(signals=by_kind[kind], signal=kind)
 
-    def _read_as(self, kind: str) -> Traces:
+    def _read_as(self, kind: str, coding: Mapping[int, Names] = NONE) -> Traces:
         """These traces with the signals that a model of a kind, or of the user's own (""), reads.
+
+        Those of nodes in `coding` are codes of its names, those of all others are numbers.
 
         Raises
         ------
         ValueError
             If they recorded another kind and cannot be made to show this one.
         """
+        if self.categories or coding:
+            signals = in_coding(self.signals, self.categories, coding)
+            if signals is not self.signals:
+                return self._with(signals=signals, categories=coding)._read_as(kind, coding)
         if self.signal == kind:
             return self
         if not kind:
@@ -516,8 +707,11 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
 
     evidence = [part.evidence for part in parts if part.evidence is not None]
     weights = [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
+    coding = joined_categories([(part.signals, part.categories) for part in parts])
     return first._with(
-        signals=joined("signals"),
+        signals=np.concatenate([in_coding(part.signals, part.categories, coding) for part in parts]),
+        categories=coding,
+        context=joined_columns([part.context for part in parts]),
         losses=joined("losses"),
         unit_costs={
             unit: joined_costs([part.unit_costs[unit] for part in parts], list(map(len, parts)))

@@ -1,0 +1,151 @@
+"""Traces of several models on the same requests, any of which may be asked next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._base.types import ROOT, Floats
+from ttamer._core import Topology
+from ttamer.traces.arguments import names_of
+from ttamer.traces.context import columns_of, signal_of
+from ttamer.traces.signals import NOTHING
+
+
+def fields_of_models(
+    losses: npt.ArrayLike,
+    costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    scores: npt.ArrayLike | None,
+    answers: npt.ArrayLike | None,
+    context: object,
+    nodes: Sequence[str] | None,
+    unit: str,
+) -> dict[str, Any]:
+    """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_models` does."""
+    judged = _losses(losses)
+    models = judged.shape[1]
+    said = None if scores is None else _scores(scores, judged.shape)
+    codes = None if answers is None else _answers(answers, judged.shape)
+    consulted = np.isfinite(judged)
+    if said is not None:
+        consulted |= ~np.isnan(said)
+    if codes is not None:
+        consulted |= codes >= 0
+    fields: dict[str, Any] = {
+        "signals": _signals(said, consulted),
+        "losses": judged,
+        "predictions": codes,
+        "topology": Topology.skip(models),
+        "unit": unit,
+        "nodes": names_of(nodes, models),
+    }
+    if context is not None:
+        fields |= _behind_context(context, fields)
+    models_of_edges = fields["topology"].edges[:, 1] - (context is not None)
+    if isinstance(costs, Mapping):
+        by_model = {name: _costs(f"costs[{name!r}]", costs[name], judged.shape) for name in costs}
+        fields["costs"] = {name: _of_edges(values, models_of_edges) for name, values in by_model.items()}
+    else:
+        fields["costs"] = _of_edges(_costs("costs", costs, judged.shape), models_of_edges)
+    return fields
+
+
+def _losses(losses: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    expected = "(N, n) numbers, a row a request and a column a model"
+    checks.check_readable("losses", losses)
+    array = np.asarray(losses)
+    array = checks.as_array("losses", array.astype(np.float32) if array.dtype == np.bool_ else losses, expected)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"losses: expected {expected}, got {checks.describe(array)}")
+    return array.astype(np.float32)
+
+
+def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    expected = f"{shape} numbers like losses"
+    array = checks.as_array("scores", scores, expected)
+    if array.ndim == 3 and array.shape[2] > 1:
+        raise ValueError(f"scores: expected one a request and model, got {array.shape[2]}; pass scores[:, :, 0], say")
+    if array.ndim == 3:
+        array = array.reshape(array.shape[:2])
+    checks.check_shape("scores", array, shape, expected)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        values = array.astype(np.float32)
+    checks.check_recorded("scores", values, axes=("row", "model"))
+    return values
+
+
+def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    expected = f"{shape} integers like losses"
+    array = checks.as_array("answers", answers, expected)
+    if array.dtype.kind == "f":
+        raise TypeError(
+            f"answers: expected {expected}, codes of which equal ones are equal answers and -1 is none, "
+            f"got {checks.describe(array)}"
+        )
+    codes = checks.integers("answers", array, expected)
+    checks.check_shape("answers", codes, shape, expected)
+    checks.check_values("answers", codes, -1, ("row", "model"))
+    return codes
+
+
+def _signals(scores: npt.NDArray[np.float32] | None, consulted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The scores: 0 of a model that has none, below all others where some requests lack one."""
+    known = np.full(consulted.shape, np.nan, np.float32) if scores is None else scores
+    nothing = np.where(np.isnan(known).all(axis=0), np.float32(0), NOTHING)
+    return np.where(consulted & np.isnan(known), nothing, known).astype(np.float32)
+
+
+def _behind_context(context: object, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that change where a probe that shows the first column of the context stands before the models."""
+    rows, models = fields["signals"].shape
+    columns = columns_of(context, rows)
+    for name, column in columns.items():
+        if not np.any(column != "" if column.dtype.kind == "U" else ~np.isnan(column)):
+            raise ValueError(f"context: expected a value of {name!r} for at least one request, got none")
+    name, column = next(iter(columns.items()))
+    signal, categories = signal_of(column)
+    names = fields["nodes"] or tuple(f"model {k}" for k in range(models))
+    check_names(columns, names)
+    answers = fields["predictions"]
+
+    def behind(first: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.concatenate([first[:, None], others], axis=1, dtype=others.dtype)
+
+    return {
+        "signals": behind(signal, fields["signals"]),
+        "losses": behind(np.full(rows, np.inf), fields["losses"]),
+        "predictions": None if answers is None else behind(np.full(rows, -1), answers),
+        "topology": Topology.dag(
+            models + 1, [(ROOT, 0), *((i, j) for i in range(models + 1) for j in range(max(i + 1, 1), models + 1))]
+        ),
+        "nodes": (name, *names),
+        "categories": None if categories is None else {0: categories},
+        "context": columns,
+    }
+
+
+def check_names(columns: Mapping[str, object], models: Sequence[str]) -> None:
+    """Raise ValueError where a column of the context and a model have one name."""
+    for name in models:
+        if name in columns:
+            raise ValueError(f"context: expected names that no model has, got {name!r}")
+
+
+def _costs(name: str, costs: npt.ArrayLike, shape: tuple[int, ...]) -> Floats:
+    expected = f"({shape[1]},) or {shape} numbers, one a model"
+    array = checks.as_array(name, costs, expected)
+    if array.shape not in (shape[1:], shape):
+        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}")
+    values = array.astype(np.float64)
+    check = checks.check_values if values.ndim == 1 else checks.check_recorded
+    check(name, values, 0.0, ("model",) if values.ndim == 1 else ("row", "model"))
+    return values
+
+
+def _of_edges(costs: Floats, models: npt.NDArray[np.int32]) -> Floats:
+    """The cost of the model that each edge leads to, nothing where that is the context, -1."""
+    return np.where(models < 0, 0.0, costs[..., models])

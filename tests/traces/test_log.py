@@ -1,0 +1,124 @@
+"""Traces from a log of requests that were served."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ttamer
+from ttamer import Topology, Traces
+
+NAN = np.nan
+
+
+def logged(path: Path, *requests: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps({"visits": visits, "user": "x"}) + "\n" for visits in requests))
+    return path
+
+
+def test_what_visits_say_is_recorded_and_all_else_is_not(tmp_path: Path) -> None:
+    path = logged(
+        tmp_path / "log.jsonl",
+        [{"node": "small", "signal": 0.9, "loss": 0, "cost": 1}],
+        [{"node": 0, "signal": 0.2, "cost": 2, "model": "x"}, {"node": "large", "signal": 1, "loss": 1.5, "cost": 30}],
+        [{"node": "large", "cost": 25, "loss": None}],
+        [],
+    )
+    traces = Traces.from_log(path, Topology.skip(2), unit="usd", nodes=["small", "large"])
+    np.testing.assert_array_equal(traces.signals, np.array([[0.9, NAN], [0.2, 1], [NAN, NAN], [NAN, NAN]], np.float32))
+    np.testing.assert_array_equal(traces.losses, [[0, NAN], [NAN, 1.5], [NAN, NAN], [NAN, NAN]])
+    np.testing.assert_array_equal(traces.paid_costs, [[1, NAN, NAN], [2, NAN, 30], [NAN, 25, NAN], [NAN] * 3])
+    assert (traces.unit, traces.nodes) == ("usd", ("small", "large"))
+
+
+def test_a_visit_with_an_error_was_paid_and_showed_nothing(tmp_path: Path) -> None:
+    path = logged(
+        tmp_path / "log.jsonl",
+        [{"node": 0, "error": "timeout", "cost": 3, "signal": None}, {"node": 1, "signal": 1, "loss": 0, "cost": 5}],
+        [{"node": 0, "error": None, "signal": 0.5, "loss": 0, "cost": 1}],
+    )
+    traces = Traces.from_log(path, Topology.line(2))
+    np.testing.assert_array_equal(traces.signals, [[NAN, 1], [0.5, NAN]])
+    np.testing.assert_array_equal(traces.paid_costs, [[3, 5], [1, NAN]])
+
+
+def test_on_a_forest_the_cost_is_that_of_the_node_s_edge(tmp_path: Path) -> None:
+    """Nodes 0 and 1 start a branch each, 2 follows 0: the request comes back to it."""
+    path = logged(tmp_path / "log.jsonl", [{"node": j, "loss": 0.5, "signal": j, "cost": 1 + j} for j in (0, 1, 2)])
+    forest = Topology.forest([-1, -1, 0])
+    traces = Traces.from_log(path, forest)
+    by_edge = dict(zip(map(tuple, forest.edges.tolist()), traces.paid_costs[0].tolist(), strict=True))
+    assert by_edge == {(-1, 0): 1, (-1, 1): 2, (0, 2): 3}
+
+
+def test_a_node_that_only_loses_infinity_cannot_answer(tmp_path: Path) -> None:
+    path = logged(
+        tmp_path / "log.jsonl",
+        [{"node": 0, "signal": 1, "loss": np.inf, "cost": 0}, {"node": 1, "signal": 1, "loss": 0, "cost": 1}],
+        [],
+    )
+    assert Traces.from_log(path, Topology.line(2)).probes == (0,)
+
+
+def test_a_log_of_everything_fits_what_a_table_fits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    signals = rng.random((200, 2)).astype(np.float32)
+    losses = (rng.random((200, 2)) > signals).astype(np.float32)
+    visits = [
+        [{"node": j, "signal": float(signals[k, j]), "loss": float(losses[k, j]), "cost": 1 + j} for j in range(2)]
+        for k in range(200)
+    ]
+    traces = Traces.from_log(logged(tmp_path / "log.jsonl", *visits), Topology.line(2))
+    expected = Traces(signals, losses, np.tile([1.0, 2.0], (200, 1)))
+    found, model = ttamer.fit(traces), ttamer.fit(expected)
+    for one, other in zip(found.losses, model.losses, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON ("),
+        ("[" * 100_000, "not JSON ("),
+        ("[]", 'expected {"visits": [...]}'),
+        ('{"visits": {}}', 'expected {"visits": [...]}'),
+        ('{"visits": [{}]}', 'visit 0: expected {"node": ...}'),
+        ('{"visits": [{"node": 2}]}', "visit 0: node: expected 0 to 1, got 2"),
+        ('{"visits": [{"node": 0.5}]}', "visit 0: node: expected an int, got float"),
+        ('{"visits": [{"node": "b"}]}', "visit 0: node: expected a number or one of ['a', 'c'], got 'b'"),
+        ('{"visits": [{"node": 1}]}', "visit 0: expected a node that may follow the root, got 1"),
+        ('{"visits": [{"node": 0}, {"node": 0}]}', "visit 1: expected a node that may follow [0], got 0"),
+        ('{"visits": [{"node": 0, "signal": "x"}]}', "visit 0: signal: expected a number, got str"),
+        ('{"visits": [{"node": 0, "signal": NaN}]}', "visit 0: signal: expected a number, got nan"),
+        ('{"visits": [{"node": 0, "signal": 1e39}]}', "visit 0: signal: expected a finite number, got 1e+39"),
+        ('{"visits": [{"node": 0, "loss": -1}]}', "visit 0: loss: expected a finite number >= 0, got -1"),
+        ('{"visits": [{"node": 0, "cost": true}]}', "visit 0: cost: expected a number, got bool"),
+        (
+            '{"visits": [{"node": 0, "error": "e", "loss": 1}]}',
+            "visit 0: expected no signal and no loss of a visit with an error",
+        ),
+    ],
+)
+def test_lines_that_say_something_else(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"visits": []}}\n\n{line}\n')
+    with pytest.raises(ValueError, match=re.escape(f"{path}: line 3: {message}")):
+        Traces.from_log(path, Topology.line(2), nodes=["a", "c"])
+
+
+def test_other_files(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n")
+    with pytest.raises(ValueError, match=re.escape(f"{path}: expected at least one request, got none")):
+        Traces.from_log(path, Topology.line(1))
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match=re.escape(f"{path}: expected UTF-8 (")):
+        Traces.from_log(path, Topology.line(1))
+    logged(path, [{"node": 0, "loss": np.inf}], [{"node": 0, "loss": 1}])
+    with pytest.raises(ValueError, match="losses: expected finite values, or inf in every row"):
+        Traces.from_log(path, Topology.line(1))
