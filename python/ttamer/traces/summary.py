@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,7 @@ from ttamer.traces.arguments import SUMS, look_like_sums
 from ttamer.traces.categories import OTHER, Names, counts_of
 from ttamer.traces.costs import recorded_mean
 from ttamer.traces.paths import cheapest_paths
-
-if TYPE_CHECKING:
-    from ttamer.traces.traces import Traces
+from ttamer.traces.record import Record
 
 SORTED = 5.0
 """Standard errors by which the two halves of the rows may differ in the loss of a node before they look sorted."""
@@ -126,7 +124,7 @@ class Summary:
         return found
 
 
-def summarise(traces: Traces) -> Summary:
+def summarise(traces: Record) -> Summary:
     """See `Traces.summary`."""
     losses = traces.losses
     known = ~np.isnan(losses)
@@ -167,7 +165,7 @@ def _plain(value: Any) -> Any:
     return [number if np.isfinite(number) else None for number in value.tolist()]
 
 
-def _node_costs(traces: Traces, costs: Floats) -> NodeCosts:
+def _node_costs(traces: Record, costs: Floats) -> NodeCosts:
     recorded = np.where(np.isnan(costs), np.inf, costs)
     reach = np.atleast_2d(cheapest_paths(traces.topology, recorded)[0])
     columns = [column[np.isfinite(column)] for column in reach.T]
@@ -177,7 +175,7 @@ def _node_costs(traces: Traces, costs: Floats) -> NodeCosts:
     return NodeCosts(*np.array(figures, np.float64).T)
 
 
-def _agreement(traces: Traces, last: int) -> Floats:
+def _agreement(traces: Record, last: int) -> Floats:
     answers = traces.predictions
     assert answers is not None
     both = ~np.isnan(traces.signals) & (answers >= 0)
