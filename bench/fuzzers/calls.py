@@ -200,6 +200,25 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("Traces with evidence", ttamer.Traces, plain | more | seen)
     recorded = {"probs": probs, "labels": labels, "costs": [1, 2, 3], "topology": line, "signal": "margin", "top": 3}
     yield Call("Traces.from_probs", ttamer.Traces.from_probs, {**recorded, "unit": "ms"})
+    answered = {"losses": losses, "costs": [1, 2, 3], "scores": losses, "answers": labels[:, None].repeat(3, 1)}
+    known = {"context": {"subject": ["a", "b", None, ""] * 10, "size": range(40)}, "nodes": None, "unit": "ms"}
+    yield Call("Traces.from_models", ttamer.Traces.from_models, {**answered, **known})
+    yield Call("Traces.from_models plain", ttamer.Traces.from_models, {**answered, "context": np.arange(40)})
+    routed = ttamer.Traces.from_models(**answered, **known)
+    yield Call("Traces.with_context", routed.with_context, {"name": "size"})
+    yield Call("Traces.__add__", lambda other: routed + other, {"other": routed})
+    yield Call("fit routed", ttamer.fit, {"traces": routed, "bins": 3, "like": ttamer.fit(routed, 3)})
+    routing = ttamer.solve(ttamer.fit(routed, 3), 0.7)
+    yield Call("Policy.codes", routing.codes, {"node": 0, "names": ["a", None]})
+    yield Call("Policy.replay routed", routing.replay, {"traces": routed})
+    categories = {"signals": np.zeros((40, 3), np.float32), "losses": losses, "costs": [1, 2, 3]}
+    yield Call("Traces of categories", ttamer.Traces, {**categories, "categories": {0: ["a", "b"]}})
+    (folder / "log.jsonl").write_text('{"visits": [{"node": 0, "signal": 1, "loss": 0.5, "cost": 1}]}\n')
+    served = {"path": folder / "log.jsonl", "topology": line, "unit": "ms", "nodes": ["a", "b", "c"]}
+    yield Call("Traces.from_log", ttamer.Traces.from_log, served)
+    (folder / "table.jsonl").write_text('{"request": 1, "model": "a", "loss": 0, "cost": 1, "size": 2, "took": 3}\n')
+    columns = {"columns": {"loss": "loss"}, "ignore": ["took"], "nodes": ["a"]}
+    yield Call("Traces.read", ttamer.Traces.read, {"path": folder / "table.jsonl", **columns})
     yield Call("Traces.__getitem__", traces.__getitem__, {"rows": slice(0, 3)})
     yield Call("Traces.path", traces.path, {"nodes": [0, 2], "costs": [1, 2]})
     yield Call("Traces.priced", several.priced, {"prices": prices})

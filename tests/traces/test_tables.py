@@ -249,6 +249,10 @@ def test_arguments_of_another_kind(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [BASE])
     with pytest.raises(TypeError, match="columns: expected a mapping of names to columns, got list"):
         Traces.read(path, columns=["loss"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="columns: expected a str, got int"):
+        Traces.read(path, columns={0: "loss"})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=re.escape("nodes: expected the models of the file, ['a'], got ['b']")):
+        Traces.read(path, nodes=["b"])
     with pytest.raises(TypeError, match="ignore: expected a sequence of columns, got a str"):
         Traces.read(path, ignore="loss")
     with pytest.raises(FileNotFoundError):

@@ -96,13 +96,17 @@ class _Reader:
         others = [name for name in names if name not in ignore]
         for column in ignore:
             if column not in names:
-                raise ValueError(f"ignore: expected columns of the file, {names}, got {column!r}")
+                raise ValueError(
+                    f"ignore: expected columns of the file, {checks.quoted(names)}, got {checks.quoted(repr(column))}"
+                )
         self.by_role: dict[str, str] = {}
         for role, column in columns.items():
-            if not _is_role(role):
+            if not _is_role(checks.text("columns", role)):
                 raise ValueError(f"columns: expected names of {', '.join(COLUMNS)} or cost_UNIT, got {role!r}")
             if column not in others:
-                raise ValueError(f"columns: expected columns of the file, {others}, got {column!r}")
+                raise ValueError(
+                    f"columns: expected columns of the file, {checks.quoted(others)}, got {checks.quoted(repr(column))}"
+                )
             others.remove(column)
             self.by_role[role] = column
         for column in list(others):
@@ -127,7 +131,7 @@ class _Reader:
             missing.append("cost (or cost_usd and the like)")
         if missing:
             raise ValueError(
-                f"expected columns {', '.join(missing)}, got {self.table.column_names}; "
+                f"expected columns {', '.join(missing)}, got {checks.quoted(self.table.column_names)}; "
                 "columns={'request': ...} says which is which"
             )
         if len(self.table) == 0:
