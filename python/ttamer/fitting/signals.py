@@ -12,6 +12,7 @@ from ttamer._base.numbers import are_rates
 from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
+from ttamer.model.counting import counted
 from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
 from ttamer.model.statistics import SMOOTHINGS, Statistics
@@ -83,7 +84,7 @@ def fit_signals(
         edges = [edges[source] for source in signal_nodes]
     smoothing = _choose_smoothing(traces, smoothing)
     strengths = float(loss_strength), float(transition_strength)
-    statistics = Statistics.count(traces, edges, signal_nodes, smoothing, *strengths)
+    statistics = counted(traces, edges, signal_nodes, smoothing, *strengths)
     recorded_signal = traces.signal if recorded_signal is None else recorded_signal
     return _model(traces, statistics, edges, signal_nodes, None, recorded_signal, estimator)
 
@@ -118,7 +119,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     traces = traces._read_as(like.signal, like.categories)
     smoothing = _choose_smoothing(traces, sums.smoothing)
     strengths = sums.loss_strength, sums.transition_strength
-    statistics = Statistics.count(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
+    statistics = counted(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
     # What is handed over in service is what it was for `like`, whatever this shard recorded.
     return _model(traces, statistics, like.bin_edges, like.signal_nodes, like._cost_scale, like.recorded_signal, None)
 
