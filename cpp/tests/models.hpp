@@ -65,22 +65,18 @@ inline Model random_model(const Topology &topology, std::size_t states, std::uin
     return model;
 }
 
-// The same where some nodes cannot answer, unless the topology asks all to.
+// The same where some nodes cannot answer, but not all.
 inline Model model_with_probes(const Topology &topology, std::size_t states, std::uint32_t seed, bool observed = true) {
     std::mt19937 random(seed);
-    while (true) {
-        Model model = random_model(topology, states, seed, observed);
-        for (auto &losses : model.losses) {
-            if (below(random, 2) == 0) {
-                losses.assign(losses.size(), std::numeric_limits<double>::infinity());
-            }
-        }
-        try {
-            prepare(model);
-            return model;
-        } catch (const std::invalid_argument &) { // some that have to answer could not
+    Model model = random_model(topology, states, seed, observed);
+    const std::size_t answering = below(random, static_cast<std::uint32_t>(model.losses.size()));
+    for (std::size_t j = 0; j < model.losses.size(); ++j) {
+        if (j != answering && below(random, 2) == 0) {
+            model.losses[j].assign(model.losses[j].size(), std::numeric_limits<double>::infinity());
         }
     }
+    prepare(model);
+    return model;
 }
 
 inline Topology some_dag() {
