@@ -69,7 +69,7 @@ inline Model random_model(const Topology &topology, std::size_t states, std::uin
 inline Model model_with_probes(const Topology &topology, std::size_t states, std::uint32_t seed, bool observed = true) {
     std::mt19937 random(seed);
     Model model = random_model(topology, states, seed, observed);
-    const std::size_t answering = below(random, static_cast<std::uint32_t>(model.losses.size()));
+    const auto answering = static_cast<std::size_t>(below(random, topology.nodes()));
     for (std::size_t j = 0; j < model.losses.size(); ++j) {
         if (j != answering && below(random, 2) == 0) {
             model.losses[j].assign(model.losses[j].size(), std::numeric_limits<double>::infinity());
