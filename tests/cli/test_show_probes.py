@@ -92,3 +92,18 @@ def test_a_probe_in_front_says_what_to_do_without_an_answer(cascade: str) -> Non
     assert any(len(steps) > 1 for steps in policy.actions(0))
     assert [state.actions for state in states(policy, 0)] == [steps[-1:] for steps in policy.actions(0)]
     assert [state.actions for state in states(policy, 1)] == policy.actions(1)
+
+
+def test_a_narrow_page_loses_no_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    traces = ttamer.Traces(
+        np.zeros((50, 2), np.float32),
+        np.zeros((50, 2), np.float32),
+        {"usd": np.full((50, 2), 0.012345), "ms": np.full((50, 2), 1234.5)},
+        nodes=["quick", "thorough"],
+    )
+    traces.save(tmp_path / "t.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "30")
+        assert ttamer.cli.main(["show", str(tmp_path / "t.npz")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["thorough", "0", "0.02469", "0.02469", "2469", "2469"] in rows

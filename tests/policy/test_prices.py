@@ -264,7 +264,7 @@ class TestCommandLine:
         assert main(["tune", path, *limits, *most]) == 0
         shown = capsys.readouterr().out
         assert "mean cost, usd" in shown
-        assert re.search(r"mean cost [\d.]+ 20.0 usd \+ 0.125 ms, [\d.]+ usd, [\d.]+ ms", shown)
+        assert re.search(r"mean cost [\d.]+ \(20.0 usd \+ 0.125 ms\), [\d.]+ usd, [\d.]+ ms", shown)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -283,3 +283,54 @@ class TestCommandLine:
         command, *options = arguments
         assert main([command, str(tmp_path / "t.npz"), *options]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
+
+    def test_a_unit_twice_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        traces_of().save(tmp_path / "t.npz")
+        assert main(["frontier", str(tmp_path / "t.npz"), "--price", "usd=1", "--price", "usd=2"]) == 2
+        assert "--price: expected each unit once, got usd=1 usd=2" in capsys.readouterr().err
+
+
+def test_a_single_unit_at_a_price_can_be_judged() -> None:
+    traces = traces_of().priced({"usd": 1})
+    policy = ttamer.solve(ttamer.fit(traces, 4), 0.9, prices={"usd": 2})
+    assert policy.unit == "2.0 usd"
+    plain = ttamer.solve(ttamer.fit(traces, 4), 0.9)
+    assert policy.cost_scale == 2 * plain.cost_scale
+    np.testing.assert_allclose(policy.replay(traces).cost, 2 * plain.replay(traces).cost)
+    assert ttamer.evaluate(policy, traces).unit == "2.0 usd"
+
+
+def test_a_stated_scale_is_kept_at_a_price() -> None:
+    plain = random_model(Topology.line(2), 2, seed=1)
+    model = ttamer.CascadeModel(plain.topology, plain.losses, plain.transitions, [1, 2], cost_scale=100, unit="ms")
+    assert ttamer.solve(model, 0.8, prices={"ms": 3}).cost_scale == 300
+
+
+def test_the_full_model_pays_in_each_unit_for_the_path_that_it_takes() -> None:
+    topology = Topology.dag(4, [(-1, 0), (0, 1), (0, 2), (1, 3), (2, 3)])
+    signals = np.random.default_rng(0).random((50, 4)).astype(np.float32)
+    costs = {"usd": [1, 1, 10, 1, 1], "ms": [1, 10, 2, 1, 1]}  # by node 1 the sum is smaller, by 2 the milliseconds
+    traces = Traces(signals, (signals < 0.5).astype(np.float32), costs, topology)
+    policy = ttamer.solve(ttamer.fit(traces, 4), 0.9, prices={"usd": 1, "ms": 1})
+    report = ttamer.evaluate(policy, traces)
+    assert report.full_cost == 15
+    assert report.full_unit_costs == {"usd": 3, "ms": 12}
+
+
+def test_a_limit_on_the_mean_knows_the_dearest_path() -> None:
+    losses = (np.random.default_rng(0).random((400, 3)) < 0.5).astype(np.float32)
+    traces = Traces(losses, losses, np.ones((400, 6)), Topology.skip(3), observed=True)
+    with pytest.raises(ValueError, match="max_cost_of_a_request: expected a bound .* got 1.5 and one that can cost 3"):
+        ttamer.tune(traces, max_cost=1.5, max_cost_of_a_request=1.5, estimate="signal")
+    whole = Traces(losses, losses, np.ones((400, 3)), Topology.forest([-1, -1, 0]), observed=True)
+    with pytest.raises(ValueError, match="max_cost_of_a_request: expected a bound .* got 2.5 and one that can cost 3"):
+        ttamer.tune(whole, max_cost=1.5, max_cost_of_a_request=2.5, estimate="signal")
+
+
+def test_a_trial_of_limits_in_another_unit_is_refused() -> None:
+    traces = traces_of()
+    limits = tuning.certify(traces, max_cost_quantile={"ms": (0.5, 20.0)}, prices=PRICES).limits
+    parts = traces[:300].priced(PRICES), traces[300:].priced(PRICES)
+    trial = tuning.Trial(ttamer.frontier(parts[0]), *parts)
+    with pytest.raises(ValueError, match=r"^max_cost_quantile: expected a limit in usd \+ 0.002 ms, got one in ms$"):
+        trial.certify(limits, 0.9)

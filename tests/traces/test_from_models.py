@@ -48,7 +48,8 @@ class TestWithoutContext:
     def test_a_model_without_any_score_is_constant_and_a_missing_one_is_the_lowest(self) -> None:
         scores = [[NAN, 0.9], [NAN, NAN], [NAN, -7.0]]
         traces = Traces.from_models(np.zeros((3, 2)), [1, 1], scores=scores)
-        assert traces.signals[:, 0].tolist() == [0, 0, 0]
+        assert traces.signals[:, 0].tolist() == [NOTHING] * 3
+        assert Traces.from_models(np.zeros((3, 2)), [1, 1]).signals.tolist() == [[NOTHING] * 2] * 3
         assert traces.signals[:, 1].tolist() == [np.float32(0.9), NOTHING, -7]
         assert traces.complete.all()
 
@@ -138,7 +139,9 @@ class TestContext:
     def test_files(self, tmp_path: Any) -> None:
         context = {"topic": ["x", "ü", None], "size": [1, NAN, 3], "tenant": ["t", "t", "t"]}
         traces = Traces.from_models(LOSSES, {"usd": [1, 3], "ms": [1, 1]}, context=context)
-        for k, one in enumerate([traces, traces.with_context("size"), traces[[2]], traces.path([0, 1], [1, 1])]):
+        for k, one in enumerate(
+            [traces, traces.with_context("size"), traces[[2]], traces.path([0, 1], {"usd": [1, 1], "ms": [2, 2]})]
+        ):
             path = tmp_path / f"{k}.npz"
             one.save(path)
             loaded = Traces.load(path)

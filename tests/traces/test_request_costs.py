@@ -155,12 +155,17 @@ class TestModels:
         once_more = again + ttamer.fit(traces[:50], like=whole)
         assert once_more.requests == 250
 
-    def test_shards_of_the_other_kind_do_not(self) -> None:
+    def test_shards_whose_requests_all_cost_the_same_add_too(self) -> None:
         traces = recorded("line")
         model = ttamer.fit(traces, bins=4, smoothing="mean")
         fixed = Traces(traces.signals, traces.losses, traces.costs, traces.topology, unit="usd")
+        both = model + ttamer.fit(fixed, like=model)
+        whole = ttamer.fit(traces + fixed, like=model)
+        np.testing.assert_allclose(both.costs, traces.costs)
+        for one, other in zip(both.state_costs, whole.state_costs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
         with pytest.raises(ValueError, match="models add only with the same costs"):
-            model + ttamer.fit(fixed, like=model)
+            ttamer.fit(fixed, bins=4, smoothing="mean") + model
 
     def test_going_on_where_it_is_cheap_pays(self) -> None:
         """The second model is always right, and costs what a request is long; the first one's signal shows that."""

@@ -68,7 +68,7 @@ class TestSummary:
         assert main(["show", str(path)]) == 0
         text = capsys.readouterr().out
         assert "best alone: node 2" in text
-        assert "as the last node" in text
+        assert "as the last" in text
         assert main(["show", str(path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["best"] == 2
 

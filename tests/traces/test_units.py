@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class TestTraces:
     def test_costs_of_no_price_are_refused_with_what_to_say(self) -> None:
         traces = traces_in()
         message = (
-            "traces: expected costs in one unit, got usd, ms; say what each is worth: traces.priced({'usd': ..., 'ms'"
+            "traces: expected costs in one unit, got usd, ms; say what each is worth: prices={'usd': ..., 'ms': ...}"
         )
         for use in (
             lambda: traces.costs,
@@ -110,6 +111,7 @@ class TestTraces:
             ({}, "costs: expected at least one unit, got none"),
             ({"": [1, 1, 1]}, "costs: expected units like 'usd' and 'ms', got ''"),
             ({"2 usd": [1, 1, 1]}, "costs: expected units like 'usd' and 'ms', got '2 usd'"),
+            ({"inf usd": [1, 1, 1]}, "costs: expected units like 'usd' and 'ms', got 'inf usd'"),
             ({"usd + ms": [1, 1, 1]}, "costs: expected units like 'usd' and 'ms', got 'usd + ms'"),
             (
                 {"usd": [1, 1, 1], "ms": [1, 1]},
@@ -141,12 +143,72 @@ class TestTraces:
             policy.replay(other)
 
 
+def test_the_order_of_units_does_not_matter() -> None:
+    costs = traces_in().unit_costs
+    here, there = traces_in(), traces_in(costs={"ms": costs["ms"], "usd": costs["usd"]})
+    policy = ttamer.solve(ttamer.fit(here, 4), 0.7, prices=PRICES)
+    for part in (there, there.priced(PRICES), here.priced(PRICES)):
+        np.testing.assert_array_equal(policy.replay(part).cost, policy.replay(here).cost)
+    model = ttamer.fit(here, 4)
+    both = model + ttamer.fit(there, like=model)
+    assert list(both.unit_costs) == list((here + there).unit_costs) == ["usd", "ms"]
+    np.testing.assert_allclose(both.unit_costs["ms"].mean, model.unit_costs["ms"].mean)
+    assert here.priced(PRICES).unit == "usd + 0.002 ms"
+    assert (here.priced(PRICES) + there.priced(PRICES)).unit == "usd + 0.002 ms"
+    front = ttamer.frontier(here, prices=PRICES)
+    assert ttamer.compare.curve_of_front(front, here.priced(PRICES), there.priced(PRICES)).settings
+
+
+def test_a_file_keeps_which_costs_are_of_requests(tmp_path: Path) -> None:
+    for traces in (traces_in(), traces_in()[:1]):
+        traces.save(tmp_path / "t.npz")
+        loaded = Traces.load(tmp_path / "t.npz")
+        assert [costs.shape for costs in loaded.unit_costs.values()] == [
+            costs.shape for costs in traces.unit_costs.values()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        ([1.0, 2.0], "costs: expected a mapping of the units ['usd', 'ms'], got costs without units"),
+        ({"usd": [1, 2]}, "costs: expected a mapping of the units ['usd', 'ms'], got ['usd']"),
+        ({"usd": [1, 2], "eur": [1, 2]}, "costs: expected a mapping of the units ['usd', 'ms'], got ['usd', 'eur']"),
+    ],
+)
+def test_a_path_has_the_units_of_its_traces(costs: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        traces_in().path([0, 2], costs)
+
+
+def test_unpickled_traces_are_read_only() -> None:
+    traces = pickle.loads(pickle.dumps(traces_in()))
+    assert not traces.signals.flags.writeable
+    assert not traces.unit_costs["ms"].flags.writeable
+
+
 class TestNames:
+    def test_a_policy_is_for_the_nodes_that_it_was_fitted_on(self, tmp_path: Path) -> None:
+        traces = traces_in(nodes=["small", "medium", "large"]).priced(PRICES)
+        other = traces_in(nodes=["medium", "small", "large"]).priced(PRICES)
+        model = ttamer.fit(traces, 4)
+        model.save(tmp_path / "m.safetensors")
+        ttamer.solve(ttamer.CascadeModel.load(tmp_path / "m.safetensors"), 0.7).save(tmp_path / "p.safetensors")
+        policy = ttamer.Policy.load(tmp_path / "p.safetensors")
+        assert policy.nodes == model.nodes == ("small", "medium", "large")
+        message = "expected the nodes small, medium, large, got medium, small, large$"
+        with pytest.raises(ValueError, match=f"^traces: {message}"):
+            policy.replay(other)
+        with pytest.raises(ValueError, match=r"^like: expected the nodes medium, small, large, got small"):
+            ttamer.fit(other, like=model)
+        unnamed = traces_in().priced(PRICES)  # nothing is known of them
+        np.testing.assert_array_equal(policy.replay(unnamed).cost, policy.replay(traces).cost)
+
     def test_are_kept_and_shown(self, tmp_path: Path) -> None:
         traces = traces_in(nodes=["small", "medium", "large"])
         traces.save(tmp_path / "t.npz")
         assert Traces.load(tmp_path / "t.npz").nodes == ("small", "medium", "large")
-        assert traces.path([2, 0], {"usd": [1, 1]}).nodes == ("large", "small")
+        assert traces.path([2, 0], {"usd": [1, 1], "ms": [1, 1]}).nodes == ("large", "small")
         assert "node medium" in str(traces.summary())
 
     @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.0f}" if "e+" in short and abs(value) < 1e6 else short
 
 
+def with_unit(value: str, unit: str) -> str:
+    """A value and its unit, which stands in brackets where it is a sum of several: ``0.2 (usd + 0.01 ms)``."""
+    return f"{value} ({unit})" if " + " in unit else f"{value} {unit}".rstrip()
+
+
 def are_rates(losses: npt.NDArray[np.floating[Any]]) -> bool:
     """Whether losses are errors, 0 or 1 each, so that their mean is a rate; else they are graded.
 

@@ -160,7 +160,8 @@ def patience(traces: Traces, k: int) -> Replay:
     limit = checks.whole("k", k, 1)
     if traces.predictions is None:
         raise ValueError("traces: patience needs predictions, and these traces have none")
-    agrees = traces.predictions[:, 1:] == traces.predictions[:, :-1]
+    answers = traces.predictions
+    agrees = (answers[:, 1:] == answers[:, :-1]) & (answers[:, 1:] >= 0)  # -1 is no answer
     stops = np.zeros(traces.signals.shape, np.bool_)
     count = np.zeros(len(traces), np.int64)
     for node in range(1, traces.topology.nodes):

@@ -25,6 +25,7 @@ from ttamer.cli.arguments import (
     bounds_of,
     check_folders,
     prices_of,
+    quantile_of,
 )
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
@@ -136,11 +137,15 @@ def _fit(
         ),
     ] = None,
     price: Prices = None,
+    error_price: Annotated[
+        float | None,
+        typer.Option("--error-price", help="For --policy: what a loss of 1 costs, in place of a trade-off."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Estimate a model from recorded traces; with --policy also solve it for a trade-off."""
-    if policy is None and price:
-        raise ValueError("--price: expected together with --policy FILE")
+    if policy is None and (price or error_price is not None):
+        raise ValueError(f"{'--price' if price else '--error-price'}: expected together with --policy FILE")
     if policy is None and (tradeoff is not None or recall is not None):
         raise ValueError(f"{'--recall' if tradeoff is None else '--tradeoff'}: expected together with --policy FILE")
     check_folders(output, policy)
@@ -152,7 +157,8 @@ def _fit(
         begin("solve and write")
         solution = None
         if policy is not None:
-            solution = ttamer.solve(model, tradeoff, recall or "auto", prices=prices_of(price))
+            prices = prices_of(price)
+            solution = ttamer.solve(model, tradeoff, recall or "auto", prices=prices, error_price=error_price)
         model.save(output)
         files = {"model": str(output)}
         if solution is not None and policy is not None:
@@ -183,8 +189,10 @@ def _tune(
         ),
     ] = None,
     cost_quantile: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--cost-quantile", metavar="Q T", help="At least this share Q of requests costs at most T."),
+        tuple[float, str] | None,
+        typer.Option(
+            "--cost-quantile", metavar="Q [UNIT=]T", help="At least this share Q of requests costs at most T."
+        ),
     ] = None,
     relative_to: Annotated[
         str,
@@ -223,7 +231,7 @@ def _tune(
             recording,
             max_error=max_error,
             max_cost=bounds_of("--max-cost", max_cost),
-            max_cost_quantile=cost_quantile,
+            max_cost_quantile=quantile_of("--cost-quantile", cost_quantile),
             relative_to=relative_to,
             confidence=confidence,
             bins=bins_of(bins),
@@ -235,7 +243,7 @@ def _tune(
         begin("write")
         certificate.policy.save(policy)
     if json:
-        print_json({**certificate.as_dict(), "unit": recording.unit, "policy": str(policy)})
+        print_json({**certificate.as_dict(), "unit": certificate.policy.unit, "policy": str(policy)})
         return
     out = console()
     print_certificate(out, certificate, traces.name)

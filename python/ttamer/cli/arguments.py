@@ -33,7 +33,7 @@ Prices = Annotated[
 
 def prices_of(prices: list[str] | None) -> dict[str, float] | None:
     """The prices of units, None if none was stated."""
-    return dict(_pair("--price", text) for text in prices) if prices else None
+    return _by_unit("--price", prices) if prices else None
 
 
 def bounds_of(option: str, bounds: list[str] | None) -> float | dict[str, float] | None:
@@ -41,8 +41,28 @@ def bounds_of(option: str, bounds: list[str] | None) -> float | dict[str, float]
     if not bounds:
         return None
     if len(bounds) > 1 or "=" in bounds[0]:
-        return dict(_pair(option, text) for text in bounds)
+        return _by_unit(option, bounds)
     return _number(option, bounds[0], "a number or UNIT=NUMBER")
+
+
+def quantile_of(
+    option: str, quantile: tuple[float, str] | None
+) -> tuple[float, float] | dict[str, tuple[float, float]] | None:
+    """A share of requests and what they cost at most, also of one unit."""
+    if quantile is None:
+        return None
+    bound = bounds_of(option, [quantile[1]])
+    if isinstance(bound, dict):
+        return {unit: (quantile[0], value) for unit, value in bound.items()}
+    assert bound is not None
+    return quantile[0], bound
+
+
+def _by_unit(option: str, texts: list[str]) -> dict[str, float]:
+    pairs = [_pair(option, text) for text in texts]
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"{option}: expected each unit once, got {' '.join(texts)}")
+    return dict(pairs)
 
 
 def _pair(option: str, text: str) -> tuple[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -56,7 +57,15 @@ def table(*columns: str, text: int = 1) -> Table:
 def print_table(out: Console, title: str, rows: Table) -> None:
     """A table under its title."""
     print_title(out, title)
+    # On a page that is too narrow lines run over: no figure is left out.
+    for column in rows.columns:
+        cells = [str(cell) for cell in (column.header, *column.cells)]
+        words = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
+        column.min_width = max((cell_len(word) for word in words), default=0)
+    least = sum(column.min_width or 0 for column in rows.columns) + 2 * len(rows.columns)
+    page, out.width = out.width, max(out.width, least)
     out.print(rows)
+    out.width = page
 
 
 def print_title(out: Console, title: str) -> None:

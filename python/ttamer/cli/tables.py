@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ttamer._base.numbers import loss_text, loss_word, number
+from ttamer._base.numbers import loss_text, loss_word, number, with_unit
 from ttamer.cli.output import in_unit, loss_span, print_table, share, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
@@ -68,12 +68,21 @@ def print_summary(console: Console, traces: Traces, title: str) -> None:
     """What each node of recorded traces loses and costs alone."""
     summary = traces.summary()
     gaps = summary.complete < summary.requests
-    units = [column for unit in summary.costs for column in (in_unit("mean cost", unit), "p50", "p95")]
-    agrees = [] if summary.agreement is None else ["as the last node"]
+    several = len(summary.costs) > 1  # then only what fits a page
+    units = [
+        column
+        for unit in summary.costs
+        for column in (in_unit("mean cost", unit), *([] if several else ["p50"]), "p95")
+    ]
+    agrees = [] if summary.agreement is None else ["as the last"]
     nodes = table("node", *(["consulted", "judged"] if gaps else []), "mean loss", *units, *agrees)
     for node, loss in enumerate(summary.loss.tolist()):
         counts = [str(summary.consulted[node]), str(summary.judged[node])] if gaps else []
-        costs = [number(float(values[node])) for costs in summary.costs.values() for values in costs]
+        costs = [
+            number(float(values[node]))
+            for each in summary.costs.values()
+            for values in ((each.mean, each.p95) if several else each)
+        ]
         agreement = [] if summary.agreement is None else [share(float(summary.agreement[node]))]
         row = [summary.names[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
         nodes.add_row(*("" if cell in ("nan", "nan%") else cell for cell in row))
@@ -111,7 +120,7 @@ def print_certificate(console: Console, certificate: Certificate, name: str) -> 
     if certificate.failed is not None:
         console.print(certificate.end_of_tests())
     against = " relative to the last node" if certificate.relative_to == "last" else ""
-    cost = f"{number(outcome.cost)} {unit}".rstrip()
+    cost = with_unit(number(outcome.cost), unit)
     loss = f"{loss_word(rates)} {loss_text(outcome.error, rates)}"
     units = "".join(f", {number(each.cost)} {name}" for name, each in outcome.units.items())
     console.print(f"on the held-back rows: {loss}{against}, mean cost {cost}{units}", soft_wrap=True)
@@ -135,8 +144,8 @@ def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
     rates = report.are_rates
     both.add_row(loss_word(rates), loss_text(report.error, rates), loss_text(report.full_error, rates))
     both.add_row(in_unit("mean cost", report.unit), number(report.mean_cost), number(report.full_cost))
-    both.add_row(in_unit("median cost", report.unit), number(report.p50_cost), number(report.full_cost))
-    both.add_row(in_unit("95th percentile", report.unit), number(report.p95_cost), number(report.full_cost))
+    both.add_row(in_unit("median cost", report.unit), number(report.p50_cost), number(report.full_p50_cost))
+    both.add_row(in_unit("95th percentile", report.unit), number(report.p95_cost), number(report.full_p95_cost))
     for unit, cost in report.unit_costs.items():
         both.add_row(in_unit("mean cost", unit), number(cost), number(report.full_unit_costs[unit]))
     if report.full_cost > 0:

@@ -30,6 +30,7 @@ from ttamer.compare.lines import line_of, lines_through
 from ttamer.evaluation import frontier
 from ttamer.fitting.budgets import default_budgets
 from ttamer.traces import Traces, complete_traces
+from ttamer.traces.costs import same_unit
 
 FULL, OURS, TIE = "full model", "ttamer", "tie"
 COVERAGE = 0.9
@@ -308,7 +309,7 @@ def _parts(calibration: Traces, test: Traces | None, seed: int) -> tuple[Traces,
     complete_traces(checks.instance("calibration", calibration, Traces))
     if test is not None:
         complete_traces(checks.instance("test", test, Traces))
-        if (test.topology, test.unit) != (calibration.topology, calibration.unit):
+        if test.topology != calibration.topology or not same_unit(test.unit, calibration.unit):
             raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
         if np.array_equal(test.signals, calibration.signals) and np.array_equal(test.losses, calibration.losses):
             raise ValueError("test: expected other rows than calibration has, got the same")
@@ -333,10 +334,14 @@ def _baseline_curves(
     """A curve a baseline, the nodes it walks if that was a choice, and what had to be left out."""
     here, there = _confident(here), _confident(there)
     lines = list(lines_through(here))
+    named = [node for node in here._answering if node in here.categories]
     curves, paths, left_out = [], {}, []
     for name, settings in _BASELINES.items():
         if name == "patience" and (here.predictions is None or there.predictions is None):
             left_out.append("patience: needs predictions, which these traces do not have")
+            continue
+        if name != "patience" and named:
+            left_out.append(f"{name}: needs signals that are numbers, those of node {named[0]} are categories")
             continue
         tried = []
         for nodes, edges in lines:

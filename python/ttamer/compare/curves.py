@@ -24,6 +24,7 @@ from ttamer.baselines import Setting
 from ttamer.fitting.budgets import cheapest_answer
 from ttamer.policy import Front, Replay
 from ttamer.traces import Traces
+from ttamer.traces.costs import same_unit
 
 Walk = Callable[[Traces], Replay]
 
@@ -167,7 +168,7 @@ def _curve(name: str, settings: Sequence[tuple[str, Walk]], calibration: Traces,
     checks.instance("test", test, Traces)
     if len(settings) > MOST_SETTINGS:
         raise ValueError(f"settings: expected at most {MOST_SETTINGS} a method, got {len(settings)}")
-    if (test.topology, test.unit) != (calibration.topology, calibration.unit):
+    if test.topology != calibration.topology or not same_unit(test.unit, calibration.unit):
         raise ValueError(f"test: expected traces like {calibration!r}, got {test!r}")
     # A threshold means nothing on another kind.
     test = test._read_as(calibration.signal, calibration.categories)

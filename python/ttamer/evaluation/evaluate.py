@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.numbers import are_rates, loss_text, loss_word, number
+from ttamer._base.numbers import are_rates, loss_text, loss_word, number, with_unit
 from ttamer.policy import Policy
 from ttamer.policy.replay import answered
 from ttamer.traces import Traces
@@ -24,7 +24,7 @@ class Evaluation:
     requests : int
     error, full_error : float
         Mean loss of the answers; of the policy and of always answering with the last node that can answer.
-    mean_cost, p50_cost, p95_cost, full_cost : float
+    mean_cost, p50_cost, p95_cost, full_cost, full_p50_cost, full_p95_cost : float
         In `unit`.
     stops, answers : (n,) float64
         Share of requests that stop at each node, and that each node answers.
@@ -48,6 +48,8 @@ class Evaluation:
     recall_rate: float
     full_error: float
     full_cost: float
+    full_p50_cost: float
+    full_p95_cost: float
     unit: str
     unit_costs: dict[str, float]
     full_unit_costs: dict[str, float]
@@ -58,16 +60,17 @@ class Evaluation:
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
         saving = 1 - self.mean_cost / self.full_cost if self.full_cost > 0 else 0.0
         error, full_error = (loss_text(each, self.are_rates) for each in (self.error, self.full_error))
-        mean, full, p50, p95 = map(number, (self.mean_cost, self.full_cost, self.p50_cost, self.p95_cost))
+        mean, full = (with_unit(number(cost), self.unit) for cost in (self.mean_cost, self.full_cost))
+        p50, p95 = number(self.p50_cost), with_unit(number(self.p95_cost), self.unit)
+        full_p50, full_p95 = number(self.full_p50_cost), with_unit(number(self.full_p95_cost), self.unit)
         return "\n".join(
             [
                 f"requests   {self.requests}",
                 f"{loss_word(self.are_rates):<9}  {error}  (full model {full_error})",
-                f"mean cost  {mean}{unit}  (full model {full}{unit}, {saving:.1%} saved)",
-                f"p50, p95   {p50}, {p95}{unit}",
+                f"mean cost  {mean}  (full model {full}, {saving:.1%} saved)",
+                f"p50, p95   {p50}, {p95}  (full model {full_p50}, {full_p95})",
                 *(
                     f"mean cost  {number(cost)} {each}  (full model {number(self.full_unit_costs[each])} {each})"
                     for each, cost in self.unit_costs.items()
@@ -103,21 +106,23 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
     result = policy.replay(traces)
     nodes = traces.topology.nodes
     last = np.full(len(traces), traces._answering[-1])
-    full = answered(traces._in_unit(policy.unit), last)
-    p50, p95 = np.quantile(result.cost, [0.5, 0.95])
+    full = answered(traces, last, policy.unit)
+    (p50, p95), (full_p50, full_p95) = (np.quantile(each.cost, [0.5, 0.95]).tolist() for each in (result, full))
     return Evaluation(
         requests=len(traces),
         error=result.error,
         mean_cost=result.mean_cost,
-        p50_cost=float(p50),
-        p95_cost=float(p95),
+        p50_cost=p50,
+        p95_cost=p95,
         stops=np.bincount(result.last_node, minlength=nodes) / len(traces),
         answers=np.bincount(result.answer_node, minlength=nodes) / len(traces),
         recall_rate=float(np.mean(result.answer_node != result.last_node)),
         full_error=full.error,
         full_cost=full.mean_cost,
-        unit=policy.unit if result.unit_costs else traces.unit,
+        full_p50_cost=full_p50,
+        full_p95_cost=full_p95,
+        unit=policy.unit or traces.unit,
         unit_costs={unit: float(costs.mean()) for unit, costs in result.unit_costs.items()},
-        full_unit_costs={unit: answered(traces.priced({unit: 1}), last).mean_cost for unit in result.unit_costs},
+        full_unit_costs={unit: float(costs.mean()) for unit, costs in full.unit_costs.items()},
         are_rates=are_rates(traces.losses),
     )

@@ -47,6 +47,7 @@ def fit_estimates(
         unit=traces.unit,
     )
     model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
+    model.nodes = traces.nodes
     traces._kept_estimates[estimator] = estimates
     return model
 

@@ -105,6 +105,10 @@ def fit(
     it, is in use.
     """
     checks.instance("traces", traces, Traces)
+    if traces.weights is not None and not traces.weights.all():  # a request of weight 0 is as if it was not recorded
+        if not traces.weights.any():
+            raise ValueError("traces: expected a request of a weight above 0, got none")
+        traces = traces[traces.weights > 0]
     most = states_of(bins, len(traces))
     if estimate not in ESTIMATES:
         raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")

@@ -17,8 +17,9 @@ from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
+from ttamer.traces.arguments import check_same_nodes
 from ttamer.traces.categories import most_frequent
-from ttamer.traces.costs import recorded_mean
+from ttamer.traces.costs import in_units_of, recorded_mean
 from ttamer.traces.paths import always_before
 
 MOST_STATES = 65_535
@@ -115,8 +116,23 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
     if like.topology != traces.topology:
         raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
-    checks.same_unit("like", like.unit, traces.unit)
+    check_same_nodes("like", like.nodes, traces.nodes)
+    unit_costs = in_units_of(traces.unit_costs, like.unit_costs)
+    if unit_costs is None:
+        checks.same_unit("like", like.unit, traces.unit)
+    else:
+        traces = traces._with(unit_costs=unit_costs)
     traces = traces._read_as(like.signal, like.categories)
+    if any(
+        unit in traces.unit_costs and traces.unit_costs[unit].ndim == 1 for unit in sums.costs
+    ):  # alike here, as costs of each request
+        shape = (len(traces), len(traces.topology.edges))
+        traces = traces._with(
+            unit_costs={
+                unit: np.broadcast_to(costs, shape).copy() if unit in sums.costs else costs
+                for unit, costs in traces.unit_costs.items()
+            }
+        )
     smoothing = _choose_smoothing(traces, sums.smoothing)
     strengths = sums.loss_strength, sums.transition_strength
     statistics = counted(traces, like.bin_edges, like.signal_nodes, smoothing, *strengths)
@@ -145,4 +161,4 @@ def _model(
     form = (traces.observed, traces.signal, recorded_signal)
     costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}
     tables = (traces.topology, statistics, costs, edges, signal_nodes, cost_scale)
-    return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories)
+    return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories, traces.nodes)

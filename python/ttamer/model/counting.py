@@ -36,10 +36,6 @@ def counted(
         If no request recorded something that the model needs; it is named.
     """
     weights = np.ones(len(traces)) if traces.weights is None else traces.weights
-    if not weights.all():
-        if not weights.any():
-            raise ValueError("traces: expected a request of a weight above 0, got none")
-        traces, weights = traces[weights > 0], weights[weights > 0]
     nodes = range(traces.topology.nodes)
     sizes = [len(edges[j]) + 1 for j in nodes]
     recorded = ~np.isnan(traces.signals)

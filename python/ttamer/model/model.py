@@ -16,6 +16,7 @@ from ttamer._core import Model, Topology, Transition
 from ttamer.model.costs import EdgeCosts, each, edge_costs, floats, one_unit, prefixes, priced, same, units_in
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics, are_whole
+from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import (
     NONE,
     Names,
@@ -28,7 +29,7 @@ from ttamer.traces.costs import checked_prices, priced_unit, units_of
 from ttamer.traces.signals import check_signal, signals_in
 
 FORMAT_VERSION = 3
-"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 units, categories, fractions.
+"""Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 units, categories, names, fractions.
 
 Files are written in the first version that can hold them.
 """
@@ -80,6 +81,8 @@ class CascadeModel:
     recorded_signal : str
         The kind that the traces recorded, where `signal` was made from their evidence: `Batch.decide` then has to be
         told, by `Policy.start`, which of the two it is handed.
+    nodes : tuple of str or None
+        Names of the nodes of the traces that the model was fitted on, if they had some.
     estimator : Estimator or None
         What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
         the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
@@ -155,8 +158,10 @@ class CascadeModel:
         statistics: Statistics | None,
         estimator: Estimator | None = None,
         categories: Mapping[int, Names] = NONE,
+        nodes: tuple[str, ...] | None = None,
     ) -> None:
         check_states(bin_edges, categories)
+        self.nodes = nodes
         self.categories = dict(categories)
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
@@ -198,6 +203,8 @@ class CascadeModel:
         values = checked_prices(prices, list(self.unit_costs))
         costs = priced(self.unit_costs, values)
         scale = costs.scale(self.topology)
+        if self._cost_scale is not None:  # of the only unit, at its price
+            scale = self._cost_scale * next(iter(values.values()))
         return self._core_of(costs, scale), priced_unit(values), scale
 
     @classmethod
@@ -214,6 +221,7 @@ class CascadeModel:
         recorded_signal: str,
         estimator: Estimator | None = None,
         categories: Mapping[int, Names] = NONE,
+        nodes: tuple[str, ...] | None = None,
     ) -> CascadeModel:
         losses = [statistics.state_losses(j, signal_nodes[j] not in categories) for j in range(topology.nodes)]
         transitions = []
@@ -234,7 +242,7 @@ class CascadeModel:
             for unit, stated in unit_costs.items()
         }
         tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories)
+        model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories, nodes)
         return model
 
     @property
@@ -313,6 +321,7 @@ class CascadeModel:
         )
         if self.topology != other.topology or not same_edges:
             raise ValueError(f"models {verb} only with the same topology and bin edges: fit the shard with like=model")
+        check_same_nodes("model", other.nodes, self.nodes)
         if self.categories != other.categories:
             raise ValueError(f"models {verb} only with the same categories: fit the shard with like=model")
         same_kind = (
@@ -322,7 +331,7 @@ class CascadeModel:
             and self._statistics.settings == other._statistics.settings
             and all(np.isinf(a[0]) == np.isinf(b[0]) for a, b in zip(self.losses, other.losses, strict=True))
         )
-        recorded, others = list(self._statistics.costs), list(other._statistics.costs)
+        recorded, others = sorted(self._statistics.costs), sorted(other._statistics.costs)
         if recorded != others or not same(self.unit_costs, other.unit_costs, but=recorded) or not same_kind:
             raise ValueError(
                 f"models {verb} only with the same costs, unit, signal, smoothing, strengths and kind of losses"
@@ -342,6 +351,7 @@ class CascadeModel:
             self.signal,
             self.recorded_signal,
             categories=self.categories,
+            nodes=self.nodes,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -401,6 +411,8 @@ class CascadeModel:
             version, arrays["signal_nodes"] = max(version, 2), np.array(self.signal_nodes, np.int32)
         if self.categories:
             version, fields["categories"] = FORMAT_VERSION, categories_for_file(self.categories)
+        if self.nodes is not None:
+            version, fields["node_names"] = FORMAT_VERSION, list(self.nodes)
         if self._statistics is not None and not are_whole(arrays):
             version = FORMAT_VERSION
         return files.to_bytes("model", version, fields, arrays)
@@ -434,7 +446,8 @@ class CascadeModel:
                 tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
                 # Sums that are finite may have no finite mean.
                 with np.errstate(divide="raise", over="raise", invalid="raise"):
-                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator, categories)
+                    names = names_in(fields, (topology if estimator is None else estimator.topology).nodes)
+                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator, categories, names)
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             costs: dict[str, Any] = dict(stated)

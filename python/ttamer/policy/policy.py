@@ -18,11 +18,12 @@ from ttamer.model.estimators import Estimator
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces, complete_traces
+from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
 from ttamer.traces.signals import signals_in
 
 FORMAT_VERSION = 3
-"""Version 2 has `signal_nodes`, version 3 categories; files are written in the first version that can hold them."""
+"""Version 2 has `signal_nodes`, version 3 categories or names; files are written in the first that can hold them."""
 MOST_ROWS = 2**28
 
 _SCALARS = {
@@ -55,9 +56,11 @@ class Policy:
         recorded_signal: str,
         estimator: Estimator | None = None,
         categories: Mapping[int, Names] = NONE,
+        nodes: tuple[str, ...] | None = None,
     ) -> None:
         self._core = core
         self._categories = dict(categories)
+        self._nodes = nodes
         self._unit = unit
         self._signal = signal
         self._recorded_signal = recorded_signal
@@ -145,6 +148,11 @@ class Policy:
     def signal_nodes(self) -> tuple[int, ...]:
         """Tuple of int : the node whose signal tells each node's state, see `CascadeModel`. A batch keeps these."""
         return tuple(self._core.signal_nodes.tolist())
+
+    @property
+    def nodes(self) -> tuple[str, ...] | None:
+        """Tuple of str or None : names of the nodes of the traces that it is for, if they had some."""
+        return self._nodes
 
     @property
     def categories(self) -> dict[int, tuple[str, ...]]:
@@ -340,8 +348,8 @@ class Policy:
         Raises
         ------
         ValueError
-            If the topology or the unit is another one, something was not recorded, the signals are of another kind (the
-            user's own are one too), or the evidence is needed and missing or does not fit.
+            If the topology, the unit or the name of a node is another one, something was not recorded, the signals are
+            of another kind (the user's own are one too), or the evidence is needed and missing or does not fit.
 
         Notes
         -----
@@ -351,6 +359,7 @@ class Policy:
         """
         if complete_traces(traces).topology != self.topology:
             raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
+        check_same_nodes("traces", traces.nodes, self._nodes)
         costs = traces._in_unit(self._unit).paid_costs
         several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
         if self._estimator is not None:
@@ -441,6 +450,8 @@ class Policy:
         version = 2 if "signal_nodes" in arrays else 1
         if self._categories:
             version, fields["categories"] = 3, categories_for_file(self._categories)
+        if self._nodes is not None:
+            version, fields["node_names"] = 3, list(self._nodes)
         return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
@@ -458,6 +469,7 @@ class Policy:
             policy = cls(core, fields["unit"], analysis, *signals_in(fields), estimator)
             policy._categories = categories_from_file(fields, topology.nodes)
             check_states([policy.bin_edges(j) for j in range(topology.nodes)], policy._categories)
+            policy._nodes = names_in(fields, policy.topology.nodes)
             return policy
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({checks.quoted(error)})") from None

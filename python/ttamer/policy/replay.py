@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer.traces import Traces
+from ttamer.traces.paths import costs_along
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,17 @@ class Replay:
         return float(self.cost.mean())
 
 
-def answered(traces: Traces, nodes: npt.NDArray[np.intp]) -> Replay:
-    """The replay in which every request takes the cheapest path to its node of `nodes` (N,), which answers it."""
+def answered(traces: Traces, nodes: npt.NDArray[np.intp], unit: str | None = None) -> Replay:
+    """The replay in which every request takes the cheapest path to its node of `nodes` (N,), which answers it.
+
+    The cheapest in this unit, where costs are in several.
+    """
+    several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
+    traces = traces._in_unit(unit) if unit is not None else traces
     return Replay(
         last_node=nodes.astype(np.int32),
         answer_node=nodes.astype(np.int32),
         cost=traces.request_reach_costs[np.arange(len(traces)), nodes],
+        unit_costs=costs_along(traces.topology, traces.paid_costs, nodes, several),
         loss=traces.losses[np.arange(len(traces)), nodes].astype(np.float64),
     )

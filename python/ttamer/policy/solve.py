@@ -78,7 +78,8 @@ def solve(
         tradeoff = _tradeoff_of(error_price, tradeoff, scale)
     core = core_solve(priced, 0.8 if tradeoff is None else tradeoff, has_recall, states)
     analysis = partial(analyse, priced, core, states)
-    return Policy(core, unit, analysis, model.signal, model.recorded_signal, model.estimator, model.categories)
+    kinds = (model.signal, model.recorded_signal)
+    return Policy(core, unit, analysis, *kinds, model.estimator, model.categories, model.nodes)
 
 
 def _tradeoff_of(error_price: float, tradeoff: float | None, cost_scale: float) -> float:

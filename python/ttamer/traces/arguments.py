@@ -127,6 +127,18 @@ def unit_costs(
     return {name: _costs(f"costs[{name!r}]", costs[name], topology, rows) for name in units_of(costs, unit)}
 
 
+def path_costs(
+    costs: npt.ArrayLike | Mapping[str, npt.ArrayLike], topology: Topology, rows: int, units: list[str]
+) -> dict[str, Floats]:
+    """Costs in the units of the traces that a path is taken of."""
+    if isinstance(costs, Mapping) or len(units) > 1:
+        names = list(map(str, costs)) if isinstance(costs, Mapping) else []
+        if sorted(names) != sorted(units):
+            raise ValueError(f"costs: expected a mapping of the units {units}, got {names or 'costs without units'}")
+        return unit_costs(costs, topology, rows, "")
+    return unit_costs(costs, topology, rows, units[0])
+
+
 def edge_costs(
     costs: npt.ArrayLike, topology: Topology, rows: int | None = None, name: str = "costs"
 ) -> npt.NDArray[np.float64]:
@@ -207,6 +219,20 @@ def names_of(names: Sequence[str] | None, nodes: int) -> tuple[str, ...] | None:
     if len(set(texts)) < nodes or not all(texts):
         raise ValueError(f"nodes: expected names that differ, got {list(texts)}")
     return texts
+
+
+def check_same_nodes(name: str, nodes: Sequence[str] | None, expected: Sequence[str] | None) -> None:
+    """Raise ValueError if both have names of nodes, and not the same in the same order."""
+    if nodes is not None and expected is not None and tuple(nodes) != tuple(expected):
+        raise ValueError(f"{name}: expected the nodes {', '.join(expected)}, got {', '.join(nodes)}")
+
+
+def names_in(fields: Mapping[str, Any], nodes: int) -> tuple[str, ...] | None:
+    """The names of nodes that a file holds, None if there are none."""
+    names = fields.get("node_names")
+    if names is not None and not isinstance(names, list):
+        raise ValueError(f"node_names: expected a list, got {type(names).__name__}")
+    return names_of(names, nodes)
 
 
 MOST_WEIGHT = 2.0**53

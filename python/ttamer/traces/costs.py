@@ -6,8 +6,7 @@ has costs in both can be put into it, so it is all that models, policies and fil
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -49,8 +48,8 @@ class Costs:
         if len(self.unit_costs) > 1:
             prices = ", ".join(f"{unit!r}: ..." for unit in self.unit_costs)
             raise ValueError(
-                f"traces: expected costs in one unit, got {self.unit}; say what each is worth: "
-                f"traces.priced({{{prices}}})"
+                f"traces: expected costs in one unit, got {self.unit}; say what each is worth: prices={{{prices}}} "
+                "where that is taken (--price), else traces.priced(...)"
             )
 
     @cached_property
@@ -90,9 +89,23 @@ def units_of(costs: Mapping[str, object], unit: str = "") -> list[str]:
     if not costs:
         raise ValueError("costs: expected at least one unit, got none")
     for name in costs:
-        if not checks.text("costs", name) or " + " in name or re.match(r"[-+.\d\s]", name) or name[-1].isspace():
+        if not checks.text("costs", name) or prices_in(name) != {name: 1.0} or name != name.strip():
             raise ValueError(f"costs: expected units like 'usd' and 'ms', got {name!r}")
     return list(costs)
+
+
+def same_unit(unit: str, other: str) -> bool:
+    """Whether two units are one: that of a sum may list its parts in another order."""
+    return unit == other or prices_in(unit) == prices_in(other)
+
+
+def in_units_of(costs: Mapping[str, Floats], units: Collection[str]) -> dict[str, Floats] | None:
+    """The costs by these names of their units and in this order, None if they are in others."""
+    if sorted(costs) == sorted(units):
+        return {unit: costs[unit] for unit in units}
+    if len(costs) == len(units) == 1 and same_unit(next(iter(costs)), next(iter(units))):
+        return dict(zip(units, costs.values(), strict=True))
+    return None
 
 
 def priced_unit(prices: Mapping[str, float]) -> str:

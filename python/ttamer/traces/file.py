@@ -44,7 +44,7 @@ _ALWAYS = {
 _EVIDENCE = {"log_probs", "classes", "class_count"}
 _CATEGORIES = {"category_nodes", "category_counts", "category_names"}
 _CONTEXT = {"context_names", "context_is_text", "context_numbers", "context_texts"}
-_SOMETIMES = {"predictions", "labels", "nodes", "weights", *_EVIDENCE, *_CATEGORIES, *_CONTEXT}
+_SOMETIMES = {"predictions", "labels", "nodes", "weights", "costs_of_requests", *_EVIDENCE, *_CATEGORIES, *_CONTEXT}
 _MOST_NODES = 1024  # of a topology
 _MOST_UNITS = 64
 _MOST_DEFLATED = 1032  # bytes that a byte can unpack to
@@ -65,6 +65,7 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     arrays = {name: value for name, value in fields.items() if name not in apart}
     costs = [np.atleast_2d(values) for values in unit_costs.values()]
     arrays["costs"] = np.stack(np.broadcast_arrays(*costs))
+    arrays["costs_of_requests"] = [values.ndim == 2 for values in unit_costs.values()]
     arrays["unit"] = list(unit_costs)
     sums = [values.sum(dtype=np.float64) for values in (fields["signals"], fields["losses"], arrays["costs"])]
     gaps = not np.isfinite(sums).all()
@@ -73,6 +74,7 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     version = 3 if newer else next(iter(unit_costs.values())).ndim
     if version < 3:
         arrays["costs"], (arrays["unit"],) = next(iter(unit_costs.values())), unit_costs
+        del arrays["costs_of_requests"]
     if fields["categories"]:
         arrays |= _categories_apart(fields["categories"])
     if fields["context"]:
@@ -157,6 +159,7 @@ def _most_values(shape: tuple[int, ...]) -> dict[str, float]:
         "contents": len(_ALWAYS | _SOMETIMES),
         "costs": _MOST_UNITS * rows * edges,
         "unit": _MOST_UNITS,
+        "costs_of_requests": _MOST_UNITS,
         "nodes": nodes,
         "weights": rows,
         "topology_edges": 2 * edges,
@@ -207,7 +210,7 @@ def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     if version < 3:
         fields["unit"] = _scalar(arrays, "unit", "U")
     else:
-        fields |= _several_costs(arrays.pop("costs"), _texts(arrays, "unit"))
+        fields |= _several_costs(arrays.pop("costs"), arrays.pop("costs_of_requests"), _texts(arrays, "unit"))
     if arrays.keys() & _CATEGORIES:
         fields["categories"] = _categories_of(_all_of(arrays, _CATEGORIES))
     if arrays.keys() & _CONTEXT:
@@ -274,11 +277,13 @@ def _context_of(arrays: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, Col
     return columns_of(table, rows) if table else {}
 
 
-def _several_costs(costs: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:
-    """What `Traces` takes for costs (units, N or 1, E)."""
+def _several_costs(costs: npt.NDArray[Any], of_requests: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:
+    """What `Traces` takes for costs (units, N or 1, E), of which some are alike for all requests."""
+    if of_requests.shape != (len(units),) or of_requests.dtype != np.bool_:
+        raise ValueError(f"costs_of_requests: expected one bool a unit, got {of_requests.shape} {of_requests.dtype}")
     if costs.ndim != 3 or len(costs) != len(units) or not units or len(set(units)) < len(units):
         raise ValueError(f"costs: expected those of {len(units)} different units, got {costs.shape}")
-    tables = [values if len(values) > 1 else values[0] for values in costs]
+    tables = [values if by_row else values[0] for values, by_row in zip(costs, of_requests.tolist(), strict=True)]
     return (
         {"costs": tables[0], "unit": units[0]} if len(units) == 1 else {"costs": dict(zip(units, tables, strict=True))}
     )

@@ -93,10 +93,9 @@ def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.i
 
 
 def _signals(scores: npt.NDArray[np.float32] | None, consulted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The scores: 0 of a model that has none, below all others where some requests lack one."""
+    """The scores, below all others where there is none; also in a table without any, which may be a later part."""
     known = np.full(consulted.shape, np.nan, np.float32) if scores is None else scores
-    nothing = np.where(np.isnan(known).all(axis=0), np.float32(0), NOTHING)
-    return np.where(consulted & np.isnan(known), nothing, known).astype(np.float32)
+    return np.where(consulted & np.isnan(known), NOTHING, known).astype(np.float32)
 
 
 def _behind_context(context: object, fields: Mapping[str, Any]) -> dict[str, Any]:

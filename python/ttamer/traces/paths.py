@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +42,29 @@ def cheapest_paths(topology: Topology, costs: Floats) -> tuple[Floats, npt.NDArr
     return cheapest[..., :-1], predecessors[..., :-1]
 
 
+def costs_along(
+    topology: Topology, costs: Floats, nodes: npt.NDArray[np.intp], units: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """What the path to each request's node of `nodes` (N,) costs in each unit: the path that is cheapest in `costs`."""
+    if not units:
+        return {}
+    edges = np.full((topology.nodes + 1, topology.nodes), -1)
+    for e, (i, j) in enumerate(topology.edges.tolist()):
+        edges[i, j] = e
+    rows = np.arange(len(nodes))
+    predecessors = np.broadcast_to(cheapest_paths(topology, costs)[1], (len(nodes), topology.nodes))
+    tables = {unit: np.broadcast_to(values, (len(nodes), len(topology.edges))) for unit, values in units.items()}
+    paid = {unit: np.zeros(len(nodes)) for unit in units}
+    here = nodes.copy()
+    while (here != ROOT).any():
+        before = predecessors[rows, here]
+        passed = edges[before, here]
+        for unit, values in tables.items():
+            paid[unit] += np.where(here == ROOT, 0.0, values[rows, passed])
+        here = np.where(here == ROOT, ROOT, before)
+    return paid
+
+
 def last_first(topology: Topology) -> list[int]:
     """All nodes, each after its successors; linear in edges."""
     before: list[list[int]] = [[] for _ in range(topology.nodes)]
@@ -76,15 +101,22 @@ def always_before(topology: Topology) -> list[int]:
 
 
 def costliest_path(topology: Topology, costs: Floats) -> float:
-    """Cost of the costliest path from the root: the default of the scale that costs are divided by; 1 if it is 0.
-
-    Linear in edges.
-    """
-    successors: list[list[tuple[int, float]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
-    for (i, j), cost in zip(topology.edges.tolist(), costs.tolist(), strict=True):
-        successors[i].append((j, cost))
-    ahead = [0.0] * topology.nodes
-    for node in last_first(topology):
-        ahead[node] = max((cost + ahead[j] for j, cost in successors[node]), default=0.0)
-    longest = max(cost + ahead[j] for j, cost in successors[ROOT])
+    """Cost of the costliest path from the root: the default of the scale that costs are divided by; 1 if it is 0."""
+    longest = float(costliest_paths(topology, costs))
     return longest if longest > 0 else 1.0
+
+
+def costliest_paths(topology: Topology, costs: Floats) -> Floats:
+    """Cost of the costliest path from the root, of (E,) costs or of each row of (N, E); linear in edges."""
+    successors: list[list[tuple[int, int]]] = [[] for _ in range(topology.nodes + 1)]  # the root, -1, is the last
+    for e, (i, j) in enumerate(topology.edges.tolist()):
+        successors[i].append((j, e))
+    ahead: list[Floats] = [np.zeros(costs.shape[:-1])] * topology.nodes
+    for node in [*last_first(topology), ROOT]:
+        with np.errstate(over="ignore"):  # what is infinite is refused where it is used
+            paths = [costs[..., e] + ahead[j] for j, e in successors[node]]
+        longest = np.max(paths, axis=0) if paths else np.zeros(costs.shape[:-1])
+        if node == ROOT:
+            return longest
+        ahead[node] = longest
+    raise AssertionError("the root is the last")

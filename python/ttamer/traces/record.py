@@ -22,6 +22,10 @@ _MAPPINGS = ("unit_costs", "categories", "context")
 """Fields that are mappings, kept read-only."""
 
 
+def _frozen(value: Any) -> Any:
+    return freeze(value) if isinstance(value, np.ndarray) else value
+
+
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Record(Costs):
     """The fields of `Traces`, which describes them. Immutable."""
@@ -42,11 +46,9 @@ class Record(Costs):
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
-            object.__setattr__(self, name, freeze(value) if isinstance(value, np.ndarray) else value)
+            object.__setattr__(self, name, _frozen(value))
         for name in _MAPPINGS:
-            values = {
-                key: freeze(value) if isinstance(value, np.ndarray) else value for key, value in fields[name].items()
-            }
+            values = {key: _frozen(value) for key, value in fields[name].items()}
             object.__setattr__(self, name, MappingProxyType(values))
         # Signals of other kinds, computed once: a sweep of thresholds needs the same ones at every setting.
         object.__setattr__(self, "_by_kind", {})
@@ -57,8 +59,11 @@ class Record(Costs):
         return {**self.__dict__, **{name: dict(getattr(self, name)) for name in _MAPPINGS}}  # a proxy does not pickle
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__dict__.update({name: MappingProxyType(state[name]) for name in _MAPPINGS})
+        for name in _MAPPINGS:
+            for value in state[name].values():
+                _frozen(value)
+            state[name] = MappingProxyType(state[name])
+        self.__dict__.update({name: _frozen(value) for name, value in state.items()})
 
     def __len__(self) -> int:
         return len(self.signals)

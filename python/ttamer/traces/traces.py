@@ -17,7 +17,7 @@ from ttamer.traces import arguments, file
 from ttamer.traces.categories import NONE, Names, in_coding, joined_categories
 from ttamer.traces.constructors import Constructors
 from ttamer.traces.context import joined_columns, signal_of
-from ttamer.traces.costs import checked_prices, joined_costs, priced, priced_unit, prices_in
+from ttamer.traces.costs import checked_prices, in_units_of, joined_costs, priced, priced_unit, prices_in, same_unit
 from ttamer.traces.evidence import Evidence, joined_evidence
 from ttamer.traces.record import Record
 from ttamer.traces.signals import check_signal, signals_from_evidence
@@ -203,7 +203,7 @@ class Traces(Record, Constructors):
         return self._with(
             signals=self.signals[:, numbers],
             losses=arguments.loss_table(self.losses[:, numbers], (len(self), len(numbers))),
-            unit_costs=arguments.unit_costs(costs, line, len(self), "" if isinstance(costs, Mapping) else self.unit),
+            unit_costs=arguments.path_costs(costs, line, len(self), list(self.unit_costs)),
             topology=line,
             nodes=None if self.nodes is None else tuple(self.nodes[node] for node in numbers),
             predictions=None if self.predictions is None else self.predictions[:, numbers],
@@ -249,9 +249,9 @@ class Traces(Record, Constructors):
         ValueError
             If the kind is unknown, or there is no evidence.
         """
-        check_signal(kind)
-        if kind == self.signal:
+        if checks.text("signal", kind) == self.signal:
             return self
+        check_signal(kind)
         if self.evidence is None:
             raise ValueError(f"signal: {kind} needs evidence, and these traces have none (Traces.from_probs does)")
         by_kind: dict[str, npt.NDArray[np.float32]] = self.__dict__["_by_kind"]
@@ -347,10 +347,11 @@ class Traces(Record, Constructors):
 
     def _in_unit(self, unit: str) -> Traces:
         """These traces with costs in a unit that their own make up, ValueError if they do not; an empty one is any."""
-        if len(self.unit_costs) > 1:
-            prices = prices_in(unit)
-            if prices.keys() <= self.unit_costs.keys():
-                return self.priced(prices)
+        if len(self.unit_costs) == 1 and same_unit(self.unit, unit):
+            return self
+        prices = prices_in(unit)
+        if prices.keys() <= self.unit_costs.keys():
+            return self.priced(prices)
         checks.same_unit("traces", self.unit, unit)
         return self
 
@@ -410,8 +411,9 @@ def complete_traces(traces: object) -> Traces:
     missing = len(known) - int(known.complete.sum())
     if missing:
         raise ValueError(
-            f"traces: expected complete rows, {missing} of {len(known)} lack a signal, a loss or a cost; judge on "
-            "traces[traces.complete], models may be fitted on all"
+            f"traces: expected complete rows, {missing} of {len(known)} lack a signal, a loss or a cost. Models may be "
+            "fitted on all; to judge, take traces[traces.complete] if these are like the rest, not those that a policy "
+            "sent on"
         )
     return known
 
@@ -420,7 +422,9 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
     """The requests of all parts, at least one, in order; ValueError as `Traces.__add__`."""
     first = parts[0]
     for part in parts[1:]:
-        for name in ("topology", "unit", "signal", "observed", "nodes", "probes"):
+        if in_units_of(part.unit_costs, first.unit_costs) is None:
+            raise ValueError(f"unit: expected traces of one cascade, got {first.unit!r} and {part.unit!r}")
+        for name in ("topology", "signal", "observed", "nodes", "probes"):
             mine, others = getattr(first, name), getattr(part, name)
             if mine != others:
                 raise ValueError(f"{name}: expected traces of one cascade, got {mine!r} and {others!r}")
@@ -433,6 +437,7 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
         return None if values[0] is None else np.concatenate(values)
 
     evidence = [part.evidence for part in parts if part.evidence is not None]
+    paid = [in_units_of(part.unit_costs, first.unit_costs) or {} for part in parts]
     weights = [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
     coding = joined_categories([(part.signals, part.categories) for part in parts])
     return first._with(
@@ -441,8 +446,7 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
         context=joined_columns([part.context for part in parts]),
         losses=joined("losses"),
         unit_costs={
-            unit: joined_costs([part.unit_costs[unit] for part in parts], list(map(len, parts)))
-            for unit in first.unit_costs
+            unit: joined_costs([costs[unit] for costs in paid], list(map(len, parts))) for unit in first.unit_costs
         },
         predictions=joined("predictions"),
         labels=joined("labels"),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.numbers import are_rates, loss_text, loss_word, number
+from ttamer._base.numbers import are_rates, loss_text, loss_word, number, with_unit
 from ttamer.evaluation import frontier
 from ttamer.policy import Policy
 from ttamer.traces import Traces, complete_traces
@@ -108,8 +108,8 @@ class Certificate:
         loss = f"{'an' if self.are_rates else 'a'} {loss_word(self.are_rates)} of"
         return (
             f"{kept}, with confidence {self.confidence:g} (p-value {self.best.p_value:.2g}); on {self.tested_rows} "
-            f"held-back rows {loss} {loss_text(tested.error, self.are_rates)} and a mean cost of {number(tested.cost)}"
-            f"{f' {self.policy.unit}' if self.policy.unit else ''}"
+            f"held-back rows {loss} {loss_text(tested.error, self.are_rates)} and a mean cost of "
+            f"{with_unit(number(tested.cost), self.policy.unit)}"
             f"{f'; {self.end_of_tests()}' if self.failed else ''}"
         )
 
@@ -154,7 +154,8 @@ def certify(
     pvalues.require_scipy()  # now, not after the fit
     fit_part = judged[fit_rows]
     if prices is None and len(traces.unit_costs) > 1 and isinstance(max_cost, Mapping):
-        prices = {unit: 1 / bound for unit, bound in max_cost.items() if bound > 0}  # each limit weighs alike
+        # Each limit weighs alike, in numbers that can be read.
+        prices = {unit: float(f"{1 / bound:.3g}") for unit, bound in max_cost.items() if bound > 0}
     front = frontier(fit_part, tradeoffs, estimate, bins=bins, prices=prices)
     steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
     return Certificate(
@@ -256,7 +257,9 @@ def relative_to_last(traces: Traces) -> Traces:
         raise ValueError("relative_to: 'last' needs predictions, and these traces have none")
     probes = np.isin(np.arange(traces.topology.nodes), traces.probes)
     last = traces.predictions[:, np.flatnonzero(~probes)[-1]]
-    losses = np.where(probes, np.inf, traces.predictions != last[:, None]).astype(np.float32)
+    differs = (traces.predictions != last[:, None]) | (traces.predictions < 0)  # -1 is no answer
+    differs[:, np.flatnonzero(~probes)[-1]] = False
+    losses = np.where(probes, np.inf, differs).astype(np.float32)
     return traces._with(losses=losses, labels=last.copy(), observed=False)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.checks import at, quoted, real
-from ttamer._base.numbers import are_rates, number
+from ttamer._base.numbers import are_rates, number, with_unit
 from ttamer.policy import Replay
 from ttamer.traces import Traces
-from ttamer.traces.paths import costliest_path
+from ttamer.traces.paths import costliest_path, costliest_paths
 from ttamer.tuning import pvalues
 
 ROUNDING = 1e-12
@@ -135,7 +135,7 @@ class Limit:
 
     def text(self, bound: float | None = None) -> str:
         """The bound, or another one, in words: ``a mean cost of 0.4 ms``."""
-        value = f"{number(self.bound if bound is None else bound)}{f' {self.unit}' if self.unit else ''}"
+        value = with_unit(number(self.bound if bound is None else bound), self.unit)
         if self.quantile is not None:
             return f"a cost of at most {value} in {100 * self.quantile:.4g}% of requests"
         if self.name == "max_error":
@@ -210,7 +210,8 @@ def _cost_range(traces: Traces, most: float | None) -> tuple[float, float]:
     if most is None:
         return 0.0, np.inf
     high = _finite("max_cost_of_a_request", most)
-    largest = float((traces.request_costs.sum(axis=1) if forest else traces.request_reach_costs.max(axis=1)).max())
+    paid = traces.request_costs
+    largest = float((paid.sum(axis=1) if forest else costliest_paths(traces.topology, paid)).max())
     if largest > high:
         raise ValueError(
             f"max_cost_of_a_request: expected a bound on the cost of every request, got {high:g} and one that can cost "

@@ -128,6 +128,10 @@ class Trial:
             If none passes.
         """
         risk = 1.0 - checks.real("confidence", confidence)
+        for limit in limits:
+            if limit.name != "max_error" and limit.unit not in self.test_part.unit_costs:
+                units = ", ".join(self.test_part.unit_costs)
+                raise ValueError(f"{limit.name}: expected a limit in {units}, got one in {limit.unit}")
         steps = []
         for step in self._tests(limits):
             steps.append(step)
