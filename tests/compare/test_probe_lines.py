@@ -82,3 +82,17 @@ def test_the_full_model_is_the_last_node_that_answers() -> None:
     assert report.full_error == forest.losses[:, 2].mean(dtype=np.float64)
     assert report.full_cost == 7
     assert f"full model {report.full_error:.4f}" in str(report)
+
+
+def test_thresholds_are_left_out_where_an_answering_node_shows_categories() -> None:
+    rng = np.random.default_rng(0)
+    signals = np.stack([rng.integers(0, 3, 400), rng.random(400)], axis=1).astype(np.float32)
+    losses = (rng.random((400, 2)) < [0.4, 0.2]).astype(np.float32)
+    traces = ttamer.Traces(signals, losses, [1, 3], categories={0: ["a", "b", "c"]})
+    result = compare.run(traces)
+    reason = "needs signals that are numbers, those of node 0 are categories"
+    assert set(result.left_out) == {
+        "patience: needs predictions, which these traces do not have",
+        f"one threshold: {reason}",
+        f"tuned thresholds: {reason}",
+    }

@@ -305,3 +305,20 @@ def test_a_replay_is_a_plain_loop_over_the_requests(data: st.DataObject) -> None
         assert replay.last_node[row] == replay.answer_node[row] == node
         assert replay.cost[row] == pytest.approx(paid)
         assert replay.loss[row] == losses[row, node - 1]
+
+
+def test_a_missing_score_is_served_as_the_lowest() -> None:
+    """Its answers may be good ones; NaN would stand for the worst state, -inf is what the traces hold."""
+    rng = np.random.default_rng(0)
+    scores = rng.random((2000, 2))
+    losses = (rng.random((2000, 2)) > scores).astype(float)
+    missing = rng.random(2000) < 0.3
+    scores[missing, 0], losses[missing, 0] = NAN, 0
+    traces = Traces.from_models(losses, [1, 5], scores=scores)
+    policy = ttamer.solve(ttamer.fit(traces, bins=6), 0.9)
+    replay = policy.replay(traces)
+    batch = policy.start(2000)
+    shown = np.where(np.isnan(scores), -np.inf, scores).astype(np.float32)
+    following = batch.decide(0, shown[:, 0].copy())
+    np.testing.assert_array_equal(following < 0, replay.last_node == 0)
+    assert (following[missing] < 0).all()

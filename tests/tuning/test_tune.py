@@ -272,3 +272,13 @@ class TestValidity:
                 broken["tuned"] += tuned.replay(pool).error > 0.2
         assert broken["tuned"] <= stats.binom.ppf(0.999, 60, 0.2)
         assert broken["naive"] > 12
+
+
+def test_an_answer_that_is_none_is_not_that_of_the_last_node() -> None:
+    rng = np.random.default_rng(0)
+    predictions = np.array([[1, 1, 1], [-1, 1, 1], [2, -1, 1], [-1, -1, -1]])
+    signals = rng.random((4, 3)).astype(np.float32)
+    traces = ttamer.Traces(signals, np.zeros((4, 3), np.float32), [1, 1, 2], predictions=predictions)
+    judged = tuning.relative_to_last(traces)
+    assert judged.losses.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0]]
+    assert ttamer.baselines.patience(traces, 1).answer_node.tolist() == [1, 2, 2, 2]

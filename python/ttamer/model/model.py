@@ -297,7 +297,8 @@ class CascadeModel:
     def __sub__(self, shard: CascadeModel) -> CascadeModel:
         """Model of the requests that are left when those of a shard leave: the inverse of adding it.
 
-        Counts are exact, but for fractions of weights; sums of losses, signals and costs are within rounding.
+        Counts are exact, but for fractions of weights; sums of losses, signals and costs are within rounding. Curves of
+        graded losses (``smoothing="platt"``) still go up to the largest loss that there ever was.
 
         Raises
         ------
