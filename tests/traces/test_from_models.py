@@ -302,3 +302,17 @@ def test_a_replay_is_a_plain_loop_over_the_requests(data: st.DataObject) -> None
         assert replay.last_node[row] == replay.answer_node[row] == node
         assert replay.cost[row] == pytest.approx(paid)
         assert replay.loss[row] == losses[row, node - 1]
+
+
+def test_nodes_of_other_traces_with_a_context() -> None:
+    """All names, that of the probe first: it shows that column."""
+    losses, context = np.zeros((3, 2)), {"subject": ["law", "art", "law"], "size": [1, 2, 3]}
+    traces = Traces.from_models(losses, [1, 2], context=context, nodes=["size", "small", "large"])
+    assert traces.nodes == ("size", "small", "large")
+    assert traces.signals[:, 0].tolist() == [1, 2, 3]
+    assert traces.categories == {}
+    again = Traces.from_models(losses, [1, 2], context=context, nodes=traces.with_context("subject").nodes)
+    assert again.nodes == ("subject", "small", "large")
+    assert again.categories == {0: ("law", "art")}
+    with pytest.raises(ValueError, match="nodes: expected 2 names, one a node, got 3"):
+        Traces.from_models(losses, [1, 2], context=context, nodes=["age", "small", "large"])
