@@ -190,7 +190,7 @@ class TestReadingsAgree:
             rows += [{**known, "model": model, "answer": data.draw(answers), "cost": "1"} for model in ("a", "b")]
         with TemporaryDirectory() as folder:
             paths = [written(Path(folder) / f"data.{suffix}", rows) for suffix in ("csv", "jsonl", "parquet")]
-            cells = [tables._cells(str(path)) for path in paths]
+            cells = [tables._cells(str(path), []) for path in paths]
             readings = [Traces.read(path, categories=["zone"]) for path in paths]
         for table in cells:
             assert table == {name: [row[name] for row in rows] for name in rows[0]}
@@ -252,6 +252,16 @@ def test_timestamps_of_parquet_are_iso_texts(tmp_path: Path) -> None:
     traces = Traces.read(written(tmp_path / "a.parquet", rows))
     assert traces.context["at"].tolist() == ["2026-01-03T10:30:00"]
     assert traces.context["daily"].tolist() == ["09:15:00"]
+
+
+def test_columns_left_out_are_not_read(tmp_path: Path) -> None:
+    """Without pandas, Python cannot hold nanoseconds."""
+    path = tmp_path / "a.parquet"
+    at = pyarrow.array([1], pyarrow.timestamp("ns"))
+    parquet.write_table(pyarrow.Table.from_pylist([BASE]).append_column("at", at), path)
+    assert len(Traces.read(path, ignore=["at"])) == 1
+    with pytest.raises(ValueError, match=re.escape(f"{path}: column 'at': not readable (")):
+        Traces.read(path)
 
 
 def test_numbers_that_json_may_not_say_as_before(tmp_path: Path) -> None:

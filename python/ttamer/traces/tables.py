@@ -84,14 +84,14 @@ def read_table(
             raise TypeError(f"{argument}: expected a sequence of columns, got a str")
     try:
         is_text = Path(name).suffix.lower() == ".csv"
-        reader = _Reader(_cells(name), columns or {}, ignore, categories, is_text, wording)
+        reader = _Reader(_cells(name, ignore), columns or {}, ignore, categories, is_text, wording)
         return build(**reader.arguments(nodes)), reader.roles()
     except ValueError as error:
         raise ValueError(f"{checks.printable(name)}: {error}") from None
 
 
-def _cells(name: str) -> dict[str, list[Any]]:
-    """The cells of each column: texts of a CSV file, and of others what they are; None where there is none."""
+def _cells(name: str, ignore: Collection[str]) -> dict[str, list[Any]]:
+    """The cells of each column, texts of a CSV file, else what they are, None where there is none; [] if left out."""
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {suffix!r}")
@@ -100,7 +100,7 @@ def _cells(name: str) -> dict[str, list[Any]]:
         names = table.column_names
         if len(set(names)) < len(names):
             raise ValueError(f"column {next(n for n in names if names.count(n) > 1)!r}: stands there twice")
-        return {column: table.column(column).to_pylist() for column in names}
+        return {column: [] if column in ignore else _values(table, column) for column in names}
     records = []
     for line, record in json_lines(name):
         if not isinstance(record, dict):
@@ -109,7 +109,15 @@ def _cells(name: str) -> dict[str, list[Any]]:
     if not records:
         raise ValueError("expected at least one row, got none")
     names = list(dict.fromkeys(key for record in records for key in record))
-    return {column: [record.get(column) for record in records] for column in names}
+    return {column: [] if column in ignore else [record.get(column) for record in records] for column in names}
+
+
+def _values(table: pyarrow.Table, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except ValueError as error:  # nanoseconds, which only pandas can hold
+        raise ValueError(f"column {column!r}: not readable ({checks.quoted(error)})") from None
+    return values
 
 
 def _arrow_table(name: str, suffix: str) -> pyarrow.Table:
