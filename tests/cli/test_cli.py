@@ -324,6 +324,62 @@ class TestImport:
         assert ttamer.Traces.load("alone.npz").nodes == ("topic", "large", "small")
         assert ttamer.Traces.load("alike.npz").nodes == ("topic", "small", "large")
 
+    def test_the_probe_of_other_traces_is_theirs(self, table, capsys):
+        table.write_text(table.read_text().replace('"prompt"', '"size": 7, "prompt"'))
+        call(capsys, "import", "a.jsonl", "first.npz", *self.OPTIONS, "--context", "size")
+        call(capsys, "import", "a.jsonl", "alike.npz", *self.OPTIONS, "--like", "first.npz")
+        assert ttamer.Traces.load("alike.npz").nodes == ("size", "small", "large")
+        arguments = ("--like", "first.npz", "--ignore", "size")
+        code, _, err = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, *arguments)
+        assert code == 2
+        assert (
+            "--like: expected the models of the file, ['large', 'small'], got ['size', 'small', 'large']: 'size' "
+            in err
+        )
+
+    def test_several_columns_of_context(self, table, capsys):
+        """The command says which one the probe shows, and takes another."""
+        table.write_text(table.read_text().replace('"prompt"', '"size": 7, "prompt"'))
+        code, out, _ = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert code == 0
+        assert "topic, size as context" in out
+        assert "of the context the probe shows topic; --context COLUMN chooses another" in out
+        code, out, _ = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, "--context", "size")
+        assert code == 0
+        assert "of the context the probe shows size;" in out
+        traces = ttamer.Traces.load("new.npz")
+        assert traces.nodes == ("size", "small", "large")
+        assert traces.categories == {}
+        figures = call_json(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, "--context", "size")
+        assert figures["probe"] == "size"
+
+    def test_numbers_that_are_categories(self, table, capsys):
+        table.write_text(table.read_text().replace('"law"', "7"))
+        call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, "--category", "topic")
+        assert ttamer.Traces.load("new.npz").categories == {0: ("7", "art")}
+
+    def test_a_label_beside_a_loss_is_not_taken(self, table, capsys):
+        table.write_text(table.read_text().replace('"prompt"', '"label": "x", "prompt"'))
+        code, out, _ = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert code == 0
+        assert "label" not in out
+        assert "label" not in call_json(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)["columns"]
+
+    def test_messages_speak_of_options(self, table, capsys):
+        rows = [{**json.loads(line), "how sure": k} for k, line in enumerate(table.read_text().splitlines())]
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        code, _, err = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert code == 2
+        assert (
+            "column 'how sure', row 2: expected one value a request; if it says how sure a model was pass "
+            "--column 'score=how sure', else --ignore 'how sure', got '1' after '0'"
+        ) in err
+
+    def test_a_table_is_no_traces(self, table, capsys):
+        code, _, err = call(capsys, "evaluate", "none.st", "a.jsonl")
+        assert code == 2
+        assert "a.jsonl: expected traces, got a table by its name: make traces of it with Traces.read or ttamer" in err
+
     def test_a_policy_shows_its_categories(self, table, capsys):
         call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
         call(capsys, "fit", "new.npz", "--bins", "4", "--policy", "p.st")
@@ -340,7 +396,25 @@ class TestImport:
             (["a.jsonl", "new.npz", "--column", "loss"], "--column: expected NAME=COLUMN, got 'loss'"),
             (["text.txt", "new.npz"], "text.txt: expected a name that ends in .csv"),
             (["none.csv", "new.npz"], "none.csv: No such file"),
-            (["a.jsonl", "new.npz", *OPTIONS, "--like", "cal.npz"], "nodes: expected 2 names, one a node, got 0"),
+            (
+                ["a.jsonl", "new.npz", *OPTIONS, "--like", "cal.npz"],
+                "--like: expected traces whose nodes have names, got",
+            ),
+            (
+                ["a.jsonl", "new.npz", *OPTIONS, "--context", "size"],
+                "a.jsonl: --context: expected one of ['topic'], got 'size'",
+            ),
+            (
+                ["a.jsonl", "new.npz", *OPTIONS, "--category", "wrong"],
+                "a.jsonl: --category: expected columns of the context, ['topic'], got 'wrong'",
+            ),
+            (
+                ["a.jsonl", "new.npz", *OPTIONS[2:]],
+                "--column request=NAME says which is which",
+            ),
+            (["a.jsonl", "new.npz", *OPTIONS, "--ignore", "x"], "--ignore: expected columns of the file, ['id', "),
+            (["a.jsonl", "new.npz", "--column", "loss=x"], "--column: expected columns of the file, ['id', "),
+            (["a.jsonl", "new.npz", "--column", "x=id"], "--column: expected names of request, model, "),
         ],
     )
     def test_what_is_refused(self, arguments, message, table, capsys):

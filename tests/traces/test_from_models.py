@@ -322,3 +322,17 @@ def test_a_missing_score_is_served_as_the_lowest() -> None:
     following = batch.decide(0, shown[:, 0].copy())
     np.testing.assert_array_equal(following < 0, replay.last_node == 0)
     assert (following[missing] < 0).all()
+
+
+def test_nodes_of_other_traces_with_a_context() -> None:
+    """All names, that of the probe first: it shows that column."""
+    losses, context = np.zeros((3, 2)), {"subject": ["law", "art", "law"], "size": [1, 2, 3]}
+    traces = Traces.from_models(losses, [1, 2], context=context, nodes=["size", "small", "large"])
+    assert traces.nodes == ("size", "small", "large")
+    assert traces.signals[:, 0].tolist() == [1, 2, 3]
+    assert traces.categories == {}
+    again = Traces.from_models(losses, [1, 2], context=context, nodes=traces.with_context("subject").nodes)
+    assert again.nodes == ("subject", "small", "large")
+    assert again.categories == {0: ("law", "art")}
+    with pytest.raises(ValueError, match="nodes: expected 2 names, one a node, got 3"):
+        Traces.from_models(losses, [1, 2], context=context, nodes=["age", "small", "large"])

@@ -80,6 +80,93 @@ def test_a_log_of_everything_fits_what_a_table_fits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_truths_are_losses(tmp_path: Path) -> None:
+    visits = [{"node": 0, "signal": 1, "cost": 1, "loss": True}], [{"node": 0, "signal": 1, "cost": 1, "loss": False}]
+    traces = Traces.from_log(logged(tmp_path / "log.jsonl", *visits), Topology.line(1))
+    assert traces.losses.tolist() == [[1], [0]]
+
+
+def test_costs_in_several_units(tmp_path: Path) -> None:
+    path = logged(
+        tmp_path / "log.jsonl",
+        [{"node": 0, "signal": 0, "loss": 1}],
+        [{"node": 0, "signal": 1, "cost": {"usd": 0.5, "ms": 20}}, {"node": 1, "cost": {"ms": 30, "usd": None}}],
+        [{"node": 0, "error": "timeout", "cost": {"usd": 0.25, "ms": 70}}],
+    )
+    traces = Traces.from_log(path, Topology.line(2))
+    assert list(traces.unit_costs) == ["usd", "ms"]
+    np.testing.assert_array_equal(traces.unit_costs["usd"], [[NAN, NAN], [0.5, NAN], [0.25, NAN]])
+    np.testing.assert_array_equal(traces.unit_costs["ms"], [[NAN, NAN], [20, 30], [70, NAN]])
+
+
+@pytest.mark.parametrize(
+    ("costs", "unit", "message"),
+    [
+        (({"usd": 1}, {"ms": 1}), "", "line 2: visit 0: cost: expected units ['usd'] as before, got ['ms']"),
+        (
+            ({"usd": 1}, {"usd": 1, "ms": 1}),
+            "",
+            "line 2: visit 0: cost: expected units ['usd'] as before, got ['usd', ",
+        ),
+        (({"usd": 1}, 1), "", "line 2: visit 0: cost: expected units ['usd'] as before, got 1"),
+        ((1, {"usd": 1}), "", "line 2: visit 0: cost: expected a number as before, got ['usd']"),
+        (({"usd": -1},), "", "line 1: visit 0: cost['usd']: expected a finite number >= 0, got -1"),
+        (({},), "", "line 1: costs: expected at least one unit, got none"),
+        (
+            ({"usd": 1},),
+            "ms",
+            "line 1: unit: expected none with costs in several units, which name their own, got 'ms'",
+        ),
+    ],
+)
+def test_costs_in_other_units(costs: tuple[Any, ...], unit: str, message: str, tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.jsonl", *([{"node": 0, "signal": 0, "cost": cost}] for cost in costs))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        Traces.from_log(path, Topology.line(1), unit=unit)
+
+
+def test_signals_that_are_texts_are_categories(tmp_path: Path) -> None:
+    path = logged(
+        tmp_path / "log.jsonl",
+        [{"node": 0, "signal": "law", "loss": np.inf, "cost": 0}, {"node": 1, "signal": 0.5, "loss": 0, "cost": 1}],
+        [{"node": 0, "signal": "2026-01-03", "loss": np.inf, "cost": 0}],
+        [{"node": 0, "error": "timeout", "cost": 0}, {"node": 1, "signal": 0.75, "loss": 1, "cost": 1}],
+        [{"node": 0, "signal": "law", "loss": np.inf, "cost": 0}],
+    )
+    traces = Traces.from_log(path, Topology.line(2))
+    assert traces.categories == {0: ("law", "2026-01-03")}
+    np.testing.assert_array_equal(traces.signals, [[0, 0.5], [1, NAN], [NAN, 0.75], [0, NAN]])
+    policy = ttamer.solve(ttamer.fit(traces, bins=4), tradeoff=0.5)
+    assert policy.codes(0, ["2026-01-03"]).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        (("law", 1), "line 2: visit 0: signal: expected a text as before, got int"),
+        ((1, "law"), "line 2: visit 0: signal: expected a number, got str"),
+        (("\x1b",), "line 1: visit 0: signal: expected characters that can be shown, got "),
+    ],
+)
+def test_signals_of_two_kinds(signals: tuple[Any, ...], message: str, tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.jsonl", *([{"node": 0, "signal": signal, "cost": 1}] for signal in signals))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        Traces.from_log(path, Topology.line(1))
+
+
+@pytest.mark.parametrize(
+    ("visit", "message"),
+    [
+        ({"score": 1, "cost": 1}, "'signal', got the keys ['node', 'score', 'cost']"),
+        ({"signal": 1, "cost_usd": 1}, "'cost', got the keys ['node', 'signal', 'cost_usd']"),
+    ],
+)
+def test_keys_that_no_visit_has(visit: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.jsonl", [{"node": 0, **visit}], [])
+    with pytest.raises(ValueError, match=re.escape(f"{path}: expected visits with the key {message}")):
+        Traces.from_log(path, Topology.line(1))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -93,7 +180,10 @@ def test_a_log_of_everything_fits_what_a_table_fits(tmp_path: Path) -> None:
         ('{"visits": [{"node": "b"}]}', "visit 0: node: expected a number or one of ['a', 'c'], got 'b'"),
         ('{"visits": [{"node": 1}]}', "visit 0: expected a node that may follow the root, got 1"),
         ('{"visits": [{"node": 0}, {"node": 0}]}', "visit 1: expected a node that may follow [0], got 0"),
-        ('{"visits": [{"node": 0, "signal": "x"}]}', "visit 0: signal: expected a number, got str"),
+        ('{"visits": [{"node": 0, "signal": ["x"]}]}', "visit 0: signal: expected a number, got list"),
+        ('{"visits": [{"node": 0, "signal": true}]}', "visit 0: signal: expected a number, got bool"),
+        ('{"visits": [{"node": 0, "signal": ""}]}', "visit 0: signal: expected a text, got none"),
+        ('{"visits": [{"node": 0, "node": 1}]}', "not JSON ('node' stands there twice)"),
         ('{"visits": [{"node": 0, "signal": NaN}]}', "visit 0: signal: expected a number, got nan"),
         ('{"visits": [{"node": 0, "signal": 1e39}]}', "visit 0: signal: expected a finite number, got 1e+39"),
         ('{"visits": [{"node": 0, "loss": -1}]}', "visit 0: loss: expected a finite number >= 0, got -1"),
@@ -119,6 +209,6 @@ def test_other_files(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\n")
     with pytest.raises(ValueError, match=re.escape(f"{path}: expected UTF-8 (")):
         Traces.from_log(path, Topology.line(1))
-    logged(path, [{"node": 0, "loss": np.inf}], [{"node": 0, "loss": 1}])
+    logged(path, [{"node": 0, "signal": 0, "cost": 1, "loss": np.inf}], [{"node": 0, "loss": 1}])
     with pytest.raises(ValueError, match="losses: expected finite values, or inf in every row"):
         Traces.from_log(path, Topology.line(1))

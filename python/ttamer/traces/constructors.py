@@ -16,7 +16,7 @@ from ttamer.traces.evidence import largest, normalised_chunks, trusted
 from ttamer.traces.log import fields_of_log
 from ttamer.traces.models import fields_of_models
 from ttamer.traces.signals import check_signal, signals_from_probs
-from ttamer.traces.tables import read_table
+from ttamer.traces.tables import Wording, read_table
 
 T = TypeVar("T", bound="Constructors")
 
@@ -140,7 +140,8 @@ class Constructors:
             shows the *first* column; all are kept as `context`, and `with_context` takes another. What is missing (NaN,
             None, "") is below all numbers, and among the other categories.
         nodes : (n,) str, optional
-            Names of the models.
+            Names of the models. With a context also (n + 1,), the `nodes` of other traces: the first name then is that
+            of the column which the probe shows.
         unit : str
             Unit of the costs, unless they are a mapping.
 
@@ -164,20 +165,26 @@ class Constructors:
         columns: Mapping[str, str] | None = None,
         ignore: Collection[str] = (),
         nodes: Sequence[str] | None = None,
+        categories: Collection[str] = (),
     ) -> T:
         """Traces of several models from a table with a row a request and model, see `from_models`.
 
         CSV, JSON lines or Parquet, by the suffix: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``. Columns:
 
         * ``request`` and ``model``: what the row is about. A pair without a row was not recorded.
-        * ``loss``, or ``label`` and ``answer``: the loss then is 1 where the answer is not the label, also where there
-          is none, and unknown without a label.
+        * ``loss``: 0 for a right answer, 1 for a wrong one (a column that says what is *correct* is the opposite), or
+          graded. Or ``label`` and ``answer``: the loss then is 1 where the answer is not the label, also where there is
+          none, and unknown without a label. Beside a loss nothing is read of a label.
         * ``cost``, or ``cost_usd``, ``cost_ms`` and the like for costs in several units. A unit in which every model
           costs the same for all requests has one cost a model.
         * ``score``, or one such as ``score_judge``: how sure the model was.
         * ``answer``: equal values are equal answers, an empty one is none.
         * every other column has one value a request and is context, numbers or categories, the first of which the probe
           shows (see `with_context`).
+
+        Texts of JSON lines and Parquet stay texts; dates and times of Parquet are read as ISO 8601 writes them. CSV has
+        nothing but texts, and a column of the context all of which are numbers is one of numbers: name it in
+        `categories` if "007" is another tenant than "7". ``true`` and ``false`` are 1 and 0 where numbers stand.
 
         Models are ordered by rising mean cost in the first unit, requests as they first appear. Where calibration and
         test rows come from two files give the second one the `nodes` of the first, or read one and split it.
@@ -191,7 +198,9 @@ class Constructors:
             Columns that are left out: texts of prompts, or what is known only after a model was asked.
         nodes : sequence of str, optional
             All models in another order, such as that of traces that were read before: a policy knows numbers of nodes,
-            no names.
+            no names. Their name of the probe may come first: it shows that column of the context.
+        categories : sequence of str
+            Columns of the context that are categories, though they look like numbers: their cells are texts as written.
 
         Returns
         -------
@@ -202,12 +211,12 @@ class Constructors:
         OSError
             If the file cannot be opened.
         ImportError
-            If pyarrow is missing.
+            If pyarrow is missing, which CSV and Parquet need.
         ValueError
             If it cannot be read, lacks a column, holds something else than expected, or a request and model twice.
             File, column and row are named; rows count from 1.
         """
-        return read_table(path, columns, ignore, nodes, cls.from_models)[0]
+        return read_table(path, columns, ignore, nodes, categories, cls.from_models, Wording())[0]
 
     @classmethod
     def from_log(
@@ -221,14 +230,16 @@ class Constructors:
         """Traces of requests that were served, from a log of JSON lines.
 
         A line is a request: ``{"visits": [{"node": 0, "signal": 0.9, "loss": 0.0, "cost": 0.001}, ...]}``, the nodes
-        that it consulted in order. What a visit does not say was not recorded; other keys are ignored.
+        that it consulted in order. What a visit does not say was not recorded; other keys are ignored. A cost may be in
+        several units, the same ones everywhere: ``"cost": {"usd": 0.001, "ms": 20}``. Signals of a node that are texts
+        are categories, see `Traces.categories`.
 
         Parameters
         ----------
         path : str or os.PathLike
         topology : Topology
         unit : str
-            Unit of the costs.
+            Unit of the costs, unless visits name theirs.
         nodes : (n,) str, optional
             Names of the nodes, which visits may use instead of numbers.
 
@@ -244,6 +255,7 @@ class Constructors:
         OSError
             If the file cannot be opened.
         TypeError, ValueError
-            If a line is something else, or visits do not follow the topology; the line and visit are named.
+            If a line is something else, or visits do not follow the topology; the line and visit are named. If no visit
+            at all has a signal, or none a cost; the keys that visits have are listed.
         """
         return cls._checked(**fields_of_log(path, topology, unit, nodes))

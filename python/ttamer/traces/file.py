@@ -20,6 +20,7 @@ from ttamer._core import Topology
 from ttamer.traces.categories import Names
 from ttamer.traces.context import Column, columns_of
 from ttamer.traces.evidence import Evidence
+from ttamer.traces.tables import SUFFIXES
 
 VERSION = 3
 """Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes, several units,
@@ -113,6 +114,11 @@ def read(path: str | PathLike[str], build: Callable[[dict[str, Any]], T]) -> T:
         except MemoryError:
             raise
         except Exception as error:
+            if isinstance(error, zipfile.BadZipFile) and name.lower().endswith(SUFFIXES):
+                raise ValueError(
+                    f"{checks.printable(name)}: expected traces, got a table by its name: make traces of it with "
+                    "Traces.read or ttamer import"
+                ) from None
             raise ValueError(f"{checks.printable(name)}: not readable as traces: {checks.quoted(error)}") from None
 
 

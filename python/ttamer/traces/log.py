@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.types import ROOT, Floats
+from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.traces.arguments import names_of
+from ttamer.traces.categories import Names, coded
+from ttamer.traces.costs import units_of
 
 
 def fields_of_log(
@@ -22,84 +24,156 @@ def fields_of_log(
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does."""
     checks.instance("topology", topology, Topology)
     name = checks.path("path", path)
-    names = names_of(nodes, topology.nodes)
-    edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
-    rows: list[list[Floats]] = []
-    for line, record in _records(name):
-        try:
-            rows.append(_row(record, topology, names, edges))
-        except (TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{checks.printable(name)}: line {line}: {checks.quoted(error)}") from None
-    if not rows:
-        raise ValueError(f"{checks.printable(name)}: expected at least one request, got none")
-    signals, losses, costs = (np.stack(part) for part in zip(*rows, strict=True))
-    # A node that cannot answer loses inf wherever it was consulted, and so everywhere.
-    cannot = np.isposinf(losses).any(axis=0) & ~np.isfinite(losses).any(axis=0)
-    return {
-        "signals": signals.astype(np.float32),
-        "losses": np.where(cannot, np.inf, losses).astype(np.float32),
-        "costs": costs,
-        "topology": topology,
-        "unit": unit,
-        "nodes": names,
-    }
+    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit))
+    try:
+        for line, record in json_lines(name):
+            try:
+                log.add(record)
+            except (TypeError, ValueError, IndexError) as error:
+                raise ValueError(f"line {line}: {checks.quoted(error)}") from None
+        return log.fields()
+    except ValueError as error:
+        raise ValueError(f"{checks.printable(name)}: {error}") from None
 
 
-def _records(name: str) -> Iterator[tuple[int, Any]]:
-    with open(name, encoding="utf-8") as file:
+def json_lines(name: str) -> Iterator[tuple[int, Any]]:
+    """What each line of a file says, with its number; ValueError if one is no JSON, or says a key twice."""
+    with open(name, encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parsed(name, number, line)
+                    yield number, _parsed(number, line)
         except UnicodeDecodeError as error:
-            raise ValueError(f"{checks.printable(name)}: expected UTF-8 ({checks.quoted(error)})") from None
+            raise ValueError(f"expected UTF-8 ({checks.quoted(error)})") from None
 
 
-def _parsed(name: str, number: int, line: str) -> Any:
+def _parsed(number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.rstrip(), object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}: not JSON ({error.msg}, column {error.colno})") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{checks.printable(name)}: line {number}: not JSON ({checks.quoted(error)})") from None
+        raise ValueError(f"line {number}: not JSON ({checks.quoted(error)})") from None
 
 
-def _row(
-    record: Any, topology: Topology, names: Sequence[str] | None, edges: dict[tuple[int, int], int]
-) -> list[npt.NDArray[np.float64]]:
-    """Signals, losses and costs of a request, NaN where it says nothing."""
-    if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
-        raise ValueError('expected {"visits": [...]}')
-    signals, losses = np.full((2, topology.nodes), np.nan)
-    costs = np.full(len(topology.edges), np.nan)
-    visited: list[int] = []
-    for k, visit in enumerate(record["visits"]):
-        if not isinstance(visit, dict) or "node" not in visit:
-            raise ValueError(f'visit {k}: expected {{"node": ...}}')
-        node = _node(f"visit {k}: node", visit["node"], topology, names)
-        edge = _edge(topology, edges, visited, node)
-        if edge is None or node in visited:
-            raise ValueError(f"visit {k}: expected a node that may follow {visited or 'the root'}, got {node}")
-        if visit.get("error") is None:
-            signals[node] = _number(f"visit {k}: signal", visit.get("signal"), -np.inf)
-            losses[node] = _number(f"visit {k}: loss", visit.get("loss"), 0.0, infinite=True)
-        elif visit.get("signal") is not None or visit.get("loss") is not None:
-            raise ValueError(f"visit {k}: expected no signal and no loss of a visit with an error")
-        costs[edge] = _number(f"visit {k}: cost", visit.get("cost"), 0.0)
-        visited.append(node)
-    return [signals, losses, costs]
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return record
 
 
-def _edge(topology: Topology, edges: dict[tuple[int, int], int], visited: list[int], node: int) -> int | None:
-    """The edge to a node: from the last one visited, on a forest from any of them; None if there is none."""
-    before = [ROOT, *visited] if topology.kind == "forest" else [visited[-1] if visited else ROOT]
-    return next((edges[i, node] for i in before if (i, node) in edges), None)
+class _Log:
+    """What the lines of a log said so far."""
+
+    def __init__(self, topology: Topology, names: Sequence[str] | None, unit: str) -> None:
+        self.topology = topology
+        self.names = names
+        self.unit = unit
+        self.edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
+        self.rows: list[npt.NDArray[np.float64]] = []  # signals and losses, NaN where a request says nothing
+        self.texts: dict[int, dict[int, str]] = {}  # signals of nodes that show categories, by request
+        self.numeric: set[int] = set()  # nodes whose signals are numbers
+        self.costs: list[tuple[int, int, list[float]]] = []  # request, edge, and what was paid in each unit
+        self.units: list[str] | None = None  # none of costs that are numbers
+        self.keys: dict[str, None] = {}  # of all visits, in order of appearance
+
+    def add(self, record: Any) -> None:
+        """The next request."""
+        if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
+            raise ValueError('expected {"visits": [...]}')
+        signals, losses = row = np.full((2, self.topology.nodes), np.nan)
+        visited: list[int] = []
+        for k, visit in enumerate(record["visits"]):
+            if not isinstance(visit, dict) or "node" not in visit:
+                raise ValueError(f'visit {k}: expected {{"node": ...}}')
+            self.keys |= dict.fromkeys(visit)
+            node = self._node(f"visit {k}: node", visit["node"])
+            edge = self._edge(visited, node)
+            if edge is None or node in visited:
+                raise ValueError(f"visit {k}: expected a node that may follow {visited or 'the root'}, got {node}")
+            if visit.get("error") is None:
+                signals[node] = self._signal(f"visit {k}: signal", visit.get("signal"), node)
+                losses[node] = _loss(f"visit {k}: loss", visit.get("loss"))
+            elif visit.get("signal") is not None or visit.get("loss") is not None:
+                raise ValueError(f"visit {k}: expected no signal and no loss of a visit with an error")
+            if visit.get("cost") is not None:
+                self.costs.append((len(self.rows), edge, self._cost(f"visit {k}: cost", visit["cost"])))
+            visited.append(node)
+        self.rows.append(row)
+
+    def fields(self) -> dict[str, Any]:
+        if not self.rows:
+            raise ValueError("expected at least one request, got none")
+        for key in ("signal", "cost"):
+            if key not in self.keys:
+                raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
+        signals, losses = np.stack(self.rows, axis=1)
+        categories: dict[int, Names] = {}
+        for node, texts in self.texts.items():
+            codes, categories[node] = coded(list(texts.values()))
+            signals[list(texts), node] = codes
+        # A node that cannot answer loses inf wherever it was consulted, and so everywhere.
+        cannot = np.isposinf(losses).any(axis=0) & ~np.isfinite(losses).any(axis=0)
+        tables = {unit: np.full((len(self.rows), len(self.edges)), np.nan) for unit in self.units or [""]}
+        for row, edge, costs in self.costs:
+            for table, cost in zip(tables.values(), costs, strict=True):
+                table[row, edge] = cost
+        return {
+            "signals": signals.astype(np.float32),
+            "losses": np.where(cannot, np.inf, losses).astype(np.float32),
+            "costs": tables[""] if self.units is None else tables,
+            "topology": self.topology,
+            "unit": self.unit,
+            "nodes": self.names,
+            "categories": categories,
+        }
+
+    def _edge(self, visited: list[int], node: int) -> int | None:
+        """The edge to a node: from the last one visited, on a forest from any of them; None if there is none."""
+        before = [ROOT, *visited] if self.topology.kind == "forest" else [visited[-1] if visited else ROOT]
+        return next((self.edges[i, node] for i in before if (i, node) in self.edges), None)
+
+    def _node(self, name: str, value: object) -> int:
+        if isinstance(value, str):
+            if self.names is None or value not in self.names:
+                raise ValueError(f"{name}: expected a number or one of {list(self.names or ())}, got {value!r}")
+            return self.names.index(value)
+        return checks.place(name, value, self.topology.nodes)
+
+    def _signal(self, name: str, value: object, node: int) -> float:
+        """A signal that is a number; one that is a text is kept apart, until all are known."""
+        if isinstance(value, str) and node not in self.numeric:
+            if not checks.text(name, value):
+                raise ValueError(f"{name}: expected a text, got none")
+            self.texts.setdefault(node, {})[len(self.rows)] = value
+            return np.nan
+        if value is None:
+            return np.nan
+        if node in self.texts:
+            raise ValueError(f"{name}: expected a text as before, got {type(value).__name__}")
+        number = _number(name, value, -np.inf)
+        self.numeric.add(node)
+        return number
+
+    def _cost(self, name: str, value: object) -> list[float]:
+        """What a visit paid, in each unit."""
+        first = not self.costs
+        if not isinstance(value, Mapping):
+            if self.units is not None:
+                raise ValueError(f"{name}: expected units {self.units} as before, got {checks.quoted(repr(value))}")
+            return [_number(name, value, 0.0)]
+        if first:
+            self.units = units_of(value, self.unit)
+        if self.units is None or set(value) != set(self.units):
+            units = "a number" if self.units is None else f"units {self.units}"
+            raise ValueError(f"{name}: expected {units} as before, got {checks.quoted(list(value))}")
+        return [_number(f"{name}[{unit!r}]", value[unit], 0.0) for unit in self.units]
 
 
-def _node(name: str, value: object, topology: Topology, names: Sequence[str] | None) -> int:
-    if isinstance(value, str):
-        if names is None or value not in names:
-            raise ValueError(f"{name}: expected a number or one of {list(names or ())}, got {value!r}")
-        return names.index(value)
-    return checks.place(name, value, topology.nodes)
+def _loss(name: str, value: object) -> float:
+    return float(value) if isinstance(value, bool) else _number(name, value, 0.0, infinite=True)
 
 
 def _number(name: str, value: object, least: float, infinite: bool = False) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ttamer._base import checks
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.traces.arguments import names_of
-from ttamer.traces.context import columns_of, signal_of
+from ttamer.traces.context import Column, columns_of, signal_of
 from ttamer.traces.signals import NOTHING
 
 
@@ -35,23 +35,35 @@ def fields_of_models(
         consulted |= ~np.isnan(said)
     if codes is not None:
         consulted |= codes >= 0
+    columns = {} if context is None else columns_of(context, len(judged))
+    names = nodes if nodes is None or isinstance(nodes, str) else list(nodes)
+    shown = _shown(columns, names, models)
+    if names is not None and shown is not None:
+        names = names[1:]
     fields: dict[str, Any] = {
         "signals": _signals(said, consulted),
         "losses": judged,
         "predictions": codes,
         "topology": Topology.skip(models),
         "unit": unit,
-        "nodes": names_of(nodes, models),
+        "nodes": names_of(names, models),
     }
-    if context is not None:
-        fields |= _behind_context(context, fields)
-    models_of_edges = fields["topology"].edges[:, 1] - (context is not None)
+    if columns:
+        fields |= _behind_context(columns, shown or next(iter(columns)), fields)
+    models_of_edges = fields["topology"].edges[:, 1] - bool(columns)
     if isinstance(costs, Mapping):
         by_model = {name: _costs(f"costs[{name!r}]", costs[name], judged.shape) for name in costs}
         fields["costs"] = {name: _of_edges(values, models_of_edges) for name, values in by_model.items()}
     else:
         fields["costs"] = _of_edges(_costs("costs", costs, judged.shape), models_of_edges)
     return fields
+
+
+def _shown(columns: Collection[str], nodes: Sequence[str] | None, models: int) -> str | None:
+    """The column that the probe shows, if `nodes` are names of all nodes, its own first; None if of models only."""
+    if nodes is None or isinstance(nodes, str) or len(nodes) != models + 1 or not isinstance(nodes[0], str):
+        return None
+    return nodes[0] if nodes[0] in columns else None
 
 
 def _losses(losses: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -98,15 +110,13 @@ def _signals(scores: npt.NDArray[np.float32] | None, consulted: npt.NDArray[np.b
     return np.where(consulted & np.isnan(known), NOTHING, known).astype(np.float32)
 
 
-def _behind_context(context: object, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that change where a probe that shows the first column of the context stands before the models."""
+def _behind_context(columns: Mapping[str, Column], shown: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that change where a probe that shows a column of the context stands before the models."""
     rows, models = fields["signals"].shape
-    columns = columns_of(context, rows)
     for name, column in columns.items():
         if not np.any(column != "" if column.dtype.kind == "U" else ~np.isnan(column)):
             raise ValueError(f"context: expected a value of {name!r} for at least one request, got none")
-    name, column = next(iter(columns.items()))
-    signal, categories = signal_of(column)
+    signal, categories = signal_of(columns[shown])
     names = fields["nodes"] or tuple(f"model {k}" for k in range(models))
     check_names(columns, names)
     answers = fields["predictions"]
@@ -121,7 +131,7 @@ def _behind_context(context: object, fields: Mapping[str, Any]) -> dict[str, Any
         "topology": Topology.dag(
             models + 1, [(ROOT, 0), *((i, j) for i in range(models + 1) for j in range(max(i + 1, 1), models + 1))]
         ),
-        "nodes": (name, *names),
+        "nodes": (shown, *names),
         "categories": None if categories is None else {0: categories},
         "context": columns,
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, time
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
@@ -17,17 +19,48 @@ from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.traces.arguments import names_of
 from ttamer.traces.costs import recorded_mean
+from ttamer.traces.log import json_lines
 
 if TYPE_CHECKING:
     import pyarrow
 
 COLUMNS = ("request", "model", "loss", "label", "cost", "score", "answer")
 """What a table may say; ``cost`` also by unit, as ``cost_usd``, and ``score`` by who gave it, as ``score_judge``."""
+SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 MOST_MODELS = 100
 """A table that seems to have more holds something else in the column of models."""
 _WHOLE = re.compile(r"(-?\d+)\.0+")
+_TRUTHS = {"true": 1.0, "false": 0.0}
 
 T = TypeVar("T")
+
+
+class Wording:
+    """How messages call the arguments of `Traces.read`, and how they write what should be passed."""
+
+    columns, ignore, nodes, categories = "columns", "ignore", "nodes", "categories"
+
+    def of_column(self, role: str, column: str) -> str:
+        """What takes a column as something."""
+        return f"columns={{{role!r}: {column!r}}}"
+
+    def of_ignore(self, column: str) -> str:
+        """What leaves a column out."""
+        return f"ignore=[{column!r}]"
+
+
+class CommandWording(Wording):
+    """The same of the options of `ttamer import`."""
+
+    columns, ignore, nodes, categories = "--column", "--ignore", "--like", "--category"
+
+    def of_column(self, role: str, column: str) -> str:
+        """The option that takes a column as something."""
+        return f"--column {shlex.quote(f'{role}={column}')}"
+
+    def of_ignore(self, column: str) -> str:
+        """The option that leaves a column out."""
+        return f"--ignore {shlex.quote(column)}"
 
 
 def read_table(
@@ -35,7 +68,9 @@ def read_table(
     columns: Mapping[str, str] | None,
     ignore: Collection[str],
     nodes: Sequence[str] | None,
+    categories: Collection[str],
     build: Callable[..., T],
+    wording: Wording,
 ) -> tuple[T, dict[str, list[str]]]:
     """What `build` makes of the arguments of `Traces.from_models`; and which columns were taken as what.
 
@@ -44,35 +79,62 @@ def read_table(
     name = checks.path("path", path)
     if columns is not None and not isinstance(columns, Mapping):
         raise TypeError(f"columns: expected a mapping of names to columns, got {type(columns).__name__}")
-    if isinstance(ignore, str):
-        raise TypeError("ignore: expected a sequence of columns, got a str")
+    for argument, names in (("ignore", ignore), ("categories", categories)):
+        if isinstance(names, str):
+            raise TypeError(f"{argument}: expected a sequence of columns, got a str")
     try:
-        reader = _Reader(_arrow_table(name), columns or {}, ignore, Path(name).suffix.lower() == ".csv")
+        is_text = Path(name).suffix.lower() == ".csv"
+        reader = _Reader(_cells(name, ignore), columns or {}, ignore, categories, is_text, wording)
         return build(**reader.arguments(nodes)), reader.roles()
     except ValueError as error:
         raise ValueError(f"{checks.printable(name)}: {error}") from None
 
 
-def _arrow_table(name: str) -> pyarrow.Table:
+def _cells(name: str, ignore: Collection[str]) -> dict[str, list[Any]]:
+    """The cells of each column, texts of a CSV file, else what they are, None where there is none; [] if left out."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got {suffix!r}")
+    if suffix in (".csv", ".parquet"):
+        table = _arrow_table(name, suffix)
+        names = table.column_names
+        if len(set(names)) < len(names):
+            raise ValueError(f"column {next(n for n in names if names.count(n) > 1)!r}: stands there twice")
+        return {column: [] if column in ignore else _values(table, column) for column in names}
+    records = []
+    for line, record in json_lines(name):
+        if not isinstance(record, dict):
+            raise ValueError(f"line {line}: expected an object, a row of the table, got {type(record).__name__}")
+        records.append(record)
+    if not records:
+        raise ValueError("expected at least one row, got none")
+    names = list(dict.fromkeys(key for record in records for key in record))
+    return {column: [] if column in ignore else [record.get(column) for record in records] for column in names}
+
+
+def _values(table: pyarrow.Table, column: str) -> list[Any]:
+    try:
+        values: list[Any] = table.column(column).to_pylist()
+    except ValueError as error:  # nanoseconds, which only pandas can hold
+        raise ValueError(f"column {column!r}: not readable ({checks.quoted(error)})") from None
+    return values
+
+
+def _arrow_table(name: str, suffix: str) -> pyarrow.Table:
     try:
         import pyarrow
         import pyarrow.csv
-        import pyarrow.json
         import pyarrow.parquet
     except ImportError:
-        raise ImportError("reading tables needs pyarrow: pip install 'ttamer[tables]'") from None
-    suffix = Path(name).suffix.lower()
-    if suffix not in (".csv", ".jsonl", ".ndjson", ".json", ".parquet"):
-        raise ValueError(f"expected a name that ends in .csv, .jsonl, .ndjson, .json or .parquet, got {suffix!r}")
+        raise ImportError(f"reading {suffix} files needs pyarrow: pip install 'ttamer[tables]'") from None
     with open(name, "rb") as file:
         try:
             if suffix == ".parquet":
                 return pyarrow.parquet.read_table(file)
-            if suffix == ".csv":
-                # Texts as they stand: "01" is another request than "1".
-                options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_header(name), pyarrow.string()))
-                return pyarrow.csv.read_csv(file, convert_options=options)
-            return pyarrow.json.read_json(file)
+            # Texts as they stand: "01" is another request than "1".
+            options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_header(name), pyarrow.string()))
+            parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
+            return pyarrow.csv.read_csv(file, convert_options=options, parse_options=parsing)
         except (pyarrow.ArrowException, csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"not readable ({checks.quoted(error)})") from None
 
@@ -86,33 +148,39 @@ class _Reader:
     """Columns of a table by what they say."""
 
     def __init__(
-        self, table: pyarrow.Table, columns: Mapping[str, str], ignore: Collection[str], is_text: bool
+        self,
+        cells: Mapping[str, list[Any]],
+        columns: Mapping[str, str],
+        ignore: Collection[str],
+        categories: Collection[str],
+        is_text: bool,
+        wording: Wording,
     ) -> None:
-        names = table.column_names
-        if len(set(names)) < len(names):
-            raise ValueError(f"column {next(n for n in names if names.count(n) > 1)!r}: stands there twice")
-        self.table = table
+        self.cells = cells
+        self.categories = categories
         self.is_text = is_text  # nothing but texts, of which some are numbers
+        self.wording = wording
+        names = list(cells)
         others = [name for name in names if name not in ignore]
         for column in ignore:
-            if column not in names:
-                raise ValueError(
-                    f"ignore: expected columns of the file, {checks.quoted(names)}, got {checks.quoted(repr(column))}"
-                )
+            _check_known(wording.ignore, column, names, "file")
         self.by_role: dict[str, str] = {}
         for role, column in columns.items():
             if not _is_role(checks.text("columns", role)):
-                raise ValueError(f"columns: expected names of {', '.join(COLUMNS)} or cost_UNIT, got {role!r}")
-            if column not in others:
                 raise ValueError(
-                    f"columns: expected columns of the file, {checks.quoted(others)}, got {checks.quoted(repr(column))}"
+                    f"{wording.columns}: expected names of {', '.join(COLUMNS)} or cost_UNIT, got {role!r}"
                 )
+            _check_known(wording.columns, column, others, "file")
             others.remove(column)
             self.by_role[role] = column
         for column in list(others):
             if _is_role(column) and column not in self.by_role:
                 self.by_role[column] = column
                 others.remove(column)
+        if "loss" in self.by_role:
+            self.by_role.pop("label", None)  # nothing is read of it
+        for column in categories:
+            _check_known(wording.categories, column, others, "context")
         self.others = others
 
     def roles(self) -> dict[str, list[str]]:
@@ -131,16 +199,17 @@ class _Reader:
             missing.append("cost (or cost_usd and the like)")
         if missing:
             raise ValueError(
-                f"expected columns {', '.join(missing)}, got {checks.quoted(self.table.column_names)}; "
-                "columns={'request': ...} says which is which"
+                f"expected columns {', '.join(missing)}, got {checks.quoted(list(self.cells))}; "
+                f"{self.wording.of_column(missing[0].split()[0], 'NAME')} says which is which"
             )
-        if len(self.table) == 0:
+        if not self.cells[by_role["request"]]:
             raise ValueError("expected at least one row, got none")
         if "cost" in costs and len(costs) > 1:
             raise ValueError(f"columns {[by_role[role] for role in costs]}: expected units of all costs, or one cost")
         if len(scores) > 1:
             raise ValueError(
-                f"columns {[by_role[role] for role in scores]}: expected one score, name the others in ignore"
+                f"columns {[by_role[role] for role in scores]}: expected one score; leave out another with "
+                f"{self.wording.of_ignore(by_role[scores[-1]])}"
             )
         self._place_rows()
         if "loss" in by_role:
@@ -148,7 +217,7 @@ class _Reader:
         else:
             losses = self._errors(by_role["label"], by_role["answer"])
         by_unit = {role[5:]: self._spread(self._numbers(by_role[role], 0.0)) for role in costs}
-        order = self._order(next(iter(by_unit.values())), nodes)
+        order, probe = self._order(next(iter(by_unit.values())), nodes)
         tables = {unit: _constant(values[:, order]) for unit, values in by_unit.items()}
         arguments: dict[str, Any] = {
             "losses": self._spread(losses)[:, order],
@@ -156,22 +225,33 @@ class _Reader:
             "scores": self._spread(self._numbers(by_role[scores[0]]))[:, order] if scores else None,
             "answers": None,
             "context": {name: self._of_requests(name) for name in self.others} or None,
-            "nodes": [self.models[k] for k in order],
+            "nodes": [*probe, *(self.models[k] for k in order)],
         }
         if "answer" in by_role:
             codes, _ = _codes(self._texts(by_role["answer"]))
             arguments["answers"] = self._spread(codes, -1)[:, order].astype(np.int64)
         return arguments
 
-    def _order(self, costs: Floats, nodes: Sequence[str] | None) -> list[int]:
-        """The models in the order asked for, or from the cheapest to the dearest; those without any cost last."""
+    def _order(self, costs: Floats, nodes: Sequence[str] | None) -> tuple[list[int], list[str]]:
+        """The models in the order asked for, or from the cheapest to the dearest, those without any cost last.
+
+        And the column of the context that the probe shows, if `nodes` begins with it.
+        """
         if nodes is None:
             order: list[int] = np.argsort(recorded_mean(costs), kind="stable").tolist()
-            return order
-        names = names_of(nodes, len(self.models)) or ()
-        if set(names) != set(self.models):
-            raise ValueError(f"nodes: expected the models of the file, {self.models}, got {list(names)}")
-        return [self.models.index(name) for name in names]
+            return order, []
+        names = list(names_of(nodes, len(nodes)) or ())
+        probe = [name for name in names[:1] if name in self.others and name not in self.models]
+        models = names[len(probe) :]
+        if set(models) != set(self.models):
+            argument = self.wording.nodes
+            reasons = [f"{name!r} is not in the file" for name in models if name not in self.models]
+            reasons += [f"{name!r} is not in {argument}" for name in self.models if name not in models]
+            raise ValueError(
+                f"{argument}: expected the models of the file, {checks.quoted(self.models)}, "
+                f"got {checks.quoted(models)}: {checks.quoted(', '.join(reasons))}"
+            )
+        return [self.models.index(name) for name in models], probe
 
     def _place_rows(self) -> None:
         """Which request and model each row of the file is about, in the order in which they appear."""
@@ -212,15 +292,12 @@ class _Reader:
 
     def _numbers(self, name: str, least: float = -np.inf) -> Floats:
         """(rows,) numbers, NaN where there are none."""
-        values = self.table.column(name).to_pylist()
-        numbers = np.full(len(values), np.nan)
-        for row, value in enumerate(values):
+        numbers = np.full(len(self.cells[name]), np.nan)
+        for row, value in enumerate(self.cells[name]):
             if value is None or value == "":
                 continue
-            try:
-                numbers[row] = float(value)
-            except (TypeError, ValueError, OverflowError):
-                numbers[row] = np.inf
+            number = _number(value)
+            numbers[row] = np.inf if number is None else number
             if not np.isnan(numbers[row]) and not (least <= numbers[row] < np.inf and abs(numbers[row]) < 3e38):
                 expected = "a number" if least < 0 else f"a number >= {least:g}"
                 raise ValueError(
@@ -230,16 +307,19 @@ class _Reader:
 
     def _texts(self, name: str) -> list[str]:
         """A text for each row; whole numbers alike in whatever type they stand, "" for none."""
-        return [self._text(name, row, value) for row, value in enumerate(self.table.column(name).to_pylist())]
+        texts = self._written(name)
+        return [match[1] if (match := _WHOLE.fullmatch(text)) else text for text in texts]
 
-    def _text(self, name: str, row: int, value: object) -> str:
-        if value is None or value != value:
-            return ""
-        if isinstance(value, (list, dict, bytes)):
-            raise ValueError(f"column {name!r}, row {row + 1}: expected a text or number, got a {type(value).__name__}")
-        text = str(value)
-        whole = _WHOLE.fullmatch(text)
-        return whole[1] if whole else text
+    def _written(self, name: str) -> list[str]:
+        """A text for each row, one of the file as it stands, "" for none."""
+        texts = []
+        for row, value in enumerate(self.cells[name]):
+            if isinstance(value, (list, dict, bytes)):
+                raise ValueError(
+                    f"column {name!r}, row {row + 1}: expected a text or number, got a {type(value).__name__}"
+                )
+            texts.append(_text(value))
+        return texts
 
     def _errors(self, label: str, answer: str) -> Floats:
         """1 where the answer is not the label, NaN where there is no label."""
@@ -250,39 +330,78 @@ class _Reader:
 
     def _of_requests(self, name: str) -> list[Any]:
         """What a column of the context says of each request."""
-        values = self.table.column(name).to_pylist()
-        texts = [self._text(name, row, value) for row, value in enumerate(values)]
-        self._check_constant(name, texts, f"expected one value a request, else name it in ignore=[{name!r}]")
-        long = [row for row, text in enumerate(texts) if isinstance(values[row], str) and len(text) > checks.MOST_TEXT]
+        cells, texts = self.cells[name], self._written(name)
+        ignore = self.wording.of_ignore(name)
+        numbers = None if name in self.categories else self._context_numbers(cells)
+        expected = f"expected one value a request, else leave it out with {ignore}"
+        if numbers is not None and not any(role.startswith("score") for role in self.by_role):
+            score = self.wording.of_column("score", name)
+            expected = f"expected one value a request; if it says how sure a model was pass {score}, else {ignore}"
+        self._check_constant(name, texts, expected, numbers)
+        long = [row for row, text in enumerate(texts) if isinstance(cells[row], str) and len(text) > checks.MOST_TEXT]
         if long:
             raise ValueError(
                 f"column {name!r}, row {long[0] + 1}: expected at most {checks.MOST_TEXT} characters, got "
-                f"{len(texts[long[0]])}; name it in ignore=[{name!r}]"
+                f"{len(texts[long[0]])}; leave it out with {ignore}"
             )
-        chosen = [values[row] for row in self.first_row]
-        known = [value for value in chosen if value is not None and value != "" and value == value]
-        if not known:
-            raise ValueError(f"column {name!r}: expected a value, got none; name it in ignore=[{name!r}]")
-        if all(self._is_number(value) for value in known):
-            return [np.nan if value is None or value == "" else float(value) for value in chosen]
-        return [texts[row] for row in self.first_row]
+        if not any(texts) or (numbers is not None and np.isnan(numbers).all()):
+            raise ValueError(f"column {name!r}: expected a value, got none; leave it out with {ignore}")
+        return [(texts if numbers is None else numbers)[row] for row in self.first_row]
 
-    def _is_number(self, value: Any) -> bool:
-        if not self.is_text:
-            return isinstance(value, (bool, int, float, Decimal))
-        try:
-            return bool(np.isfinite(float(value)))
-        except ValueError:
-            return False
+    def _context_numbers(self, cells: list[Any]) -> list[float] | None:
+        """The cells as numbers, NaN where there is none; None if some are no numbers, and all are texts then."""
+        numbers = []
+        for cell in cells:
+            number = np.nan if cell is None or cell == "" else _number(cell)
+            if number is None or (isinstance(cell, str) and (not self.is_text or np.isinf(number))):
+                return None
+            numbers.append(number)
+        return numbers
 
-    def _check_constant(self, name: str, texts: list[str], expected: str) -> None:
-        for row, (request, text) in enumerate(zip(self.request.tolist(), texts, strict=True)):
-            if text != texts[self.first_row[request]]:
-                other = texts[self.first_row[request]]
+    def _check_constant(
+        self, name: str, texts: list[str], expected: str, numbers: Sequence[float] | None = None
+    ) -> None:
+        """Raise ValueError where a request has two values: two texts, or two numbers if the column is of these."""
+        for row, first in enumerate(self.first_row[self.request].tolist()):
+            same = texts[row] == texts[first] or (numbers is not None and numbers[row] == numbers[first])
+            if not same:
                 raise ValueError(
-                    f"column {name!r}, row {row + 1}: {expected}, got {checks.quoted(repr(text))} "
-                    f"after {checks.quoted(repr(other))}"
+                    f"column {name!r}, row {row + 1}: {expected}, got {checks.quoted(repr(texts[row]))} "
+                    f"after {checks.quoted(repr(texts[first]))}"
                 )
+
+
+def _check_known(argument: str, column: object, names: Collection[str], place: str) -> None:
+    if column not in names:
+        raise ValueError(
+            f"{argument}: expected columns of the {place}, {checks.quoted(list(names))}, "
+            f"got {checks.quoted(repr(column))}"
+        )
+
+
+def _text(value: object) -> str:
+    """As JSON writes truths, as ISO 8601 writes dates and times; "" for none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (date, time)):  # a datetime is a date
+        return value.isoformat()
+    return str(value)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or what a text says; None if that is no number. True is 1, false 0."""
+    if not isinstance(value, (str, bool, int, float, Decimal)):
+        return None
+    if isinstance(value, str) and value.lower() in _TRUTHS:
+        return _TRUTHS[value.lower()]
+    try:
+        return float(value)
+    except ValueError:
+        return None
+    except OverflowError:
+        return np.inf
 
 
 def _is_role(name: str) -> bool:
