@@ -47,6 +47,20 @@ def test_a_visit_with_an_error_was_paid_and_showed_nothing(tmp_path: Path) -> No
     np.testing.assert_array_equal(traces.paid_costs, [[3, 5], [1, NAN]])
 
 
+def test_a_node_that_never_shows_a_signal_was_consulted(tmp_path: Path) -> None:
+    person = {"node": 1, "loss": 0, "cost": 5}
+    path = logged(
+        tmp_path / "log.jsonl",
+        *[[{"node": 0, "signal": k / 9, "loss": k < 5, "cost": 1}, person][: 1 if k > 6 else 2] for k in range(9)],
+        [{"node": 0, "loss": 0, "cost": 1}],
+    )
+    traces = Traces.from_log(path, Topology.line(2))
+    assert np.isnan(traces.signals[:, 1]).tolist() == [False] * 7 + [True] * 3
+    assert np.isnan(traces.signals[9, 0])  # this node has a signal: here it was not recorded
+    model = ttamer.fit(traces, bins=3)
+    assert model.signal_nodes == (0, 0)
+
+
 def test_on_a_forest_the_cost_is_that_of_the_node_s_edge(tmp_path: Path) -> None:
     """Nodes 0 and 1 start a branch each, 2 follows 0: the request comes back to it."""
     path = logged(tmp_path / "log.jsonl", [{"node": j, "loss": 0.5, "signal": j, "cost": 1 + j} for j in (0, 1, 2)])

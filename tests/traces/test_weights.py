@@ -227,7 +227,7 @@ def test_a_row_without_weight_does_not_choose_the_smoothing() -> None:
     traces = random_traces(LINE, 300, 0)
     graded = Traces(traces.signals[:10], traces.losses[:10] / 2 + np.float32(0.1), traces.costs, traces.topology)
     whole = Traces(traces.signals, traces.losses, traces.costs, traces.topology) + graded
-    model = ttamer.fit(whole.weighted(np.arange(310) < 300), bins=4)
+    model = ttamer.fit(whole.weighted((np.arange(310) < 300).astype(float)), bins=4)
     alone = ttamer.fit(whole[:300], bins=4)
     for one, other in zip(model.losses + model.bin_edges, alone.losses + alone.bin_edges, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -16,6 +16,7 @@ from ttamer._core import Topology
 from ttamer.traces.arguments import names_of
 from ttamer.traces.categories import Names, coded
 from ttamer.traces.costs import units_of
+from ttamer.traces.signals import NOTHING
 
 
 def fields_of_log(
@@ -74,6 +75,7 @@ class _Log:
         self.edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
         self.rows: list[npt.NDArray[np.float64]] = []  # signals and losses, NaN where a request says nothing
         self.texts: dict[int, dict[int, str]] = {}  # signals of nodes that show categories, by request
+        self.silent: list[tuple[int, int]] = []  # requests and nodes whose visit has no signal
         self.numeric: set[int] = set()  # nodes whose signals are numbers
         self.costs: list[tuple[int, int, list[float]]] = []  # request, edge, and what was paid in each unit
         self.units: list[str] | None = None  # none of costs that are numbers
@@ -95,6 +97,8 @@ class _Log:
                 raise ValueError(f"visit {k}: expected a node that may follow {visited or 'the root'}, got {node}")
             if visit.get("error") is None:
                 signals[node] = self._signal(f"visit {k}: signal", visit.get("signal"), node)
+                if visit.get("signal") is None:
+                    self.silent.append((len(self.rows), node))
                 losses[node] = _loss(f"visit {k}: loss", visit.get("loss"))
             elif visit.get("signal") is not None or visit.get("loss") is not None:
                 raise ValueError(f"visit {k}: expected no signal and no loss of a visit with an error")
@@ -114,6 +118,9 @@ class _Log:
         for node, texts in self.texts.items():
             codes, categories[node] = coded(list(texts.values()))
             signals[list(texts), node] = codes
+        # A node that never shows a signal, such as a person, was consulted all the same.
+        for node in np.flatnonzero(np.isnan(signals).all(axis=0)).tolist():
+            signals[[row for row, silent in self.silent if silent == node], node] = NOTHING
         # A node that cannot answer loses inf wherever it was consulted, and so everywhere.
         cannot = np.isposinf(losses).any(axis=0) & ~np.isfinite(losses).any(axis=0)
         tables = {unit: np.full((len(self.rows), len(self.edges)), np.nan) for unit in self.units or [""]}
