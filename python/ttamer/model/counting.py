@@ -66,12 +66,16 @@ def counted(
         _require(judged[j], f"a loss of node {j}, which could not be judged")
     parents = traces.topology.edges[:, 0].tolist()
     paid = {unit: _paid_rows(traces, costs, known) for unit, costs in traces.unit_costs.items() if costs.ndim == 2}
-    gaps = Gaps(
-        float(weights.sum()),
-        tuple(number(j, judged[j]) for j in nodes),
-        {unit: tuple(paying(i, mask) for i, mask in zip(parents, masks, strict=True)) for unit, masks in paid.items()},
-    )
-    complete = all(rows.all() for rows in judged) and all(rows.all() for masks in paid.values() for rows in masks)
+    gaps = None
+    if not all(rows.all() for rows in [*judged, *(mask for masks in paid.values() for mask in masks)]):
+        gaps = Gaps(
+            float(weights.sum()),
+            tuple(number(j, judged[j]) for j in nodes),
+            {
+                unit: tuple(paying(i, mask) for i, mask in zip(parents, masks, strict=True))
+                for unit, masks in paid.items()
+            },
+        )
     return Statistics(
         tuple(number(j, known[j]) for j in nodes),
         tuple(losses(j) for j in nodes),
@@ -84,7 +88,7 @@ def counted(
             unit: _sums_of_costs(traces.unit_costs[unit], weights, masks, parents, states, sizes)
             for unit, masks in paid.items()
         },
-        None if complete else gaps,
+        gaps,
         largest_loss(traces.losses) if smoothing == "platt" else 1.0,
     )
 

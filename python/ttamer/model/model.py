@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -199,7 +200,8 @@ class CascadeModel:
     def _at_prices(self, prices: Mapping[str, float] | None) -> tuple[Model, str, float]:
         """What solvers take, and the unit of its costs and their scale."""
         if prices is None:
-            return self._core, self.unit, self.cost_scale
+            one_unit(self.unit_costs)
+            return self._core, self.unit, self._cost_scale or 1.0
         values = checked_prices(prices, list(self.unit_costs))
         costs = priced(self.unit_costs, values)
         scale = costs.scale(self.topology)
@@ -245,7 +247,7 @@ class CascadeModel:
         model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories, nodes)
         return model
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """str : unit of the costs, those in several units listed."""
         return ", ".join(self.unit_costs)

@@ -26,7 +26,7 @@ class Costs:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    @property
+    @cached_property
     def unit(self) -> str:
         """str : unit of the costs, those in several units listed."""
         return ", ".join(self.unit_costs)

@@ -85,3 +85,8 @@ class Record(Costs):
         for costs in self.unit_costs.values():
             recorded &= ~np.isnan(costs).any(axis=-1)
         return freeze(np.asarray(recorded))
+
+    @cached_property
+    def _incomplete(self) -> int:
+        """Number of the other rows, which every replay asks for."""
+        return len(self) - int(np.count_nonzero(self.complete))

@@ -408,7 +408,7 @@ def complete_traces(traces: object) -> Traces:
         If they are not; how many rows lack something is said.
     """
     known = checks.instance("traces", traces, Traces)
-    missing = len(known) - int(known.complete.sum())
+    missing = known._incomplete
     if missing:
         raise ValueError(
             f"traces: expected complete rows, {missing} of {len(known)} lack a signal, a loss or a cost. Models may be "
