@@ -152,7 +152,7 @@ def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
     rows = traces.complete if traces.weights is None else traces.complete & (traces.weights > 0)
     if traces.observed or not rows.any() or np.isinf(weight / model._at_prices(prices)[2]):
         return  # costs so small weigh infinitely much
-    traces = traces[rows]
+    traces = traces if rows.all() else traces[rows]
     counts = np.ones(len(traces)) if traces.weights is None else traces.weights
     policy = solve(model, 1 / (1 + weight), prices=prices)
     promise, mean = policy.expected_loss, float(np.average(policy.replay(traces).loss, weights=counts))

@@ -59,7 +59,8 @@ def counted(
     def between(i: int, j: int) -> Counts:
         rows = known[i] & known[j]
         _require(rows, f"both node {i} and node {j}")
-        return Counts.count(states[i][rows], states[j][rows], sizes[i], sizes[j], weights[rows])
+        masses = None if traces.weights is None else weights[rows]
+        return Counts.count(states[i][rows], states[j][rows], sizes[i], sizes[j], masses)
 
     for j in nodes:
         _require(known[j], f"a signal of node {j}")
