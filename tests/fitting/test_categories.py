@@ -46,20 +46,20 @@ class TestFit:
         names = traces.categories[0]
         assert names[-1] == "rare"
         assert 0.003 < np.mean(traces.signals[:, 0] == len(names) - 1) < 0.02
-        policy = ttamer.solve(ttamer.fit(traces, bins=len(names) + 1), 0.9)
+        policy = ttamer.solve(ttamer.fit(traces, bins=len(names)), 0.9)
         after = {name: policy.actions(0)[k][-1][1] for k, name in enumerate(names)}
         assert after == {"law": 1, "poetry": 2, "rare": 2}
         assert policy.losses(1)[2] > 0.8
 
     def test_with_few_bins_the_rest_shares_the_last_state(self) -> None:
         traces = recorded(1000)
-        model = ttamer.fit(traces, bins=3)
+        model = ttamer.fit(traces, bins=2)
         assert model.categories == {0: traces.categories[0][:2]}
         assert len(model.losses[0]) == 3
         counts = np.bincount(np.minimum(traces.signals[:, 0], 2).astype(int))
         assert model._statistics is not None
         assert model._statistics.counts[0].tolist() == counts.tolist()
-        assert len(ttamer.fit(traces, bins=1).losses[0]) == 1
+        assert len(ttamer.fit(traces, bins=1).losses[0]) == 2
 
     def test_the_frequency_is_that_of_the_rows_fitted_on(self) -> None:
         traces = recorded(1000)
@@ -226,7 +226,7 @@ class TestFiles:
     @pytest.mark.parametrize("scores", [True, False])
     def test_models_and_policies_keep_categories(self, scores: bool, tmp_path: Path) -> None:
         traces = recorded(400, scores=scores)
-        model = ttamer.fit(traces, bins=4)
+        model = ttamer.fit(traces, bins=3)
         model.save(tmp_path / "model")
         loaded = ttamer.CascadeModel.load(tmp_path / "model")
         assert loaded.categories == model.categories
@@ -258,7 +258,7 @@ class TestFiles:
             ({"x": ["a"]}, "invalid literal"),
             ({"7": ["a"]}, "categories: expected 0 to 2, got 7"),
             ({"0": ["a", 1]}, "categories[0]: expected a str, got int"),
-            ({"0": ["a"]}, "categories[0]: expected one state a name and one for others, got 1 names and 4 states"),
+            ({"0": ["a"]}, "categories[0]: expected one state a name and one for others, got 1 names and 5 states"),
         ],
     )
     @pytest.mark.parametrize("kind", ["model", "policy"])
@@ -319,3 +319,14 @@ def test_reliability_needs_confidences(tmp_path: Path) -> None:
     ):
         plots.reliability(traces, tmp_path / "r.png")
     plots.reliability(recorded(200), tmp_path / "r.png")
+
+
+def test_as_many_categories_as_bins_keep_a_state_each() -> None:
+    rng = np.random.default_rng(0)
+    subjects = [f"subject {k}" for k in range(57)]
+    drawn = rng.choice(subjects, 3000, p=rng.dirichlet(np.ones(57)))
+    losses = (rng.random((3000, 2)) < 0.3).astype(float)
+    traces = Traces.from_models(losses, [1, 5], context={"subject": drawn})
+    model = ttamer.fit(traces, bins=57)
+    assert len(model.categories[0]) == len(set(drawn.tolist()))
+    assert len(model.losses[0]) == len(set(drawn.tolist())) + 1

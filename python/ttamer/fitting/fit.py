@@ -42,8 +42,8 @@ def fit(
     a state is a logistic curve of the signal or the mean loss in its bin, and the transitions are counts shrunk to the
     node's marginal. T-Tamer (arXiv 2509.22992) leaves the estimation open; `ttamer.reference` has the equations. Where
     the costs of each request were recorded, an edge costs, in each state of the node that it leaves, their mean there,
-    shrunk to that of the edge. Of a node whose signal is a category each of the most frequent ones is a state, at most
-    ``bins - 1``, and all others share one more; their losses are means.
+    shrunk to that of the edge. Of a node whose signal is a category each of the `bins` most frequent ones is a state,
+    and all others share one more; their losses are means.
 
     With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
     that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.

@@ -70,7 +70,8 @@ def fit_signals(
     if unseen.any():
         raise ValueError(f"traces: expected a request that recorded a signal of node {unseen.argmax()}, got none")
     # A state for each of the most frequent categories and one for all others, in the coding of these.
-    categories = {j: most_frequent(traces.signals[:, j], names, bins - 1) for j, names in traces.categories.items()}
+    most = min(bins, MOST_STATES - 1)
+    categories = {j: most_frequent(traces.signals[:, j], names, most) for j, names in traces.categories.items()}
     traces = traces._read_as(traces.signal, categories)
     edges = [
         np.arange(len(categories[j]), dtype=np.float32) + np.float32(0.5)
