@@ -200,8 +200,7 @@ class CascadeModel:
     def _at_prices(self, prices: Mapping[str, float] | None) -> tuple[Model, str, float]:
         """What solvers take, and the unit of its costs and their scale."""
         if prices is None:
-            one_unit(self.unit_costs)
-            return self._core, self.unit, self._cost_scale or 1.0
+            return self._core, self.unit, self.cost_scale
         values = checked_prices(prices, list(self.unit_costs))
         costs = priced(self.unit_costs, values)
         scale = costs.scale(self.topology)
