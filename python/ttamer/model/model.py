@@ -444,10 +444,12 @@ class CascadeModel:
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:
                     raise ValueError("observed: expected false with an estimator")
-                statistics = Statistics.from_arrays(topology, fields["smoothing"], fields["strengths"], units, arrays)
-                tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
-                # Sums that are finite may have no finite mean.
+                # Sums that are finite may have no finite sum, product or mean.
                 with np.errstate(divide="raise", over="raise", invalid="raise"):
+                    statistics = Statistics.from_arrays(
+                        topology, fields["smoothing"], fields["strengths"], units, arrays
+                    )
+                    tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
                     names = names_in(fields, (topology if estimator is None else estimator.topology).nodes)
                     return cls._from_statistics(*tables, fields["observed"], *signals, estimator, categories, names)
             if estimator is not None:
