@@ -256,7 +256,7 @@ class TestCommand:
         assert "decide_logits" not in captured.out
         read = json.loads((folder / "b.json").read_text())
         assert (read["size"], list(read["benchmarks"])) == ("tiny", ["replay", "solve"])
-        assert set(read["benchmarks"]["solve"]) == {"title", "rows", "costs by state", "exponents", "over nodes"}
+        assert set(read["benchmarks"]["solve"]) == {"title", "rows", "exponents", "over nodes"}
         assert [row["shape"] for row in read["benchmarks"]["replay"]["rows"]] == ["line"] * 2 + ["skip"] * 2
 
     @pytest.mark.parametrize(

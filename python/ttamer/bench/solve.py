@@ -66,13 +66,6 @@ COLUMNS = {
     "no recall ms": "none ms",
     "no recall numpy/ttamer": "numpy/ttamer",
 }
-COST_COLUMNS = {
-    "K": "K",
-    "recall ms": "recall ms",
-    "recall ratio": "by state/one",
-    "no recall ms": "none ms",
-    "no recall ratio": "by state/one",
-}
 EXPONENT_COLUMNS = {
     "model": "model",
     "recall, in n": "recall: in n",
@@ -97,13 +90,10 @@ def seen_losses(rng: np.random.Generator, nodes: int = NODES) -> npt.NDArray[np.
     return losses.astype(np.float32)
 
 
-def counted_model(
-    states: int, rng: np.random.Generator, nodes: int = NODES, costs_by_state: bool = False
-) -> CascadeModel:
-    """A model counted from 10,000 requests whose losses are seen, and each of which has its own costs if asked for."""
+def counted_model(states: int, rng: np.random.Generator, nodes: int = NODES) -> CascadeModel:
+    """A model counted from 10,000 requests whose losses are seen."""
     losses = seen_losses(rng, nodes)
-    costs = 0.02 * rng.lognormal(0, 0.5, losses.shape) if costs_by_state else np.full(nodes, 0.02)
-    return fit(Traces(losses, losses, costs, observed=True), bins=states)
+    return fit(Traces(losses, losses, np.full(nodes, 0.02), observed=True), bins=states)
 
 
 def make_model(kind: str, states: int, rng: np.random.Generator, nodes: int = NODES) -> CascadeModel:
@@ -190,23 +180,6 @@ def time_over_nodes(plan: Plan, rng: np.random.Generator) -> list[Row]:
     return rows
 
 
-def time_costs_by_state(plan: Plan) -> list[Row]:
-    """One row a number of states: a model with one cost an edge, and one with a cost for each state."""
-    rows = []
-    for states in plan.states:
-        alike, by_state = (counted_model(states, np.random.default_rng(0), NODES, each) for each in (False, True))
-        row: Row = {"K": max(map(len, alike.losses))}
-        for mode, name in (("observed", "recall"), ("none", "no recall")):
-            arms: Arms = {
-                "one cost": partial(solve_policy, alike, TRADEOFF, mode),
-                "by state": partial(solve_policy, by_state, TRADEOFF, mode),
-            }
-            seconds = median_times(arms, 10 * plan.repeats if states <= 256 else plan.repeats)
-            row |= {f"{name} ms": 1e3 * seconds["by state"], f"{name} ratio": seconds["by state"] / seconds["one cost"]}
-        rows.append(row)
-    return rows
-
-
 def exponents(over_nodes: Sequence[Row], over_states: Sequence[Row]) -> list[Row]:
     """One row a kind of model: exponents of the time of a solve in n and in K, with recall and without."""
     rows = []
@@ -232,7 +205,6 @@ def run(size: str) -> Report:
             for kind in KINDS:
                 repeats = plan.repeats if states <= 256 else min(plan.repeats, 3)
                 rows.append({**measure(kind, make_model(kind, states, rng), repeats), "K": states})
-        by_state = time_costs_by_state(plan)
         over_nodes = time_over_nodes(plan, rng)
     title = f"Exact solve of a line of {NODES} nodes, K states a node, one thread; medians"
     exponent_rows = exponents(over_nodes, rows)
@@ -242,7 +214,6 @@ def run(size: str) -> Report:
     )
     tables = (
         Table("rows", title, rows, COLUMNS),
-        Table("costs by state", "Counted models: a cost for each state over one cost an edge", by_state, COST_COLUMNS),
         Table("exponents", exponent_title, exponent_rows, EXPONENT_COLUMNS),
         Table("over nodes", "The times behind the exponents in n", over_nodes, {}),
     )
