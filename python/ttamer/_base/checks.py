@@ -133,7 +133,7 @@ def path(name: str, value: object) -> str:
     return file
 
 
-def same_unit(name: str, unit: str, expected: str) -> None:
+def check_same_unit(name: str, unit: str, expected: str) -> None:
     """Raise ValueError if costs are in two different units; an empty one may be any."""
     if unit and expected and unit != expected:
         raise ValueError(f"{name}: expected costs in {expected!r}, got {unit!r}")

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MOST_EXACT = 2.0**53
+"""Whole numbers up to this are exact in float64, and so are their sums."""
+
 
 def number(value: float, digits: int = 4) -> str:
     """So many significant digits; below a million all digits before the point rather than an exponent."""

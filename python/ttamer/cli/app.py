@@ -30,6 +30,7 @@ from ttamer.cli.arguments import (
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
+from ttamer.cli.importing import import_table
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
 from ttamer.cli.tables import (
@@ -42,7 +43,6 @@ from ttamer.cli.tables import (
     print_summary,
     signal_text,
 )
-from ttamer.traces.tables import CommandWording, read_table
 
 app = typer.Typer(
     name="ttamer",
@@ -397,75 +397,9 @@ def _show(
         print_policy(console(), contents, file.name, every)
 
 
-@app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")
-def _import(
-    table: Annotated[
-        Path,
-        typer.Argument(metavar="TABLE", help="A row a request and model: .csv, .jsonl, .ndjson, .json or .parquet."),
-    ],
-    traces: Annotated[Path, typer.Argument(metavar="TRACES", help="Where the traces go (.npz).")],
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", metavar="NAME=COLUMN", help="What the file calls one of the columns; repeatable."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave this column out; repeatable.")
-    ] = None,
-    like: Annotated[
-        Path | None,
-        typer.Option("--like", metavar="TRACES", help="Models in the order of these traces. [default: by mean cost]"),
-    ] = None,
-    category: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--category",
-            metavar="COLUMN",
-            help="This column of the context holds categories, though they look like numbers; repeatable.",
-        ),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option("--context", metavar="COLUMN", help="The column that the probe shows. [default: the first]"),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Make traces of a table of what several models answered, cost and lost on the same requests.
-
-    Columns are request, model, loss (or label and answer), cost (or cost_usd, cost_ms and the like), score and answer;
-    all others are what is known of a request beforehand, one of which a probe shows. A loss is 1 for a wrong answer.
-    CSV and Parquet need pyarrow.
-    """
-    check_folders(traces)
-    columns = {}
-    for pair in column or []:
-        name, equals, of_file = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--column: expected NAME=COLUMN, got {pair!r}")
-        columns[name] = of_file
-    nodes = None
-    if like is not None:
-        nodes = ttamer.Traces.load(like).nodes
-        if nodes is None:
-            raise ValueError(f"--like: expected traces whose nodes have names, got {like}")
-    recording, roles = read_table(
-        table, columns, ignore or [], nodes, category or [], ttamer.Traces.from_models, CommandWording()
-    )
-    if context is not None:
-        if context not in recording.context:
-            raise ValueError(f"{table}: --context: expected one of {list(recording.context)}, got {context!r}")
-        recording = recording.with_context(context)
-    recording.save(traces)
-    probe = recording.nodes[0] if recording.nodes and recording.context else None
-    if json:
-        print_json({**recording.summary().as_dict(), "columns": roles, "probe": probe, "traces": str(traces)})
-        return
-    out = console()
-    print_summary(out, recording, table.name)
-    taken = ", ".join(f"{', '.join(names)} as {role}" for role, names in roles.items() if names)
-    out.print(f"took the columns {taken}", soft_wrap=True)
-    if len(recording.context) > 1:
-        out.print(f"of the context the probe shows {probe}; --context COLUMN chooses another", soft_wrap=True)
-    out.print(f"wrote the traces to {traces}", soft_wrap=True)
+app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")(
+    import_table
+)
 
 
 @app.command("bench", epilog="Example: ttamer bench --only call --only replay")

@@ -120,7 +120,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
     check_same_nodes("like", like.nodes, traces.nodes)
     unit_costs = in_units_of(traces.unit_costs, like.unit_costs)
     if unit_costs is None:
-        checks.same_unit("like", like.unit, traces.unit)
+        checks.check_same_unit("like", like.unit, traces.unit)
     else:
         traces = traces._with(unit_costs=unit_costs)
     traces = traces._read_as(like.signal, like.categories)

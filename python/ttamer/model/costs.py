@@ -87,38 +87,3 @@ def units_in(fields: Mapping[str, Any]) -> list[str]:
     if len(set(units)) < len(units) or ("units" in fields and len(units_of(dict.fromkeys(units))) < 2):
         raise ValueError(f"units: expected several that differ, got {units}")
     return units
-
-
-def floats(values: object, name: str, rank: int) -> Floats:
-    """Numbers in an array of so many dimensions, as float64."""
-    checks.check_readable(name, values)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected numbers, got {type(values).__name__}")
-    if array.ndim != rank:
-        raise ValueError(f"{name}: expected {rank} dimensions, got shape {array.shape}")
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
-def each(name: str, values: Any) -> list[Any]:
-    """The items of a sequence of arrays."""
-    try:
-        return list(values)
-    except TypeError:
-        raise TypeError(f"{name}: expected a sequence of arrays, got {type(values).__name__}") from None
-
-
-def edge_costs(name: str, costs: Any) -> EdgeCosts:
-    """Stated costs: (E,) numbers, or a sequence of E numbers and (K_i,) numbers."""
-    is_table = isinstance(costs, np.ndarray) and costs.dtype != object
-    if is_table or not np.iterable(costs) or not any(np.ndim(cost) for cost in costs):
-        return EdgeCosts.of(floats(costs, name, 1), None)
-    rows = [floats(np.atleast_1d(row), f"{name}[{e}]", 1) for e, row in enumerate(each(name, costs))]
-    for e, row in enumerate(rows):
-        if len(row) == 0:
-            raise ValueError(f"{name}[{e}]: expected a number, or one for each state, got none")
-    with np.errstate(over="ignore"):  # an infinite one is refused as that
-        return EdgeCosts.of(np.array([row.mean() for row in rows]), rows)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
-from ttamer.model.costs import EdgeCosts, each, edge_costs, floats, one_unit, prefixes, priced, same, units_in
+from ttamer.model.arguments import bin_edges_of, each, edge_costs, floats, stochastic
+from ttamer.model.costs import EdgeCosts, one_unit, prefixes, priced, same, units_in
 from ttamer.model.estimators import Estimator
 from ttamer.model.statistics import Statistics, are_whole
 from ttamer.traces.arguments import check_same_nodes, names_in
@@ -124,9 +125,9 @@ class CascadeModel:
         if bin_edges is None:
             edges = [np.arange(1, len(row), dtype=np.float32) for row in tables]
         else:
-            edges = [_edges(row, f"bin_edges[{j}]") for j, row in enumerate(each("bin_edges", bin_edges))]
+            edges = [bin_edges_of(row, f"bin_edges[{j}]") for j, row in enumerate(each("bin_edges", bin_edges))]
         matrices = [
-            Transition.dense(_stochastic(floats(matrix, f"transitions[{e}]", 2), f"transitions[{e}]"))
+            Transition.dense(stochastic(floats(matrix, f"transitions[{e}]", 2), f"transitions[{e}]"))
             for e, matrix in enumerate(each("transitions", transitions))
         ]
         self._set(
@@ -472,22 +473,3 @@ class CascadeModel:
             )
         except (KeyError, TypeError, IndexError, ValueError, FloatingPointError) as error:
             raise ValueError(f"{source}: not a valid model ({checks.quoted(error)})") from None
-
-
-def _edges(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
-        return floats(values, name, 1).astype(np.float32)
-
-
-def _stochastic(matrix: Floats, name: str) -> Floats:
-    """Rows that sum to 1 within 1e-6, normalised; those that already do stay as they are, bit for bit."""
-    if not np.all(matrix >= 0):
-        row, column = np.argwhere(~(matrix >= 0))[0]
-        raise ValueError(f"{name}: expected probabilities, got {matrix[row, column]:g} in row {row}")
-    with np.errstate(over="ignore"):
-        sums = matrix.sum(axis=1)
-    if not np.all(np.abs(sums - 1) <= 1e-6):
-        row = int(np.argmax(~(np.abs(sums - 1) <= 1e-6)))
-        raise ValueError(f"{name}: expected probabilities that sum to 1 within 1e-6, row {row} sums to {sums[row]:g}")
-    normal: Floats = np.where(np.abs(sums - 1)[:, None] <= 1e-14, matrix, matrix / sums[:, None])
-    return normal

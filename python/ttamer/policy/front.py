@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.checks import brief, instances, real, same_unit, text, whole
+from ttamer._base.checks import brief, check_same_unit, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import number
 from ttamer.model import CascadeModel
@@ -59,7 +59,7 @@ class Front(Sequence[FrontPoint]):
             raise ValueError("points: expected at least one, got none")
         self.unit = text("unit", unit)
         for k, point in enumerate(self.points):
-            same_unit(f"points[{k}]", point.policy.unit, self.unit)
+            check_same_unit(f"points[{k}]", point.policy.unit, self.unit)
         self.model = model
 
     @property

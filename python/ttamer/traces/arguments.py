@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.numbers import MOST_EXACT
 from ttamer._base.types import Floats
 from ttamer._core import Topology
 from ttamer.traces.categories import check_codes, checked_categories
@@ -235,10 +236,6 @@ def names_in(fields: Mapping[str, Any], nodes: int) -> tuple[str, ...] | None:
     return names_of(names, nodes)
 
 
-MOST_WEIGHT = 2.0**53
-"""Up to this sums of whole weights are exact."""
-
-
 def request_weights(weights: npt.ArrayLike, rows: int) -> Floats:
     """Weights of the requests as float64, unshared."""
     expected = f"a number, or ({rows},) numbers, one a row"
@@ -248,7 +245,7 @@ def request_weights(weights: npt.ArrayLike, rows: int) -> Floats:
     checks.check_values("weights", values, 0.0, ("row",))
     with np.errstate(over="ignore"):
         total = float(values.sum())
-    if total > MOST_WEIGHT:
+    if total > MOST_EXACT:
         raise ValueError(f"weights: expected a sum of at most 2**53, got {total:g}")
     return values
 

@@ -15,21 +15,22 @@ from ttamer.traces import arguments
 from ttamer.traces.evidence import largest, normalised_chunks, trusted
 from ttamer.traces.log import fields_of_log
 from ttamer.traces.models import fields_of_models
+from ttamer.traces.record import Record
 from ttamer.traces.signals import check_signal, signals_from_probs
 from ttamer.traces.tables import Wording, read_table
 
 T = TypeVar("T", bound="Constructors")
 
 
-class Constructors:
-    """Class methods of `Traces`, which has the fields that they fill in."""
-
-    def _set(self, **fields: Any) -> None:
-        raise NotImplementedError
+class Constructors(Record):
+    """The class methods of `Traces` that make some."""
 
     @classmethod
     def _checked(cls: type[T], **given: Any) -> T:
-        raise NotImplementedError
+        """As the constructor, but of costs that were recorded before: what these look like is not said again."""
+        traces = object.__new__(cls)
+        traces._set(**arguments.checked_fields(**given))
+        return traces
 
     @classmethod
     def from_probs(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import Floats, freeze
@@ -22,9 +23,10 @@ class Costs:
 
     topology: Topology
     unit_costs: Mapping[str, Floats]
+    signals: npt.NDArray[np.float32]  # whose rows are the requests
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.signals)
 
     @cached_property
     def unit(self) -> str:

@@ -65,9 +65,6 @@ class Record(Costs):
             state[name] = MappingProxyType(state[name])
         self.__dict__.update({name: _frozen(value) for name, value in state.items()})
 
-    def __len__(self) -> int:
-        return len(self.signals)
-
     @cached_property
     def probes(self) -> tuple[int, ...]:
         """Tuple of int : the nodes that cannot answer."""

@@ -19,7 +19,6 @@ from ttamer.traces.constructors import Constructors
 from ttamer.traces.context import joined_columns, signal_of
 from ttamer.traces.costs import checked_prices, in_units_of, joined_costs, priced, priced_unit, prices_in, same_unit
 from ttamer.traces.evidence import Evidence, joined_evidence
-from ttamer.traces.record import Record
 from ttamer.traces.signals import check_signal, signals_from_evidence
 from ttamer.traces.summary import Summary, summarise
 
@@ -27,7 +26,7 @@ __all__ = ["Evidence", "Traces"]
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Traces(Record, Constructors):
+class Traces(Constructors):
     """Signals and losses of N requests at n nodes, and the costs of the edges between the nodes. Immutable.
 
     What was not recorded is NaN: see `complete`. Models are fitted on all that was recorded, policies are judged on
@@ -107,13 +106,6 @@ class Traces(Record, Constructors):
         recorded = (predictions, observed, unit, labels, evidence, signal, nodes, categories)
         self._set(**arguments.checked_fields(signals, losses, costs, topology, *recorded))
         arguments.warn_of_sums(self.unit_costs, self.topology)
-
-    @classmethod
-    def _checked(cls, **given: Any) -> Traces:
-        """As the constructor, but of costs that were recorded before: what these look like is not said again."""
-        traces = object.__new__(cls)
-        traces._set(**arguments.checked_fields(**given))
-        return traces
 
     def _with(self, **changes: Any) -> Traces:
         """A copy with some fields replaced by values that are known to be valid and unshared."""
@@ -352,7 +344,7 @@ class Traces(Record, Constructors):
         prices = prices_in(unit)
         if prices.keys() <= self.unit_costs.keys():
             return self.priced(prices)
-        checks.same_unit("traces", self.unit, unit)
+        checks.check_same_unit("traces", self.unit, unit)
         return self
 
     def summary(self) -> Summary:
