@@ -19,6 +19,7 @@ void bind_topology(py::module_ &m);
 void bind_model(py::module_ &m);
 void bind_policy(py::module_ &m);
 void bind_estimator(py::module_ &m);
+void bind_set_estimator(py::module_ &m);
 void bind_signals(py::module_ &m);
 void bind_batch(py::module_ &m);
 

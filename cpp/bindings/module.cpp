@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, m) {
     bind_model(m);
     bind_policy(m);
     bind_estimator(m);
+    bind_set_estimator(m);
     bind_signals(m);
     bind_batch(m);
     name_wrong_calls(m);

@@ -141,6 +141,14 @@ class Estimator:
         self, log_probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int32]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]: ...
 
+class SetEstimator:
+    def __init__(self, nodes: SupportsIndex, tables: dict[str, npt.NDArray[Any]]) -> None: ...
+    @property
+    def leaves(self) -> npt.NDArray[np.int32]: ...
+    def estimate(
+        self, scores: npt.NDArray[np.float32], answers: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]: ...
+
 class Batch:
     def decide(
         self,

@@ -1,6 +1,6 @@
 #include "ttamer/signals/estimator.hpp"
 
-#include "ttamer/base/text.hpp"
+#include "ttamer/signals/tables.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,25 +10,6 @@
 #include <utility>
 
 namespace ttamer {
-
-namespace {
-
-void require(bool holds, const char *what) {
-    if (!holds) {
-        throw std::invalid_argument(std::string("estimator: ") + what);
-    }
-}
-
-bool are_offsets(const std::vector<std::int32_t> &offsets, std::size_t parts, std::size_t total) {
-    return offsets.size() == parts + 1 && offsets.front() == 0 && static_cast<std::size_t>(offsets.back()) == total &&
-           std::adjacent_find(offsets.begin(), offsets.end(), std::greater_equal<>()) == offsets.end();
-}
-
-std::size_t as_size(std::int32_t value) {
-    return static_cast<std::size_t>(value);
-}
-
-} // namespace
 
 EstimateKind estimate_kind(std::string_view name) {
     if (name == "signal") {

@@ -1,0 +1,149 @@
+// Estimates from everything a request has seen: scores and answers of the nodes consulted in, a state and the node
+// whose answer is given out. Plain tables.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+// A policy that estimates decides over the steps of a walk: a step is a set of nodes consulted and the last of them. At
+// each, a cell turns what the nodes showed into columns, columns into an estimated loss of each of its targets,
+// linearly, and these into a leaf of a tree, which is the step's state.
+struct SetTables {
+    std::int32_t nodes;
+    std::vector<std::int32_t> last;  // node consulted last, one a step
+    std::vector<std::int32_t> cells; // one a step
+    // Inputs of nodes: scores, which fall into bins between knots. A bin gives the input's columns their values; the
+    // bin after the last is that of missing scores.
+    std::vector<std::int32_t> input_offsets; // nodes + 1
+    std::vector<std::int32_t> knot_offsets;  // inputs + 1, into knots
+    std::vector<float> knots;
+    std::vector<std::int32_t> columns; // how many, one an input
+    std::vector<double> values;        // (knots + 2, columns) of each input
+    // Answers of nodes that have a column: an indicator, and the same times the node's first column.
+    std::vector<std::int32_t> class_offsets; // nodes + 1, into classes
+    std::vector<std::int32_t> classes;
+    std::vector<std::int32_t> agreeing;     // nodes: whether a column for each pair of them tells if answers are equal
+    std::vector<std::int32_t> cell_offsets; // cells + 1, into cell_nodes
+    std::vector<std::int32_t> cell_nodes;   // whose columns a cell has
+    std::vector<std::int32_t> target_offsets; // cells + 1, into targets
+    std::vector<std::int32_t> targets;        // nodes
+    std::vector<std::int32_t> answering;      // cells: how many of the first targets may answer
+    std::vector<double> coefficients;         // of each cell and target, an intercept and a weight a column
+    std::vector<std::int32_t> tree_offsets;   // cells + 1, into the rest
+    std::vector<std::int32_t> tree_variables; // -1: a leaf, whose number is tree_left
+    std::vector<double> tree_thresholds;
+    std::vector<std::int32_t> tree_left; // where the variable is at most the threshold
+    std::vector<std::int32_t> tree_right;
+};
+
+// What a node showed beside its inputs' bins.
+struct Reply {
+    std::int32_t answer = -1; // negative: none
+    std::int32_t place = -1;  // of the answer among the node's classes
+    bool failed = false;      // the node showed nothing, and answers only if nothing else does
+};
+
+// Immutable, shared between threads.
+class SetEstimator {
+  public:
+    // Throws std::invalid_argument that names the table if anything does not fit together.
+    explicit SetEstimator(SetTables tables);
+    SetEstimator(const SetEstimator &) = delete; // its parts point to its tables
+    SetEstimator &operator=(const SetEstimator &) = delete;
+
+    struct Estimate {
+        float signal;        // the number of the leaf; NaN if all nodes failed that may answer
+        std::int32_t answer; // the node whose answer it is, -1 for none
+    };
+    // Memory for one estimate.
+    struct Term {
+        std::size_t column;
+        double value;
+    };
+    struct Scratch {
+        std::vector<Term> terms;
+        std::vector<double> losses;
+        std::vector<double> variables;
+    };
+    Scratch scratch() const {
+        return {std::vector<Term>(most_terms_), std::vector<double>(most_losses_),
+                std::vector<double>(2 * most_losses_ + 1)};
+    }
+
+    std::size_t steps() const { return tables_.last.size(); }
+    std::int32_t nodes() const { return tables_.nodes; }
+    std::size_t inputs() const { return tables_.columns.size(); }
+    std::size_t inputs(std::int32_t node) const { return shapes_[static_cast<std::size_t>(node)].inputs; }
+    // Whether anything depends on the node's answer, beside that it may be given.
+    bool uses_answer(std::int32_t node) const {
+        const Shape &shape = shapes_[static_cast<std::size_t>(node)];
+        return shape.classes > 0 || shape.agreeing;
+    }
+    std::span<const std::int32_t> last() const { return tables_.last; }
+    std::size_t cells() const { return cells_.size(); }
+    std::size_t cell(std::size_t step) const { return static_cast<std::size_t>(tables_.cells[step]); }
+    std::int32_t leaves(std::size_t step) const { return cells_[cell(step)].leaves; }
+    // Whether the node's answer may be given at the step.
+    bool may_answer(std::size_t step, std::int32_t node) const;
+
+    // What a node showed: scores, one an input of the node, and its answer. bins: those of all inputs.
+    Reply read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins) const;
+    // The same of a node that failed.
+    Reply read_failed(std::int32_t node, std::int32_t *bins) const;
+
+    // bins: one an input. replies: one a node.
+    Estimate estimate(std::size_t cell, const std::int32_t *bins, const Reply *replies, Scratch &scratch) const;
+
+  private:
+    struct Shape { // of a node
+        std::size_t input;
+        std::size_t inputs;
+        std::size_t classes;
+        std::size_t columns; // of its inputs
+        bool agreeing;
+    };
+    struct Split {
+        double threshold;
+        std::int32_t variable;
+        std::int32_t left;
+        std::int32_t right;
+    };
+    struct Cell {
+        std::span<const std::int32_t> nodes;
+        std::span<const std::int32_t> targets;
+        std::size_t answering;
+        std::size_t columns;
+        const double *weights; // of blocks of targets, see kLanes
+        const Split *tree;
+        std::int32_t leaves;
+    };
+
+    void check_inputs() const;
+    void check_cells() const;
+    std::int32_t check_tree(std::size_t cell) const;
+    void lay_out();
+    std::size_t columns_of(std::span<const std::int32_t> nodes) const;
+    std::size_t list_terms(const Cell &cell, const std::int32_t *bins, const Reply *replies, Term *terms) const;
+    std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
+                                       const std::vector<std::int32_t> &offsets, std::size_t k) const;
+
+    SetTables tables_;
+    std::vector<Shape> shapes_;
+    std::vector<const double *> values_; // of each input
+    std::vector<double> weights_;
+    std::vector<Split> tree_;
+    std::vector<Cell> cells_;
+    std::size_t most_terms_ = 0;
+    std::size_t most_losses_ = 0;
+};
+
+// Estimates of recorded requests: signals and answers, (rows, steps) each. scores: (rows, inputs), answers: (rows,
+// nodes).
+void estimate_rows(const SetEstimator &estimator, std::span<const float> scores, std::span<const std::int32_t> replies,
+                   std::span<float> signals, std::span<std::int32_t> answers);
+
+} // namespace ttamer
