@@ -4,9 +4,11 @@
 #include "arguments.hpp"
 #include "bindings.hpp"
 #include "logits.hpp"
+#include "shown.hpp"
 #include "tensors.hpp"
 
 #include "ttamer/base/dispatch.hpp"
+#include "ttamer/decide/answer_batch.hpp"
 #include "ttamer/decide/estimated_batch.hpp"
 #include "ttamer/decide/logit_signals.hpp"
 
@@ -76,6 +78,9 @@ constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
 // a whole switch interval, 5 ms.
 constexpr std::size_t kRowsWorthReleasing = 4096;
 
+// Of decide_answers, some ten microseconds too.
+constexpr std::size_t kAnswersWorthReleasing = 512;
+
 // Work of a batch without the GIL, during which other threads may call the batch: they are refused, or they would write
 // where it reads. `away` is read and written with the GIL held.
 class Away {
@@ -101,10 +106,20 @@ class BoundBatch {
     // Of a policy that estimates: its nodes are what callers speak of, the batch's are steps.
     BoundBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy, std::int64_t capacity,
                const std::string &nan)
-        : estimated_(
-              std::make_shared<EstimatedBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan))),
-          logit_signals_(SignalKind::stated, 0, nan_from(nan)),
-          why_no_signals_("decide: this policy estimates from what nodes show; call decide_logits") {}
+        : BoundBatch(nan, "decide: this policy estimates from what nodes show; call decide_logits") {
+        const auto made =
+            std::make_shared<EstimatedBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan));
+        estimated_ = made.get();
+        steps_ = made;
+    }
+    BoundBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
+               std::int64_t capacity, const std::string &nan)
+        : BoundBatch(nan, "decide: this policy decides on scores and answers; call decide_answers") {
+        const auto made =
+            std::make_shared<AnswerBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan));
+        answered_ = made.get();
+        steps_ = made;
+    }
 
     // A single node is converted before all else: `__index__` may change the other arguments, or call the batch.
     py::object decide(py::handle node, py::handle signals, py::handle rows) {
@@ -119,6 +134,13 @@ class BoundBatch {
         }
         return decide_logits_with(logits, rows, [single = node_from(node)] { return single; });
     }
+    py::object decide_answers(py::handle node, py::handle scores, py::handle answers, py::handle rows) {
+        if (is_node_array(node)) {
+            return decide_answers_with(scores, answers, rows,
+                                       [node] { return span_of<std::int32_t>(node_array(node)); });
+        }
+        return decide_answers_with(scores, answers, rows, [single = node_from(node)] { return single; });
+    }
 
     // The signals that decide_logits would decide with.
     py::array_t<float> logit_signals(py::handle logits, py::handle rows) {
@@ -130,10 +152,10 @@ class BoundBatch {
     py::array_t<float> estimated_signals(py::handle number, py::handle logits, py::handle rows) {
         const auto node = node_from(number);
         check_here();
-        if (!estimated_) {
+        if (estimated_ == nullptr) {
             throw std::invalid_argument("batch: expected one of a policy that estimates");
         }
-        return to_array(estimated_->signals(node, logits_of(logits), rows_of(rows)));
+        return to_array(estimated_->signals_of(node, logits_of(logits), rows_of(rows)));
     }
 
     // What a call costs before any work is done: the floor that benchmarks compare with.
@@ -141,7 +163,7 @@ class BoundBatch {
 
     void reset(py::handle rows) {
         check_here();
-        estimated_ ? estimated_->reset(rows_of(rows)) : batch_->reset(rows_of(rows));
+        steps_ ? steps_->reset(rows_of(rows)) : batch_->reset(rows_of(rows));
     }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
@@ -149,7 +171,7 @@ class BoundBatch {
         check_here();
         py::array_t<std::int32_t> out(static_cast<py::ssize_t>(capacity()));
         const std::span<std::int32_t> values(out.mutable_data(), capacity());
-        estimated_ ? estimated_->answer_node(values) : batch_->answer_node(values);
+        steps_ ? steps_->answer_node(values) : batch_->answer_node(values);
         return out;
     }
 
@@ -157,13 +179,17 @@ class BoundBatch {
         check_here();
         py::array_t<double> out(static_cast<py::ssize_t>(capacity()));
         const std::span<double> values(out.mutable_data(), capacity());
-        estimated_ ? estimated_->answer_loss(values) : batch_->answer_loss(values);
+        steps_ ? steps_->answer_loss(values) : batch_->answer_loss(values);
         return out;
     }
 
-    std::size_t capacity() const { return estimated_ ? estimated_->capacity() : batch_->capacity(); }
+    std::size_t capacity() const { return steps_ ? steps_->capacity() : batch_->capacity(); }
 
   private:
+    // Of a policy over steps.
+    BoundBatch(const std::string &nan, const char *why_no_signals)
+        : logit_signals_(SignalKind::stated, 0, nan_from(nan)), why_no_signals_(why_no_signals) {}
+
     void check_here() const {
         if (away_) {
             refuse_second();
@@ -186,14 +212,32 @@ class BoundBatch {
 
     template <typename NodesOf> py::object decide_logits_with(py::handle logits, py::handle rows, NodesOf nodes_of) {
         check_here();
-        if (estimated_) {
+        if (estimated_ != nullptr) {
             const Logits values = logits_of(logits);
             const auto chosen = rows_of(rows);
             return view(decide_estimated(nodes_of(), values, chosen));
         }
+        if (answered_ != nullptr) {
+            throw std::invalid_argument("decide_logits: this policy decides on scores and answers; call "
+                                        "decide_answers");
+        }
         const auto values = signals_from(logits, rows);
         const auto chosen = rows_of(rows);
         return view(decide_values(nodes_of(), values, chosen));
+    }
+
+    template <typename NodesOf>
+    py::object decide_answers_with(py::handle scores, py::handle answers, py::handle rows, NodesOf nodes_of) {
+        check_here();
+        if (answered_ == nullptr) {
+            throw std::invalid_argument(steps_ ? "decide_answers: this policy estimates from what nodes show; call "
+                                                 "decide_logits"
+                                               : "decide_answers: this policy decides on signals; call decide");
+        }
+        const auto chosen = rows_of(rows);
+        const auto nodes = nodes_of();
+        const Shown shown = shown_of(scores, answers, chosen, count_of(nodes));
+        return view(decide_shown(nodes, shown, chosen));
     }
 
     template <typename Nodes>
@@ -219,6 +263,19 @@ class BoundBatch {
         const py::gil_scoped_release release;
         return estimated_->decide(nodes, logits, rows);
     }
+
+    template <typename Nodes>
+    std::span<const std::int32_t> decide_shown(Nodes nodes, const Shown &shown, const Rows &rows) {
+        if (shown.rows < kAnswersWorthReleasing) {
+            return answered_->decide(nodes, shown, rows);
+        }
+        const Away away(away_);
+        const py::gil_scoped_release release;
+        return answered_->decide(nodes, shown, rows);
+    }
+
+    static std::optional<std::size_t> count_of(std::int64_t /*node*/) { return std::nullopt; }
+    static std::optional<std::size_t> count_of(std::span<const std::int32_t> nodes) { return nodes.size(); }
 
     // An int is the common case; tensors are asked for last, as even a tensor may pass for an integer.
     static bool is_node_array(py::handle node) {
@@ -291,7 +348,7 @@ class BoundBatch {
 
     // The array's base keeps the core batch alive, not this object: no cycle for the collector to find.
     py::array array_over(std::span<const std::int32_t> values) const {
-        auto *owner = new std::shared_ptr<void>(estimated_ ? std::shared_ptr<void>(estimated_) : batch_);
+        auto *owner = new std::shared_ptr<void>(steps_ ? std::shared_ptr<void>(steps_) : batch_);
         const py::capsule base(owner, [](void *held) { delete static_cast<std::shared_ptr<void> *>(held); });
         return py::array_t<std::int32_t>(static_cast<py::ssize_t>(values.size()), values.data(), base);
     }
@@ -314,8 +371,10 @@ class BoundBatch {
         py::array array{py::reinterpret_steal<py::array>(py::handle())};
     };
 
-    std::shared_ptr<Batch> batch_;              // null where the policy estimates
-    std::shared_ptr<EstimatedBatch> estimated_; // null where it does not
+    std::shared_ptr<Batch> batch_;     // null where the policy is over steps
+    std::shared_ptr<StepBatch> steps_; // null where it is not, and else one of these
+    EstimatedBatch *estimated_ = nullptr;
+    AnswerBatch *answered_ = nullptr;
     LogitSignals logit_signals_;
     std::string why_no_signals_; // what `decide` says where it takes none
     bool away_ = false;
@@ -330,6 +389,8 @@ void bind_batch(py::module_ &m) {
              kDecideDoc)
         .def("decide_logits", &BoundBatch::decide_logits, py::arg("node"), py::arg("logits"),
              py::arg("rows") = py::none(), kDecideLogitsDoc)
+        .def("decide_answers", &BoundBatch::decide_answers, py::arg("node"), py::arg("scores"),
+             py::arg("answers") = py::none(), py::arg("rows") = py::none(), kDecideAnswersDoc)
         .def("_logit_signals", &BoundBatch::logit_signals, py::arg("logits"), py::arg("rows") = py::none(),
              "The (B,) float32 signals that decide_logits decides with.")
         .def("_estimated_signals", &BoundBatch::estimated_signals, py::arg("node"), py::arg("logits"),
@@ -363,6 +424,15 @@ void bind_batch(py::module_ &m) {
         },
         py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
         "A batch of a policy over the steps of an estimator.");
+    m.def(
+        "start_sets",
+        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {
+            return BoundBatch(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"),
+                              shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
+                              string_of(nan, "nan"));
+        },
+        py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
+        "A batch of a policy over the steps of a set estimator.");
 }
 
 } // namespace ttamer::bindings

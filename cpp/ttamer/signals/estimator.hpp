@@ -52,6 +52,7 @@ class Estimator {
     std::int32_t nodes() const { return tables_.nodes; }
     const EvidenceForm &form() const { return tables_.form; }
     std::int32_t last(std::size_t step) const { return tables_.last[step]; }
+    std::span<const std::int32_t> last() const { return tables_.last; }
     std::span<const std::int32_t> set(std::size_t step) const;
     std::size_t largest_set() const { return largest_set_; }
 

@@ -1,0 +1,120 @@
+#include "ttamer/decide/answer_batch.hpp"
+
+#include "ttamer/base/text.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ttamer {
+
+namespace {
+
+std::string shape_of(std::size_t width) {
+    return width == 1 ? "(B,)" : "(B, " + text(width) + ")";
+}
+
+} // namespace
+
+AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
+                         std::int64_t capacity, NanSignal nan)
+    : StepBatch(estimator->last(), estimator->nodes(), std::move(policy), capacity, nan),
+      estimator_(std::move(estimator)), bins_(this->capacity() * estimator_->inputs()),
+      replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())), scratch_(estimator_->scratch()) {}
+
+std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown &shown, const Rows &rows) {
+    check_node(node);
+    const auto one = static_cast<std::int32_t>(node);
+    if (shown.width != estimator_->inputs(one)) {
+        throw std::invalid_argument("scores: expected " + shape_of(estimator_->inputs(one)) +
+                                    " float32, one an input of node " + text(node) + ", got " + shape_of(shown.width));
+    }
+    check_sizes(shown, rows);
+    check_answers(one, shown);
+    find_steps(node, shown.rows, rows);
+    estimate(shown, rows);
+    return commit(shown.rows, rows);
+}
+
+std::span<const std::int32_t> AnswerBatch::decide(std::span<const std::int32_t> nodes, const Shown &shown,
+                                                  const Rows &rows) {
+    if (nodes.size() != shown.rows) {
+        throw std::invalid_argument("node: expected one for each of the " + text(shown.rows) + " rows of scores, got " +
+                                    text(nodes.size()));
+    }
+    check_nodes(nodes);
+    if (shown.width > 1) {
+        throw std::invalid_argument("scores: expected (B,) float32 for a node a row, got " + shape_of(shown.width));
+    }
+    check_sizes(shown, rows);
+    for (const std::int32_t node : nodes) {
+        const std::size_t inputs = estimator_->inputs(node);
+        if (inputs > shown.width) {
+            throw std::invalid_argument(
+                inputs > 1 ? "node: " + text(node) + " has " + text(inputs) + " inputs; consult it in a call of its own"
+                           : "scores: expected (B,) float32, one an input of node " + text(node) + ", got none");
+        }
+        check_answers(node, shown);
+    }
+    find_steps(nodes, rows);
+    estimate(shown, rows);
+    return commit(shown.rows, rows);
+}
+
+void AnswerBatch::check_sizes(const Shown &shown, const Rows &rows) const {
+    if (shown.rows > capacity()) {
+        throw std::invalid_argument("scores: " + text(shown.rows) + " rows exceed the batch's capacity of " +
+                                    text(capacity()));
+    }
+    if (shown.has_answers && shown.answers.size() != shown.rows) {
+        throw std::invalid_argument("answers: expected one for each of the " + text(shown.rows) +
+                                    " rows of scores, got " + text(shown.answers.size()));
+    }
+    if (rows.given && rows.size() != shown.rows) {
+        throw std::invalid_argument("rows: expected one for each of the " + text(shown.rows) + " rows of scores, got " +
+                                    text(rows.size()));
+    }
+}
+
+void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
+    if (!shown.has_answers && estimator_->uses_answer(node)) {
+        throw std::invalid_argument("answers: expected (B,) int32, one a row, -1 for none; node " + text(node) +
+                                    "'s are decided on");
+    }
+}
+
+void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
+    for (std::size_t k = 0; k < shown.rows; ++k) {
+        estimate_one(k, rows.at(k), shown.scores.data() + k * shown.width, shown.has_answers ? shown.answers[k] : -1);
+    }
+}
+
+void AnswerBatch::estimate_one(std::size_t k, std::size_t row, const float *scores, std::int32_t answer) {
+    const std::int32_t node = call_nodes()[k];
+    std::int32_t *bins = bins_.data() + row * estimator_->inputs();
+    Reply *replies = replies_.data() + place(row, 0);
+    if (std::any_of(scores, scores + estimator_->inputs(node), [](float score) { return std::isnan(score); })) {
+        if (nan() == NanSignal::error) {
+            complain_nan(k, row);
+        }
+        replies[node] = estimator_->read_failed(node, bins);
+        signals()[k] = std::numeric_limits<float>::quiet_NaN();
+        new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
+        return;
+    }
+    replies[node] = estimator_->read(node, scores, answer, bins);
+    const auto estimate = estimator_->estimate(estimator_->cell(step(k)), bins, replies, scratch_);
+    signals()[k] = estimate.signal;
+    // Where all failed that may answer, nothing changes by what a node showed that may not.
+    new_answers()[k] = std::isnan(estimate.signal) ? this->answer(row) : estimate.answer;
+}
+
+void AnswerBatch::complain_nan(std::size_t k, std::size_t row) const {
+    throw std::invalid_argument("scores: NaN at position " + text(k) + " (row " + text(row) +
+                                R"(); start the batch with nan="failed" for nodes that may fail, or nan="worst")");
+}
+
+} // namespace ttamer

@@ -1,0 +1,49 @@
+// Requests in flight under a policy that decides on everything seen: scores and answers in, next node and answer out.
+#pragma once
+
+#include "ttamer/decide/step_batch.hpp"
+#include "ttamer/signals/set_estimator.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace ttamer {
+
+// What the nodes of a call showed.
+struct Shown {
+    std::size_t rows;
+    std::size_t width; // scores a row
+    std::span<const float> scores;
+    std::span<const std::int32_t> answers; // one a row, negative for none
+    bool has_answers;
+};
+
+// A batch over the steps of the estimator's walk, and what each request has seen so far: bins and answers.
+class AnswerBatch : public StepBatch {
+  public:
+    AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
+                std::int64_t capacity, NanSignal nan);
+
+    // As Batch::decide, from as many scores a row as the node has inputs, and answers, without which nodes may be that
+    // no estimate looks at the answers of; allocates nothing. A NaN among a row's scores makes it a NaN signal. Of a
+    // call with a node a row each has one input, or none and its score is not read.
+    std::span<const std::int32_t> decide(std::int64_t node, const Shown &shown, const Rows &rows);
+    std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, const Shown &shown, const Rows &rows);
+
+  private:
+    void check_sizes(const Shown &shown, const Rows &rows) const;
+    void check_answers(std::int32_t node, const Shown &shown) const;
+    void estimate(const Shown &shown, const Rows &rows);
+    void estimate_one(std::size_t k, std::size_t row, const float *scores, std::int32_t answer);
+    [[noreturn]] void complain_nan(std::size_t k, std::size_t row) const;
+
+    std::shared_ptr<const SetEstimator> estimator_;
+    std::vector<std::int32_t> bins_; // (capacity, inputs)
+    std::vector<Reply> replies_;     // (capacity, nodes)
+    SetEstimator::Scratch scratch_;
+};
+
+} // namespace ttamer
