@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from baselines.supermodels import MOST_NODES, Qualities, fit_shown, walk
 from model_sets import Requests
 from sklearn.tree import DecisionTreeRegressor
 
@@ -93,7 +94,7 @@ def thresholds(requests: Requests) -> Way:
     A missing score is below every threshold; models without any come last only.
     """
     models = range(len(requests.models))
-    has_scores = np.isfinite(requests.scores).any(axis=0)
+    has_scores: Array = np.isfinite(requests.scores).any(axis=0)
     rules: list[Replay] = []
     for length in range(2, 4 if len(models) <= 5 else 3):
         for order in permutations(models, length):
@@ -192,12 +193,53 @@ def _features(categories: dict[str, dict[str, Floats]], requests: Requests) -> F
 
 
 def _leaves(tree: DecisionTreeRegressor, categories: dict[str, dict[str, Floats]], requests: Requests) -> Array:
-    return tree.apply(_features(categories, requests))
+    leaves: Array = tree.apply(_features(categories, requests))
+    return leaves
 
 
 def _route(leaf_of: Callable[[Requests], Array], models: Array, requests: Requests) -> tuple[Floats, Floats]:
     rows, model = np.arange(len(requests)), models[leaf_of(requests)]
     return requests.costs[rows, model], requests.losses[rows, model]
+
+
+def cascade_routing(requests: Requests) -> Way:
+    """At each step towards the set of models with the largest expected quality less its priced cost.
+
+    Dekoninck, Baader, Vechev, *A Unified Approach to Routing and Cascading for LLMs*, arXiv 2410.10347. At most six
+    models, whose answers are right or wrong; confidences are log-odds of the ranks of scores.
+    """
+    models = len(requests.models)
+    if models > MOST_NODES or not np.isin(requests.losses, (0.0, 1.0)).all() or not np.isfinite(requests.scores).any():
+        return Way([])
+    shown_of = partial(_shown, [np.sort(column[np.isfinite(column)]) for column in requests.scores.T])
+    # All prices read one table of the calibration requests, and one of the others.
+    table_of = lru_cache(2)(partial(_table, shown_of, fit_shown(*shown_of(requests), requests.losses == 0)))
+    costs = requests.costs.mean(axis=0)
+    return _measured([partial(_to_sets, table_of, costs, price) for price in _prices(costs.max(), 60)], requests)
+
+
+def _shown(sorted_scores: list[Floats], requests: Requests) -> tuple[Floats, Array]:
+    """Confidences (N, n), 0 where there is no score, and answers (N, n), all different where there are none."""
+    odds = np.zeros(requests.scores.shape)
+    for model, known in enumerate(sorted_scores):
+        scores = requests.scores[:, model]
+        ranks = (np.searchsorted(known, scores, "left") + np.searchsorted(known, scores, "right") + 1) / 2
+        share = ranks / (len(known) + 1)
+        odds[:, model] = np.where(np.isfinite(scores), np.log(share / (1 - share)), 0.0)
+    different = -1 - np.arange(len(sorted_scores))
+    answers = different if requests.answers is None else np.where(requests.answers < 0, different, requests.answers)
+    return odds, np.broadcast_to(answers, odds.shape)
+
+
+def _table(shown_of: Callable[[Requests], tuple[Floats, Array]], qualities: Qualities, requests: Requests) -> Floats:
+    return qualities.table(*shown_of(requests))
+
+
+def _to_sets(
+    table_of: Callable[[Requests], Floats], costs: Floats, price: float, requests: Requests
+) -> tuple[Floats, Floats]:
+    consulted, _, answering = walk(table_of(requests), costs, price)
+    return (consulted * requests.costs).sum(axis=1), requests.losses[np.arange(len(requests)), answering]
 
 
 def _measured(rules: list[Replay], requests: Requests) -> Way:
@@ -213,7 +255,8 @@ def _means(cells: Array, count: int, values: Floats, strength: float) -> Floats:
     rows = np.bincount(cells, minlength=count)[:, None]
     sums = np.stack([np.bincount(cells, column, count) for column in values.T], axis=1)
     mean = values.mean(axis=0)
-    return np.where(rows > 0, (sums + strength * mean) / np.maximum(rows + strength, 1), mean)
+    means: Floats = np.where(rows > 0, (sums + strength * mean) / np.maximum(rows + strength, 1), mean)
+    return means
 
 
 def _prices(cost: float, count: int) -> list[float]:
@@ -228,5 +271,6 @@ WAYS: dict[str, Callable[[Requests], Way]] = {
     "thresholds": thresholds,
     "two calls": two_calls,
     "routing": routing,
+    "cascade routing": cascade_routing,
 }
 """ttamer first."""

@@ -12,6 +12,8 @@ added to each; two neighbours on the lower hull of the *calibration* requests ar
   thresholds  one threshold on the scores, in any order of two or three models
   two calls   after a first model one other at most, by its answer and score
   routing     one model, by what is known before any is asked
+  cascade routing
+              at each step towards the set of models that is expected to be worth most, for right or wrong answers
 
 Differences of ttamer to each way have paired 90% bootstrap intervals over the test requests. In the tables, + marks a
 way that ttamer is better than, - one that it is worse than; without a mark, 0 is in the interval. A way that does not
@@ -115,6 +117,24 @@ def facts(name: str, calibration: Requests, test: Requests) -> Row:
     }
 
 
+def mark(row: Row) -> str:
+    """Whether ttamer is better, worse, or neither."""
+    _, low, high = row["ttamer minus it"]
+    return "+" if high < 0 else "-" if low > 0 else " "
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """A row a way: on how many sets ttamer is better or worse than it, and the mean difference in 1e-4."""
+    table = []
+    for way in list(WAYS)[1:]:
+        own = [row for row in rows if row["way"] == way]
+        marks = [mark(row) for row in own]
+        gap = 1e4 * float(np.mean([row["ttamer minus it"][0] for row in own])) if own else None
+        counts = {"better": marks.count("+"), "worse": marks.count("-"), "neither": marks.count(" ")}
+        table.append({"way": way, "sets": len(own), **counts, "mean difference": gap})
+    return table
+
+
 # ---------------------------------------------------------------- printing
 
 
@@ -125,8 +145,7 @@ def shown_losses(rows: Sequence[Row]) -> Row:
         cell = f"{1e4 * row['loss']:.0f}"
         if row["ttamer minus it"] is not None:
             _, low, high = row["ttamer minus it"]
-            mark = "+" if high < 0 else "-" if low > 0 else " "
-            cell += f" [{1e4 * low:.0f}, {1e4 * high:.0f}] {mark}"
+            cell += f" [{1e4 * low:.0f}, {1e4 * high:.0f}] {mark(row)}"
         table[row["way"]] = cell
     return {**table, "choice": rows[0]["choice"], "seconds": f"{rows[0]['seconds']:.1f}"}
 
@@ -140,8 +159,9 @@ def shown_costs(rows: Sequence[Row]) -> Row:
 
 
 TITLES = {
-    "sets": "sets",
+    "sets": "requests with everything recorded, and how many were left out",
     "losses": f"mean loss over {BUDGETS} budgets, 1e-4, and [5%, 95%] of ttamer's less it; ttamer's choice and seconds",
+    "summary": "sets on which ttamer is better than each way, or worse, and the mean difference, 1e-4",
     "costs": "cost at the loss of the most accurate model, as a share of its cost",
 }
 
@@ -170,13 +190,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             calibration = calibration.first(QUICK_ROWS if options.quick else None)
             sets.append(facts(name, calibration, test))
             results.append(study(name, calibration, test, QUICK_RESAMPLES if options.quick else RESAMPLES))
-    shown = {"sets": sets, "losses": [shown_losses(rows) for rows in results]}
-    shown["costs"] = [shown_costs(rows) for rows in results]
+    ways = [row for rows in results for row in rows]
+    tables = {"sets": sets, "ways": ways, "summary": summary(ways)}
+    shown = {
+        "sets": sets,
+        "losses": [shown_losses(rows) for rows in results],
+        "summary": tables["summary"],
+        "costs": [shown_costs(rows) for rows in results],
+    }
     for key, rows in shown.items():
         print(f"\n{TITLES[key]}\n")
         print_rows(rows)
     if is_kept(options):
-        tables = {"sets": sets, "ways": [row for rows in results for row in rows]}
         content = {"title": title, "machine": machine(), "quick": options.quick, "tables": tables}
         write("models", content, options.output)
     return 0
