@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,9 @@ class Requests:
         """At most so many of them."""
         return _rows(self, np.arange(len(self))[:rows])
 
+    @cached_property
     def traces(self) -> ttamer.Traces:
-        """The same for ttamer."""
+        """Traces : the same for ttamer."""
         is_constant = bool(np.all(self.costs == self.costs[0]))
         has_scores = bool(np.isfinite(self.scores).any())
         return ttamer.Traces.from_models(

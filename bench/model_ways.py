@@ -69,13 +69,13 @@ class Way:
 
 def frontier(requests: Requests) -> Way:
     """ttamer's defaults. Errors of points are out of fold where its policies estimate."""
-    front = ttamer.frontier(requests.traces())
+    front = ttamer.frontier(requests.traces)
     points = [Point(point.cost, point.error, partial(_serve, point.policy)) for point in front]
     return Way(points, getattr(front, "choice", None))
 
 
 def _serve(policy: ttamer.Policy, requests: Requests) -> tuple[Floats, Floats]:
-    replay = policy.replay(requests.traces())
+    replay = policy.replay(requests.traces)
     return replay.cost, replay.loss
 
 
@@ -94,7 +94,7 @@ def thresholds(requests: Requests) -> Way:
     A missing score is below every threshold; models without any come last only.
     """
     models = range(len(requests.models))
-    has_scores: Array = np.isfinite(requests.scores).any(axis=0)
+    has_scores = np.asarray(np.isfinite(requests.scores).any(axis=0))
     rules: list[Replay] = []
     for length in range(2, 4 if len(models) <= 5 else 3):
         for order in permutations(models, length):

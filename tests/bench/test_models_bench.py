@@ -78,7 +78,7 @@ class TestSets:
         assert list(calibration.context) == ["source", "subject", "context 0"]
         assert set(calibration.context["source"]) == {"", "3"}
         assert set(calibration.context["subject"]) == {"law", "art"}
-        traces = calibration.traces()
+        traces = calibration.traces
         assert traces.nodes == ("source", "cheap", "dear")
         assert traces.costs.ndim == 1
 
@@ -87,7 +87,7 @@ class TestSets:
         assert (len(calibration), calibration.left_out, test.left_out) == (895, 5, 5)
         assert set(calibration.losses.ravel()) == {0.0, 1.0}
         assert calibration.answers is None
-        assert np.ptp(calibration.traces().request_reach_costs, axis=0).min() > 0
+        assert np.ptp(calibration.traces.request_reach_costs, axis=0).min() > 0
 
 
 class TestWays:
@@ -98,7 +98,7 @@ class TestWays:
         assert points[1].error == 0.0
 
     @pytest.mark.parametrize(
-        # Those with a score below 0.4 should ask both: one threshold is a twelfth of the scores, two calls know quarters.
+        # Those with a score below 0.4 should ask both. One threshold is at a twelfth of the scores.
         ("way", "expected"),
         [("thresholds", 1 + 10 * 5 / 12), ("two calls", 1 + 10 * 2 / 4), ("cascade routing", 1 + 10 * 0.4)],
     )
