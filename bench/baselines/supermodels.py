@@ -15,6 +15,8 @@ from ttamer._base.types import Floats
 from ttamer.policy import Replay
 from ttamer.traces import Traces
 
+Integers = npt.NDArray[np.int32]
+
 WHO = "routing_curve"
 MOST_NODES = 6
 """Models, of which all sets are looked at: 3^n pairs of a set and a larger one."""
@@ -49,15 +51,18 @@ class Qualities(Scores):
         return int(self.normals.shape[1])
 
     def compute(self, traces: Traces) -> Floats:
-        """(N, 3^n + n 2^n) float64: what `expected` and `answers` cut into pieces."""
-        odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
+        """(N, 3^n + n 2^n) float64: the estimates of every set, and what larger ones are expected to be worth."""
+        return self.table(*_shown(traces))
+
+    def table(self, odds: Floats, classes: Integers) -> Floats:
+        """The same, of confidences (N, n) and answers (N, n)."""
         pieces = []
         for subset in range(2**self.nodes):
             estimates = self.estimates(subset, odds, classes)
             pieces += [estimates, self._larger_sets(subset, estimates)]
         return np.concatenate(pieces, axis=1)
 
-    def estimates(self, subset: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+    def estimates(self, subset: int, odds: Floats, classes: Integers) -> Floats:
         """(N, n) float64: probability of each model being right, given what a set has shown."""
         table = np.empty(odds.shape)
         for j in range(self.nodes):
@@ -101,12 +106,24 @@ def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
     check_roots(traces)
     if not checks.real("price", price) >= 0.0:
         raise ValueError(f"price: expected a number >= 0, got {price}")
-    nodes, costs = traces.topology.nodes, traces.costs
-    table = qualities(traces)
-    rows = np.arange(len(traces))
-    sets = np.zeros(len(traces), np.intp)
-    last, answer = np.full(len(traces), -1, np.int32), np.zeros(len(traces), np.int32)
-    cost = np.zeros(len(traces))
+    consulted, last, answer = walk(qualities(traces), traces.costs, price)
+    cost = consulted @ traces.costs
+    return Replay(last, answer, cost, traces.losses[np.arange(len(traces)), answer].astype(np.float64))
+
+
+def walk(table: Floats, costs: Floats, price: float) -> tuple[npt.NDArray[np.bool_], Integers, Integers]:
+    """What `route` does, by the table of the qualities.
+
+    Returns
+    -------
+    consulted : (N, n) bool
+    last, answer : (N,) int32
+        Models consulted last, and whose answer is taken.
+    """
+    nodes = len(costs)
+    rows = np.arange(len(table))
+    sets = np.zeros(len(table), np.intp)
+    last, answer = np.full(len(table), -1, np.int32), np.zeros(len(table), np.int32)
     start = 0
     # In rising order every set comes after those it can be reached from.
     for subset in range(2**nodes):
@@ -128,10 +145,8 @@ def route(traces: Traces, qualities: Qualities, price: float) -> Replay:
         following = np.array([_cheapest(each & ~subset, costs) for each in larger])[best]
         going, to = here[following >= 0], following[following >= 0]
         last[going] = to
-        cost[going] += costs[to]
         sets[going] |= np.left_shift(1, to)
-    loss = traces.losses[rows, answer].astype(np.float64)
-    return Replay(last, answer, cost, loss)
+    return (sets[:, None] >> np.arange(nodes) & 1).astype(np.bool_), last, answer
 
 
 def fit_qualities(traces: Traces) -> Qualities:
@@ -140,8 +155,12 @@ def fit_qualities(traces: Traces) -> Qualities:
     nodes = traces.topology.nodes
     if nodes > MOST_NODES:
         raise ValueError(f"traces: {WHO} looks at all sets of at most {MOST_NODES} models, got {nodes}")
-    odds, classes = log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
-    right = traces.losses == 0
+    return fit_shown(*_shown(traces), traces.losses == 0)
+
+
+def fit_shown(odds: Floats, classes: Integers, right: npt.NDArray[np.bool_]) -> Qualities:
+    """What `fit_qualities` does, from confidences, answers and whether they are right, each (N, n)."""
+    nodes = odds.shape[1]
     models = {
         (subset, j): fit_logistic(_features(subset, j, odds, classes), right[:, j], WHO)
         for subset in range(2**nodes)
@@ -157,6 +176,11 @@ def fit_qualities(traces: Traces) -> Qualities:
             before, after = estimates[subset][:, j], estimates[subset | 1 << j][:, j]
             deviations[subset, j] = float(np.sqrt(((after - before) ** 2).sum() / (before * (1.0 - before)).sum()))
     return qualities
+
+
+def _shown(traces: Traces) -> tuple[Floats, Integers]:
+    """Confidences (N, n) and answers (N, n) of all models."""
+    return log_odds(traces, WHO), evidence_of(traces, WHO).classes[:, :, 0]
 
 
 def check_roots(traces: Traces) -> None:
@@ -180,7 +204,7 @@ def _cheapest(others: int, costs: Floats) -> int:
     return min(members(others, len(costs)).tolist(), key=lambda j: costs[j], default=-1)
 
 
-def _features(subset: int, model: int, odds: Floats, classes: npt.NDArray[np.int32]) -> Floats:
+def _features(subset: int, model: int, odds: Floats, classes: Integers) -> Floats:
     """(N, d) float64: confidences of the consulted models, and how many of them say the same.
 
     The share of those that answer as the model does; for a model outside the set, as the surest one in it does.

@@ -25,6 +25,7 @@ from ttamer.reference.graph import ROOT, STOP, costliest_path, successors
 from ttamer.reference.index import Steps, surrogates
 from ttamer.reference.levels import SNAP, snap, snap_tolerance
 from ttamer.reference.policy import Tables, solve
+from ttamer.reference.sets import estimate_sets
 from ttamer.reference.signals import signals_from_logits
 from ttamer.reference.walk import Induction, induction
 
@@ -42,6 +43,7 @@ __all__ = [
     "curve_fits",
     "decide",
     "estimate",
+    "estimate_sets",
     "features",
     "induction",
     "losses_ahead",
