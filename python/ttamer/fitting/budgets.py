@@ -11,7 +11,7 @@ from ttamer.traces.paths import costliest_path
 
 MOST_POINTS = 120
 BUDGETS = 25
-CHEAPEST, LEAST, LEAST_ON_FORESTS = 1.5, 0.1, 0.01
+CHEAPEST, LEAST, LEAST_ON_FORESTS, LEAST_OF_BEST = 1.5, 0.1, 0.01, 0.02
 
 
 def default_tradeoffs(scale: float = 1.0) -> Floats:
@@ -43,9 +43,16 @@ def cheapest_answer(traces: Traces) -> int:
 def default_budgets(traces: Traces, most: float | None = None) -> Floats:
     """Mean costs (25,), evenly spaced in their logarithm, at which estimates and orders are compared.
 
-    From half as much again as the cheapest answer costs, but at least a tenth of `most` (on a forest, whose models may
-    differ in cost by orders of magnitude, a hundredth), up to `most`: by default the cost of the costliest path.
+    Of independent models from half as much again as the cheapest costs, but at least a fiftieth of what the most
+    accurate one does, to half as much again as that. Else from half as much again as the cheapest answer costs, but at
+    least a tenth of `most` (on a forest, whose models may differ in cost by orders of magnitude, a hundredth), up to
+    `most`: by default the cost of the costliest path.
     """
+    if traces.independent and most is None:
+        models = traces._answering
+        best = float(traces.reach_costs[models[int(traces.losses[:, models].mean(axis=0, dtype=np.float64).argmin())]])
+        least = max(CHEAPEST * float(traces.reach_costs[models].min()), LEAST_OF_BEST * best)
+        return np.geomspace(least, max(least, CHEAPEST * best), BUDGETS) if least > 0 else np.zeros(BUDGETS)
     if most is None:
         most = costliest_path(traces.topology, traces.costs)
     floor = LEAST_ON_FORESTS if traces.topology.kind == "forest" else LEAST

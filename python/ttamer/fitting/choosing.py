@@ -7,17 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttamer._base.hull import spending
+from ttamer._base.hull import lower_hull, mixing_shares
 from ttamer._base.types import Floats
-from ttamer.fitting.budgets import cheapest_answer, default_budgets, default_tradeoffs, loss_scale
+from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scale
+from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
-from ttamer.fitting.estimates import ANY, BEST, fit_estimates
+from ttamer.fitting.estimates import BEST, fit_estimates
+from ttamer.fitting.sets import can_ask_any, fit_sets
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import set_graph
 from ttamer.policy import solve
 from ttamer.traces import Traces
-from ttamer.traces.signals import SIGNALS
 
 CHEAPEST_SIGNAL = "logit_margin"
 """The signal that takes no softmax."""
@@ -50,22 +51,54 @@ FEWEST_ROWS = 50
 MOST_REGRESSIONS = 500
 """More than this, for each of six fits and six folds, and choosing takes minutes: a line of 32 nodes, a skip of 8."""
 RECORDED = Choice("signal")
-HISTORY = Choice("history")
 POSTERIOR = Choice("posterior")
+SETS = Choice("sets")
+CHAINS = Choice("chains")
+EVERY = 3
+"""One trade-off in this many is solved to compare candidates."""
+
+
+class Candidate(NamedTuple):
+    """What was compared when ``estimate="auto"`` chose.
+
+    Attributes
+    ----------
+    name : str
+        What states are made of.
+    loss : float
+        Mean loss over a range of mean costs, in cross-validation.
+    behind, error : float
+        How far behind the chosen one, and the standard error of this difference.
+    """
+
+    name: str
+    loss: float
+    behind: float
+    error: float
+
+
+def compared(losses: dict[Choice, Floats], chosen: Choice) -> tuple[Candidate, ...]:
+    """A row for each candidate, the chosen one first."""
+    rows = []
+    for choice in sorted(losses, key=lambda choice: (choice != chosen, float(losses[choice].mean()))):
+        gap = losses[choice] - losses[chosen]
+        rows.append(
+            Candidate(str(choice), float(losses[choice].mean()), float(gap.mean()), float(gap.std() / len(gap) ** 0.5))
+        )
+    return tuple(rows)
 
 
 def choose(
     traces: Traces, bins: int | str = "auto", seed: int = 0, progress: Callable[[str], None] | None = None
-) -> Choice:
+) -> tuple[Choice, tuple[Candidate, ...]]:
     """What ``estimate="auto"`` means for some traces.
 
     Five-fold cross-validation of the whole way from traces to policies: estimates, order, bins, solutions and their
     lower hull are made on four folds, and the fifth is served at every budget of `default_budgets`. Of the
     candidates, in order of preference, the first whose mean loss is within one standard error (of the paired
-    differences) of the best one's is taken: on lines "signal" of every kind (the one without a softmax, the recorded
-    one, the others), losses smoothed by a curve and then by means, "history", "posterior"; the same but for "history"
-    on skips and dags; on forests "posterior" and then "signal" along the best order, and "posterior" with every order
-    open.
+    differences) of the best one's is taken: on lines, skips and dags "signal", of the kind that takes no softmax,
+    then "posterior". On forests there is nothing to choose: "posterior" along the best order. Of
+    independent models the better one is taken: on everything seen ("sets") or along a few good chains ("chains").
 
     Parameters
     ----------
@@ -78,7 +111,8 @@ def choose(
 
     Returns
     -------
-    Choice
+    Choice, tuple of Candidate
+        What was chosen, and what it was compared with: nothing where there was one candidate.
 
     Raises
     ------
@@ -87,7 +121,7 @@ def choose(
     """
     choices = candidates(traces)
     if len(choices) == 1:
-        return choices[0]
+        return choices[0], ()
     try:
         losses = cross_validated(traces, choices, bins, seed, progress)
     except ImportError as error:
@@ -95,22 +129,22 @@ def choose(
     best = min(losses.values(), key=lambda loss: float(loss.mean()))
     for choice, loss in losses.items():
         gap = loss - best
-        if gap.mean() <= gap.std() / np.sqrt(len(traces)):
-            return choice
+        allowed = 0.0 if traces.independent else gap.std() / np.sqrt(len(traces))
+        if gap.mean() <= allowed:
+            return choice, compared(losses, choice)
     raise AssertionError("the best one is not behind itself")
 
 
 def candidates(traces: Traces) -> list[Choice]:
     """What can be fitted and is worth comparing, in order of preference."""
+    if can_ask_any(traces):
+        return [CHAINS, SETS] if has_scores(traces) and len(traces.unit_costs) == 1 else [SETS]
     if len(traces) < FEWEST_ROWS or not can_estimate(traces):
         return [RECORDED]
     posterior = [POSTERIOR] if _fits(traces) else []
     if traces.topology.kind == "forest":
-        along_best = [Choice("posterior", BEST), Choice("signal", BEST)]
-        return [*along_best, Choice("posterior", ANY)] if posterior else along_best
-    kinds = dict.fromkeys((CHEAPEST_SIGNAL, traces.signal, *SIGNALS))
-    plain = [Choice("signal", None, kind, smoothing) for smoothing in ("platt", "mean") for kind in kinds]
-    return [*plain, HISTORY, *posterior] if traces.topology.kind == "line" else [*plain, *posterior]
+        return [Choice("posterior", BEST)]
+    return [Choice("signal", None, CHEAPEST_SIGNAL, "platt"), *posterior]
 
 
 def cross_validated(
@@ -127,13 +161,18 @@ def cross_validated(
     for fold in range(FOLDS):
         in_fold = folds == fold
         fitting_rows, fold_rows = traces[~in_fold], traces[in_fold]
-        fitting = None if all(choice.is_plain for choice in offered) else CrossFit(fitting_rows, seed)
+        needs_evidence = not traces.independent and not all(choice.is_plain for choice in offered)
+        fitting = CrossFit(fitting_rows, seed) if needs_evidence else None
         states = states_of(bins, len(fitting_rows))
         for choice in offered:
             if progress is not None:
                 progress(f"cross-validate {choice}, fold {fold + 1} of {FOLDS}")
             training = fitting_rows.with_signal(choice.signal) if choice.signal else fitting_rows
-            if choice.is_plain:
+            if choice == SETS:
+                model = fit_sets(training, seed)
+            elif choice == CHAINS:
+                model = fit_chains(training)
+            elif choice.is_plain:
                 strength = AUTO_STRENGTH if bins == "auto" else None
                 model = fit_signals(training, states, choice.smoothing, transition_strength=strength)
             else:
@@ -144,17 +183,30 @@ def cross_validated(
 
 
 def _loss_at_budgets(model: CascadeModel, known: Traces, held: Traces, budgets: Floats) -> Floats:
-    """Mean loss over budgets (M,) of rows held back; which policies are mixed is read off the known ones."""
-    cheapest = cheapest_answer(known)
-    costs, errors = [float(known.reach_costs[cheapest])], [float(known.losses[:, cheapest].mean())]
-    losses = [held.losses[:, cheapest].astype(np.float64)]
-    for tradeoff in default_tradeoffs(loss_scale(known.losses)).tolist():
+    """Mean loss over budgets (M,) of rows held back; which policies are mixed is read off the known ones.
+
+    What rows held back cost more than the budget is charged, what they cost less credited, at the price of a smaller
+    error where always one node, or two mixed, answer. Models differ in cost by orders of magnitude: a policy that just
+    tips over would else spend a multiple of its budget for nothing.
+    """
+    models = known._answering
+    fitted = [(known.request_reach_costs[:, j], known.losses[:, j].astype(np.float64)) for j in models]
+    unseen = [(held.request_reach_costs[:, j], held.losses[:, j].astype(np.float64)) for j in models]
+    for tradeoff in default_tradeoffs(loss_scale(known.losses))[::EVERY].tolist():
         policy = solve(model, tradeoff)
-        result = policy.replay(known)
-        costs.append(result.mean_cost)
-        errors.append(result.error)
-        losses.append(policy.replay(held).loss)
-    return spending(np.array(costs), np.array(errors), budgets) @ np.array(losses)
+        for rows, points in ((known, fitted), (held, unseen)):
+            result = policy.replay(rows)
+            points.append((result.cost, result.loss))
+    cost, error = np.array([[paid.mean(), loss.mean()] for paid, loss in fitted]).T
+    hull = lower_hull(cost, error)
+    shares = mixing_shares(cost[hull], budgets)
+    edge = lower_hull(cost[: len(models)], error[: len(models)])
+    falls = -np.diff(error[edge]) / np.diff(cost[edge])
+    prices = np.append(falls, 0.0)[np.clip(np.searchsorted(cost[edge], budgets, side="right") - 1, 0, len(falls))]
+    paid, losses = (np.array([unseen[point][k] for point in hull]) for k in (0, 1))
+    surplus = paid - cost[hull][:, None]
+    total: Floats = (shares.T @ losses + prices[:, None] * (shares.T @ surplus)).mean(axis=0)
+    return total
 
 
 def _fits(traces: Traces) -> bool:

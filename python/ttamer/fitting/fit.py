@@ -9,16 +9,19 @@ import numpy as np
 
 from ttamer._base import checks
 from ttamer.fitting.budgets import loss_scale
-from ttamer.fitting.choosing import choose
+from ttamer.fitting.chains import fit_chains
+from ttamer.fitting.choosing import Candidate, choose
 from ttamer.fitting.crossfit import CrossFit
 from ttamer.fitting.estimates import fit_estimates
+from ttamer.fitting.sets import fit_sets
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import KINDS
+from ttamer.model.set_estimators import SET_KINDS
 from ttamer.policy import solve
 from ttamer.traces import Traces
 
-ESTIMATES = ("auto", *KINDS)
+ESTIMATES = ("auto", *KINDS, *SET_KINDS)
 FAR = 0.25
 """Share of a loss by which promise and replay may differ without a warning."""
 
@@ -121,6 +124,7 @@ def fit(
             raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
         return fit_like(traces, like)
     recorded_signal = traces.signal
+    choice: tuple[Candidate, ...] = ()
     has_estimates = estimate != "signal" or order is not None
     # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
     smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
@@ -129,18 +133,24 @@ def fit(
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
-        estimate, order, kind, smoothing = choose(traces, bins, seed, progress)
+        (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, progress)
         traces = traces.with_signal(kind) if kind else traces
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
-    if estimate == "signal" and order is None:
+    if estimate in SET_KINDS:
+        if order is not None:
+            raise ValueError(f"order: expected None with estimate={estimate!r}, which asks models in any order")
+        model = fit_sets(traces, seed) if estimate == "sets" else fit_chains(traces)
+    elif estimate == "signal" and order is None:
         model = fit_signals(
             traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal
         )
         _warn_of_promise(model, traces)
-        return model
-    assert transition_strength is not None
-    return fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
+    else:
+        assert transition_strength is not None
+        model = fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
+    model.choice = choice
+    return model
 
 
 def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:

@@ -17,8 +17,8 @@ from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model.information_sets import Order, orders
 from ttamer.model.losses import quantile_edges, state_losses
 
-MOST_NODES = 5
-"""Of this many nodes all orders are tried (325 of them if all are roots); of more, by beam search."""
+MOST_NODES = 4
+"""Of this many nodes all orders are tried (64 of them if all are roots); of more, by beam search."""
 WIDTH = 4
 """Orders of each length that a beam search goes on from."""
 EVERY = 6

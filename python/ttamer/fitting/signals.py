@@ -13,8 +13,8 @@ from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
 from ttamer.model.counting import counted
-from ttamer.model.estimators import Estimator
 from ttamer.model.losses import quantile_edges
+from ttamer.model.set_estimators import AnyEstimator
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
 from ttamer.traces.arguments import check_same_nodes
@@ -54,7 +54,7 @@ def fit_signals(
     smoothing: str = "auto",
     loss_strength: float | None = None,
     transition_strength: float | None = None,
-    estimator: Estimator | None = None,
+    estimator: AnyEstimator | None = None,
     recorded_signal: str | None = None,
 ) -> CascadeModel:
     """The model of `ttamer.fit`.
@@ -157,7 +157,7 @@ def _model(
     signal_nodes: Sequence[int],
     cost_scale: float | None,
     recorded_signal: str,
-    estimator: Estimator | None,
+    estimator: AnyEstimator | None,
 ) -> CascadeModel:
     form = (traces.observed, traces.signal, recorded_signal)
     costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}

@@ -16,7 +16,7 @@ from ttamer._base.types import Floats, freeze
 from ttamer._core import Estimator as CoreEstimator
 from ttamer._core import Topology
 from ttamer.model.information_sets import Order, SetGraph, set_graph
-from ttamer.traces import Evidence
+from ttamer.traces import Evidence, Traces
 
 KINDS = ("signal", "history", "posterior")
 MOST_KEPT = 2**16
@@ -173,6 +173,10 @@ class Estimator:
         """
         evidence = self.check(evidence)
         return Estimates(*self.core.estimate(evidence.log_probs, evidence.classes))
+
+    def estimate_traces(self, traces: Traces) -> Estimates:
+        """`estimate` of the evidence of traces."""
+        return self.estimate(traces.evidence)
 
     def to_file(self) -> tuple[dict[str, Any], files.Arrays]:
         """Fields and arrays of a file."""

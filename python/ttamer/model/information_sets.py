@@ -91,6 +91,30 @@ def set_graph(topology: Topology, order: Sequence[int] | None = None) -> SetGrap
     return _pairs(topology)
 
 
+def independent_graph(
+    topology: Topology, sets: Sequence[Order], last: npt.NDArray[np.int32], edges: npt.NDArray[np.int32]
+) -> SetGraph:
+    """The graph of stated steps of independent models, any of which may be asked after any other.
+
+    Parameters
+    ----------
+    topology : Topology
+        Of the traces: what it costs to ask a model stands at the edge to it from the probe in front, or from the root.
+    sets : V sequences of int
+    last : (V,) int32
+    edges : (E', 2) int32
+        Between steps.
+    """
+    into = {j: e for e, (i, j) in reversed(list(enumerate(topology.edges.tolist())))}  # the first edge into each node
+    return SetGraph(
+        last=np.asarray(last, np.int32),
+        sets=tuple(tuple(nodes) for nodes in sets),
+        edges=np.ascontiguousarray(edges, np.int32),
+        outer=np.array([into[int(last[step])] for step in edges[:, 1]], dtype=np.int32),
+        order=None,
+    )
+
+
 def check_order(topology: Topology, order: Sequence[int]) -> Order:
     """Nodes of a forest, each once and after its parent.
 

@@ -16,7 +16,7 @@ from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.arguments import bin_edges_of, each, edge_costs, floats, stochastic
 from ttamer.model.costs import EdgeCosts, one_unit, prefixes, priced, same, units_in
-from ttamer.model.estimators import Estimator
+from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.model.statistics import Statistics, are_whole
 from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import (
@@ -30,7 +30,7 @@ from ttamer.traces.categories import (
 from ttamer.traces.costs import checked_prices, priced_unit, units_of
 from ttamer.traces.signals import check_signal, signals_in
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version 2 has `state_costs`, `signal_nodes`, gaps or the largest loss; version 3 units, categories, names, fractions.
 
 Files are written in the first version that can hold them.
@@ -85,7 +85,9 @@ class CascadeModel:
         told, by `Policy.start`, which of the two it is handed.
     nodes : tuple of str or None
         Names of the nodes of the traces that the model was fitted on, if they had some.
-    estimator : Estimator or None
+    choice : tuple of Candidate
+        What ``estimate="auto"`` compared when the model was fitted, see `Front.choice`; not kept in files.
+    estimator : Estimator, SetEstimator or None
         What turns the evidence of a request into signals and answers, if `fit` was asked for estimates. The nodes of
         the model are then the steps of ``estimator.walk``, and `topology`, `losses`, `costs` and all else are theirs.
 
@@ -158,7 +160,7 @@ class CascadeModel:
         signal: str,
         recorded_signal: str,
         statistics: Statistics | None,
-        estimator: Estimator | None = None,
+        estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
     ) -> None:
@@ -176,6 +178,7 @@ class CascadeModel:
         self._transitions = tuple(transitions)
         self._statistics = statistics
         self.estimator = estimator
+        self.choice: tuple[Any, ...] = ()
         if len(unit_costs) > 1 and cost_scale is not None:
             raise ValueError("cost_scale: expected none with costs in several units, which prices make one")
         self._cost_scale = None if cost_scale is None else float(cost_scale)
@@ -221,7 +224,7 @@ class CascadeModel:
         observed: bool,
         signal: str,
         recorded_signal: str,
-        estimator: Estimator | None = None,
+        estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
     ) -> CascadeModel:
@@ -389,7 +392,7 @@ class CascadeModel:
         if len(self.unit_costs) == 1:
             fields |= {"unit": self.unit, "cost_scale": self.cost_scale}
         else:
-            fields["units"], version = list(self.unit_costs), FORMAT_VERSION
+            fields["units"], version = list(self.unit_costs), 3
         for prefix, costs in zip(prefixes(self.unit_costs), self.unit_costs.values(), strict=True):
             arrays[f"{prefix}costs"] = costs.mean
             if costs.states is not None:
@@ -413,11 +416,13 @@ class CascadeModel:
         if self.signal_nodes != tuple(range(self.topology.nodes)):
             version, arrays["signal_nodes"] = max(version, 2), np.array(self.signal_nodes, np.int32)
         if self.categories:
-            version, fields["categories"] = FORMAT_VERSION, categories_for_file(self.categories)
+            version, fields["categories"] = 3, categories_for_file(self.categories)
         if self.nodes is not None:
-            version, fields["node_names"] = FORMAT_VERSION, list(self.nodes)
+            version, fields["node_names"] = 3, list(self.nodes)
         if self._statistics is not None and not are_whole(arrays):
-            version = FORMAT_VERSION
+            version = 3
+        if isinstance(self.estimator, SetEstimator):
+            version = 4
         return files.to_bytes("model", version, fields, arrays)
 
     @classmethod
@@ -440,7 +445,7 @@ class CascadeModel:
             units = units_in(fields)
             cost_scale = None if len(units) > 1 else fields["cost_scale"]
             stated = dict(zip(units, (arrays[f"{prefix}costs"] for prefix in prefixes(units)), strict=True))
-            estimator = Estimator.from_file(fields, arrays, topology)
+            estimator = estimator_from_file(fields, arrays, topology)
             categories = categories_from_file(fields, topology.nodes)
             if "strengths" in fields:
                 if estimator is not None and fields["observed"]:

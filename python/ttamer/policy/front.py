@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,15 @@ class Front(Sequence[FrontPoint]):
     def estimate(self) -> str:
         """str : 'signal', 'history' or 'posterior': what the states of the policies are made of."""
         return self.points[0].policy.estimate
+
+    @property
+    def choice(self) -> tuple[Any, ...]:
+        """Tuple of Candidate : what ``estimate="auto"`` compared, the chosen one first; empty where nothing was.
+
+        Each has a `name`, its mean `loss` over a range of mean costs in cross-validation, how far it is `behind` the
+        chosen one and the standard `error` of this difference.
+        """
+        return () if self.model is None else self.model.choice
 
     def __len__(self) -> int:
         return len(self.points)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from ttamer._base import checks, files
 from ttamer._base.types import Floats
-from ttamer._core import Batch, Topology, start_estimated
+from ttamer._core import Batch, Topology, start_estimated, start_sets
 from ttamer._core import Policy as CorePolicy
 from ttamer._core import start as start_batch
-from ttamer.model.estimators import Estimator
+from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces, complete_traces
@@ -22,7 +22,7 @@ from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
 from ttamer.traces.signals import signals_in
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version 2 has `signal_nodes`, version 3 categories or names; files are written in the first that can hold them."""
 MOST_ROWS = 2**28
 
@@ -54,7 +54,7 @@ class Policy:
         analysis: Analysis | Callable[[], Analysis],
         signal: str,
         recorded_signal: str,
-        estimator: Estimator | None = None,
+        estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
     ) -> None:
@@ -90,11 +90,11 @@ class Policy:
 
     @property
     def estimate(self) -> str:
-        """str : 'signal', 'history' or 'posterior', as `ttamer.fit` was asked for."""
+        """str : 'signal', 'history', 'posterior', 'sets' or 'chains', as `ttamer.fit` was asked for."""
         return "signal" if self._estimator is None else self._estimator.kind
 
     @property
-    def estimator(self) -> Estimator | None:
+    def estimator(self) -> AnyEstimator | None:
         """Estimator or None : what turns evidence into signals and answers; None if it decides on plain signals."""
         return self._estimator
 
@@ -321,9 +321,14 @@ class Policy:
         """
         check_batch(capacity, nan, ("error", "worst", "failed"))
         if signal is not None and checks.text("signal", signal) != self._signal:
-            own = "None, for this policy decides on logits" if self._estimator else "None, for its signals are your own"
+            own = "None, for its signals are your own"
+            if self._estimator is not None:
+                shown = "scores and answers" if isinstance(self._estimator, SetEstimator) else "logits"
+                own = f"None, for this policy decides on {shown}"
             expected = f"{self._signal!r}, which the policy decides on" if self._signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
+        if isinstance(self._estimator, SetEstimator):
+            return start_sets(self._estimator.core, self._core, capacity, nan)
         if self._estimator is not None:
             return start_estimated(self._estimator.core, self._core, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
@@ -369,11 +374,11 @@ class Policy:
         return Replay(*self._core.replay(signals, costs, traces.losses), unit_costs=paid)
 
     def _replay_steps(
-        self, traces: Traces, estimator: Estimator, costs: Floats, several: Mapping[str, Floats]
+        self, traces: Traces, estimator: AnyEstimator, costs: Floats, several: Mapping[str, Floats]
     ) -> Replay:
         estimates = traces._kept_estimates.get(estimator)
         if estimates is None:
-            estimates = estimator.estimate(traces.evidence)
+            estimates = estimator.estimate_traces(traces)
             traces._kept_estimates[estimator] = estimates
         steps = [np.ascontiguousarray(part[..., estimator.walk.outer]) for part in (costs, *several.values())]
         replays = [self._core.replay(estimates.signals, part) for part in steps]
@@ -452,6 +457,8 @@ class Policy:
             version, fields["categories"] = 3, categories_for_file(self._categories)
         if self._nodes is not None:
             version, fields["node_names"] = 3, list(self._nodes)
+        if isinstance(self._estimator, SetEstimator):
+            version = 4
         return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
@@ -463,7 +470,7 @@ class Policy:
             topology = Topology.from_parts(fields["topology"], fields["nodes"], edges)
             core = CorePolicy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
             analysis = Analysis.from_arrays(core, fields, arrays)
-            estimator = Estimator.from_file(fields, arrays, topology)
+            estimator = estimator_from_file(fields, arrays, topology)
             if estimator is not None and core.recall:
                 raise ValueError("recall: expected none with an estimator")
             policy = cls(core, fields["unit"], analysis, *signals_in(fields), estimator)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.numbers import MOST_EXACT
-from ttamer._base.types import Floats
+from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.traces.categories import check_codes, checked_categories
 from ttamer.traces.context import Column
@@ -38,6 +38,8 @@ def checked_fields(
     categories: Mapping[int, Sequence[str]] | None = None,
     context: Mapping[str, Column] | None = None,
     weights: npt.ArrayLike | None = None,
+    independent: bool = False,
+    answer_classes: bool = False,
 ) -> dict[str, Any]:
     """The fields of `Traces`, from what its constructor takes, columns of a context and weights of the requests."""
     signal_table = table("signals", signals)
@@ -58,10 +60,13 @@ def checked_fields(
     if named and (observed or signal or evidence is not None):
         raise ValueError("categories: expected none with observed losses, a kind of signal or evidence")
     check_codes(signal_table, named)
+    priced = unit_costs(costs, topology, rows, unit)
+    if independent:
+        check_independent(topology, priced)
     return {
         "signals": signal_table.copy(order="C"),
         "losses": losses.copy(order="C"),
-        "unit_costs": unit_costs(costs, topology, rows, unit),
+        "unit_costs": priced,
         "topology": topology,
         "predictions": predictions_of(predictions, evidence, signal_table.shape),
         "observed": bool(observed),
@@ -72,7 +77,26 @@ def checked_fields(
         "categories": named,
         "context": {} if context is None else dict(context),
         "weights": None if weights is None else request_weights(weights, rows),
+        "independent": independent,
+        "answer_classes": answer_classes,
     }
+
+
+def check_independent(topology: Topology, unit_costs: Mapping[str, Floats]) -> None:
+    """Raise ValueError unless every node can be consulted first, or right after a first one, at one cost anywhere."""
+    edges = topology.edges
+    fronts = np.unique(edges[edges[:, 0] == ROOT, 1])
+    source = ROOT if len(fronts) == topology.nodes else 0
+    direct = {int(j) for i, j in edges if i == source} | ({0} if fronts.tolist() == [0] else set())
+    if len(direct) < topology.nodes:
+        raise ValueError(f"independent: expected models any of which may be asked first, got {topology!r}")
+    for unit, costs in unit_costs.items():
+        for node in range(topology.nodes):
+            into = costs[..., edges[:, 1] == node]
+            if not np.array_equal(into, np.broadcast_to(into[..., :1], into.shape), equal_nan=True):
+                raise ValueError(
+                    f"independent: expected one cost of node {node} in {unit!r}, wherever it is asked from"
+                )
 
 
 def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:

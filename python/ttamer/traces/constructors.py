@@ -115,6 +115,7 @@ class Constructors(Record):
         *,
         scores: npt.ArrayLike | None = None,
         answers: npt.ArrayLike | None = None,
+        classes: bool = True,
         context: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
         nodes: Sequence[str] | None = None,
         unit: str = "",
@@ -135,6 +136,9 @@ class Constructors(Record):
             was known before it; where some requests lack one, they get one below all others: the lowest state.
         answers : (N, n) integers, optional
             What each model answered: equal numbers for equal answers, -1 for none. Kept as `predictions`.
+        classes : bool
+            Whether a number stands for the same answer in every request, such as a class. False if equal numbers mean
+            equal answers within one request only.
         context : (N,) or (N, d), or a mapping of names to (N,), optional
             What is known before any model is asked: numbers, or texts, which are categories. It is shown by a probe of
             cost 0 in front, node 0, so that models are nodes 1 to n: which one to ask first depends on it. The probe
@@ -156,7 +160,7 @@ class Constructors(Record):
         TypeError, ValueError
             If a shape, dtype or value is wrong. Row and model are named.
         """
-        return cls._checked(**fields_of_models(losses, costs, scores, answers, context, nodes, unit))
+        return cls._checked(**fields_of_models(losses, costs, scores, answers, classes, context, nodes, unit))
 
     @classmethod
     def read(

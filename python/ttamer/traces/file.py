@@ -22,9 +22,9 @@ from ttamer.traces.context import Column, columns_of
 from ttamer.traces.evidence import Evidence
 from ttamer.traces.tables import SUFFIXES
 
-VERSION = 3
+VERSION = 4
 """Version 2 has costs of each request; version 3 also what was not recorded, probes, names of nodes, several units,
-weights, categories and a context.
+weights, categories and a context; version 4 also that models are independent, and what their answers mean.
 
 Files are written in the first version that can hold them.
 """
@@ -45,7 +45,10 @@ _ALWAYS = {
 _EVIDENCE = {"log_probs", "classes", "class_count"}
 _CATEGORIES = {"category_nodes", "category_counts", "category_names"}
 _CONTEXT = {"context_names", "context_is_text", "context_numbers", "context_texts"}
-_SOMETIMES = {"predictions", "labels", "nodes", "weights", "costs_of_requests", *_EVIDENCE, *_CATEGORIES, *_CONTEXT}
+_MODELS = {"independent", "answer_classes"}
+_PARTS = (_MODELS, _EVIDENCE, _CATEGORIES, _CONTEXT)
+_SOMETIMES = {"predictions", "labels", "nodes", "weights", "costs_of_requests"}.union(*_PARTS)
+
 _MOST_NODES = 1024  # of a topology
 _MOST_UNITS = 64
 _MOST_DEFLATED = 1032  # bytes that a byte can unpack to
@@ -72,7 +75,9 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     gaps = not np.isfinite(sums).all()
     others = [fields[name] for name in ("categories", "context", "nodes")]
     newer = len(costs) > 1 or gaps or any(others) or fields["weights"] is not None
-    version = 3 if newer else next(iter(unit_costs.values())).ndim
+    version = 4 if fields["independent"] else 3 if newer else next(iter(unit_costs.values())).ndim
+    if version < 4:
+        arrays = {name: value for name, value in arrays.items() if name not in _MODELS}
     if version < 3:
         arrays["costs"], (arrays["unit"],) = next(iter(unit_costs.values())), unit_costs
         del arrays["costs_of_requests"]
@@ -211,6 +216,9 @@ def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         "observed": _scalar(arrays, "observed", "b"),
         "signal": _scalar(arrays, "signal", "U"),
     }
+    if arrays.keys() & _MODELS:
+        _check_has(arrays, _MODELS)
+        fields |= {name: _scalar(arrays, name, "b") for name in _MODELS}
     if "nodes" in arrays:
         fields["nodes"] = _texts(arrays, "nodes")
     if version < 3:
@@ -230,9 +238,13 @@ def _fields(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
 
 def _all_of(arrays: dict[str, npt.NDArray[Any]], names: set[str]) -> dict[str, npt.NDArray[Any]]:
     """These arrays, taken out; ValueError if one is missing."""
+    _check_has(arrays, names)
+    return {name: arrays.pop(name) for name in names}
+
+
+def _check_has(arrays: Mapping[str, object], names: set[str]) -> None:
     if not arrays.keys() >= names:
         raise ValueError(f"missing: {', '.join(sorted(names - arrays.keys()))}")
-    return {name: arrays.pop(name) for name in names}
 
 
 def _categories_apart(categories: Mapping[int, Names]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def fields_of_models(
     costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     scores: npt.ArrayLike | None,
     answers: npt.ArrayLike | None,
+    classes: bool,
     context: object,
     nodes: Sequence[str] | None,
     unit: str,
@@ -46,6 +47,8 @@ def fields_of_models(
         "predictions": codes,
         "topology": Topology.skip(models),
         "unit": unit,
+        "independent": True,
+        "answer_classes": checks.flag("classes", classes) and codes is not None,
         "nodes": names_of(names, models),
     }
     if columns:

@@ -43,6 +43,8 @@ class Record(Costs):
     categories: Mapping[int, Names]
     context: Mapping[str, Column]
     weights: Floats | None = None
+    independent: bool = False
+    answer_classes: bool = False
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():

@@ -79,6 +79,11 @@ class Traces(Constructors):
     context : dict of str to (N,) float64 or str
         What was known of each request before any node was consulted; NaN or "" where it was not. Only of traces that
         `from_models` or `read` made; the node that shows one of these columns has its name, see `with_context`.
+    independent : bool
+        Whether the nodes are models on their own, any of which may be asked after any other at the same cost: traces of
+        `from_models` and `read`. Policies of ``estimate="sets"`` and ``"chains"`` ask them in any order.
+    answer_classes : bool
+        Whether equal `predictions` are equal answers in every request, not only within one.
     weights : (N,) float64 or None
         How much each request counts when a model is fitted, see `weighted`; None if all count 1.
 
@@ -197,6 +202,7 @@ class Traces(Constructors):
             losses=arguments.loss_table(self.losses[:, numbers], (len(self), len(numbers))),
             unit_costs=arguments.path_costs(costs, line, len(self), list(self.unit_costs)),
             topology=line,
+            independent=False,
             nodes=None if self.nodes is None else tuple(self.nodes[node] for node in numbers),
             predictions=None if self.predictions is None else self.predictions[:, numbers],
             evidence=None if self.evidence is None else self.evidence[:, numbers],
@@ -416,7 +422,7 @@ def concatenated(parts: Sequence[Traces]) -> Traces:
     for part in parts[1:]:
         if in_units_of(part.unit_costs, first.unit_costs) is None:
             raise ValueError(f"unit: expected traces of one cascade, got {first.unit!r} and {part.unit!r}")
-        for name in ("topology", "signal", "observed", "nodes", "probes"):
+        for name in ("topology", "signal", "observed", "nodes", "probes", "independent", "answer_classes"):
             mine, others = getattr(first, name), getattr(part, name)
             if mine != others:
                 raise ValueError(f"{name}: expected traces of one cascade, got {mine!r} and {others!r}")

@@ -1,0 +1,169 @@
+"""Models whose states are leaves, over the steps of independent models: what `sets` and `chains` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base.types import ROOT, Floats
+from ttamer.fitting.leaves import Tree
+from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
+from ttamer.model import CascadeModel
+from ttamer.model.estimators import Estimates
+from ttamer.model.information_sets import Order, SetGraph, independent_graph
+from ttamer.model.set_estimators import SetEstimator
+from ttamer.traces import Traces
+from ttamer.traces.categories import Names
+
+Step = tuple[Order, int]
+"""Nodes consulted, rising or in the order of a chain, and the last of them."""
+PRIOR = 50.0
+"""How many rows the estimates weigh in the loss of a leaf."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What states and answers are made of at some steps, and what it gives on the rows fitted on.
+
+    Attributes
+    ----------
+    nodes : tuple of int
+        Whose columns it looks at.
+    targets : tuple of int
+        Nodes whose losses it estimates, `answering` of which, the first ones, may answer.
+    answering : int
+    coefficients : (t, 1 + d) float64
+    tree : Tree
+    leaves : (N,) int32
+    answers : (N,) int32
+        -1 where none can answer.
+    estimates : (N,) float64
+        Of the loss of the answer, in units of the largest loss.
+    """
+
+    nodes: Order
+    targets: Order
+    answering: int
+    coefficients: Floats
+    tree: Tree
+    leaves: npt.NDArray[np.int32]
+    answers: npt.NDArray[np.int32]
+    estimates: Floats
+
+
+def model_of_cells(
+    traces: Traces,
+    kind: str,
+    cells: Sequence[Cell],
+    steps: Mapping[Step, int],
+    edges: Sequence[tuple[Step | None, Step]],
+    shown: Mapping[str, npt.NDArray[Any]],
+    context: tuple[tuple[str, Names | None], ...],
+    largest: float,
+    prior: float,
+) -> CascadeModel:
+    """The model over steps, and its estimator; the traces keep the states of their rows for later replays.
+
+    Parameters
+    ----------
+    traces : Traces
+    kind : {"sets", "chains"}
+    cells : sequence of Cell
+    steps : mapping of Step to int
+        The cell of each step, steps before those that follow them.
+    edges : sequence of (Step or None, Step)
+        None is the root.
+    shown, context
+        As `ttamer.fitting.shown.Shown` makes them.
+    largest : float
+        The largest loss.
+    prior : float
+        How many rows the estimates weigh in the loss of a leaf.
+    """
+    numbers: dict[Step | None, int] = {step: k for k, step in enumerate(steps)}
+    numbers[None] = ROOT
+    table = np.array(sorted((numbers[before], numbers[after]) for before, after in edges), np.int32)
+    walk = independent_graph(traces.topology, [nodes for nodes, _ in steps], _int32(last for _, last in steps), table)
+    cells = [_renumbered(cell, traces) for cell in cells]
+    estimator = SetEstimator(kind, traces.topology, walk, context, {**_tables(cells, list(steps.values())), **shown})
+    own = [cells[cell] for cell in steps.values()]
+    losses = [_state_losses(cell, traces.losses, largest, prior) for cell in cells]
+    estimates = Estimates(
+        np.stack([cell.leaves for cell in own], axis=1, dtype=np.float32),
+        np.stack([cell.answers for cell in own], axis=1),
+    )
+    inner = Traces._checked(
+        signals=estimates.signals,
+        losses=np.stack([losses[cell] for cell in steps.values()], axis=1),
+        costs=_costs(traces, walk),
+        topology=walk.topology,
+        unit=traces.unit if len(traces.unit_costs) == 1 else "",
+    )
+    most = max(int(cell.leaves.max()) + 1 for cell in cells)
+    model = fit_signals(inner, most, "mean", 0.0, AUTO_STRENGTH, estimator)
+    model.nodes = traces.nodes
+    traces._kept_estimates[estimator] = estimates
+    return model
+
+
+def _costs(traces: Traces, walk: SetGraph) -> Any:
+    costs = {unit: values[..., walk.outer] for unit, values in traces.unit_costs.items()}
+    return costs if len(costs) > 1 else next(iter(costs.values()))
+
+
+def _int32(values: Any) -> npt.NDArray[np.int32]:
+    return np.fromiter(values, np.int32)
+
+
+def _renumbered(cell: Cell, traces: Traces) -> Cell:
+    """The cell with its leaves numbered from the worst: state 0 is the worst one, as of bins of signals."""
+    count = int(cell.leaves.max()) + 1
+    rows = np.bincount(cell.leaves, minlength=count)
+    loss = np.bincount(cell.leaves, cell.estimates, count) / np.maximum(rows, 1)
+    numbers = np.empty(count, np.intp)
+    numbers[np.argsort(-loss, kind="stable")] = np.arange(count)
+    leaves = numbers[cell.leaves].astype(np.int32)
+    return Cell(
+        cell.nodes,
+        cell.targets,
+        cell.answering,
+        cell.coefficients,
+        cell.tree.renumbered(numbers),
+        leaves,
+        cell.answers,
+        cell.estimates,
+    )
+
+
+def _state_losses(cell: Cell, losses: npt.NDArray[np.float32], largest: float, prior: float) -> npt.NDArray[np.float32]:
+    """(N,) float32 : losses whose mean in a leaf is that of the answers, shrunk to that of the estimates there."""
+    if cell.answering == 0:
+        return np.full(len(losses), np.inf, np.float32)
+    own = losses[np.arange(len(losses)), cell.answers].astype(np.float64)
+    estimated = largest * cell.estimates
+    estimated += own.mean() - estimated.mean()
+    rows = np.bincount(cell.leaves)[cell.leaves]
+    shrunk = (rows * own + prior * estimated) / (rows + prior)
+    return np.maximum(shrunk, 0).astype(np.float32)
+
+
+def _tables(cells: Sequence[Cell], of_steps: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+    trees = [cell.tree for cell in cells]
+    return {
+        "cells": _int32(of_steps),
+        "cell_offsets": np.cumsum([0, *(len(cell.nodes) for cell in cells)], dtype=np.int32),
+        "cell_nodes": _int32(node for cell in cells for node in cell.nodes),
+        "target_offsets": np.cumsum([0, *(len(cell.targets) for cell in cells)], dtype=np.int32),
+        "targets": _int32(node for cell in cells for node in cell.targets),
+        "answering": _int32(cell.answering for cell in cells),
+        "coefficients": np.concatenate([cell.coefficients.ravel() for cell in cells]),
+        "tree_offsets": np.cumsum([0, *(len(tree.variables) for tree in trees)], dtype=np.int32),
+        "tree_variables": np.concatenate([tree.variables for tree in trees]),
+        "tree_thresholds": np.concatenate([tree.thresholds for tree in trees]),
+        "tree_left": np.concatenate([tree.left for tree in trees]),
+        "tree_right": np.concatenate([tree.right for tree in trees]),
+    }

@@ -1,0 +1,261 @@
+"""Estimators of independent models: from scores, answers and the context to a leaf, the state, and an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks, files
+from ttamer._base.types import freeze
+from ttamer._core import SetEstimator as CoreEstimator
+from ttamer._core import Topology
+from ttamer.model.estimators import Estimates, Estimator
+from ttamer.model.information_sets import SetGraph, independent_graph
+from ttamer.traces import Traces
+from ttamer.traces.categories import Names, codes_of
+from ttamer.traces.context import Column, columns_of
+
+SET_KINDS = ("sets", "chains")
+TABLES = {
+    "cells": np.int32,
+    "input_offsets": np.int32,
+    "knot_offsets": np.int32,
+    "knots": np.float32,
+    "columns": np.int32,
+    "values": np.float64,
+    "class_offsets": np.int32,
+    "classes": np.int32,
+    "agreeing": np.int32,
+    "cell_offsets": np.int32,
+    "cell_nodes": np.int32,
+    "target_offsets": np.int32,
+    "targets": np.int32,
+    "answering": np.int32,
+    "coefficients": np.float64,
+    "tree_offsets": np.int32,
+    "tree_variables": np.int32,
+    "tree_thresholds": np.float64,
+    "tree_left": np.int32,
+    "tree_right": np.int32,
+}
+"""Arrays that `ttamer.reference.sets` describes, beside the walk's."""
+_FIELDS = {"kind": str, "topology": str, "nodes": int, "context": list}
+
+
+@dataclass(frozen=True, eq=False)
+class SetEstimator:
+    """The state and the answer of a request, from all that the models consulted so far have shown.
+
+    Parameters
+    ----------
+    kind : {"sets", "chains"}
+        How it was fitted.
+    topology : Topology
+        Of the traces it was fitted on.
+    walk : SetGraph
+        The steps, see `ttamer.model.information_sets`.
+    context : tuple of (str, tuple of str or None)
+        The columns of the context that it looks at: the name of each, and its categories if it is not one of numbers.
+    tables : mapping of str to array
+        See `TABLES`.
+
+    Notes
+    -----
+    Estimators that are equal in all of this compare equal.
+    """
+
+    kind: str
+    topology: Topology
+    walk: SetGraph
+    context: tuple[tuple[str, Names | None], ...]
+    tables: Mapping[str, npt.NDArray[Any]]
+
+    def __post_init__(self) -> None:
+        if self.kind not in SET_KINDS:
+            raise ValueError(f"estimate: expected one of {SET_KINDS}, got {self.kind!r}")
+        object.__setattr__(
+            self,
+            "tables",
+            {name: freeze(np.ascontiguousarray(self.tables[name], kind)) for name, kind in TABLES.items()},
+        )
+        widths = np.diff(self.tables["input_offsets"])
+        if self.context and (not len(widths) or widths[0] != len(self.context)):
+            raise ValueError(f"context: expected {widths[:1].tolist()} columns, got {len(self.context)}")
+
+    @cached_property
+    def core(self) -> CoreEstimator:
+        """The same tables in the core, for serving; immutable, shared between threads."""
+        return CoreEstimator(self.topology.nodes, {"last": self.walk.last, **self.tables})
+
+    def estimate_traces(self, traces: Traces) -> Estimates:
+        """State and answer of every request at every step: signals are numbers of leaves.
+
+        Raises
+        ------
+        ValueError
+            If the models are not independent, or the traces lack a column of the context or answers that are decided
+            on; it is named.
+        """
+        if not traces.independent:
+            raise ValueError("traces: expected independent models (Traces.from_models), any of which may be asked next")
+        return Estimates(*self.core.estimate(self.scores(traces), self.answers(traces)))
+
+    def scores(self, traces: Traces) -> npt.NDArray[np.float32]:
+        """(N, I) : what each node shows beside its answer, in the order of the inputs."""
+        inputs = self.tables["input_offsets"]
+        table = np.empty((len(traces), int(inputs[-1])), np.float32)
+        for node in range(self.topology.nodes):
+            here = slice(int(inputs[node]), int(inputs[node + 1]))
+            if self.context and node == 0:
+                table[:, here] = self.context_scores(traces.context, len(traces))
+            elif here.stop > here.start:
+                table[:, here.start] = traces.signals[:, node]
+        return table
+
+    def answers(self, traces: Traces) -> npt.NDArray[np.int32]:
+        """(N, n) : what each node answered, -1 for none."""
+        if traces.predictions is not None:
+            return traces.predictions
+        if len(self.tables["classes"]) or self.tables["agreeing"].any():
+            raise ValueError("traces: expected answers, which the policy decides on, got none")
+        return np.full((len(traces), self.topology.nodes), -1, np.int32)
+
+    def context_scores(self, context: Mapping[str, object], rows: int) -> npt.NDArray[np.float32]:
+        """(B, d) : the columns of a context as the probe shows them; categories are coded, missing numbers are NOTHING.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a column is missing, of another length or kind.
+        """
+        missing = [name for name, _ in self.context if name not in context]
+        if missing:
+            raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
+        columns = columns_of({name: context[name] for name, _ in self.context}, rows)
+        return np.stack(
+            [_scores_of(name, columns[name], names) for name, names in self.context], axis=1, dtype=np.float32
+        )
+
+    def to_file(self) -> tuple[dict[str, Any], files.Arrays]:
+        """Fields and arrays of a file."""
+        fields = {
+            "kind": self.kind,
+            "topology": self.topology.kind,
+            "nodes": self.topology.nodes,
+            "context": [[name, None if names is None else list(names)] for name, names in self.context],
+        }
+        offsets = np.cumsum([0, *map(len, self.walk.sets)], dtype=np.int32)
+        arrays: files.Arrays = {
+            "sets.edges": self.topology.edges,
+            "sets.last": self.walk.last,
+            "sets.set_offsets": offsets,
+            "sets.sets": np.array([node for nodes in self.walk.sets for node in nodes], np.int32),
+            **{f"sets.{name}": self.tables[name] for name in TABLES},
+        }
+        return {"set_estimator": fields}, arrays
+
+    @classmethod
+    def from_file(cls, fields: Mapping[str, Any], arrays: files.Arrays, steps: Topology) -> SetEstimator | None:
+        """What `to_file` gave, checked; None if the file holds none.
+
+        Raises
+        ------
+        ValueError, KeyError
+            If something is missing or does not fit; it is named.
+        """
+        if "set_estimator" not in fields:
+            return None
+        values = fields["set_estimator"]
+        if not isinstance(values, dict):
+            raise ValueError(f"set_estimator: expected fields, got {type(values).__name__}")
+        files.check_fields(values, _FIELDS)
+        edges = files.edges("sets.edges", arrays["sets.edges"], values["nodes"])
+        topology = Topology.from_parts(values["topology"], values["nodes"], edges)
+        tables = {}
+        for name, kind in {**TABLES, "last": np.int32, "set_offsets": np.int32, "sets": np.int32}.items():
+            table = arrays[f"sets.{name}"]
+            if table.ndim != 1 or table.dtype != kind:
+                raise ValueError(f"sets.{name}: expected (*,) {np.dtype(kind)}, got {checks.describe(table)}")
+            tables[name] = table
+        walk = _walk_of(topology, tables.pop("last"), tables.pop("set_offsets"), tables.pop("sets"), steps)
+        estimator = cls(values["kind"], topology, walk, _context_of(values["context"]), tables)
+        if estimator.core.leaves.tolist() and len(estimator.core.leaves) != steps.nodes:
+            raise ValueError(f"sets.last: expected {steps.nodes} steps, got {len(estimator.core.leaves)}")
+        return estimator
+
+    @cached_property
+    def _digest(self) -> bytes:
+        digest = hashlib.sha256(repr((self.kind, self.context, self.walk.sets)).encode())
+        for table in (self.walk.last, self.walk.edges, *self.tables.values()):
+            digest.update(np.int64(len(table)).tobytes() + table.tobytes())
+        return digest.digest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "core"}  # made anew when needed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SetEstimator) and (self.topology, self._digest) == (other.topology, other._digest)
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+
+AnyEstimator: TypeAlias = Estimator | SetEstimator
+
+
+def estimator_from_file(fields: Mapping[str, Any], arrays: files.Arrays, steps: Topology) -> AnyEstimator | None:
+    """The estimator of a model or policy in a file, whose steps are `steps`; None if it has none.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If something is missing or does not fit; it is named.
+    """
+    return SetEstimator.from_file(fields, arrays, steps) or Estimator.from_file(fields, arrays, steps)
+
+
+def _scores_of(name: str, column: Column, names: Names | None) -> npt.NDArray[np.float32]:
+    is_text = column.dtype.kind == "U"
+    if is_text != (names is not None):
+        kinds = ("categories", "numbers") if names is not None else ("numbers", "categories")
+        raise ValueError(f"context: expected {kinds[0]} in {name!r}, got {kinds[1]}")
+    if names is not None:
+        return codes_of(column.tolist(), names)
+    missing = np.float32(np.finfo(np.float32).min)
+    return np.where(np.isnan(column), missing, column).astype(np.float32)
+
+
+def _walk_of(
+    topology: Topology,
+    last: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int32],
+    nodes: npt.NDArray[np.int32],
+    steps: Topology,
+) -> SetGraph:
+    """The walk of a file, whose edges are those of the steps."""
+    counts = np.diff(offsets)
+    fits = len(offsets) == len(last) + 1 == steps.nodes + 1 and offsets[0] == 0 and offsets[-1] == len(nodes)
+    if not fits or (counts < 1).any() or not ((nodes >= 0) & (nodes < topology.nodes)).all():
+        raise ValueError(f"sets.sets: expected the nodes consulted at {steps.nodes} steps")
+    sets = tuple(tuple(part.tolist()) for part in np.split(nodes, offsets[1:-1]))
+    if any(int(node) not in consulted for node, consulted in zip(last, sets, strict=True)):
+        raise ValueError("sets.last: expected a node consulted at each step")
+    return independent_graph(topology, sets, last, steps.edges)
+
+
+def _context_of(values: Sequence[Any]) -> tuple[tuple[str, Names | None], ...]:
+    columns: list[tuple[str, Names | None]] = []
+    for value in values:
+        name, names = value if isinstance(value, list) and len(value) == 2 else (None, None)
+        if not isinstance(name, str) or not (
+            names is None or (isinstance(names, list) and all(isinstance(each, str) for each in names))
+        ):
+            raise ValueError(f"context: expected names of columns and of categories, got {checks.quoted(value)}")
+        columns.append((name, None if names is None else tuple(names)))
+    return tuple(columns)
