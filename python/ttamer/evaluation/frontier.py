@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.progress import shown
 from ttamer.fitting import fit
 from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs, loss_scale
 from ttamer.model import CascadeModel
@@ -71,10 +72,12 @@ def frontier(
     checks.instance("model", model, CascadeModel)
     model_prices = prices_in(traces.unit) if len(model.unit_costs) > 1 else None
     points = []
-    for tradeoff in grid:
-        policy = solve(model, float(tradeoff), prices=model_prices)
-        result = policy.replay(traces)
-        points.append(FrontPoint(result.mean_cost, result.error, policy))
+    with shown(progress) as begin:
+        for k, tradeoff in enumerate(grid):
+            begin(f"solve trade-off {k + 1} of {len(grid)}")
+            policy = solve(model, float(tradeoff), prices=model_prices)
+            result = policy.replay(traces)
+            points.append(FrontPoint(result.mean_cost, result.error, policy))
     front = _undominated(points)
     cheap = CHEAP / max(scale, 1.0)
     if tradeoffs is None and scale != 1 and np.isfinite(1 / cheap / policy.cost_scale):  # else no solve weighs them

@@ -88,38 +88,45 @@ def has_scores(traces: Traces) -> bool:
 
 def best_chains(traces: Traces, models: Order) -> list[Chain]:
     """Chains, and the threshold below which they go on, on the lower hull of mean cost and loss."""
-    chains, points = [], []
-    for order in _orders(models):
-        scores = traces.signals[:, order].astype(np.float64)
-        costs = np.cumsum(_model_costs(traces, order), axis=-1)
-        rows = np.arange(len(traces))
-        for threshold in _tried(scores[:, :-1]):
-            stops = scores >= threshold
-            stops[:, -1] = True
-            place = stops.argmax(axis=1)
-            chains.append((order, float(threshold)))
-            paid = costs[rows, place] if costs.ndim == 2 else costs[place]
-            points.append((paid.mean(), traces.losses[rows, np.array(order)[place]].mean(dtype=np.float64)))
-    cost, loss = np.array(points).T
-    return [chains[k] for k in lower_hull(cost, loss)]
+    rows = len(traces)
+    scores, losses = (table[:, models].astype(np.float64) for table in (traces.signals, traces.losses))
+    costs = np.broadcast_to(_model_costs(traces, models), losses.shape)
+    chains: list[Chain] = [((model,), np.inf) for model in models]
+    points = [*zip(costs.mean(axis=0).tolist(), losses.mean(axis=0).tolist(), strict=True)]
+    for before in _beginnings(len(models)):
+        rest = [k for k in range(len(models)) if k not in before]
+        for threshold in _tried(scores[:, before]):
+            goes = np.ones(rows, np.bool_)
+            cost = loss = 0.0
+            for k in before:
+                cost += costs[goes, k].sum()
+                stops = goes & (scores[:, k] >= threshold)
+                loss += losses[stops, k].sum()
+                goes &= ~stops
+            ends = (cost + goes @ costs[:, rest]) / rows, (loss + goes @ losses[:, rest]) / rows
+            chains += [(tuple(models[k] for k in (*before, last)), float(threshold)) for last in rest]
+            points += zip(ends[0].tolist(), ends[1].tolist(), strict=True)
+    cost_of, loss_of = np.array(points).T
+    return [chains[k] for k in lower_hull(cost_of, loss_of)]
 
 
-def _orders(models: Order) -> Iterator[Order]:
-    longest = LONG if len(models) <= MOST_LONG else LONG - 1
-    for length in range(1, min(longest, len(models)) + 1):
-        yield from permutations(models, length)
+def _beginnings(models: int) -> Iterator[tuple[int, ...]]:
+    """What may come before the last model of a chain, as places of models."""
+    longest = LONG if models <= MOST_LONG else LONG - 1
+    for length in range(1, min(longest, models)):
+        yield from permutations(range(models), length)
 
 
 def _tried(scores: Floats) -> Floats:
-    """Thresholds of a chain; of one model alone one that stops everything."""
+    """Quantiles of scores, none where nothing has one."""
     known = scores[scores > NOTHING]
-    return np.unique(np.quantile(known, np.linspace(0, 1, THRESHOLDS))) if known.size else np.array([-np.inf])
+    return np.unique(np.quantile(known, np.linspace(0, 1, THRESHOLDS))) if known.size else np.empty(0)
 
 
-def _model_costs(traces: Traces, order: Order) -> Floats:
+def _model_costs(traces: Traces, models: Order) -> Floats:
     """(m,) or (N, m) : the costs of models, in the traces' unit."""
     into = {j: e for e, (_, j) in reversed(list(enumerate(traces.topology.edges.tolist())))}
-    costs: Floats = traces.paid_costs[..., [into[node] for node in order]]
+    costs: Floats = traces.paid_costs[..., [into[node] for node in models]]
     return costs
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ttamer._base import checks
+from ttamer._base.progress import shown
 from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.chains import fit_chains
 from ttamer.fitting.choosing import Candidate, choose
@@ -85,7 +86,8 @@ def fit(
     seed : int
         Of the folds of cross-fitting and cross-validation.
     progress : callable, optional
-        Called with a few words whenever a part of ``estimate="auto"`` begins.
+        Called with a few words whenever a part of the work begins. By default these are shown on standard error where
+        that is a terminal, or in a notebook; pass ``progress=lambda words: None`` to keep it quiet.
 
     Returns
     -------
@@ -133,14 +135,16 @@ def fit(
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
-        (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, progress)
+        with shown(progress) as begin:
+            (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, begin)
         traces = traces.with_signal(kind) if kind else traces
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
     if estimate in SET_KINDS:
         if order is not None:
             raise ValueError(f"order: expected None with estimate={estimate!r}, which asks models in any order")
-        model = fit_sets(traces, seed) if estimate == "sets" else fit_chains(traces)
+        with shown(progress) as begin:
+            model = fit_sets(traces, seed, begin) if estimate == "sets" else fit_chains(traces)
     elif estimate == "signal" and order is None:
         model = fit_signals(
             traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal

@@ -81,13 +81,19 @@ def _least_squares(columns: Floats, shares: Floats, parts: list[slice]) -> tuple
     grams = [columns[part].T @ columns[part] for part in parts]
     moments = [columns[part].T @ centred[part] for part in parts]
     gram, moment = np.sum(grams, axis=0), np.sum(moments, axis=0)
-    rates = np.empty((len(STRENGTHS), *shares.shape))
-    for part, own_gram, own_moment in zip(parts, grams, moments, strict=True):
+    squares = np.zeros((len(STRENGTHS), shares.shape[1]))
+    solved = []
+    for own_gram, own_moment in zip(grams, moments, strict=True):
         roots, vectors = np.linalg.eigh(gram - own_gram)
-        rotated, projected = columns[part] @ vectors, vectors.T @ (moment - own_moment)
-        for k, strength in enumerate(STRENGTHS):
-            rates[k, part] = rotated @ (projected / (np.maximum(roots, 0) + strength)[:, None]) + mean
-    squares = ((rates - shares) ** 2).mean(axis=1) / np.maximum(shares.var(axis=0), 1e-9)
-    best = (squares + squares.mean(axis=1, keepdims=True)).argmin(axis=0)
-    chosen = np.take_along_axis(rates, best[None, None], axis=0)[0]
-    return STRENGTHS[best], np.clip(chosen, SUREST, 1 - SUREST)
+        weights = vectors @ (
+            (vectors.T @ (moment - own_moment)) / (np.maximum(roots, 0) + STRENGTHS[:, None])[:, :, None]
+        )
+        solved.append(weights)
+        # Squared errors of the fold, less those of the mean.
+        squares += (weights * (own_gram @ weights - 2 * own_moment)).sum(axis=1)
+    shrunk = squares / np.maximum((centred**2).sum(axis=0), 1e-9)
+    best = (shrunk + shrunk.mean(axis=1, keepdims=True)).argmin(axis=0)
+    rates = np.empty_like(shares)
+    for part, weights in zip(parts, solved, strict=True):
+        rates[part] = columns[part] @ weights[best, :, np.arange(len(best))].T + mean
+    return STRENGTHS[best], np.clip(rates, SUREST, 1 - SUREST)

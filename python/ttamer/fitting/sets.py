@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import largest_loss
+from ttamer._base.progress import Progress
 from ttamer._base.types import Floats
 from ttamer.fitting.cells import PRIOR, Cell, Step, model_of_cells
 from ttamer.fitting.crossfit import folds_of
@@ -52,7 +53,7 @@ def can_ask_any(traces: Traces) -> bool:
     return True
 
 
-def fit_sets(traces: Traces, seed: int = 0) -> CascadeModel:
+def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: None) -> CascadeModel:
     """The model of ``estimate="sets"``.
 
     Parameters
@@ -61,6 +62,8 @@ def fit_sets(traces: Traces, seed: int = 0) -> CascadeModel:
         Of independent models, complete.
     seed : int
         Of the folds of cross-fitting.
+    progress : callable
+        Called with a few words for each set of models.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def fit_sets(traces: Traces, seed: int = 0) -> CascadeModel:
                 steps[step] = len(cells)
                 before = (*probe, *(node for node in nodes if node != last))
                 edges += [(earlier if before else None, step) for earlier in _steps_at(before, probe)]
+            progress(f"estimate losses after models {', '.join(map(str, nodes))}")
             cells.append(_cell(shown, (*probe, *nodes), nodes, others, shares, folds, rng))
     return model_of_cells(traces, "sets", cells, steps, edges, shown.tables, shown.context, largest, PRIOR)
 
