@@ -6,18 +6,31 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 Progress = Callable[[str], None]
 PATIENCE = 1.0
 """Seconds that work takes before anything is shown of it."""
 WIDTH = 100
+_sink: ContextVar[Progress | None] = ContextVar("_sink", default=None)
+
+
+@contextmanager
+def directed(sink: Progress) -> Iterator[None]:
+    """Inside, the words of all work that is not told where to put them go to `sink`."""
+    token = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(token)
 
 
 @contextmanager
 def shown(progress: Progress | None) -> Iterator[Progress]:
     """The callable itself, or one that shows its words in a terminal or a notebook, and nothing elsewhere."""
-    if progress is not None:
-        yield progress
+    sink = progress or _sink.get()
+    if sink is not None:
+        yield sink
         return
     stream = sys.stderr
     if stream is None or not (stream.isatty() or "ipykernel" in sys.modules):

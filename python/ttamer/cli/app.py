@@ -36,6 +36,7 @@ from ttamer.cli.policy_tables import policy_dict, print_policy
 from ttamer.cli.tables import (
     model_dict,
     print_certificate,
+    print_choice,
     print_evaluation,
     print_model,
     print_points,
@@ -322,10 +323,12 @@ def _frontier(
             "signal": front[0].policy.signal,
             "recorded_signal": front[0].policy.recorded_signal,
         }
-        print_json({**facts, "points": points, "plot": plot and str(plot), "files": files})
+        choice = [candidate._asdict() for candidate in front.choice]
+        print_json({**facts, "choice": choice, "points": points, "plot": plot and str(plot), "files": files})
         return
     out = console()
     print_points(out, points, front.unit, _front_title(front, traces), every, rates)
+    print_choice(out, front)
     if plot is not None:
         out.print(f"drew {plot}", soft_wrap=True)
     if files:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ttamer._base import files
 from ttamer._base.numbers import number
+from ttamer._base.progress import directed
 
 
 def console() -> Console:
@@ -113,4 +114,5 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
     with progress:
         task = progress.add_task("", total=total)
         counter = count()
-        yield lambda step: progress.update(task, completed=next(counter), description=step)
+        with directed(lambda words: progress.update(task, description=words)):
+            yield lambda step: progress.update(task, completed=next(counter), description=step)

@@ -144,9 +144,9 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     plain = console.options.ascii_only
     console.print(drawing.draw(policy, width=console.width, ascii=plain, every=every), soft_wrap=True)
     console.print()
-    names = drawing.Facts.of(policy).names
-    for node in range(policy.steps.nodes):
-        _print_states(console, names, node, states(policy, node), every)
+    shape = drawing.Facts.of(policy)
+    for node in range(policy.steps.nodes) if every else shape.drawn:
+        _print_states(console, shape.names, node, states(policy, node), every)
     for note in _notes(policy, every):
         console.print(note, style="dim")
 
@@ -167,6 +167,9 @@ def _print_states(console: Console, names: Sequence[str], node: int, rows: list[
 def _notes(policy: Policy, every: bool) -> list[str]:
     """How to read the tables."""
     notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
+    hidden = policy.steps.nodes - len(drawing.Facts.of(policy).drawn)
+    if hidden and not every:
+        notes.append(f"{hidden} steps that no request is expected to reach are left out; --all prints them.")
     if look_like_sums(policy.steps, policy.costs):
         notes.append(SUMS)
     if _is_forest(policy):
@@ -185,8 +188,8 @@ def _notes(policy: Policy, every: bool) -> list[str]:
 
 def _answer(policy: Policy) -> tuple[str, str]:
     """Whose answer is returned."""
-    if policy.estimate == "posterior":
-        return "estimate", "posterior: the answer with the least expected loss after all that was consulted"
+    if policy.estimate in ("posterior", "sets"):
+        return "estimate", f"{policy.estimate}: the answer with the least expected loss after all that was consulted"
     if policy.estimator is not None:
         return "estimate", f"{policy.estimate}: the last node answers"
     return "recall", f"{policy.recall}: the {'last node' if policy.recall == 'none' else 'best node consulted'} answers"

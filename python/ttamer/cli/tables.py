@@ -11,7 +11,8 @@ from ttamer._base.numbers import loss_text, loss_word, number, with_unit
 from ttamer.cli.output import in_unit, loss_span, print_table, share, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy
+from ttamer.model.set_estimators import SetEstimator
+from ttamer.policy import Front, Policy
 from ttamer.traces import Traces
 from ttamer.traces.arguments import SUMS, look_like_sums
 from ttamer.tuning import Certificate
@@ -98,9 +99,21 @@ def print_summary(console: Console, traces: Traces, title: str) -> None:
 def print_serving(console: Console, policy: Policy) -> None:
     """What has to be known to serve a policy that does not decide on what was recorded."""
     if policy.estimator is not None:
-        console.print(f"it decides on estimates ({policy.estimate}): serve it with decide_logits", soft_wrap=True)
+        call = "decide_answers" if isinstance(policy.estimator, SetEstimator) else "decide_logits"
+        console.print(f"it decides on estimates ({policy.estimate}): serve it with {call}", soft_wrap=True)
     elif policy.signal != policy.recorded_signal:
         console.print(f"it decides on {signal_text(policy)}: serve it with decide_logits", soft_wrap=True)
+
+
+def print_choice(console: Console, front: Front) -> None:
+    """What ``estimate="auto"`` compared."""
+    for candidate in front.choice[1:]:
+        chosen = front.choice[0]
+        console.print(
+            f"in cross-validation {chosen.name} lost {number(chosen.loss)}, {candidate.name} "
+            f"{candidate.behind:+.2g} (standard error {candidate.error:.1g})",
+            soft_wrap=True,
+        )
 
 
 def print_certificate(console: Console, certificate: Certificate, name: str) -> None:

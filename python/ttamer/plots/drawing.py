@@ -11,6 +11,7 @@ import numpy as np
 from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
+from ttamer.model.set_estimators import SetEstimator
 from ttamer.policy import Policy
 
 FEW = 12
@@ -44,6 +45,13 @@ class Facts:
     visits: Floats | None = None
     stops: Floats | None = None
     unit: str = ""
+    is_sparse: bool = False
+
+    @property
+    def drawn(self) -> list[int]:
+        """Nodes that are worth a line: of the many steps of a policy over sets of models those that requests reach."""
+        nodes = range(self.topology.nodes)
+        return [node for node in nodes if not self.is_sparse or self.visits is None or self.visits[node] > 0]
 
     @classmethod
     def of(cls, shape: Policy | Topology) -> Facts:
@@ -55,7 +63,8 @@ class Facts:
         visits = np.array([node.sum() for node in shape.expected_visits])
         stops = np.array([node.sum() for node in shape.expected_stops])
         names = _numbers(shape.steps) if shape.estimator is None else shape.estimator.walk.names
-        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit)
+        is_sparse = isinstance(shape.estimator, SetEstimator)
+        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit, is_sparse)
 
 
 def actions(policy: Policy, node: int) -> list[list[tuple[float, int]]]:
@@ -103,7 +112,7 @@ def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, ever
     elif kind == "forest":
         rows = list(_branches(facts.topology, marks))
     else:
-        return "\n".join(_walk_lines(facts, width, FEW if not every else facts.topology.nodes))
+        return "\n".join(_walk_lines(facts, width, every))
     table = [["node", *_heads(facts, costs=True)], ["root"]]
     table += [[label, *_figures(facts, node, costs=True)] for label, node in rows]
     return "\n".join(_aligned(table))
@@ -121,10 +130,14 @@ def _branches(topology: Topology, marks: tuple[str, ...]) -> Iterator[tuple[str,
         stack += [(child, below, child == children[-1]) for child in reversed(children)]
 
 
-def _walk_lines(facts: Facts, width: int, most: int) -> Iterator[str]:
+def _walk_lines(facts: Facts, width: int, every: bool) -> Iterator[str]:
     """Nodes with their successors, and the costs of going there in brackets."""
+    drawn = range(facts.topology.nodes) if every else facts.drawn
+    most = facts.topology.nodes if every else FEW
     after = _successors(facts.topology)
-    nodes = [ROOT, *range(facts.topology.nodes)]
+    if not every:
+        after = {node: [pair for pair in pairs if pair[0] in drawn] for node, pairs in after.items()}
+    nodes = [ROOT, *drawn]
     table = [["node", *_heads(facts, costs=False)]]
     table += [["root" if node == ROOT else facts.names[node], *_figures(facts, node, costs=False)] for node in nodes]
     head = "successors" if facts.costs is None else f"successors ({_in_unit('cost', facts.unit)})"
