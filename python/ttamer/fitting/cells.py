@@ -1,9 +1,9 @@
-"""Models whose states are leaves, over the steps of independent models: what `sets` and `chains` have in common."""
+"""Models whose states are leaves, over steps of nodes consulted: what `sets` and `chains` have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ttamer.fitting.leaves import Tree
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import Estimates
-from ttamer.model.information_sets import Order, SetGraph, independent_graph
+from ttamer.model.information_sets import Order, SetGraph, graph_of_steps
 from ttamer.model.set_estimators import SetEstimator
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names
@@ -55,12 +55,20 @@ class Cell:
     estimates: Floats
 
 
+def graph_between(traces: Traces, steps: Sequence[Step], edges: Sequence[tuple[Step | None, Step]]) -> SetGraph:
+    """The graph of steps, each before those that follow it; None is the root."""
+    numbers: dict[Step | None, int] = {step: k for k, step in enumerate(steps)}
+    numbers[None] = ROOT
+    table = np.array(sorted((numbers[before], numbers[after]) for before, after in edges), np.int32)
+    sets, last = [nodes for nodes, _ in steps], _int32(last for _, last in steps)
+    return graph_of_steps(traces.topology, sets, last, table, traces.independent)
+
+
 def model_of_cells(
     traces: Traces,
     kind: str,
-    cells: Sequence[Cell],
-    steps: Mapping[Step, int],
-    edges: Sequence[tuple[Step | None, Step]],
+    cells: Mapping[Order, Cell],
+    walk: SetGraph,
     shown: Mapping[str, npt.NDArray[Any]],
     context: tuple[tuple[str, Names | None], ...],
     largest: float,
@@ -72,11 +80,9 @@ def model_of_cells(
     ----------
     traces : Traces
     kind : {"sets", "chains"}
-    cells : sequence of Cell
-    steps : mapping of Step to int
-        The cell of each step, steps before those that follow them.
-    edges : sequence of (Step or None, Step)
-        None is the root.
+    cells : mapping of Order to Cell
+        By the nodes consulted: of sets in rising order, of chains in theirs.
+    walk : SetGraph
     shown, context
         As `ttamer.fitting.shown.Shown` makes them.
     largest : float
@@ -84,26 +90,24 @@ def model_of_cells(
     prior : float
         How many rows the estimates weigh in the loss of a leaf.
     """
-    numbers: dict[Step | None, int] = {step: k for k, step in enumerate(steps)}
-    numbers[None] = ROOT
-    table = np.array(sorted((numbers[before], numbers[after]) for before, after in edges), np.int32)
-    walk = independent_graph(traces.topology, [nodes for nodes, _ in steps], _int32(last for _, last in steps), table)
-    cells = [_renumbered(cell, traces) for cell in cells]
-    estimator = SetEstimator(kind, traces.topology, walk, context, {**_tables(cells, list(steps.values())), **shown})
-    own = [cells[cell] for cell in steps.values()]
-    losses = [_state_losses(cell, traces.losses, largest, prior) for cell in cells]
+    places = {nodes: k for k, nodes in enumerate(cells)}
+    of_steps = [places[nodes if nodes in places else tuple(sorted(nodes))] for nodes in walk.sets]
+    parts = [_renumbered(cell) for cell in cells.values()]
+    tables = {**_tables(parts, of_steps), **shown}
+    estimator = SetEstimator(kind, traces.topology, traces.independent, walk, context, tables)
+    losses = [_state_losses(cell, traces.losses, largest, prior) for cell in parts]
     estimates = Estimates(
-        np.stack([cell.leaves for cell in own], axis=1, dtype=np.float32),
-        np.stack([cell.answers for cell in own], axis=1),
+        np.stack([parts[cell].leaves for cell in of_steps], axis=1, dtype=np.float32),
+        np.stack([parts[cell].answers for cell in of_steps], axis=1),
     )
     inner = Traces._checked(
         signals=estimates.signals,
-        losses=np.stack([losses[cell] for cell in steps.values()], axis=1),
+        losses=np.stack([losses[cell] for cell in of_steps], axis=1),
         costs=_costs(traces, walk),
         topology=walk.topology,
         unit=traces.unit if len(traces.unit_costs) == 1 else "",
     )
-    most = max(int(cell.leaves.max()) + 1 for cell in cells)
+    most = max(int(cell.leaves.max()) + 1 for cell in parts)
     model = fit_signals(inner, most, "mean", 0.0, AUTO_STRENGTH, estimator)
     model.nodes = traces.nodes
     traces._kept_estimates[estimator] = estimates
@@ -119,7 +123,7 @@ def _int32(values: Any) -> npt.NDArray[np.int32]:
     return np.fromiter(values, np.int32)
 
 
-def _renumbered(cell: Cell, traces: Traces) -> Cell:
+def _renumbered(cell: Cell) -> Cell:
     """The cell with its leaves numbered from the worst: state 0 is the worst one, as of bins of signals."""
     count = int(cell.leaves.max()) + 1
     rows = np.bincount(cell.leaves, minlength=count)
@@ -127,16 +131,7 @@ def _renumbered(cell: Cell, traces: Traces) -> Cell:
     numbers = np.empty(count, np.intp)
     numbers[np.argsort(-loss, kind="stable")] = np.arange(count)
     leaves = numbers[cell.leaves].astype(np.int32)
-    return Cell(
-        cell.nodes,
-        cell.targets,
-        cell.answering,
-        cell.coefficients,
-        cell.tree.renumbered(numbers),
-        leaves,
-        cell.answers,
-        cell.estimates,
-    )
+    return replace(cell, tree=cell.tree.renumbered(numbers), leaves=leaves)
 
 
 def _state_losses(cell: Cell, losses: npt.NDArray[np.float32], largest: float, prior: float) -> npt.NDArray[np.float32]:

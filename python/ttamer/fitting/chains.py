@@ -15,9 +15,9 @@ import numpy as np
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import largest_loss
 from ttamer._base.types import Floats
-from ttamer.fitting.cells import Cell, Step, model_of_cells
+from ttamer.fitting.cells import Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.leaves import cut
-from ttamer.fitting.sets import check_independent, promising
+from ttamer.fitting.sets import check_shown, promising
 from ttamer.fitting.shown import Input, input_tables
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order
@@ -43,9 +43,11 @@ def fit_chains(traces: Traces) -> CascadeModel:
     Raises
     ------
     ValueError
-        As `ttamer.fitting.sets.check_independent`, or if no model has scores.
+        As `ttamer.fitting.sets.check_shown`, or if models are not independent, or none has scores.
     """
-    check_independent(traces)
+    if not traces.independent:
+        raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
+    check_shown(traces)
     probe: Order = (0,) if traces.probes == (0,) else ()
     models = promising(traces)
     if not has_scores(traces):
@@ -60,25 +62,23 @@ def fit_chains(traces: Traces) -> CascadeModel:
                     thresholds[order[:length]].add(threshold)
     largest = largest_loss(traces.losses)
     inputs = {node: _input(thresholds, node) for node in range(traces.topology.nodes)}
-    # A prefix, then its last node: chains that part ways stay apart.
-    prefixes = sorted(thresholds, key=len)
-    cells: list[Cell] = []
-    steps: dict[Step, int] = {}
+    # By what was consulted, in that order: chains that part ways stay apart.
+    cells: dict[Order, Cell] = {}
+    steps: list[Step] = []
     edges: list[tuple[Step | None, Step]] = []
     if probe:
-        cells.append(_front(traces, models))
-        steps[probe, 0] = 0
+        cells[probe] = _front(traces, models)
+        steps.append((probe, 0))
         edges.append((None, (probe, 0)))
-    for prefix in prefixes:
-        step = ((*probe, *prefix), prefix[-1])
-        steps[step] = len(cells)
-        cells.append(_cell(traces, prefix, thresholds, inputs, probe, largest))
-        before: Step | None = ((*probe, *prefix[:-1]), prefix[-2]) if len(prefix) > 1 else None
-        edges.append((before if before or not probe else (probe, 0), step))
+    for prefix in sorted(thresholds, key=len):
+        nodes = (*probe, *prefix)
+        cells[nodes] = _cell(traces, prefix, thresholds, inputs, largest)
+        steps.append((nodes, prefix[-1]))
+        edges.append(((nodes[:-1], nodes[-2]) if len(nodes) > 1 else None, steps[-1]))
     parts = [[each] if len(each.knots) else [] for each in inputs.values()]
     none = [np.empty(0, np.int32)] * len(parts)
     shown = input_tables(parts, none, np.zeros(len(parts), np.int32))
-    return model_of_cells(traces, "chains", cells, steps, edges, shown, (), largest, 0.0)
+    return model_of_cells(traces, "chains", cells, graph_between(traces, steps, edges), shown, (), largest, 0.0)
 
 
 def has_scores(traces: Traces) -> bool:
@@ -150,7 +150,6 @@ def _cell(
     prefix: Order,
     thresholds: dict[Order, set[float]],
     inputs: dict[int, Input],
-    probe: Order,
     largest: float,
 ) -> Cell:
     # Where a chain ends nothing new is told apart: the state stays that of the model before.

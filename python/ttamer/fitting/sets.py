@@ -17,13 +17,13 @@ from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import largest_loss
 from ttamer._base.progress import Progress
 from ttamer._base.types import Floats
-from ttamer.fitting.cells import PRIOR, Cell, Step, model_of_cells
+from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.crossfit import folds_of
 from ttamer.fitting.leaves import grown, quantile_cut
 from ttamer.fitting.regressions import cross_fitted
 from ttamer.fitting.shown import Shown
 from ttamer.model import CascadeModel
-from ttamer.model.information_sets import Order
+from ttamer.model.information_sets import Order, SetGraph, set_graph
 from ttamer.traces import Traces, complete_traces
 
 MOST_MODELS = 20
@@ -31,10 +31,8 @@ MOST_MODELS = 20
 FEWEST_REQUESTS = 50
 
 
-def check_independent(traces: Traces) -> None:
-    """Raise ValueError unless policies may ask the models of these traces in any order, on everything seen."""
-    if not traces.independent:
-        raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
+def check_shown(traces: Traces) -> None:
+    """Raise ValueError unless losses can be estimated from what the nodes of these traces show."""
     if traces.weights is not None:
         raise ValueError("estimate: expected traces without weights, got weights; use 'signal'")
     if traces.observed:
@@ -45,12 +43,12 @@ def check_independent(traces: Traces) -> None:
 
 
 def can_ask_any(traces: Traces) -> bool:
-    """Whether `check_independent` would pass."""
+    """Whether models may be asked in any order, and `check_shown` would pass."""
     try:
-        check_independent(traces)
+        check_shown(traces)
     except ValueError:
         return False
-    return True
+    return traces.independent
 
 
 def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: None) -> CascadeModel:
@@ -59,7 +57,7 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     Parameters
     ----------
     traces : Traces
-        Of independent models, complete.
+        Complete. Of independent models, which are then asked in any order; else along the topology's edges.
     seed : int
         Of the folds of cross-fitting.
     progress : callable
@@ -68,41 +66,50 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     Raises
     ------
     ValueError
-        As `check_independent`.
+        As `check_shown`, or if there are more pairs of consulted nodes and a last one than can be solved.
     ImportError
         If scikit-learn is missing.
     """
-    check_independent(traces)
-    probe: Order = (0,) if traces.probes == (0,) else ()
-    models = promising(traces)
-    depth = len(models) if len(models) <= 4 else 3 if len(models) <= 6 else 2
+    check_shown(traces)
+    graph = _any_order(traces) if traces.independent else set_graph(traces.topology)
     largest = largest_loss(traces.losses)
     shares = traces.losses.astype(np.float64) / largest
     shown = Shown(traces)
     folds, rng = folds_of(len(traces), seed), np.random.default_rng(seed)
-    cells: list[Cell] = []
-    steps: dict[Step, int] = {}
-    edges: list[tuple[Step | None, Step]] = []
-    if probe:
-        cells.append(_cell(shown, probe, (), models, shares, folds, rng))
-        steps[probe, 0] = 0
-        edges.append((None, (probe, 0)))
+    cells: dict[Order, Cell] = {}
+    for nodes, others in _places(graph).items():
+        progress(f"estimate losses after {', '.join(map(str, nodes))}")
+        answering, unseen = (tuple(node for node in part if node not in traces.probes) for part in (nodes, others))
+        cells[nodes] = _cell(shown, nodes, answering, unseen, shares, folds, rng)
+    return model_of_cells(traces, "sets", cells, graph, shown.tables, shown.context, largest, PRIOR)
+
+
+def _any_order(traces: Traces) -> SetGraph:
+    """Steps of independent models: after the probe, if there is one, up to so many of them in any order."""
+    probe: Order = (0,) if traces.probes == (0,) else ()
+    models = promising(traces)
+    depth = len(models) if len(models) <= 4 else 3 if len(models) <= 6 else 2
+    steps: list[Step] = [(probe, 0)] if probe else []
+    edges: list[tuple[Step | None, Step]] = [(None, steps[0])] if probe else []
     for size in range(1, depth + 1):
         for nodes in combinations(models, size):
-            others = tuple(node for node in models if node not in nodes) if size < depth else ()
             for last in nodes:
                 step = ((*probe, *nodes), last)
-                steps[step] = len(cells)
                 before = (*probe, *(node for node in nodes if node != last))
-                edges += [(earlier if before else None, step) for earlier in _steps_at(before, probe)]
-            progress(f"estimate losses after models {', '.join(map(str, nodes))}")
-            cells.append(_cell(shown, (*probe, *nodes), nodes, others, shares, folds, rng))
-    return model_of_cells(traces, "sets", cells, steps, edges, shown.tables, shown.context, largest, PRIOR)
+                earlier = [(before, each) for each in before if each not in probe] or [(before, 0)]
+                steps.append(step)
+                edges += [(each if before else None, step) for each in earlier]
+    return graph_between(traces, steps, edges)
 
 
-def _steps_at(nodes: Order, probe: Order) -> list[Step]:
-    """All steps at which exactly these nodes are consulted; one that stands for the root if there are none."""
-    return [(nodes, last) for last in nodes if last not in probe] or [(nodes, 0)]
+def _places(graph: SetGraph) -> dict[Order, Order]:
+    """Of each set of nodes consulted, in rising order, the nodes that may still be consulted."""
+    after: dict[Order, set[int]] = {tuple(sorted(nodes)): set() for nodes in graph.sets}
+    for before, step in reversed(graph.edges.tolist()):
+        if before >= 0:
+            nodes, later = (tuple(sorted(graph.sets[each])) for each in (before, step))
+            after[nodes] |= (set(later) | after[later]) - set(nodes)
+    return {nodes: tuple(sorted(others)) for nodes, others in after.items()}
 
 
 def _cell(

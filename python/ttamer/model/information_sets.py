@@ -91,26 +91,47 @@ def set_graph(topology: Topology, order: Sequence[int] | None = None) -> SetGrap
     return _pairs(topology)
 
 
-def independent_graph(
-    topology: Topology, sets: Sequence[Order], last: npt.NDArray[np.int32], edges: npt.NDArray[np.int32]
+def graph_of_steps(
+    topology: Topology,
+    sets: Sequence[Order],
+    last: npt.NDArray[np.int32],
+    edges: npt.NDArray[np.int32],
+    independent: bool,
 ) -> SetGraph:
-    """The graph of stated steps of independent models, any of which may be asked after any other.
+    """The graph of stated steps.
 
     Parameters
     ----------
     topology : Topology
-        Of the traces: what it costs to ask a model stands at the edge to it from the probe in front, or from the root.
+        Of the traces.
     sets : V sequences of int
     last : (V,) int32
     edges : (E', 2) int32
         Between steps.
+    independent : bool
+        Whether nodes cost the same wherever they are consulted from, in any order. Else every edge between steps is one
+        of the topology.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
     """
-    into = {j: e for e, (i, j) in reversed(list(enumerate(topology.edges.tolist())))}  # the first edge into each node
+    pairs = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
+    into = {j: e for (_, j), e in reversed(pairs.items())}  # the first edge into each node
+    anywhere = independent or topology.kind == "forest"
+    outer = []
+    for before, after in edges.tolist():
+        node = int(last[after])
+        edge = into[node] if anywhere else pairs.get((ROOT if before < 0 else int(last[before]), node))
+        if edge is None:
+            raise ValueError(f"edges: expected steps along the topology's edges, got one from step {before} to {after}")
+        outer.append(edge)
     return SetGraph(
         last=np.asarray(last, np.int32),
         sets=tuple(tuple(nodes) for nodes in sets),
         edges=np.ascontiguousarray(edges, np.int32),
-        outer=np.array([into[int(last[step])] for step in edges[:, 1]], dtype=np.int32),
+        outer=np.array(outer, dtype=np.int32),
         order=None,
     )
 

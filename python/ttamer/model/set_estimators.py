@@ -16,7 +16,7 @@ from ttamer._base.types import freeze
 from ttamer._core import SetEstimator as CoreEstimator
 from ttamer._core import Topology
 from ttamer.model.estimators import Estimates, Estimator
-from ttamer.model.information_sets import SetGraph, independent_graph
+from ttamer.model.information_sets import SetGraph, graph_of_steps
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names, codes_of
 from ttamer.traces.context import Column, columns_of
@@ -45,7 +45,7 @@ TABLES = {
     "tree_right": np.int32,
 }
 """Arrays that `ttamer.reference.sets` describes, beside the walk's."""
-_FIELDS = {"kind": str, "topology": str, "nodes": int, "context": list}
+_FIELDS = {"kind": str, "topology": str, "nodes": int, "context": list, "independent": bool}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,8 @@ class SetEstimator:
         How it was fitted.
     topology : Topology
         Of the traces it was fitted on.
+    independent : bool
+        Whether it asks models in any order, see `Traces.independent`.
     walk : SetGraph
         The steps, see `ttamer.model.information_sets`.
     context : tuple of (str, tuple of str or None)
@@ -72,6 +74,7 @@ class SetEstimator:
 
     kind: str
     topology: Topology
+    independent: bool
     walk: SetGraph
     context: tuple[tuple[str, Names | None], ...]
     tables: Mapping[str, npt.NDArray[Any]]
@@ -102,7 +105,7 @@ class SetEstimator:
             If the models are not independent, or the traces lack a column of the context or answers that are decided
             on; it is named.
         """
-        if not traces.independent:
+        if self.independent and not traces.independent:
             raise ValueError("traces: expected independent models (Traces.from_models), any of which may be asked next")
         return Estimates(*self.core.estimate(self.scores(traces), self.answers(traces)))
 
@@ -148,6 +151,7 @@ class SetEstimator:
             "kind": self.kind,
             "topology": self.topology.kind,
             "nodes": self.topology.nodes,
+            "independent": self.independent,
             "context": [[name, None if names is None else list(names)] for name, names in self.context],
         }
         offsets = np.cumsum([0, *map(len, self.walk.sets)], dtype=np.int32)
@@ -183,15 +187,16 @@ class SetEstimator:
             if table.ndim != 1 or table.dtype != kind:
                 raise ValueError(f"sets.{name}: expected (*,) {np.dtype(kind)}, got {checks.describe(table)}")
             tables[name] = table
-        walk = _walk_of(topology, tables.pop("last"), tables.pop("set_offsets"), tables.pop("sets"), steps)
-        estimator = cls(values["kind"], topology, walk, _context_of(values["context"]), tables)
+        parts = tables.pop("last"), tables.pop("set_offsets"), tables.pop("sets")
+        walk = _walk_of(topology, *parts, steps, values["independent"])
+        estimator = cls(values["kind"], topology, values["independent"], walk, _context_of(values["context"]), tables)
         if estimator.core.leaves.tolist() and len(estimator.core.leaves) != steps.nodes:
             raise ValueError(f"sets.last: expected {steps.nodes} steps, got {len(estimator.core.leaves)}")
         return estimator
 
     @cached_property
     def _digest(self) -> bytes:
-        digest = hashlib.sha256(repr((self.kind, self.context, self.walk.sets)).encode())
+        digest = hashlib.sha256(repr((self.kind, self.independent, self.context, self.walk.sets)).encode())
         for table in (self.walk.last, self.walk.edges, *self.tables.values()):
             digest.update(np.int64(len(table)).tobytes() + table.tobytes())
         return digest.digest()
@@ -237,6 +242,7 @@ def _walk_of(
     offsets: npt.NDArray[np.int32],
     nodes: npt.NDArray[np.int32],
     steps: Topology,
+    independent: bool,
 ) -> SetGraph:
     """The walk of a file, whose edges are those of the steps."""
     counts = np.diff(offsets)
@@ -246,7 +252,7 @@ def _walk_of(
     sets = tuple(tuple(part.tolist()) for part in np.split(nodes, offsets[1:-1]))
     if any(int(node) not in consulted for node, consulted in zip(last, sets, strict=True)):
         raise ValueError("sets.last: expected a node consulted at each step")
-    return independent_graph(topology, sets, last, steps.edges)
+    return graph_of_steps(topology, sets, last, steps.edges, independent)
 
 
 def _context_of(values: Sequence[Any]) -> tuple[tuple[str, Names | None], ...]:
