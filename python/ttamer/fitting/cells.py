@@ -94,7 +94,7 @@ def model_of_cells(
     of_steps = [places[nodes if nodes in places else tuple(sorted(nodes))] for nodes in walk.sets]
     parts = [_renumbered(cell) for cell in cells.values()]
     tables = {**_tables(parts, of_steps), **shown}
-    estimator = SetEstimator(kind, traces.topology, traces.independent, walk, context, tables)
+    estimator = SetEstimator(kind, traces.topology, traces.independent, traces.signal, walk, context, tables)
     losses = [_state_losses(cell, traces.losses, largest, prior) for cell in parts]
     estimates = Estimates(
         np.stack([parts[cell].leaves for cell in of_steps], axis=1, dtype=np.float32),

@@ -17,7 +17,7 @@ from ttamer._base.numbers import largest_loss
 from ttamer._base.types import Floats
 from ttamer.fitting.cells import Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.leaves import cut
-from ttamer.fitting.sets import check_shown, promising
+from ttamer.fitting.sets import check_shown, front_of, promising
 from ttamer.fitting.shown import Input, input_tables
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order
@@ -48,7 +48,7 @@ def fit_chains(traces: Traces) -> CascadeModel:
     if not traces.independent:
         raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
     check_shown(traces)
-    probe: Order = (0,) if traces.probes == (0,) else ()
+    probe = front_of(traces)
     models = promising(traces)
     if not has_scores(traces):
         raise ValueError("estimate: expected scores, which chains are cut at, got none")

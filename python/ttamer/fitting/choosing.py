@@ -13,10 +13,11 @@ from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scal
 from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
 from ttamer.fitting.estimates import BEST, fit_estimates
-from ttamer.fitting.sets import can_ask_any, fit_sets
+from ttamer.fitting.sets import can_estimate_sets, fit_sets
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import set_graph
+from ttamer.model.set_estimators import SET_KINDS
 from ttamer.policy import solve
 from ttamer.traces import Traces
 
@@ -96,9 +97,10 @@ def choose(
     Five-fold cross-validation of the whole way from traces to policies: estimates, order, bins, solutions and their
     lower hull are made on four folds, and the fifth is served at every budget of `default_budgets`. Of the
     candidates, in order of preference, the first whose mean loss is within one standard error (of the paired
-    differences) of the best one's is taken: on lines, skips and dags "signal", of the kind that takes no softmax,
-    then "posterior". On forests there is nothing to choose: "posterior" along the best order. Of
-    independent models the better one is taken: on everything seen ("sets") or along a few good chains ("chains").
+    differences) of the best one's is taken: on lines, skips and dags with evidence "signal", of the kind that takes no
+    softmax, then "posterior"; without evidence the recorded signal, then "sets". On forests with evidence there is
+    nothing to choose: "posterior" along the best order. Of independent models the better one is taken: on everything
+    seen ("sets") or along a few good chains ("chains").
 
     Parameters
     ----------
@@ -137,10 +139,11 @@ def choose(
 
 def candidates(traces: Traces) -> list[Choice]:
     """What can be fitted and is worth comparing, in order of preference."""
-    if can_ask_any(traces):
-        return [CHAINS, SETS] if has_scores(traces) and len(traces.unit_costs) == 1 else [SETS]
+    several_units = len(traces.unit_costs) > 1  # which candidates cannot be compared in
+    if traces.independent and can_estimate_sets(traces):
+        return [CHAINS, SETS] if has_scores(traces) and not several_units else [SETS]
     if len(traces) < FEWEST_ROWS or not can_estimate(traces):
-        return [RECORDED]
+        return [RECORDED, SETS] if can_estimate_sets(traces) and not several_units else [RECORDED]
     posterior = [POSTERIOR] if _fits(traces) else []
     if traces.topology.kind == "forest":
         return [Choice("posterior", BEST)]
@@ -161,14 +164,14 @@ def cross_validated(
     for fold in range(FOLDS):
         in_fold = folds == fold
         fitting_rows, fold_rows = traces[~in_fold], traces[in_fold]
-        needs_evidence = not traces.independent and not all(choice.is_plain for choice in offered)
+        needs_evidence = any(choice.estimate not in ("signal", *SET_KINDS) or choice.order for choice in offered)
         fitting = CrossFit(fitting_rows, seed) if needs_evidence else None
         states = states_of(bins, len(fitting_rows))
         for choice in offered:
             if progress is not None:
                 progress(f"cross-validate {choice}, fold {fold + 1} of {FOLDS}")
             training = fitting_rows.with_signal(choice.signal) if choice.signal else fitting_rows
-            if choice == SETS:
+            if choice.estimate == "sets":
                 model = fit_sets(training, seed)
             elif choice == CHAINS:
                 model = fit_chains(training)

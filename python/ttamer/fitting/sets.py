@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import largest_loss
 from ttamer._base.progress import Progress
-from ttamer._base.types import Floats
+from ttamer._base.types import ROOT, Floats
 from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.crossfit import folds_of
 from ttamer.fitting.leaves import grown, quantile_cut
@@ -37,18 +37,22 @@ def check_shown(traces: Traces) -> None:
         raise ValueError("estimate: expected traces without weights, got weights; use 'signal'")
     if traces.observed:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
+    if any(node not in traces.probes for node in traces.categories):
+        raise ValueError("estimate: expected scores that are numbers, got categories; use 'signal'")
     complete_traces(traces)
     if len(traces) < FEWEST_REQUESTS:
         raise ValueError(f"estimate: expected at least {FEWEST_REQUESTS} requests, got {len(traces)}; use 'signal'")
 
 
-def can_ask_any(traces: Traces) -> bool:
-    """Whether models may be asked in any order, and `check_shown` would pass."""
+def can_estimate_sets(traces: Traces) -> bool:
+    """Whether `check_shown` would pass, and there are few enough places to be in."""
     try:
         check_shown(traces)
+        if not traces.independent:
+            set_graph(traces.topology)
     except ValueError:
         return False
-    return traces.independent
+    return True
 
 
 def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: None) -> CascadeModel:
@@ -86,13 +90,15 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
 
 def _any_order(traces: Traces) -> SetGraph:
     """Steps of independent models: after the probe, if there is one, up to so many of them in any order."""
-    probe: Order = (0,) if traces.probes == (0,) else ()
-    models = promising(traces)
+    probe = front_of(traces)
+    models = tuple(sorted({*promising(traces), *traces.probes} - set(probe)))
     depth = len(models) if len(models) <= 4 else 3 if len(models) <= 6 else 2
     steps: list[Step] = [(probe, 0)] if probe else []
     edges: list[tuple[Step | None, Step]] = [(None, steps[0])] if probe else []
     for size in range(1, depth + 1):
         for nodes in combinations(models, size):
+            if size == depth and set(nodes) <= set(traces.probes):
+                continue  # nothing could answer
             for last in nodes:
                 step = ((*probe, *nodes), last)
                 before = (*probe, *(node for node in nodes if node != last))
@@ -100,6 +106,12 @@ def _any_order(traces: Traces) -> SetGraph:
                 steps.append(step)
                 edges += [(each if before else None, step) for each in earlier]
     return graph_between(traces, steps, edges)
+
+
+def front_of(traces: Traces) -> Order:
+    """The probe that stands before all models, if there is one."""
+    fronts = traces.topology.edges[traces.topology.edges[:, 0] == ROOT, 1].tolist()
+    return (0,) if fronts == [0] and 0 in traces.probes else ()
 
 
 def _places(graph: SetGraph) -> dict[Order, Order]:

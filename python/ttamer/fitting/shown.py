@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.types import Floats
+from ttamer._base.types import ROOT, Floats
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names, coded, codes_of
 from ttamer.traces.signals import NOTHING
@@ -96,7 +96,8 @@ class Shown:
     def __init__(self, traces: Traces) -> None:
         self.nodes = traces.topology.nodes
         self._answers = traces.predictions
-        probe = bool(traces.context) and traces.probes == (0,)
+        roots = traces.topology.edges[traces.topology.edges[:, 0] == ROOT, 1].tolist()
+        probe = bool(traces.context) and roots == [0] and 0 in traces.probes
         self.context: tuple[tuple[str, Names | None], ...] = ()
         self._inputs: list[list[Input]] = []
         blocks: list[list[Floats]] = []

@@ -45,7 +45,7 @@ TABLES = {
     "tree_right": np.int32,
 }
 """Arrays that `ttamer.reference.sets` describes, beside the walk's."""
-_FIELDS = {"kind": str, "topology": str, "nodes": int, "context": list, "independent": bool}
+_FIELDS = {"kind": str, "topology": str, "nodes": int, "context": list, "independent": bool, "signal": str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,8 @@ class SetEstimator:
         Of the traces it was fitted on.
     independent : bool
         Whether it asks models in any order, see `Traces.independent`.
+    signal : str
+        The kind of signals that its scores are, see `Traces.signal`.
     walk : SetGraph
         The steps, see `ttamer.model.information_sets`.
     context : tuple of (str, tuple of str or None)
@@ -75,6 +77,7 @@ class SetEstimator:
     kind: str
     topology: Topology
     independent: bool
+    signal: str
     walk: SetGraph
     context: tuple[tuple[str, Names | None], ...]
     tables: Mapping[str, npt.NDArray[Any]]
@@ -111,14 +114,14 @@ class SetEstimator:
 
     def scores(self, traces: Traces) -> npt.NDArray[np.float32]:
         """(N, I) : what each node shows beside its answer, in the order of the inputs."""
-        inputs = self.tables["input_offsets"]
+        inputs, signals = self.tables["input_offsets"], traces._read_as(self.signal, traces.categories).signals
         table = np.empty((len(traces), int(inputs[-1])), np.float32)
         for node in range(self.topology.nodes):
             here = slice(int(inputs[node]), int(inputs[node + 1]))
             if self.context and node == 0:
                 table[:, here] = self.context_scores(traces.context, len(traces))
             elif here.stop > here.start:
-                table[:, here.start] = traces.signals[:, node]
+                table[:, here.start] = signals[:, node]
         return table
 
     def answers(self, traces: Traces) -> npt.NDArray[np.int32]:
@@ -152,6 +155,7 @@ class SetEstimator:
             "topology": self.topology.kind,
             "nodes": self.topology.nodes,
             "independent": self.independent,
+            "signal": self.signal,
             "context": [[name, None if names is None else list(names)] for name, names in self.context],
         }
         offsets = np.cumsum([0, *map(len, self.walk.sets)], dtype=np.int32)
@@ -189,14 +193,22 @@ class SetEstimator:
             tables[name] = table
         parts = tables.pop("last"), tables.pop("set_offsets"), tables.pop("sets")
         walk = _walk_of(topology, *parts, steps, values["independent"])
-        estimator = cls(values["kind"], topology, values["independent"], walk, _context_of(values["context"]), tables)
+        estimator = cls(
+            values["kind"],
+            topology,
+            values["independent"],
+            values["signal"],
+            walk,
+            _context_of(values["context"]),
+            tables,
+        )
         if estimator.core.leaves.tolist() and len(estimator.core.leaves) != steps.nodes:
             raise ValueError(f"sets.last: expected {steps.nodes} steps, got {len(estimator.core.leaves)}")
         return estimator
 
     @cached_property
     def _digest(self) -> bytes:
-        digest = hashlib.sha256(repr((self.kind, self.independent, self.context, self.walk.sets)).encode())
+        digest = hashlib.sha256(repr((self.kind, self.independent, self.signal, self.context, self.walk.sets)).encode())
         for table in (self.walk.last, self.walk.edges, *self.tables.values()):
             digest.update(np.int64(len(table)).tobytes() + table.tobytes())
         return digest.digest()

@@ -137,12 +137,12 @@ class Policy:
     @property
     def signal(self) -> str:
         """str : which of `ttamer.traces.signals.SIGNALS` the policy decides on, '' if signals are the user's own."""
-        return self._signal
+        return self._estimator.signal if isinstance(self._estimator, SetEstimator) else self._signal
 
     @property
     def recorded_signal(self) -> str:
         """str : the kind that the traces recorded, another one than `signal` where that was made from evidence."""
-        return self._recorded_signal
+        return self.signal if isinstance(self._estimator, SetEstimator) else self._recorded_signal
 
     @property
     def signal_nodes(self) -> tuple[int, ...]:
@@ -320,12 +320,12 @@ class Policy:
             If `signal` is not the kind that the policy decides on, or another argument is none of these.
         """
         check_batch(capacity, nan, ("error", "worst", "failed"))
-        if signal is not None and checks.text("signal", signal) != self._signal:
+        if signal is not None and checks.text("signal", signal) != self.signal:
             own = "None, for its signals are your own"
             if self._estimator is not None:
                 shown = "scores and answers" if isinstance(self._estimator, SetEstimator) else "logits"
                 own = f"None, for this policy decides on {shown}"
-            expected = f"{self._signal!r}, which the policy decides on" if self._signal else own
+            expected = f"{self.signal!r}, which the policy decides on" if self.signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
         if isinstance(self._estimator, SetEstimator):
             return start_sets(self._estimator.core, self._core, capacity, nan)
