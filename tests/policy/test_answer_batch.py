@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,8 @@ def test_interleaved_requests_are_what_their_estimates_and_the_policy_say(seed: 
     replayed = policy._core.replay(signals, np.zeros(len(policy.topology.edges)))[0]
     batch = start_sets(estimator, policy._core, rows, "error")
     first = STEPS[policy._core.first_node][1]
-    next_, consulted = np.full(rows, first), [[] for _ in range(rows)]  # type: list[list[int]]
+    next_ = np.full(rows, first)
+    consulted: list[list[int]] = [[] for _ in range(rows)]
     while (next_ >= 0).any():
         open_ = np.flatnonzero(next_ >= 0)
         open_ = np.array(random.sample(list(open_), random.randint(1, len(open_))))
@@ -382,7 +384,7 @@ def test_nodes_that_are_not_open() -> None:
 
 def test_calls_of_other_policies() -> None:
     signals = np.zeros(1, np.float32)
-    for call, message in [
+    calls: list[tuple[Callable[[], object], str]] = [
         (
             lambda: batch_of().decide(0, signals),
             r"^decide: this policy decides on scores and answers; call decide_answers$",
@@ -403,7 +405,8 @@ def test_calls_of_other_policies() -> None:
             lambda: start_sets(ESTIMATOR, ONWARD._core, 1, "no"),
             r"^nan: expected 'error' or 'worst' or 'failed', got 'no'$",
         ),
-    ]:
+    ]
+    for call, message in calls:
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match=r"^estimator: expected an Estimator, got SetEstimator$"):
