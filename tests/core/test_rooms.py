@@ -19,7 +19,13 @@ KNOWN = {
     "replay": {"base", "model", "policy", "solve", "signals", "decide"},
 }
 """What a room may include beside its own files."""
-HELPERS = {"check.hpp": "base", "edges.hpp": "base", "random.hpp": "base", "models.hpp": "policy"}
+HELPERS = {
+    "check.hpp": "base",
+    "edges.hpp": "base",
+    "random.hpp": "base",
+    "models.hpp": "policy",
+    "sets.hpp": "decide",
+}
 """What several tests share: for those of this room, and of rooms that may know it."""
 
 FILES = [

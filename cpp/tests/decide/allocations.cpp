@@ -1,8 +1,10 @@
 // After start, deciding allocates nothing: every way of calling, on walks and forests. A large policy is small.
 #include "check.hpp"
 #include "models.hpp"
+#include "sets.hpp"
 
 #include "ttamer/base/dispatch.hpp"
+#include "ttamer/decide/answer_batch.hpp"
 #include "ttamer/decide/batch.hpp"
 #include "ttamer/decide/logit_signals.hpp"
 
@@ -128,6 +130,25 @@ void decides_without_allocating(const Topology &topology, bool recall, bool obse
     CHECK(allocations == before);
 }
 
+void answers_are_decided_without_allocating() {
+    const auto policy = test::small_set_policy(1);
+    AnswerBatch batch(test::small_set_estimator(), policy, kRequests, NanSignal::worst);
+    const std::vector<float> scores = test::random_signals(kRequests, 5, 3);
+    const std::vector<std::int32_t> answers(kRequests, 2);
+    const std::vector<std::int32_t> nodes(kRequests, 0);
+    std::vector<std::int32_t> narrow(kRequests);
+    std::iota(narrow.rbegin(), narrow.rend(), 0);
+    const Shown shown{kRequests, 1, scores, answers, true};
+    const std::size_t before = allocations;
+    for (const Rows &rows : {Rows{}, Rows{.narrow = narrow, .wide = {}, .given = true}}) {
+        batch.decide(0, shown, rows);
+        batch.reset(rows);
+        batch.decide(std::span<const std::int32_t>(nodes), shown, rows);
+        batch.reset({});
+    }
+    CHECK(allocations == before);
+}
+
 void a_large_policy_is_small() {
     const std::size_t before = live_bytes;
     const Policy policy(test::large_tables(12, 1024));
@@ -139,6 +160,7 @@ void a_large_policy_is_small() {
 
 int main() {
     a_large_policy_is_small();
+    answers_are_decided_without_allocating();
     constexpr std::array<std::int64_t, 3> parents = {-1, -1, 0};
     for (const bool observed : {false, true}) {
         for (const bool recall : {false, true}) {

@@ -87,29 +87,43 @@ void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
 }
 
 void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
-    for (std::size_t k = 0; k < shown.rows; ++k) {
-        estimate_one(k, rows.at(k), shown.scores.data() + k * shown.width, shown.has_answers ? shown.answers[k] : -1);
+    for (std::size_t begin = 0; begin < shown.rows; begin += SetEstimator::kBlock) {
+        const std::size_t end = std::min(begin + SetEstimator::kBlock, shown.rows);
+        for (std::size_t k = begin; k < end; ++k) {
+            read(k, rows.at(k), shown);
+            requests_[k - begin] = {estimator_->cell(step(k)), bins_of(rows.at(k)), replies_of(rows.at(k))};
+        }
+        estimator_->estimate({requests_.data(), end - begin}, estimates_.data(), scratch_);
+        for (std::size_t k = begin; k < end; ++k) {
+            keep(k, rows.at(k), estimates_[k - begin]);
+        }
     }
 }
 
-void AnswerBatch::estimate_one(std::size_t k, std::size_t row, const float *scores, std::int32_t answer) {
+void AnswerBatch::read(std::size_t k, std::size_t row, const Shown &shown) {
     const std::int32_t node = call_nodes()[k];
-    std::int32_t *bins = bins_.data() + row * estimator_->inputs();
-    Reply *replies = replies_.data() + place(row, 0);
-    if (std::any_of(scores, scores + estimator_->inputs(node), [](float score) { return std::isnan(score); })) {
-        if (nan() == NanSignal::error) {
-            complain_nan(k, row);
-        }
-        replies[node] = estimator_->read_failed(node, bins);
-        signals()[k] = std::numeric_limits<float>::quiet_NaN();
-        new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
+    const float *scores = shown.scores.data() + k * shown.width;
+    Reply &reply = replies_of(row)[node];
+    if (std::none_of(scores, scores + estimator_->inputs(node), [](float score) { return std::isnan(score); })) {
+        estimator_->read(node, scores, shown.has_answers ? shown.answers[k] : -1, bins_of(row), reply);
         return;
     }
-    replies[node] = estimator_->read(node, scores, answer, bins);
-    const auto estimate = estimator_->estimate(estimator_->cell(step(k)), bins, replies, scratch_);
+    if (nan() == NanSignal::error) {
+        complain_nan(k, row);
+    }
+    estimator_->read_failed(node, bins_of(row), reply);
+}
+
+void AnswerBatch::keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate) {
+    const std::int32_t node = call_nodes()[k];
     signals()[k] = estimate.signal;
-    // Where all failed that may answer, nothing changes by what a node showed that may not.
-    new_answers()[k] = std::isnan(estimate.signal) ? this->answer(row) : estimate.answer;
+    new_answers()[k] = estimate.answer;
+    if (replies_of(row)[node].failed) {
+        signals()[k] = std::numeric_limits<float>::quiet_NaN();
+        new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
+    } else if (std::isnan(estimate.signal)) { // what may not answer changes nothing where all else failed
+        new_answers()[k] = answer(row);
+    }
 }
 
 void AnswerBatch::complain_nan(std::size_t k, std::size_t row) const {

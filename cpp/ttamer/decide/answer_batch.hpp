@@ -4,6 +4,7 @@
 #include "ttamer/decide/step_batch.hpp"
 #include "ttamer/signals/set_estimator.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,12 +38,18 @@ class AnswerBatch : public StepBatch {
     void check_sizes(const Shown &shown, const Rows &rows) const;
     void check_answers(std::int32_t node, const Shown &shown) const;
     void estimate(const Shown &shown, const Rows &rows);
-    void estimate_one(std::size_t k, std::size_t row, const float *scores, std::int32_t answer);
+    void read(std::size_t k, std::size_t row, const Shown &shown);
+    void keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate);
+    std::int32_t *bins_of(std::size_t row) { return bins_.data() + row * estimator_->inputs(); }
+    Reply *replies_of(std::size_t row) { return replies_.data() + place(row, 0); }
     [[noreturn]] void complain_nan(std::size_t k, std::size_t row) const;
 
     std::shared_ptr<const SetEstimator> estimator_;
     std::vector<std::int32_t> bins_; // (capacity, inputs)
     std::vector<Reply> replies_;     // (capacity, nodes)
+    // Of a block of a call.
+    std::array<SetEstimator::Request, SetEstimator::kBlock> requests_{};
+    std::array<SetEstimator::Estimate, SetEstimator::kBlock> estimates_{};
     SetEstimator::Scratch scratch_;
 };
 

@@ -1,6 +1,7 @@
 // Running state of one request in one number: one load and one store a decision, also where rows lie scattered.
 #pragma once
 
+#include "ttamer/base/masks.hpp"
 #include "ttamer/policy/policy.hpp"
 
 #include <algorithm>
@@ -30,14 +31,6 @@ inline constexpr std::int32_t kPositionBits = kMark | 0x7FFF;
 template <AnyRow Row> inline constexpr Row kFresh = 0;
 template <> inline constexpr StandingRow kFresh<StandingRow> = 0xFFFF0000; // behind every state
 template <> inline constexpr RankRow kFresh<RankRow> = static_cast<RankRow>(kNoRank) << 32;
-
-// Choices are written with masks: a ternary on a comparison of loads may become a branch that data mispredicts.
-template <std::integral T> T mask_of(bool yes) {
-    return static_cast<T>(T{0} - static_cast<T>(yes));
-}
-template <std::integral T> T choose(T which, T yes, T no) {
-    return (which & yes) | (~which & no);
-}
 
 // The node consulted last plus 1, 0 for a fresh row, or kStoppedPosition.
 template <AnyRow Row> std::int32_t position_of(Row row) {

@@ -1,5 +1,7 @@
 #include "ttamer/signals/set_estimator.hpp"
 
+#include "ttamer/base/dispatch.hpp"
+#include "ttamer/base/masks.hpp"
 #include "ttamer/signals/tables.hpp"
 
 #include <algorithm>
@@ -28,7 +30,7 @@ template <typename T> std::size_t count_up_to(const T *values, std::size_t count
     const T *base = values;
     while (count > 1) {
         const std::size_t half = count / 2;
-        base += base[half - 1] <= most ? half : 0;
+        base += half & (std::size_t{0} - static_cast<std::size_t>(base[half - 1] <= most));
         count -= half;
     }
     return static_cast<std::size_t>(base - values) + (*base <= most ? 1 : 0);
@@ -59,6 +61,20 @@ template <typename T> bool rise(const std::vector<T> &values, const std::vector<
         }
     }
     return true;
+}
+
+// Adds a term's product to the sums of a block one after the other, as rounding depends on the order.
+TTAMER_CLONES void add_terms(const SetEstimator::Term *terms, std::size_t count, const double *weights, double *sums) {
+    std::array<double, kLanes> own{};
+    std::copy_n(weights, kLanes, own.begin());
+    weights += kLanes;
+    for (std::size_t k = 0; k < count; ++k) {
+        const double *column = weights + terms[k].column * kLanes;
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            own[lane] += column[lane] * terms[k].value;
+        }
+    }
+    std::copy_n(own.begin(), kLanes, sums);
 }
 
 } // namespace
@@ -212,22 +228,43 @@ void SetEstimator::lay_out() {
                 block[column * kLanes] = *coefficients++;
             }
         }
-        cells_.push_back({nodes, targets, as_size(t.answering[cell]), width - 1, nullptr, nullptr, check_tree(cell)});
+        cells_.push_back(
+            {nodes, targets, as_size(t.answering[cell]), width - 1, nullptr, nullptr, check_tree(cell), 0});
         std::size_t terms = nodes.size() * (nodes.size() - 1) / 2 + 2 * nodes.size();
         for (const std::int32_t node : nodes) {
             terms += shapes_[as_size(node)].columns;
         }
-        most_terms_ = std::max(most_terms_, terms + 2); // terms that do not count are written too
+        most_terms_ = std::max(most_terms_, terms);
         most_losses_ = std::max(most_losses_, blocks_of(targets.size()) * kLanes);
+        most_variables_ = std::max(most_variables_, 2 * targets.size() + 1);
     }
     require(left == 0, "coefficients: expected an intercept and one weight a column for each cell and target");
-    for (std::size_t k = 0; k < t.tree_variables.size(); ++k) {
-        tree_.push_back({t.tree_thresholds[k], t.tree_variables[k], t.tree_left[k], t.tree_right[k]});
-    }
+    tree_.resize(t.tree_variables.size());
     for (std::size_t cell = 0; cell < cells_.size(); ++cell) {
         cells_[cell].weights = weights_.data() + weight_offsets[cell];
         cells_[cell].tree = tree_.data() + t.tree_offsets[cell];
+        cells_[cell].depth = lay_out_tree(cell);
     }
+}
+
+// The tree's depth.
+std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
+    const auto &t = tables_;
+    const std::size_t begin = as_size(t.tree_offsets[cell]);
+    const std::size_t count = as_size(t.tree_offsets[cell + 1]) - begin;
+    std::vector<std::size_t> depths(count, 0);
+    for (std::size_t k = 0; k < count; ++k) {
+        Split &split = tree_[begin + k];
+        const std::int32_t left = t.tree_left[begin + k];
+        if (t.tree_variables[begin + k] < 0) {
+            split = {0.0, 0, {static_cast<std::int32_t>(k), static_cast<std::int32_t>(k)}, static_cast<float>(left)};
+            continue;
+        }
+        const std::int32_t right = t.tree_right[begin + k];
+        split = {t.tree_thresholds[begin + k], t.tree_variables[begin + k], {left, right}, 0.0F};
+        depths[as_size(left)] = depths[as_size(right)] = depths[k] + 1;
+    }
+    return *std::max_element(depths.begin(), depths.end());
 }
 
 bool SetEstimator::may_answer(std::size_t step, std::int32_t node) const {
@@ -236,7 +273,8 @@ bool SetEstimator::may_answer(std::size_t step, std::int32_t node) const {
     return std::find(at.targets.begin(), end, node) != end;
 }
 
-Reply SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins) const {
+void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins,
+                        Reply &reply) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t k = 0; k < shape.inputs; ++k) {
         const std::size_t input = shape.input + k;
@@ -245,49 +283,54 @@ Reply SetEstimator::read(std::int32_t node, const float *scores, std::int32_t an
         const auto bin =
             static_cast<std::int32_t>(count_up_to(tables_.knots.data() + begin, as_size(count), scores[k]));
         const bool missing = !(scores[k] > -std::numeric_limits<float>::max());
-        bins[input] = missing ? count + 1 : bin;
+        bins[input] = choose(mask_of<std::int32_t>(missing), count + 1, bin);
     }
-    Reply reply{answer, -1, false};
+    reply.answer = answer;
+    reply.place = -1;
+    reply.failed = false;
     if (shape.classes > 0) {
         const std::int32_t *classes = tables_.classes.data() + tables_.class_offsets[as_size(node)];
         const std::size_t count = count_up_to(classes, shape.classes, answer);
         const std::size_t at = count - (count > 0 ? 1 : 0);
-        reply.place = classes[at] == answer ? static_cast<std::int32_t>(at) : -1;
+        reply.place = static_cast<std::int32_t>(at) | mask_of<std::int32_t>(classes[at] != answer);
     }
-    return reply;
 }
 
-Reply SetEstimator::read_failed(std::int32_t node, std::int32_t *bins) const {
+void SetEstimator::read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
         bins[input] = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input] + 1;
     }
-    return {-1, -1, true};
+    reply = {-1, -1, true};
 }
 
-// The columns that are not zero, in order.
-std::size_t SetEstimator::list_terms(const Cell &cell, const std::int32_t *bins, const Reply *replies,
-                                     Term *terms) const {
-    std::size_t count = 0;
+// The columns that may not be zero, in order: as many for every request, so that no branch depends on it.
+std::size_t SetEstimator::list_terms(const Request &request, Term *terms) const {
+    const Cell &cell = cells_[request.cell];
+    const std::int32_t *const bins = request.bins;
+    const Reply *const replies = request.replies;
+    Term *term = terms;
     std::size_t column = 0;
     for (const std::int32_t node : cell.nodes) {
         const Shape &shape = shapes_[as_size(node)];
-        const std::size_t first = count;
+        const Term *const first = term;
         for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
             const auto columns = as_size(tables_.columns[input]);
             const double *values = values_[input] + as_size(bins[input]) * columns;
             for (std::size_t k = 0; k < columns; ++k) {
-                terms[count++] = {column++, values[k]};
+                *term++ = {column++, values[k]};
             }
         }
         if (shape.classes > 0) {
             const std::int32_t place = replies[as_size(node)].place;
-            const std::size_t at = column + as_size(std::max(place, 0));
-            terms[count] = {at, 1.0};
-            terms[count + 1] = {at + shape.classes, terms[first].value};
-            const std::size_t own = shape.columns > 0 ? 2 : 1;
-            count += place >= 0 ? own : 0;
-            column += own * shape.classes;
+            const double is_listed = place >= 0 ? 1.0 : 0.0;
+            column += as_size(std::max(place, 0));
+            *term++ = {column, is_listed};
+            if (shape.columns > 0) {
+                *term++ = {column + shape.classes, is_listed * first->value};
+                column += shape.classes;
+            }
+            column += shape.classes - as_size(std::max(place, 0));
         }
     }
     for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
@@ -297,61 +340,73 @@ std::size_t SetEstimator::list_terms(const Cell &cell, const std::int32_t *bins,
         const std::int32_t answer = replies[as_size(cell.nodes[a])].answer;
         for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
             if (shapes_[as_size(cell.nodes[b])].agreeing) {
-                terms[count] = {column++, 1.0};
-                count += answer >= 0 && replies[as_size(cell.nodes[b])].answer == answer ? 1 : 0;
+                const bool agrees = (answer >= 0) & (replies[as_size(cell.nodes[b])].answer == answer);
+                *term++ = {column++, static_cast<double>(agrees)};
             }
         }
     }
-    return count;
+    return static_cast<std::size_t>(term - terms);
 }
 
-SetEstimator::Estimate SetEstimator::estimate(std::size_t cell, const std::int32_t *bins, const Reply *replies,
-                                              Scratch &scratch) const {
-    const Cell &at = cells_[cell];
-    const Term *const terms = scratch.terms.data();
-    const Term *const end = terms + list_terms(at, bins, replies, scratch.terms.data());
-    const double *weights = at.weights;
-    double *const losses = scratch.losses.data();
-    const std::size_t count = at.targets.size();
-    for (std::size_t block = 0; block < count; block += kLanes) {
-        std::array<double, kLanes> sums{};
-        std::copy_n(weights, kLanes, sums.begin());
-        weights += kLanes;
-        for (const Term *term = terms; term != end; ++term) {
-            for (std::size_t lane = 0; lane < kLanes; ++lane) {
-                sums[lane] += weights[term->column * kLanes + lane] * term->value;
-            }
-        }
-        std::copy_n(sums.begin(), kLanes, losses + block);
-        weights += at.columns * kLanes;
+// The answering target with the least loss, -1 if none may answer, and the variables of the cell's tree.
+std::int32_t SetEstimator::choose_answer(const Request &request, const double *losses, double *variables) const {
+    const Cell &cell = cells_[request.cell];
+    const std::size_t count = cell.targets.size();
+    if (cell.answering == 0) {
+        std::copy_n(losses, count, variables);
+        return -1;
     }
     std::int32_t answer = -1;
     double best = std::numeric_limits<double>::infinity();
-    for (std::size_t k = 0; k < at.answering; ++k) { // equal ones: the first
-        const std::int32_t node = at.targets[k];
-        if (!replies[as_size(node)].failed && (answer < 0 || losses[k] < best)) {
-            best = losses[k];
-            answer = node;
+    for (std::size_t k = 0; k < cell.answering; ++k) { // equal ones: the first
+        const std::int32_t node = cell.targets[k];
+        const bool is_best = !request.replies[as_size(node)].failed & ((answer < 0) | (losses[k] < best));
+        best = is_best ? losses[k] : best;
+        answer = choose(mask_of<std::int32_t>(is_best), node, answer);
+    }
+    const std::size_t others = count - cell.answering;
+    variables[0] = best;
+    for (std::size_t k = 0; k < others; ++k) {
+        const double loss = losses[cell.answering + k];
+        variables[1 + k] = loss;
+        variables[1 + others + k] = std::min(loss, best);
+    }
+    return answer;
+}
+
+float SetEstimator::leaf_of(const Cell &cell, const double *variables) const {
+    std::size_t k = 0;
+    for (std::size_t depth = 0; depth < cell.depth; ++depth) { // a leaf is its own child
+        const Split &split = cell.tree[k];
+        k = as_size(split.children[variables[split.variable] <= split.threshold ? 0 : 1]);
+    }
+    return cell.tree[k].leaf;
+}
+
+void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const {
+    Term *const terms = scratch.terms.data();
+    double *const losses = scratch.losses.data();
+    double *const variables = scratch.variables.data();
+    std::array<std::size_t, kBlock> counts{};
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        counts[k] = list_terms(requests[k], terms + k * most_terms_);
+    }
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const Cell &cell = cells_[requests[k].cell];
+        for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
+            add_terms(terms + k * most_terms_, counts[k], cell.weights + first * (1 + cell.columns),
+                      losses + k * most_losses_ + first);
         }
     }
-    const double *variables = losses;
-    if (at.answering > 0) {
-        if (answer < 0) {
-            return {std::numeric_limits<float>::quiet_NaN(), -1};
-        }
-        double *out = scratch.variables.data();
-        variables = out;
-        *out++ = best;
-        out = std::copy(losses + at.answering, losses + count, out);
-        std::transform(losses + at.answering, losses + count, out,
-                       [best](double loss) { return std::min(loss, best); });
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        estimates[k].answer = choose_answer(requests[k], losses + k * most_losses_, variables + k * most_variables_);
     }
-    std::int32_t k = 0;
-    while (at.tree[k].variable >= 0) {
-        const Split &split = at.tree[k];
-        k = variables[split.variable] <= split.threshold ? split.left : split.right;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const Cell &cell = cells_[requests[k].cell];
+        estimates[k].signal = estimates[k].answer < 0 && cell.answering > 0
+                                  ? std::numeric_limits<float>::quiet_NaN()
+                                  : leaf_of(cell, variables + k * most_variables_);
     }
-    return {static_cast<float>(at.tree[k].left), answer};
 }
 
 void estimate_rows(const SetEstimator &estimator, std::span<const float> scores, std::span<const std::int32_t> replies,
@@ -360,16 +415,21 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
     std::vector<std::int32_t> bins(estimator.inputs());
     std::vector<Reply> shown(nodes);
     std::vector<SetEstimator::Estimate> estimates(estimator.cells());
+    std::vector<SetEstimator::Request> requests(estimator.cells());
+    for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
+        requests[cell] = {cell, bins.data(), shown.data()};
+    }
     auto scratch = estimator.scratch();
     for (std::size_t row = 0; row < replies.size() / nodes; ++row) {
         const float *own = scores.data() + row * estimator.inputs();
         for (std::size_t node = 0; node < nodes; ++node) {
             const auto number = static_cast<std::int32_t>(node);
-            shown[node] = estimator.read(number, own, replies[row * nodes + node], bins.data());
+            estimator.read(number, own, replies[row * nodes + node], bins.data(), shown[node]);
             own += estimator.inputs(number);
         }
-        for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
-            estimates[cell] = estimator.estimate(cell, bins.data(), shown.data(), scratch);
+        for (std::size_t cell = 0; cell < estimator.cells(); cell += SetEstimator::kBlock) {
+            const std::size_t count = std::min(SetEstimator::kBlock, estimator.cells() - cell);
+            estimator.estimate({requests.data() + cell, count}, estimates.data() + cell, scratch);
         }
         for (std::size_t step = 0; step < estimator.steps(); ++step) {
             const auto &estimate = estimates[estimator.cell(step)];

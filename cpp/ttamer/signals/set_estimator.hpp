@@ -2,6 +2,7 @@
 // whose answer is given out. Plain tables.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -55,23 +56,31 @@ class SetEstimator {
     SetEstimator(const SetEstimator &) = delete; // its parts point to its tables
     SetEstimator &operator=(const SetEstimator &) = delete;
 
+    // What an estimate is made of: what the row showed. bins: one an input. replies: one a node.
+    struct Request {
+        std::size_t cell;
+        const std::int32_t *bins;
+        const Reply *replies;
+    };
     struct Estimate {
         float signal;        // the number of the leaf; NaN if all nodes failed that may answer
         std::int32_t answer; // the node whose answer it is, -1 for none
     };
-    // Memory for one estimate.
+    // So many at a time, as each waits for its memory and its sums.
+    static constexpr std::size_t kBlock = 16;
     struct Term {
         std::size_t column;
         double value;
     };
+    // Memory for a block of estimates.
     struct Scratch {
         std::vector<Term> terms;
         std::vector<double> losses;
         std::vector<double> variables;
     };
     Scratch scratch() const {
-        return {std::vector<Term>(most_terms_), std::vector<double>(most_losses_),
-                std::vector<double>(2 * most_losses_ + 1)};
+        return {std::vector<Term>(kBlock * most_terms_), std::vector<double>(kBlock * most_losses_),
+                std::vector<double>(kBlock * most_variables_)};
     }
 
     std::size_t steps() const { return tables_.last.size(); }
@@ -90,13 +99,13 @@ class SetEstimator {
     // Whether the node's answer may be given at the step.
     bool may_answer(std::size_t step, std::int32_t node) const;
 
-    // What a node showed: scores, one an input of the node, and its answer. bins: those of all inputs.
-    Reply read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins) const;
+    // Takes what a node showed: scores, one an input of the node, and its answer. bins: of all inputs.
+    void read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins, Reply &reply) const;
     // The same of a node that failed.
-    Reply read_failed(std::int32_t node, std::int32_t *bins) const;
+    void read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const;
 
-    // bins: one an input. replies: one a node.
-    Estimate estimate(std::size_t cell, const std::int32_t *bins, const Reply *replies, Scratch &scratch) const;
+    // Of at most kBlock requests.
+    void estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
 
   private:
     struct Shape { // of a node
@@ -109,8 +118,8 @@ class SetEstimator {
     struct Split {
         double threshold;
         std::int32_t variable;
-        std::int32_t left;
-        std::int32_t right;
+        std::array<std::int32_t, 2> children; // itself twice: a leaf
+        float leaf;
     };
     struct Cell {
         std::span<const std::int32_t> nodes;
@@ -120,14 +129,18 @@ class SetEstimator {
         const double *weights; // of blocks of targets, see kLanes
         const Split *tree;
         std::int32_t leaves;
+        std::size_t depth; // of the tree
     };
 
     void check_inputs() const;
     void check_cells() const;
     std::int32_t check_tree(std::size_t cell) const;
     void lay_out();
+    std::size_t lay_out_tree(std::size_t cell);
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
-    std::size_t list_terms(const Cell &cell, const std::int32_t *bins, const Reply *replies, Term *terms) const;
+    std::size_t list_terms(const Request &request, Term *terms) const;
+    std::int32_t choose_answer(const Request &request, const double *losses, double *variables) const;
+    float leaf_of(const Cell &cell, const double *variables) const;
     std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
                                        const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
@@ -139,6 +152,7 @@ class SetEstimator {
     std::vector<Cell> cells_;
     std::size_t most_terms_ = 0;
     std::size_t most_losses_ = 0;
+    std::size_t most_variables_ = 0;
 };
 
 // Estimates of recorded requests: signals and answers, (rows, steps) each. scores: (rows, inputs), answers: (rows,
