@@ -7,7 +7,6 @@ states.
 
 from __future__ import annotations
 
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import largest_loss
 from ttamer._base.progress import Progress
-from ttamer._base.types import Floats
+from ttamer._base.types import ROOT, Floats
 from ttamer.fitting.cells import PRIOR, Cell, Step, model_of_cells
 from ttamer.fitting.crossfit import folds_of
 from ttamer.fitting.leaves import grown, quantile_cut
@@ -59,7 +58,7 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     Parameters
     ----------
     traces : Traces
-        Of independent models, complete.
+        That `check_independent` passes, or a fold of such.
     seed : int
         Of the folds of cross-fitting.
     progress : callable
@@ -67,15 +66,14 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
 
     Raises
     ------
-    ValueError
-        As `check_independent`.
     ImportError
         If scikit-learn is missing.
     """
-    check_independent(traces)
-    probe: Order = (0,) if traces.probes == (0,) else ()
+    probe = front_of(traces)
     models = promising(traces)
-    depth = len(models) if len(models) <= 4 else 3 if len(models) <= 6 else 2
+    # Verifiers are asked as models are, and answer nothing.
+    asked = tuple(sorted({*models, *traces.probes} - {*probe}))
+    depth = len(asked) if len(asked) <= 4 else 3 if len(asked) <= 6 else 2
     largest = largest_loss(traces.losses)
     shares = traces.losses.astype(np.float64) / largest
     shown = Shown(traces)
@@ -88,16 +86,24 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
         steps[probe, 0] = 0
         edges.append((None, (probe, 0)))
     for size in range(1, depth + 1):
-        for nodes in combinations(models, size):
+        for nodes in combinations(asked, size):
+            answering = tuple(node for node in nodes if node in models)
             others = tuple(node for node in models if node not in nodes) if size < depth else ()
+            if not answering and not others:  # nothing to answer with, now or later
+                continue
             for last in nodes:
                 step = ((*probe, *nodes), last)
                 steps[step] = len(cells)
                 before = (*probe, *(node for node in nodes if node != last))
                 edges += [(earlier if before else None, step) for earlier in _steps_at(before, probe)]
             progress(f"estimate losses after models {', '.join(map(str, nodes))}")
-            cells.append(_cell(shown, (*probe, *nodes), nodes, others, shares, folds, rng))
+            cells.append(_cell(shown, (*probe, *nodes), answering, others, shares, folds, rng))
     return model_of_cells(traces, "sets", cells, steps, edges, shown.tables, shown.context, largest, PRIOR)
+
+
+def front_of(traces: Traces) -> Order:
+    """The probe that shows the context, which all requests consult first, if there is one."""
+    return (0,) if traces.topology.edges[:, 0].tolist().count(ROOT) == 1 and 0 in traces.probes else ()
 
 
 def _steps_at(nodes: Order, probe: Order) -> list[Step]:
@@ -145,10 +151,4 @@ def promising(traces: Traces) -> Order:
     cost = traces.reach_costs[models]
     first = [models[k] for k in lower_hull(cost, loss)]
     rest = [models[k] for k in np.argsort(loss, kind="stable") if models[k] not in first]
-    chosen = tuple(sorted([*first, *rest][:MOST_MODELS]))
-    warnings.warn(
-        f"fit: policies ask {MOST_MODELS} of the {len(models)} models, nodes {list(chosen)}; the others are not worth "
-        "it alone, and asking all pairs would take too many steps",
-        stacklevel=4,
-    )
-    return chosen
+    return tuple(sorted([*first, *rest][:MOST_MODELS]))
