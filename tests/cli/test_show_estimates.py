@@ -99,16 +99,16 @@ def test_command_line_names_the_signal(
         assert main(list(arguments)) == 0
         return capsys.readouterr().out
 
-    both, served = "max_prob (the traces recorded margin)", ": serve it with decide_logits\n"
+    both, served = "logit_margin (the traces recorded margin)", ": serve it with decide_logits\n"
     text = call("frontier", "t.npz", "--save", "front")
     assert f"front of t.npz, signal {both}" in text
     assert text.endswith(f"it decides on {both}{served}")
     figures = json.loads(call("frontier", "t.npz", "--json"))
-    assert (figures["signal"], figures["recorded_signal"]) == ("max_prob", "margin")
+    assert (figures["signal"], figures["recorded_signal"]) == ("logit_margin", "margin")
     shown = call("show", "front/policy-000.safetensors")
     assert re.search(rf"^signal +{re.escape(both)} *$", shown, flags=re.MULTILINE)
     figures = json.loads(call("show", "front/policy-000.safetensors", "--json"))
-    assert (figures["signal"], figures["recorded_signal"]) == ("max_prob", "margin")
+    assert (figures["signal"], figures["recorded_signal"]) == ("logit_margin", "margin")
     text = call("fit", "t.npz", "--estimate", "history", "--policy", "h.st")
     assert "it decides on estimates (history): serve it with decide_logits\n" in text
     text = call("fit", "t.npz", "--estimate", "auto", "--bins", "auto", "--policy", "p.st")

@@ -182,8 +182,11 @@ class TestOtherCodings:
 
     def test_tuning_fits_and_tests_by_name(self) -> None:
         traces = recorded(4000)
-        policy = ttamer.tune(traces, max_error=0.3, bins=8)
+        policy = ttamer.tune(traces, max_error=0.3, bins=8, estimate="signal")
         assert policy.categories[0]
+        assert ttamer.evaluate(policy, recorded(1000, seed=5)).error < 0.3
+        policy = ttamer.tune(traces, max_error=0.3, estimate="sets")
+        assert dict(policy.estimator.context)["topic"][:2] == traces.categories[0][:2]
         assert ttamer.evaluate(policy, recorded(1000, seed=5)).error < 0.3
 
 

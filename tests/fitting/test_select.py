@@ -14,22 +14,22 @@ from ttamer.fitting import choosing
 from ttamer.fitting.budgets import default_budgets
 from ttamer.fitting.choosing import Choice
 
-PLAIN = [
-    f"signal {kind} {smoothing}"
-    for smoothing in ("platt", "mean")
-    for kind in ("logit_margin", "max_prob", "margin", "entropy")
-]
+PLAIN = "signal logit_margin platt"
+
+
+def chosen(traces: Traces) -> Choice:
+    return choosing.choose(traces)[0]
 
 
 class TestChoose:
     def test_posterior_where_nodes_know_different_things(self) -> None:
-        assert choosing.choose(independent(600)) == Choice("posterior")
+        assert chosen(independent(600)) == Choice("posterior")
 
     def test_signal_where_the_history_is_noise(self) -> None:
-        assert choosing.choose(nested(400)) == Choice("signal", None, "max_prob", "platt")
+        assert chosen(nested(400)) == Choice("signal", None, "logit_margin", "platt")
 
     def test_a_forest_prefers_the_posterior_along_an_order(self) -> None:
-        assert choosing.choose(independent(300, forest=True)) == Choice("posterior", "best")
+        assert chosen(independent(300, forest=True)) == Choice("posterior", "best")
 
     def test_seeds_and_folds_are_deterministic(self) -> None:
         traces = independent(120)
@@ -40,12 +40,19 @@ class TestChoose:
     def test_progress_tells_every_part(self) -> None:
         told: list[str] = []
         choosing.choose(independent(60), 4, progress=told.append)
-        assert len(told) == 5 * 10
+        assert len(told) == 5 * 2
         assert told[:2] == [
             "cross-validate signal logit_margin platt, fold 1 of 5",
-            "cross-validate signal max_prob platt, fold 1 of 5",
+            "cross-validate posterior, fold 1 of 5",
         ]
-        assert told[9] == "cross-validate posterior, fold 1 of 5"
+
+    def test_what_was_compared_is_kept_with_the_chosen_one_first(self) -> None:
+        choice, rows = choosing.choose(independent(600))
+        assert [row.name for row in rows] == [str(choice), PLAIN]
+        assert (rows[0].behind, rows[0].error) == (0, 0)
+        assert rows[1].behind == pytest.approx(rows[1].loss - rows[0].loss)
+        assert rows[1].behind > rows[1].error > 0
+        assert choosing.choose(independent(300, forest=True))[1] == ()
 
     @pytest.mark.parametrize(
         ("traces", "expected"),
@@ -54,14 +61,14 @@ class TestChoose:
             (random_traces(Topology.line(3), 100, 0), ["signal"]),
             (random_traces(Topology.forest([-1, 0]), 100, 0), ["signal"]),
             (random_traces(Topology.line(3), 100, 0, observed=True), ["signal"]),
-            (independent(50), [*PLAIN, "history", "posterior"]),
-            (independent(50, topology=Topology.skip(3)), [*PLAIN, "posterior"]),
-            (independent(50, 9, topology=Topology.skip(9)), PLAIN),
-            (independent(50, 7, topology=Topology.skip(7)), [*PLAIN, "posterior"]),
-            (independent(50, 8, topology=Topology.skip(8)), PLAIN),
-            (independent(50, 32), [*PLAIN, "history"]),
-            (independent(50, forest=True), ["posterior best", "signal best", "posterior any"]),
-            (independent(50, 7, forest=True), ["posterior best", "signal best"]),
+            (independent(50), [PLAIN, "posterior"]),
+            (independent(50, topology=Topology.skip(3)), [PLAIN, "posterior"]),
+            (independent(50, 9, topology=Topology.skip(9)), [PLAIN]),
+            (independent(50, 7, topology=Topology.skip(7)), [PLAIN, "posterior"]),
+            (independent(50, 8, topology=Topology.skip(8)), [PLAIN]),
+            (independent(50, 32), [PLAIN]),
+            (independent(50, forest=True), ["posterior best"]),
+            (independent(50, 7, forest=True), ["posterior best"]),
         ],
     )
     def test_candidates(self, traces: ttamer.Traces, expected: list[str]) -> None:
@@ -72,21 +79,16 @@ class TestChoose:
         """What is offered and what is chosen do not depend on the unit of losses."""
         traces = graded(independent(600), scale)
         assert choosing.candidates(traces) == choosing.candidates(independent(600))
-        assert choosing.choose(traces) == Choice("posterior")
-        assert choosing.choose(graded(nested(400), scale)).is_plain
+        assert chosen(traces) == Choice("posterior")
+        assert chosen(graded(nested(400), scale)).is_plain
         forest = graded(independent(300, forest=True), scale)
-        assert choosing.choose(forest) == Choice("posterior", "best")
+        assert chosen(forest) == Choice("posterior", "best")
 
-    def test_the_recorded_signal_comes_second(self) -> None:
-        """Before it only the one without a softmax; signals that the user stated are kept as they are."""
+    def test_the_recorded_signal_does_not_matter(self) -> None:
+        """The one without a softmax is compared, whichever was recorded; its smoothing is the curve."""
         traces = independent(60)
-        for kind in ("entropy", ""):
-            found = choosing.candidates(traces._with(signal=kind))
-            assert [choice.signal for choice in found[:2]] == ["logit_margin", kind]
-        assert [choice.signal for choice in choosing.candidates(traces.with_signal("logit_margin"))[:2]] == [
-            "logit_margin",
-            "max_prob",
-        ]
+        for kind in ("entropy", "", "logit_margin"):
+            assert choosing.candidates(traces._with(signal=kind)) == choosing.candidates(traces)
 
     def test_losses_are_those_of_rows_held_back(self) -> None:
         """Where every exit is right, or wrong, no estimate changes the loss."""
@@ -96,7 +98,7 @@ class TestChoose:
             losses = choosing.cross_validated(same, choosing.candidates(same), 4, 0)
             for loss in losses.values():
                 np.testing.assert_allclose(loss, value, atol=1e-12)
-            assert choosing.choose(same) == Choice("signal", None, "logit_margin", "platt")
+            assert chosen(same) == Choice("signal", None, "logit_margin", "platt")
 
 
 class TestFrontier:
@@ -110,8 +112,8 @@ class TestFrontier:
 
     def test_decides_on_the_signal_that_was_chosen(self) -> None:
         traces = nested(400).with_signal("margin")
-        kind = choosing.choose(traces).signal
-        assert kind == "max_prob"
+        kind = chosen(traces).signal
+        assert kind == "logit_margin"
         front = ttamer.frontier(traces, [0.5, 0.9, 0.99])
         policy = front[-1].policy
         assert (front.estimate, policy.signal, traces.signal) == ("signal", kind, "margin")

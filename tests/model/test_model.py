@@ -201,8 +201,8 @@ class TestFiles:
             ttamer.CascadeModel.load(tmp_path / "policy.safetensors")
 
     def test_another_version(self) -> None:
-        data = files.to_bytes("model", 4, {}, {"costs": np.zeros(1)})
-        with pytest.raises(ValueError, match="f: model format version 4, this ttamer reads versions 1 to 3"):
+        data = files.to_bytes("model", 5, {}, {"costs": np.zeros(1)})
+        with pytest.raises(ValueError, match="f: model format version 5, this ttamer reads versions 1 to 4"):
             ttamer.CascadeModel._from_bytes(data, "f")
 
 

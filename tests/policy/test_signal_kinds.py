@@ -15,12 +15,12 @@ from ttamer import Traces, compare
 from ttamer._base import files
 
 TRADEOFFS = [0.5, 0.9, 0.95, 0.99]
-REFUSED = "^decide: this policy decides on 'max_prob', its traces recorded 'margin': call decide_logits, or"
+REFUSED = "^decide: this policy decides on 'logit_margin', its traces recorded 'margin': call decide_logits, or"
 
 
 @pytest.fixture(scope="module")
 def traces() -> Traces:
-    """They record the margin, and the largest probability is chosen."""
+    """They record the margin, and that of the logits is chosen."""
     return nested(400).with_signal("margin")
 
 
@@ -36,7 +36,7 @@ def own(traces: Traces, kind: str = "") -> Traces:
 
 class TestDeciding:
     def test_a_policy_knows_both_kinds(self, traces: Traces, policy: ttamer.Policy) -> None:
-        assert (policy.signal, policy.recorded_signal) == ("max_prob", "margin")
+        assert (policy.signal, policy.recorded_signal) == ("logit_margin", "margin")
         plain = ttamer.solve(ttamer.fit(traces, 8))
         assert (plain.signal, plain.recorded_signal) == ("margin", "margin")
         tuned = ttamer.tune(nested(1200), max_error=0.45, tradeoffs=TRADEOFFS)
@@ -47,7 +47,7 @@ class TestDeciding:
             serve(policy, traces.signals)
         batch = policy.start(3)
         with pytest.raises(
-            ValueError, match=r"say so, start\(signal='max_prob'\), or fit on traces.with_signal\('max_prob'\)$"
+            ValueError, match=r"say so, start\(signal='logit_margin'\), or fit on traces.with_signal\('logit_margin'\)$"
         ):
             batch.decide(0, traces.signals[:3, 0].copy())
         assert batch.answer_node.tolist() == [-1, -1, -1]
@@ -64,7 +64,7 @@ class TestDeciding:
     def test_the_right_kind_is_the_replay(self, traces: Traces, policy: ttamer.Policy) -> None:
         expected = policy.replay(traces)
         assert len(set(expected.last_node.tolist())) > 1
-        found = serve(policy, traces.with_signal("max_prob").signals, "max_prob")
+        found = serve(policy, traces.with_signal("logit_margin").signals, "logit_margin")
         logits = np.zeros((400, 3, 3), np.float32)
         np.put_along_axis(logits, traces.evidence.classes.astype(np.int64), traces.evidence.log_probs, axis=2)
         for served in (found, serve(policy, logits)):
@@ -73,13 +73,14 @@ class TestDeciding:
 
     def test_logarithms_of_probabilities_are_logits(self, traces: Traces, policy: ttamer.Policy) -> None:
         probs = np.random.default_rng(0).dirichlet(np.ones(3), 400)
-        batches = [policy.start(400), policy.start(400, signal="max_prob")]
+        batches = [policy.start(400), policy.start(400, signal="logit_margin")]
         found = batches[0].decide_logits(0, np.log(probs).astype(np.float32))
-        np.testing.assert_array_equal(found, batches[1].decide(0, probs.max(axis=1).astype(np.float32)))
+        second, first = np.sort(np.log(probs).astype(np.float32), axis=1)[:, 1:].T
+        np.testing.assert_array_equal(found, batches[1].decide(0, first - second))
 
     def test_another_kind_is_named_in_vain(self, policy: ttamer.Policy) -> None:
         with pytest.raises(
-            ValueError, match="^signal: expected 'max_prob', which the policy decides on, got 'margin'$"
+            ValueError, match="^signal: expected 'logit_margin', which the policy decides on, got 'margin'$"
         ):
             policy.start(signal="margin")
         with pytest.raises(TypeError, match="^signal: expected a str, got int$"):
@@ -90,7 +91,7 @@ class TestDeciding:
         assert len(bare.start(2, signal="")) == 2
 
     def test_traces_with_the_kind_record_it(self, traces: Traces) -> None:
-        policy = ttamer.frontier(traces.with_signal("max_prob"), TRADEOFFS)[-1].policy
+        policy = ttamer.frontier(traces.with_signal("logit_margin"), TRADEOFFS)[-1].policy
         assert policy.signal == policy.recorded_signal
         assert len(policy.start(3).decide(0, traces.signals[:3, 0].copy())) == 3
 
@@ -101,7 +102,7 @@ class TestDeciding:
         ):
             policy.start(3).decide(0, np.zeros(3, np.float32))
         with pytest.raises(ValueError, match="^signal: expected None, for this policy decides on logits, got"):
-            policy.start(signal="max_prob")
+            policy.start(signal="logit_margin")
 
 
 class TestFiles:
@@ -115,7 +116,7 @@ class TestFiles:
             pickle.loads(pickle.dumps(model)),
             pickle.loads(pickle.dumps(policy)),
         ):
-            assert (kept.signal, kept.recorded_signal) == ("max_prob", "margin")
+            assert (kept.signal, kept.recorded_signal) == ("logit_margin", "margin")
         with pytest.raises(ValueError, match=REFUSED):
             serve(ttamer.Policy.load(tmp_path / "p.st"), traces.signals)
 
@@ -123,7 +124,7 @@ class TestFiles:
         fields, arrays = files.from_bytes(policy._to_bytes(), "policy", 2, "p")
         assert fields.pop("recorded_signal") == "margin"
         kept = ttamer.Policy._from_bytes(files.to_bytes("policy", 1, fields, arrays), "p")
-        assert kept.signal == kept.recorded_signal == "max_prob"
+        assert kept.signal == kept.recorded_signal == "logit_margin"
         fields["recorded_signal"] = "best"
         with pytest.raises(ValueError, match="signal: expected max_prob, margin, entropy or logit_margin, got 'best'"):
             ttamer.Policy._from_bytes(files.to_bytes("policy", 1, fields, arrays), "p")
@@ -138,7 +139,7 @@ class TestModels:
         model = ttamer.frontier(traces, TRADEOFFS).model
         shard = ttamer.fit(nested(100, seed=1), like=model)
         assert (shard.signal, shard.recorded_signal, (shard + model).recorded_signal) == (
-            "max_prob",
+            "logit_margin",
             "margin",
             "margin",
         )
@@ -150,19 +151,21 @@ class TestModels:
 
 class TestReplays:
     def test_of_signals_that_are_not_the_policy_s(self, traces: Traces, policy: ttamer.Policy) -> None:
-        named = own(traces.with_signal("max_prob"), "max_prob")
+        named = own(traces.with_signal("logit_margin"), "logit_margin")
         np.testing.assert_array_equal(policy.replay(named).last_node, policy.replay(traces).last_node)
-        bare = own(traces.with_signal("max_prob"))
+        bare = own(traces.with_signal("logit_margin"))
         for replay in (policy.replay, lambda other: ttamer.evaluate(policy, other)):
             with pytest.raises(
-                ValueError, match="^traces: expected signal='max_prob' or evidence to make it from, got"
+                ValueError, match="^traces: expected signal='logit_margin' or evidence to make it from, got"
             ):
                 replay(bare)
         on_own = ttamer.solve(ttamer.fit(bare, 8))
         expected = ttamer.solve(ttamer.fit(named, 8)).replay(named)
         np.testing.assert_array_equal(on_own.replay(bare).last_node, expected.last_node)
         for other in (named, traces):
-            with pytest.raises(ValueError, match="^traces: expected the user's own signals, signal='', got signal='ma"):
+            with pytest.raises(
+                ValueError, match=f"^traces: expected the user's own signals, signal='', got signal='{other.signal}'"
+            ):
                 on_own.replay(other)
 
     def test_fit_like(self, traces: Traces) -> None:

@@ -125,24 +125,24 @@ class TestState:
     def test_signals_of_another_kind_than_recorded(self) -> None:
         traces = nested(400).with_signal("margin")
         policy = ttamer.frontier(traces, [0.9])[0].policy
-        assert (policy.signal, policy.recorded_signal) == ("max_prob", "margin")
-        decider, named = Decider(policy), Decider(policy, "max_prob")
+        assert (policy.signal, policy.recorded_signal) == ("logit_margin", "margin")
+        decider, named = Decider(policy), Decider(policy, "logit_margin")
         rows = torch.from_numpy(traces.signals[:, 0].copy())
         with pytest.raises(
-            ValueError, match="^signals: this policy decides on 'max_prob', its traces recorded 'margin'"
+            ValueError, match="^signals: this policy decides on 'logit_margin', its traces recorded 'margin'"
         ):
             decider(decider.start(400), 0, signals=rows)
-        right = traces.with_signal("max_prob").signals[:, 0].copy()
-        expected = policy.start(400, signal="max_prob").decide(0, right)
+        right = traces.with_signal("logit_margin").signals[:, 0].copy()
+        expected = policy.start(400, signal="logit_margin").decide(0, right)
         assert named(named.start(400), 0, signals=torch.from_numpy(right)).next_node.tolist() == expected.tolist()
         # What callers hand over does not change with the policy.
         named.load_state_dict(decider.state_dict())
         assert named(named.start(400), 0, signals=torch.from_numpy(right)).next_node.tolist() == expected.tolist()
-        model = ttamer.fit(traces.with_signal("logit_margin"), 8)
+        model = ttamer.fit(traces.with_signal("max_prob"), 8)
         model.recorded_signal = "margin"  # as where it was chosen
         named.load_state_dict(Decider(ttamer.solve(model)).state_dict())
-        assert named.signal == "logit_margin"
-        with pytest.raises(ValueError, match="^signals: this policy decides on 'logit_margin'"):
+        assert named.signal == "max_prob"
+        with pytest.raises(ValueError, match="^signals: this policy decides on 'max_prob'"):
             named(named.start(400), 0, signals=rows)
 
     def test_derived_tables(self) -> None:

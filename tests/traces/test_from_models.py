@@ -164,7 +164,7 @@ class TestContext:
             ({"context_names": np.array(["a", "a"])}, "context: expected names that differ, numbers and texts"),
             ({"context_is_text": np.array([True, True])}, "context: expected 2 columns of 3, got (1, 3) and (1, 3)"),
             ({"context_numbers": np.full((1, 3), np.inf)}, "context['size']: expected finite values, got inf at row 0"),
-            ({"ttamer_traces": np.array(9)}, "expected format 1 to 3, got 9"),
+            ({"ttamer_traces": np.array(9)}, "expected format 1 to 4, got 9"),
         ],
     )
     def test_damaged_files(self, changes: dict[str, Any], message: str, tmp_path: Path) -> None:

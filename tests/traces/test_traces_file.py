@@ -96,8 +96,8 @@ CONTENTS = [
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ttamer_traces": np.array(5)}, "expected format 1 to 3, got 5"),
-        ({"ttamer_traces": np.array("1")}, "expected format 1 to 3, got 1"),
+        ({"ttamer_traces": np.array(5)}, "expected format 1 to 4, got 5"),
+        ({"ttamer_traces": np.array("1")}, "expected format 1 to 4, got 1"),
         ({"extra": np.array(1)}, "missing or unknown: extra"),
         ({"unit": None}, "missing or unknown: unit"),
         ({"classes": None, "contents": np.array(CONTENTS)}, "missing: classes"),

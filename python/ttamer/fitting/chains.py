@@ -17,7 +17,7 @@ from ttamer._base.numbers import largest_loss
 from ttamer._base.types import Floats
 from ttamer.fitting.cells import Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.leaves import cut
-from ttamer.fitting.sets import check_shown, front_of, promising
+from ttamer.fitting.sets import front_of, promising
 from ttamer.fitting.shown import Input, input_tables
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order
@@ -38,28 +38,20 @@ def fit_chains(traces: Traces) -> CascadeModel:
     Parameters
     ----------
     traces : Traces
-        Of independent models, complete.
-
-    Raises
-    ------
-    ValueError
-        As `ttamer.fitting.sets.check_shown`, or if models are not independent, or none has scores.
+        Of independent models, that `ttamer.fitting.sets.check_shown` passes, or a fold of such.
     """
-    if not traces.independent:
-        raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
-    check_shown(traces)
     probe = front_of(traces)
     models = promising(traces)
-    if not has_scores(traces):
-        raise ValueError("estimate: expected scores, which chains are cut at, got none")
     thresholds: dict[Order, set[float]] = {}
     for order, threshold in best_chains(traces, models):
         for length in range(1, len(order) + 1):
             thresholds.setdefault(order[:length], set())
             if length < len(order):
                 score = traces.signals[:, order[length - 1]]
-                if score.min() < np.float32(threshold) <= score.max():  # it tells requests apart
-                    thresholds[order[:length]].add(threshold)
+                # The score that it asks for: thresholds between the same scores are one, and each state has requests.
+                above = score[score >= np.float32(threshold)]
+                if 0 < len(above) < len(score):
+                    thresholds[order[:length]].add(float(above.min()))
     largest = largest_loss(traces.losses)
     inputs = {node: _input(thresholds, node) for node in range(traces.topology.nodes)}
     # By what was consulted, in that order: chains that part ways stay apart.

@@ -10,11 +10,11 @@ import numpy as np
 from ttamer._base import checks
 from ttamer._base.progress import shown
 from ttamer.fitting.budgets import loss_scale
-from ttamer.fitting.chains import fit_chains
+from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.choosing import Candidate, choose
 from ttamer.fitting.crossfit import CrossFit
 from ttamer.fitting.estimates import fit_estimates
-from ttamer.fitting.sets import fit_sets
+from ttamer.fitting.sets import check_shown, fit_sets, promising
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import KINDS
@@ -143,8 +143,14 @@ def fit(
     if estimate in SET_KINDS:
         if order is not None:
             raise ValueError(f"order: expected None with estimate={estimate!r}, which asks models in any order")
+        if estimate == "chains" and not traces.independent:
+            raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
+        check_shown(traces)
+        if estimate == "chains" and not has_scores(traces):
+            raise ValueError("estimate: expected scores, which chains are cut at, got none")
         with shown(progress) as begin:
             model = fit_sets(traces, seed, begin) if estimate == "sets" else fit_chains(traces)
+        _warn_of_many(traces)
     elif estimate == "signal" and order is None:
         model = fit_signals(
             traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal
@@ -155,6 +161,17 @@ def fit(
         model = fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
     model.choice = choice
     return model
+
+
+def _warn_of_many(traces: Traces) -> None:
+    """Say so where there are more models than policies ask."""
+    count, asked = len(traces._answering), list(promising(traces))
+    if traces.independent and len(asked) < count:
+        warnings.warn(
+            f"fit: policies ask {len(asked)} of the {count} models, nodes {asked}; the others are not worth it alone, "
+            "and asking all pairs would take too many steps",
+            stacklevel=3,
+        )
 
 
 def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:

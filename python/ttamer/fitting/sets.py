@@ -7,7 +7,6 @@ states.
 
 from __future__ import annotations
 
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -61,7 +60,8 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     Parameters
     ----------
     traces : Traces
-        Complete. Of independent models, which are then asked in any order; else along the topology's edges.
+        That `check_shown` passes, or a fold of such. Independent models are asked in any order, others along the
+        topology's edges.
     seed : int
         Of the folds of cross-fitting.
     progress : callable
@@ -70,11 +70,10 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     Raises
     ------
     ValueError
-        As `check_shown`, or if there are more pairs of consulted nodes and a last one than can be solved.
+        If there are more pairs of consulted nodes and a last one than can be solved.
     ImportError
         If scikit-learn is missing.
     """
-    check_shown(traces)
     graph = _any_order(traces) if traces.independent else set_graph(traces.topology)
     largest = largest_loss(traces.losses)
     shares = traces.losses.astype(np.float64) / largest
@@ -164,10 +163,4 @@ def promising(traces: Traces) -> Order:
     cost = traces.reach_costs[models]
     first = [models[k] for k in lower_hull(cost, loss)]
     rest = [models[k] for k in np.argsort(loss, kind="stable") if models[k] not in first]
-    chosen = tuple(sorted([*first, *rest][:MOST_MODELS]))
-    warnings.warn(
-        f"fit: policies ask {MOST_MODELS} of the {len(models)} models, nodes {list(chosen)}; the others are not worth "
-        "it alone, and asking all pairs would take too many steps",
-        stacklevel=4,
-    )
-    return chosen
+    return tuple(sorted([*first, *rest][:MOST_MODELS]))

@@ -48,7 +48,7 @@ class Input:
         """
         missing = _missing(scores)
         known = np.sort(scores[~missing])
-        if not len(known) or known[0] == known[-1]:
+        if not len(known) or (known[0] == known[-1] and not missing.any()):
             return cls(np.empty(0, np.float32), np.empty((2, 0)))
         places = np.linspace(0, len(known), MOST_KNOTS + 2)[1:-1].astype(np.intp)
         knots = np.unique(known if len(known) <= MOST_KNOTS else known[places])
@@ -134,7 +134,7 @@ class Shown:
 
     def _classes_of(self, traces: Traces, node: int) -> npt.NDArray[np.int32]:
         none = np.empty(0, np.int32)
-        if traces.predictions is None or not traces.answer_classes or node in traces.probes:
+        if traces.predictions is None or not traces.answer_classes:
             return none
         classes, counts = np.unique(traces.predictions[:, node], return_counts=True)
         frequent = classes[(counts >= FEWEST_OF_CLASS) & (classes >= 0)]
@@ -156,10 +156,6 @@ class Shown:
         if self._answers is None:
             return np.zeros(self.nodes, np.int32)
         return np.array([(column >= 0).any() for column in self._answers.T], np.int32)
-
-    def is_silent(self, node: int) -> bool:
-        """Whether the node shows nothing at all, alone or beside others."""
-        return self._blocks[node].shape[1] == 0 and not self.agreeing[node]
 
     def columns(self, nodes: Sequence[int]) -> Floats:
         """(N, d) : the columns of a cell that looks at these nodes, in the order of the core."""

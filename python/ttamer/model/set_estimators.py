@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
-from ttamer._base.types import freeze
+from ttamer._base.types import ROOT, freeze
 from ttamer._core import SetEstimator as CoreEstimator
 from ttamer._core import Topology
 from ttamer.model.estimators import Estimates, Estimator
@@ -143,6 +143,8 @@ class SetEstimator:
         missing = [name for name, _ in self.context if name not in context]
         if missing:
             raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
+        if not self.context:
+            return np.empty((rows, 0), np.float32)
         columns = columns_of({name: context[name] for name, _ in self.context}, rows)
         return np.stack(
             [_scores_of(name, columns[name], names) for name, names in self.context], axis=1, dtype=np.float32
@@ -193,18 +195,22 @@ class SetEstimator:
             tables[name] = table
         parts = tables.pop("last"), tables.pop("set_offsets"), tables.pop("sets")
         walk = _walk_of(topology, *parts, steps, values["independent"])
-        estimator = cls(
-            values["kind"],
-            topology,
-            values["independent"],
-            values["signal"],
-            walk,
-            _context_of(values["context"]),
-            tables,
-        )
-        if estimator.core.leaves.tolist() and len(estimator.core.leaves) != steps.nodes:
-            raise ValueError(f"sets.last: expected {steps.nodes} steps, got {len(estimator.core.leaves)}")
+        form = values["kind"], topology, values["independent"], values["signal"]
+        estimator = cls(*form, walk, _context_of(values["context"]), tables)
+        _ = estimator.core  # which checks the tables
+        estimator._check_cells()
         return estimator
+
+    def _check_cells(self) -> None:
+        """Raise ValueError where a cell looks at a node, or may give the answer of one, before it was consulted."""
+        nodes, targets = (
+            np.split(self.tables[name], self.tables[f"{part}_offsets"][1:-1])
+            for name, part in (("cell_nodes", "cell"), ("targets", "target"))
+        )
+        for consulted, cell in zip(self.walk.sets, self.tables["cells"].tolist(), strict=True):
+            answering = targets[cell][: self.tables["answering"][cell]]
+            if not {*nodes[cell].tolist(), *answering.tolist()} <= set(consulted):
+                raise ValueError("sets.cells: expected cells of nodes consulted at their steps")
 
     @cached_property
     def _digest(self) -> bytes:
@@ -262,8 +268,10 @@ def _walk_of(
     if not fits or (counts < 1).any() or not ((nodes >= 0) & (nodes < topology.nodes)).all():
         raise ValueError(f"sets.sets: expected the nodes consulted at {steps.nodes} steps")
     sets = tuple(tuple(part.tolist()) for part in np.split(nodes, offsets[1:-1]))
-    if any(int(node) not in consulted for node, consulted in zip(last, sets, strict=True)):
-        raise ValueError("sets.last: expected a node consulted at each step")
+    for before, after in steps.edges.tolist():
+        earlier = () if before == ROOT else sets[before]
+        if sorted(sets[after]) != sorted((*earlier, int(last[after]))) or last[after] in earlier:
+            raise ValueError("sets.sets: expected each step to add its last node to those of the step before")
     return graph_of_steps(topology, sets, last, steps.edges, independent)
 
 

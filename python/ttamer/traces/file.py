@@ -75,7 +75,9 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     gaps = not np.isfinite(sums).all()
     others = [fields[name] for name in ("categories", "context", "nodes")]
     newer = len(costs) > 1 or gaps or any(others) or fields["weights"] is not None
-    version = 4 if fields["independent"] else 3 if newer else next(iter(unit_costs.values())).ndim
+    version = (
+        4 if fields["independent"] or fields["answer_classes"] else 3 if newer else next(iter(unit_costs.values())).ndim
+    )
     if version < 4:
         arrays = {name: value for name, value in arrays.items() if name not in _MODELS}
     if version < 3:
