@@ -84,6 +84,15 @@ void tables_that_do_not_fit() {
     refuses([](auto &t) { t.knot_offsets[3] = 2; }, "knot_offsets: expected");
     refuses([](auto &t) { t.knots[2] = -1; }, "knots: expected finite numbers that rise");
     refuses([](auto &t) { t.knots[2] = kNan; }, "knots: expected finite numbers that rise");
+    refuses(
+        [](auto &t) {
+            t.knots.clear();
+            for (int k = 0; k < 65535; ++k) {
+                t.knots.push_back(static_cast<float>(k));
+            }
+            t.knot_offsets = {0, 65535, 65535, 65535};
+        },
+        "knots: expected at most 65534 in an input");
     refuses([](auto &t) { t.columns[0] = -1; }, "columns: expected");
     refuses([](auto &t) { t.columns[0] = 2; }, "values: expected a row a bin");
     refuses([](auto &t) { t.values.push_back(0); }, "values: expected a row a bin");
