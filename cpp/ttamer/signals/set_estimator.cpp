@@ -22,19 +22,8 @@ std::size_t blocks_of(std::size_t targets) {
     return (targets + kLanes - 1) / kLanes;
 }
 
-// How many of the rising values are at most `most`, without a branch that data could mispredict.
-std::size_t count_up_to(const std::int32_t *values, std::size_t count, std::int32_t most) {
-    if (count == 0) {
-        return 0;
-    }
-    const std::int32_t *base = values;
-    while (count > 1) {
-        const std::size_t half = count / 2;
-        base += half & (std::size_t{0} - static_cast<std::size_t>(base[half - 1] <= most));
-        count -= half;
-    }
-    return static_cast<std::size_t>(base - values) + (*base <= most ? 1 : 0);
-}
+// Of classes below this, a table tells where among the node's each stands; others are searched for.
+constexpr std::size_t kMostPlaces = 4096;
 
 template <typename T> bool all_finite(const std::vector<T> &values) {
     return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
@@ -213,8 +202,15 @@ void SetEstimator::lay_out() {
         for (const std::int32_t each : columns) {
             sum += as_size(each);
         }
-        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(),
-                           as_size(t.class_offsets[node + 1] - t.class_offsets[node]), sum, t.agreeing[node] != 0});
+        const auto classes = part(t.classes, t.class_offsets, node);
+        const bool has_places = !classes.empty() && as_size(classes.back()) < kMostPlaces;
+        const std::size_t places = has_places ? as_size(classes.back()) + 1 : 0;
+        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(), classes.size(), sum, places_.size(), places,
+                           t.agreeing[node] != 0});
+        places_.resize(places_.size() + places, -1);
+        for (std::size_t k = 0; has_places && k < classes.size(); ++k) {
+            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k);
+        }
     }
     std::vector<std::size_t> weight_offsets;
     const double *coefficients = t.coefficients.data();
@@ -293,11 +289,13 @@ void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t ans
     reply.answer = answer;
     reply.place = -1;
     reply.failed = false;
-    if (shape.classes > 0) {
-        const std::int32_t *classes = tables_.classes.data() + tables_.class_offsets[as_size(node)];
-        const std::size_t count = count_up_to(classes, shape.classes, answer);
-        const std::size_t at = count - (count > 0 ? 1 : 0);
-        reply.place = static_cast<std::int32_t>(at) | mask_of<std::int32_t>(classes[at] != answer);
+    if (static_cast<std::uint32_t>(answer) < shape.places) {
+        reply.place = places_[shape.first_place + as_size(answer)];
+    } else if (shape.places == 0 && shape.classes > 0) {
+        const auto classes = part(tables_.classes, tables_.class_offsets, as_size(node));
+        const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
+        const bool is_listed = found != classes.end() && *found == answer;
+        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) : -1;
     }
 }
 
@@ -318,10 +316,12 @@ std::size_t SetEstimator::list_terms(const Request &request, Term *terms) const 
     std::size_t column = 0;
     for (const std::int32_t node : cell.nodes) {
         const Shape &shape = shapes_[as_size(node)];
-        const Term *const first = term;
+        const std::size_t begin = column;
+        double first = 0; // column's value
         for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
             const auto columns = as_size(tables_.columns[input]);
             const double *values = values_[input] + as_size(bins[input]) * columns;
+            first = column == begin && columns > 0 ? values[0] : first;
             for (std::size_t k = 0; k < columns; ++k) {
                 *term++ = {column++, values[k]};
             }
@@ -333,7 +333,7 @@ std::size_t SetEstimator::list_terms(const Request &request, Term *terms) const 
             *term++ = {at, is_listed};
             column += shape.classes;
             if (shape.columns > 0) {
-                *term++ = {at + shape.classes, is_listed * first->value};
+                *term++ = {at + shape.classes, is_listed * first};
                 column += shape.classes;
             }
         }

@@ -115,6 +115,8 @@ class SetEstimator {
         std::size_t inputs;
         std::size_t classes;
         std::size_t columns; // of its inputs
+        std::size_t first_place;
+        std::size_t places; // none where classes are searched
         bool agreeing;
     };
     struct Split {
@@ -149,6 +151,7 @@ class SetEstimator {
     std::vector<Shape> shapes_;
     std::vector<Quantiser> quantisers_;  // one an input
     std::vector<const double *> values_; // the same
+    std::vector<std::int32_t> places_;   // of classes among a node's, -1 for none
     std::vector<double> weights_;
     std::vector<Split> tree_;
     std::vector<Cell> cells_;
