@@ -32,8 +32,9 @@ Estimated estimate(const SetEstimator &estimator, const std::vector<float> &scor
     return found;
 }
 
-// One node, whose loss is its first column: bins, and a tree of one split.
-void estimates_by_hand() {
+// One node, whose loss is its first column, but none where it answers `listed`: bins, classes, and a tree of two
+// splits.
+void estimates_by_hand(std::int32_t listed) {
     SetTables t{};
     t.nodes = 1;
     t.last = {0};
@@ -44,14 +45,14 @@ void estimates_by_hand() {
     t.columns = {1};
     t.values = {0.875, 0.5, 0.125, 0.75};
     t.class_offsets = {0, 1};
-    t.classes = {3};
+    t.classes = {listed};
     t.agreeing = {0};
     t.cell_offsets = {0, 1};
     t.cell_nodes = {0};
     t.target_offsets = {0, 1};
     t.targets = {0};
     t.answering = {1};
-    t.coefficients = {0.0, 1.0, 0.0, -1.0}; // of answer 3: no loss, whatever the score
+    t.coefficients = {0.0, 1.0, 0.0, -1.0}; // of that answer: no loss, whatever the score
     t.tree_offsets = {0, 5};
     t.tree_variables = {0, -1, 0, -1, -1};
     t.tree_thresholds = {0.125, 0, 0.75, 0, 0};
@@ -60,7 +61,7 @@ void estimates_by_hand() {
     const SetEstimator estimator(t);
     CHECK(estimator.leaves(0) == 3);
     const std::vector<float> scores = {-1, 0, 0.5, 1, 9, kNothing, kNan, std::numeric_limits<float>::lowest(), -1};
-    const std::vector<std::int32_t> answers = {0, 0, 0, -1, 2, 0, 4, 0, 3};
+    const std::vector<std::int32_t> answers = {0, 0, 0, -1, listed - 1, 0, listed + 1, 0, listed};
     std::vector<float> signals(9);
     std::vector<std::int32_t> answering(9);
     estimate_rows(estimator, scores, answers, signals, answering);
@@ -84,6 +85,15 @@ void tables_that_do_not_fit() {
     refuses([](auto &t) { t.knot_offsets[3] = 2; }, "knot_offsets: expected");
     refuses([](auto &t) { t.knots[2] = -1; }, "knots: expected finite numbers that rise");
     refuses([](auto &t) { t.knots[2] = kNan; }, "knots: expected finite numbers that rise");
+    refuses(
+        [](auto &t) {
+            t.knots.clear();
+            for (int k = 0; k < 65535; ++k) {
+                t.knots.push_back(static_cast<float>(k));
+            }
+            t.knot_offsets = {0, 65535, 65535, 65535};
+        },
+        "knots: expected at most 65534 in an input");
     refuses([](auto &t) { t.columns[0] = -1; }, "columns: expected");
     refuses([](auto &t) { t.columns[0] = 2; }, "values: expected a row a bin");
     refuses([](auto &t) { t.values.push_back(0); }, "values: expected a row a bin");
@@ -266,7 +276,9 @@ void nodes_that_fail() {
 } // namespace
 
 int main() {
-    estimates_by_hand();
+    for (const std::int32_t listed : {3, 5000}) { // few enough for a table, or not
+        estimates_by_hand(listed);
+    }
     tables_that_do_not_fit();
     for (std::uint32_t seed = 0; seed < 8; ++seed) {
         batches_are_replays(seed);

@@ -22,19 +22,8 @@ std::size_t blocks_of(std::size_t targets) {
     return (targets + kLanes - 1) / kLanes;
 }
 
-// How many of the rising values are at most `most`, without a branch that data could mispredict.
-template <typename T> std::size_t count_up_to(const T *values, std::size_t count, T most) {
-    if (count == 0) {
-        return 0;
-    }
-    const T *base = values;
-    while (count > 1) {
-        const std::size_t half = count / 2;
-        base += half & (std::size_t{0} - static_cast<std::size_t>(base[half - 1] <= most));
-        count -= half;
-    }
-    return static_cast<std::size_t>(base - values) + (*base <= most ? 1 : 0);
-}
+// Of classes below this, a table tells where among the node's each stands; others are searched for.
+constexpr std::size_t kMostPlaces = 4096;
 
 template <typename T> bool all_finite(const std::vector<T> &values) {
     return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
@@ -101,6 +90,10 @@ void SetEstimator::check_inputs() const {
     require(all_finite(t.knots) && rise(t.knots, t.knot_offsets),
             "knots: expected finite numbers that rise strictly within an input");
     require(all_from_to(t.columns, 0, t.values.size() + 1), "columns: expected numbers of columns of values");
+    for (std::size_t i = 0; i < inputs(); ++i) {
+        require(as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) <= Quantiser::kMaxEdges,
+                "knots: expected at most 65534 in an input");
+    }
     std::size_t values = 0;
     for (std::size_t i = 0; i < inputs(); ++i) { // a sum that ends before it overflows
         values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
@@ -199,6 +192,8 @@ void SetEstimator::lay_out() {
     const double *values = t.values.data();
     for (std::size_t i = 0; i < inputs(); ++i) {
         values_.push_back(values);
+        quantisers_.emplace_back(
+            std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i])));
         values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
     }
     for (std::size_t node = 0; node < as_size(t.nodes); ++node) {
@@ -207,8 +202,15 @@ void SetEstimator::lay_out() {
         for (const std::int32_t each : columns) {
             sum += as_size(each);
         }
-        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(),
-                           as_size(t.class_offsets[node + 1] - t.class_offsets[node]), sum, t.agreeing[node] != 0});
+        const auto classes = part(t.classes, t.class_offsets, node);
+        const bool has_places = !classes.empty() && as_size(classes.back()) < kMostPlaces;
+        const std::size_t places = has_places ? as_size(classes.back()) + 1 : 0;
+        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(), classes.size(), sum, places_.size(), places,
+                           t.agreeing[node] != 0});
+        places_.resize(places_.size() + places, -1);
+        for (std::size_t k = 0; has_places && k < classes.size(); ++k) {
+            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k);
+        }
     }
     std::vector<std::size_t> weight_offsets;
     const double *coefficients = t.coefficients.data();
@@ -257,11 +259,12 @@ std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
         Split &split = tree_[begin + k];
         const std::int32_t left = t.tree_left[begin + k];
         if (t.tree_variables[begin + k] < 0) {
-            split = {0.0, 0, {static_cast<std::int32_t>(k), static_cast<std::int32_t>(k)}, static_cast<float>(left)};
+            split = {0.0, 0, {0, 0}, static_cast<float>(left)};
             continue;
         }
         const std::int32_t right = t.tree_right[begin + k];
-        split = {t.tree_thresholds[begin + k], t.tree_variables[begin + k], {left, right}, 0.0F};
+        const auto own = static_cast<std::int32_t>(k);
+        split = {t.tree_thresholds[begin + k], t.tree_variables[begin + k], {left - own, right - own}, 0.0F};
         depths[as_size(left)] = depths[as_size(right)] = depths[k] + 1;
     }
     return *std::max_element(depths.begin(), depths.end());
@@ -278,21 +281,21 @@ void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t ans
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t k = 0; k < shape.inputs; ++k) {
         const std::size_t input = shape.input + k;
-        const std::int32_t begin = tables_.knot_offsets[input];
-        const std::int32_t count = tables_.knot_offsets[input + 1] - begin;
-        const auto bin =
-            static_cast<std::int32_t>(count_up_to(tables_.knots.data() + begin, as_size(count), scores[k]));
+        const std::int32_t count = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input];
+        const std::int32_t bin = quantisers_[input].state(order_key(scores[k]));
         const bool missing = !(scores[k] > -std::numeric_limits<float>::max());
         bins[input] = choose(mask_of<std::int32_t>(missing), count + 1, bin);
     }
     reply.answer = answer;
     reply.place = -1;
     reply.failed = false;
-    if (shape.classes > 0) {
-        const std::int32_t *classes = tables_.classes.data() + tables_.class_offsets[as_size(node)];
-        const std::size_t count = count_up_to(classes, shape.classes, answer);
-        const std::size_t at = count - (count > 0 ? 1 : 0);
-        reply.place = static_cast<std::int32_t>(at) | mask_of<std::int32_t>(classes[at] != answer);
+    if (static_cast<std::uint32_t>(answer) < shape.places) {
+        reply.place = places_[shape.first_place + as_size(answer)];
+    } else if (shape.places == 0 && shape.classes > 0) {
+        const auto classes = part(tables_.classes, tables_.class_offsets, as_size(node));
+        const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
+        const bool is_listed = found != classes.end() && *found == answer;
+        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) : -1;
     }
 }
 
@@ -313,24 +316,26 @@ std::size_t SetEstimator::list_terms(const Request &request, Term *terms) const 
     std::size_t column = 0;
     for (const std::int32_t node : cell.nodes) {
         const Shape &shape = shapes_[as_size(node)];
-        const Term *const first = term;
+        const std::size_t begin = column;
+        double first = 0; // column's value
         for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
             const auto columns = as_size(tables_.columns[input]);
             const double *values = values_[input] + as_size(bins[input]) * columns;
+            first = column == begin && columns > 0 ? values[0] : first;
             for (std::size_t k = 0; k < columns; ++k) {
                 *term++ = {column++, values[k]};
             }
         }
         if (shape.classes > 0) {
             const std::int32_t place = replies[as_size(node)].place;
+            const std::size_t at = column + as_size(std::max(place, 0));
             const double is_listed = place >= 0 ? 1.0 : 0.0;
-            column += as_size(std::max(place, 0));
-            *term++ = {column, is_listed};
+            *term++ = {at, is_listed};
+            column += shape.classes;
             if (shape.columns > 0) {
-                *term++ = {column + shape.classes, is_listed * first->value};
+                *term++ = {at + shape.classes, is_listed * first};
                 column += shape.classes;
             }
-            column += shape.classes - as_size(std::max(place, 0));
         }
     }
     for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
@@ -360,8 +365,10 @@ std::int32_t SetEstimator::choose_answer(const Request &request, const double *l
     double best = std::numeric_limits<double>::infinity();
     for (std::size_t k = 0; k < cell.answering; ++k) { // equal ones: the first
         const std::int32_t node = cell.targets[k];
-        const bool is_best = !request.replies[as_size(node)].failed & ((answer < 0) | (losses[k] < best));
-        best = is_best ? losses[k] : best;
+        const bool failed = request.replies[as_size(node)].failed;
+        const double loss = failed ? std::numeric_limits<double>::infinity() : losses[k];
+        const bool is_best = (loss < best) | ((answer < 0) & !failed);
+        best = std::min(best, loss);
         answer = choose(mask_of<std::int32_t>(is_best), node, answer);
     }
     const std::size_t others = count - cell.answering;
@@ -372,15 +379,6 @@ std::int32_t SetEstimator::choose_answer(const Request &request, const double *l
         variables[1 + others + k] = std::min(loss, best);
     }
     return answer;
-}
-
-float SetEstimator::leaf_of(const Cell &cell, const double *variables) const {
-    std::size_t k = 0;
-    for (std::size_t depth = 0; depth < cell.depth; ++depth) { // a leaf is its own child
-        const Split &split = cell.tree[k];
-        k = as_size(split.children[variables[split.variable] <= split.threshold ? 0 : 1]);
-    }
-    return cell.tree[k].leaf;
 }
 
 void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const {
@@ -401,11 +399,23 @@ void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimat
     for (std::size_t k = 0; k < requests.size(); ++k) {
         estimates[k].answer = choose_answer(requests[k], losses + k * most_losses_, variables + k * most_variables_);
     }
+    std::array<const Split *, kBlock> splits{};
+    std::size_t depth = 0;
     for (std::size_t k = 0; k < requests.size(); ++k) {
         const Cell &cell = cells_[requests[k].cell];
-        estimates[k].signal = estimates[k].answer < 0 && cell.answering > 0
-                                  ? std::numeric_limits<float>::quiet_NaN()
-                                  : leaf_of(cell, variables + k * most_variables_);
+        splits[k] = cell.tree;
+        depth = std::max(depth, cell.depth);
+    }
+    for (; depth > 0; --depth) { // side by side, as each step waits for the one before
+        for (std::size_t k = 0; k < requests.size(); ++k) {
+            const Split &split = *splits[k];
+            const bool is_right = !(variables[k * most_variables_ + as_size(split.variable)] <= split.threshold);
+            splits[k] += split.steps[is_right ? 1 : 0];
+        }
+    }
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const bool all_failed = estimates[k].answer < 0 && cells_[requests[k].cell].answering > 0;
+        estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits[k]->leaf;
     }
 }
 

@@ -2,6 +2,8 @@
 // whose answer is given out. Plain tables.
 #pragma once
 
+#include "ttamer/base/quantiser.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -113,12 +115,14 @@ class SetEstimator {
         std::size_t inputs;
         std::size_t classes;
         std::size_t columns; // of its inputs
+        std::size_t first_place;
+        std::size_t places; // none where classes are searched
         bool agreeing;
     };
     struct Split {
         double threshold;
         std::int32_t variable;
-        std::array<std::int32_t, 2> children; // itself twice: a leaf
+        std::array<std::int32_t, 2> steps; // to its children; of a leaf none, so that descents may go on
         float leaf;
     };
     struct Cell {
@@ -140,13 +144,14 @@ class SetEstimator {
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
     std::size_t list_terms(const Request &request, Term *terms) const;
     std::int32_t choose_answer(const Request &request, const double *losses, double *variables) const;
-    float leaf_of(const Cell &cell, const double *variables) const;
     std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
                                        const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
     SetTables tables_;
     std::vector<Shape> shapes_;
-    std::vector<const double *> values_; // of each input
+    std::vector<Quantiser> quantisers_;  // one an input
+    std::vector<const double *> values_; // the same
+    std::vector<std::int32_t> places_;   // of classes among a node's, -1 for none
     std::vector<double> weights_;
     std::vector<Split> tree_;
     std::vector<Cell> cells_;
