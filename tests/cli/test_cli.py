@@ -186,9 +186,10 @@ class TestFrontier:
         assert count > 12
         _, some, _ = call(capsys, "frontier", "many.npz")
         _, every, _ = call(capsys, "frontier", "many.npz", "--all")
-        assert f"front of many.npz (12 of {count} points; --all prints the others)" in some
-        assert len(some.splitlines()) == 12 + 2
-        assert len(every.splitlines()) == count + 2
+        assert f"front of many.npz, estimate sets (12 of {count} points; --all prints the others)" in some
+        assert some.splitlines()[-1].startswith("in cross-validation sets lost 0.4")
+        assert len(some.splitlines()) == 12 + 3
+        assert len(every.splitlines()) == count + 3
         assert every.splitlines()[-1] == some.splitlines()[-1]
 
     def test_picture_without_test_traces(self, folder, capsys):

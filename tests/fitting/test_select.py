@@ -58,8 +58,8 @@ class TestChoose:
         ("traces", "expected"),
         [
             (independent(49), ["signal"]),
-            (random_traces(Topology.line(3), 100, 0), ["signal"]),
-            (random_traces(Topology.forest([-1, 0]), 100, 0), ["signal"]),
+            (random_traces(Topology.line(3), 100, 0), ["signal", "sets"]),
+            (random_traces(Topology.forest([-1, 0]), 100, 0), ["signal", "sets"]),
             (random_traces(Topology.line(3), 100, 0, observed=True), ["signal"]),
             (independent(50), [PLAIN, "posterior"]),
             (independent(50, topology=Topology.skip(3)), [PLAIN, "posterior"]),

@@ -293,7 +293,7 @@ class TestFrontier:
     def test_no_policy_of_the_sweep_beats_the_front(self) -> None:
         tradeoffs = [0.3, 0.5, 0.7, 0.9, 0.99]
         model = ttamer.fit(self.traces, bins=16)
-        front = ttamer.frontier(self.traces, tradeoffs=tradeoffs)
+        front = ttamer.frontier(self.traces, tradeoffs, "signal", bins=16)
         for tradeoff in tradeoffs:
             result = ttamer.solve(model, tradeoff).replay(self.traces)
             assert any(point.cost <= result.mean_cost and point.error <= result.error for point in front)

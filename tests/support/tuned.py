@@ -7,7 +7,7 @@ import numpy as np
 import ttamer
 
 COSTS = [1.0, 2.0, 4.0]
-QUICK = {"bins": 8, "tradeoffs": 1 / (1 + np.geomspace(1e-3, 30, 20))}
+QUICK = {"estimate": "signal", "bins": 8, "tradeoffs": 1 / (1 + np.geomspace(1e-3, 30, 20))}
 
 
 def make(rows, seed=0, topology=None, costs=COSTS, scale=1.0):

@@ -27,7 +27,7 @@ class TestCertified:
     def test_limit_on_the_error(self, traces):
         found = tuning.certify(traces, max_error=0.2, **QUICK)
         fit_rows, test_rows = parts(3000)
-        front = ttamer.frontier(traces[fit_rows], QUICK["tradeoffs"], bins=8)
+        front = ttamer.frontier(traces[fit_rows], **QUICK)
         assert found.policy in [point.policy for point in front]
         assert (found.fitted_rows, found.tested_rows, found.candidates) == (1500, 1500, len(front))
 
@@ -265,7 +265,7 @@ class TestValidity:
         for seed in range(60):
             # With replacement: what is true of the pool is true of the rows to come.
             drawn = pool[np.random.default_rng(seed).integers(0, len(pool), 400)]
-            naive = ttamer.frontier(drawn, QUICK["tradeoffs"], bins=8).cheapest(0.2).policy
+            naive = ttamer.frontier(drawn, QUICK["tradeoffs"], "signal", bins=8).cheapest(0.2).policy
             broken["naive"] += naive.replay(pool).error > 0.2
             with contextlib.suppress(ttamer.InfeasibleError):
                 tuned = ttamer.tune(drawn, max_error=0.2, confidence=0.8, seed=seed, **QUICK)

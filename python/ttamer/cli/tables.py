@@ -111,7 +111,7 @@ def print_choice(console: Console, front: Front) -> None:
         chosen = front.choice[0]
         console.print(
             f"in cross-validation {chosen.name} lost {number(chosen.loss)}, {candidate.name} "
-            f"{candidate.behind:+.2g} (standard error {candidate.error:.1g})",
+            f"{'+' if candidate.behind >= 0 else ''}{number(candidate.behind, 2)} ± {number(candidate.error, 1)}",
             soft_wrap=True,
         )
 
