@@ -201,7 +201,11 @@ class TestDamage:
             ("context", {}, "context: expected list, got dict"),
             ("context", [["topic", None]], "context: expected [2] columns, got 1"),
             ("context", [[1, None], ["length", None]], "context: expected names of columns and of categories"),
-            ("context", [["topic", ["a", 1]], ["length", None]], "context: expected names of columns and of categories"),
+            (
+                "context",
+                [["topic", ["a", 1]], ["length", None]],
+                "context: expected names of columns and of categories",
+            ),
             ("context", ["topic", "length"], "context: expected names of columns and of categories"),
         ],
     )
@@ -260,7 +264,9 @@ class TestOtherTraces:
         expected = policy.replay(HELD)
         context = {"length": HELD.context["length"], "more": ["x"] * 80, "topic": HELD.context["topic"]}
         shown = self.build(context=context)
-        with pytest.raises(ValueError, match="^traces: expected the nodes topic, model 0, model 1, model 2, got length"):
+        with pytest.raises(
+            ValueError, match="^traces: expected the nodes topic, model 0, model 1, model 2, got length"
+        ):
             policy.replay(shown)
         result = policy.replay(shown.with_context("topic"))
         np.testing.assert_array_equal(result.last_node, expected.last_node)

@@ -197,18 +197,50 @@ class TestRefused:
         node = int(first[0])
         one = np.array([0.5, 0.5, np.nan, 0.5], np.float32)
         calls: list[tuple[Any, type[Exception], str]] = [
-            (lambda: batch.decide(node, one), ValueError, "decide: this policy decides on scores and answers; call dec"),
-            (lambda: batch.decide_logits(node, shown), ValueError, "decide_logits: this policy decides on scores and an"),
-            (lambda: batch.decide_answers(node, one), ValueError, "answers: expected (B,) int32, one a row, -1 for none"),
+            (
+                lambda: batch.decide(node, one),
+                ValueError,
+                "decide: this policy decides on scores and answers; call dec",
+            ),
+            (
+                lambda: batch.decide_logits(node, shown),
+                ValueError,
+                "decide_logits: this policy decides on scores and an",
+            ),
+            (
+                lambda: batch.decide_answers(node, one),
+                ValueError,
+                "answers: expected (B,) int32, one a row, -1 for none",
+            ),
             (lambda: batch.decide_answers(node, one, said), ValueError, "scores: NaN at position 2 (row 2)"),
-            (lambda: batch.decide_answers(node, shown, said), ValueError, "scores: expected (B,) float32, one an input"),
+            (
+                lambda: batch.decide_answers(node, shown, said),
+                ValueError,
+                "scores: expected (B,) float32, one an input",
+            ),
             (lambda: batch.decide_answers(node, None, said), ValueError, "scores: expected (B,) float32, one an input"),
-            (lambda: batch.decide_answers(node, one, said[:2]), ValueError, "answers: expected one for each of the 4 ro"),
-            (lambda: batch.decide_answers(node, one.astype(np.float64), said), TypeError, "scores: expected (B,) or (B"),
+            (
+                lambda: batch.decide_answers(node, one, said[:2]),
+                ValueError,
+                "answers: expected one for each of the 4 ro",
+            ),
+            (
+                lambda: batch.decide_answers(node, one.astype(np.float64), said),
+                TypeError,
+                "scores: expected (B,) or (B",
+            ),
             (lambda: batch.decide_answers(node, one, said.astype(np.int64)), TypeError, "answers: expected (B,) int32"),
             (lambda: batch.decide_answers(9, one, said), IndexError, "node: expected 0 to 3, got 9"),
-            (lambda: batch.decide_answers(0, shown, said), ValueError, "node: 0 is not open to row 0, which consulted "),
-            (lambda: batch.decide_answers(node, one[:2], said[:2], np.array([1, 1])), ValueError, "rows: row 1 is repe"),
+            (
+                lambda: batch.decide_answers(0, shown, said),
+                ValueError,
+                "node: 0 is not open to row 0, which consulted ",
+            ),
+            (
+                lambda: batch.decide_answers(node, one[:2], said[:2], np.array([1, 1])),
+                ValueError,
+                "rows: row 1 is repe",
+            ),
             (
                 lambda: batch.decide_answers(np.zeros(4, np.int32), one, said),
                 ValueError,

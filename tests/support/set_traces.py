@@ -100,5 +100,3 @@ def same_as_replay(policy: ttamer.Policy, traces: Traces, seed: int = 0, mixed: 
     np.testing.assert_array_equal(served["last_node"], replay.last_node)
     np.testing.assert_array_equal(served["answer_node"], replay.answer_node)
     np.testing.assert_allclose(served["cost"], replay.cost, rtol=1e-12)
-
-
