@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from set_traces import recorded, sets_of
 import ttamer
 from ttamer import Traces, reference
 from ttamer._base import files
-from ttamer.model.set_estimators import TABLES, SetEstimator
+from ttamer.model.set_estimators import TABLES
 
 Arrays = dict[str, npt.NDArray[Any]]
 KINDS = ("sets", "chains")
@@ -138,12 +139,14 @@ class TestFiles:
 
     def test_others_differ(self, model: ttamer.CascadeModel) -> None:
         estimator = sets_of(model)
-        other = dict(estimator.tables)
-        other["coefficients"] = other["coefficients"] + 1e-9
-        changed = SetEstimator(estimator.kind, estimator.topology, estimator.walk, estimator.context, other)
-        assert estimator != changed
+        weights = {**estimator.tables, "coefficients": estimator.tables["coefficients"] + 1e-9}
+        kind = "chains" if estimator.kind == "sets" else "sets"
+        for changes in ({"tables": weights}, {"independent": False}, {"signal": "margin"}, {"kind": kind}):
+            other = replace(estimator, **changes)
+            assert estimator != other
+            assert hash(estimator) != hash(other)
         assert estimator != "sets"
-        assert hash(estimator) != hash(changed)
+        assert estimator == replace(estimator)
 
     def test_versions(self, model: ttamer.CascadeModel) -> None:
         for data, kind in ((model._to_bytes(), "model"), (ttamer.solve(model, 0.9)._to_bytes(), "policy")):
