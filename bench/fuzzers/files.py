@@ -17,6 +17,7 @@ import ttamer
 from fuzzers.runner import Case, Fuzzer
 from ttamer._base import files
 from ttamer.model.model import FORMAT_VERSION
+from ttamer.model.set_estimators import SetEstimator
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -54,7 +55,7 @@ def start() -> Callable[[np.random.Generator], Case]:
             read = load(path)
             repr(read)
             if isinstance(read, ttamer.Policy):
-                read.start(64)
+                serve(read)
             return folder, read  # the folder lives as long as the cases
 
         return Case(f"{kind} of {len(data)} bytes: {text}", call)
@@ -83,9 +84,11 @@ def _good(path: Path) -> list[tuple[Callable[[Path], object], str, bytes]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         models.append(ttamer.fit(recorded[0], 4, "posterior"))
+    asked = _of_models(rng)
+    models += [ttamer.fit(asked, estimate=kind) for kind in ("sets", "chains")]
     policies = [ttamer.solve(model, tradeoff) for model in models for tradeoff in (0.5, 0.9)]
     policies.append(ttamer.solve(models[0], 0.5, aggregate=2))
-    recorded.append(several)
+    recorded += [several, asked]
     models.append(ttamer.fit(several, 4))
     good: list[tuple[Callable[[Path], object], str, bytes]] = []
     for kind in (recorded, models, policies):
@@ -93,6 +96,32 @@ def _good(path: Path) -> list[tuple[Callable[[Path], object], str, bytes]]:
             each.save(path)
             good.append((type(each).load, type(each).__name__, path.read_bytes()))
     return good
+
+
+def serve(policy: ttamer.Policy) -> None:
+    """Open a batch; of a policy that decides on scores and answers serve some requests, whatever they show."""
+    batch, estimator = policy.start(64), policy.estimator
+    if not isinstance(estimator, SetEstimator):
+        return
+    widths = np.diff(estimator.tables["input_offsets"])
+    ahead = np.full(64, policy.first_node)
+    while (rows := np.flatnonzero(ahead != ttamer.STOP)).size:
+        node = int(ahead[rows[0]])
+        rows = rows[ahead[rows] == node]
+        scores = np.linspace(-3, 3, rows.size * widths[node], dtype=np.float32).reshape(rows.size, -1)
+        ahead[rows] = batch.decide_answers(node, scores, np.arange(rows.size, dtype=np.int32) - 1, rows)
+
+
+def _of_models(rng: np.random.Generator) -> ttamer.Traces:
+    """Three models, each with scores and answers, and a context of numbers and names."""
+    scores = rng.random((60, 3))
+    return ttamer.Traces.from_models(
+        rng.random((60, 3)) > scores,
+        [1, 2, 4],
+        scores=scores,
+        answers=rng.integers(0, 3, (60, 3)),
+        context={"topic": rng.choice(["a", "b"], 60), "length": rng.random(60)},
+    )
 
 
 def _mutated(rng: np.random.Generator, kind: str, data: bytes) -> tuple[str, bytes]:
@@ -177,7 +206,7 @@ def _signed(rng: np.random.Generator, kind: str, data: bytes) -> tuple[str, byte
     done = []
     for _ in range(rng.integers(1, 4)):
         how = str(rng.choice(["field", "estimator", "array", "values", "values", "gone", "version"]))
-        table = fields.get("estimator") if how == "estimator" else fields
+        table = fields.get("estimator", fields.get("set_estimator")) if how == "estimator" else fields
         if how in ("field", "estimator") and isinstance(table, dict) and table:
             name = str(rng.choice(list(table)))
             table[name] = ODD[rng.integers(len(ODD))]

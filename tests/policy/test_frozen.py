@@ -103,3 +103,20 @@ def test_estimates_v1() -> None:
     logits = np.empty((24, 3), np.float32)
     np.put_along_axis(logits, evidence.classes[:, 0], evidence.log_probs[:, 0], axis=1)
     assert policy.start(24).decide_logits(0, logits).tolist() == [1 if last else -1 for last in STEPS_LAST]
+
+
+def asked() -> ttamer.Traces:
+    """Sixty requests of two topics to three models, with scores, answers and costs of their own."""
+    rows = np.arange(60)
+    models = np.arange(3)
+    hard = (rows * 7) % 11
+    wrong = (hard[:, None] + 2 * (rows[:, None] % 2 == models % 2) + (rows[:, None] * [3, 5, 2]) % 4 > [7, 9, 12]) * 1.0
+    scores = 12 - hard[:, None] + (rows[:, None] * [5, 4, 3]) % [7, 5, 3]
+    return ttamer.Traces.from_models(
+        wrong,
+        {"ms": 2.0**models * (1 + rows[:, None] % 4)},
+        scores=np.where(rows[:, None] % 10 == 3 * models, np.nan, scores),
+        answers=np.where(wrong == 0, rows[:, None] % 3, (rows[:, None] + models) % 4 - 1),
+        context={"topic": np.where(rows % 2, "odd", "even"), "length": np.where(rows % 13, hard, np.nan)},
+        nodes=["small", "middle", "large"],
+    )

@@ -28,9 +28,10 @@ AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::sha
 std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown &shown, const Rows &rows) {
     check_node(node);
     const auto one = static_cast<std::int32_t>(node);
-    if (shown.width != estimator_->inputs(one)) {
-        throw std::invalid_argument("scores: expected " + shape_of(estimator_->inputs(one)) +
-                                    " float32, one an input of node " + text(node) + ", got " + shape_of(shown.width));
+    const std::size_t inputs = estimator_->inputs(one);
+    if (shown.width != inputs && (inputs > 0 || shown.width > 1)) { // a score that no estimate looks at is not read
+        throw std::invalid_argument("scores: expected " + shape_of(inputs) + " float32, one an input of node " +
+                                    text(node) + ", got " + shape_of(shown.width));
     }
     check_sizes(shown, rows);
     check_answers(one, shown);

@@ -222,6 +222,10 @@ class SetEstimator:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "core"}  # made anew when needed
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tables = {name: freeze(table) for name, table in state["tables"].items()}
+        self.__dict__.update({**state, "tables": tables})
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SetEstimator) and (self.topology, self._digest) == (other.topology, other._digest)
 
