@@ -71,7 +71,7 @@ def frontier(requests: Requests) -> Way:
     """ttamer's defaults. Errors of points are out of fold where its policies estimate."""
     front = ttamer.frontier(requests.traces)
     points = [Point(point.cost, point.error, partial(_serve, point.policy)) for point in front]
-    return Way(points, getattr(front, "choice", None))
+    return Way(points, front.estimate)
 
 
 def _serve(policy: ttamer.Policy, requests: Requests) -> tuple[Floats, Floats]:
