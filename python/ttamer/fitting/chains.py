@@ -89,7 +89,7 @@ def has_scores(traces: Traces) -> bool:
 def best_chains(traces: Traces, models: Order) -> list[Chain]:
     """Chains, and the threshold below which they go on, on the lower hull of mean cost and loss."""
     chains, points = [], []
-    for order in _orders(models):
+    for order in orders(models):
         scores = traces.signals[:, order].astype(np.float64)
         costs = np.cumsum(_model_costs(traces, order), axis=-1)
         rows = np.arange(len(traces))
@@ -104,7 +104,8 @@ def best_chains(traces: Traces, models: Order) -> list[Chain]:
     return [chains[k] for k in lower_hull(cost, loss)]
 
 
-def _orders(models: Order) -> Iterator[Order]:
+def orders(models: Order) -> Iterator[Order]:
+    """All orders of so many models as a chain has."""
     longest = LONG if len(models) <= MOST_LONG else LONG - 1
     for length in range(1, min(longest, len(models)) + 1):
         yield from permutations(models, length)

@@ -133,7 +133,19 @@ def _cell(
 
 
 def promising(traces: Traces) -> Order:
-    """The models that policies ask: all, or of many those on the lower hull of cost and loss, then the best others."""
+    """The models that policies ask: all, or of many those `worth_asking`, with a warning that names them."""
+    chosen = worth_asking(traces)
+    if len(chosen) < len(traces._answering):
+        warnings.warn(
+            f"fit: policies ask {MOST_MODELS} of the {len(traces._answering)} models, nodes {list(chosen)}; the others "
+            "are not worth it alone, and asking all pairs would take too many steps",
+            stacklevel=4,
+        )
+    return chosen
+
+
+def worth_asking(traces: Traces) -> Order:
+    """All models, or of many those on the lower hull of cost and loss, then the best others."""
     models = traces._answering
     if len(models) <= MOST_MODELS:
         return tuple(models)
@@ -141,10 +153,4 @@ def promising(traces: Traces) -> Order:
     cost = traces.reach_costs[models]
     first = [models[k] for k in lower_hull(cost, loss)]
     rest = [models[k] for k in np.argsort(loss, kind="stable") if models[k] not in first]
-    chosen = tuple(sorted([*first, *rest][:MOST_MODELS]))
-    warnings.warn(
-        f"fit: policies ask {MOST_MODELS} of the {len(models)} models, nodes {list(chosen)}; the others are not worth "
-        "it alone, and asking all pairs would take too many steps",
-        stacklevel=4,
-    )
-    return chosen
+    return tuple(sorted([*first, *rest][:MOST_MODELS]))
