@@ -28,8 +28,8 @@ def print_demo(console: Console, demo: Demo) -> None:
     names = " and ".join(path.name for path in demo.files)
     console.print(
         f"Wrote {names}, of {WORKLOAD}: the cheapest policy within {points(POLICY_MARGIN)} points of the full "
-        f"model's error on the calibration rows. On the test rows it costs {demo.policy_cost:.3f} {demo.unit} with error "
-        f"{demo.policy_error:.2%}. These lines serve it:\n"
+        f"model's error on the calibration rows. On the test rows it costs {demo.policy_cost:.3f} {demo.unit} with "
+        f"error {demo.policy_error:.2%}. These lines serve it:\n"
     )
     # Never wrapped: the lines are there to be copied and run.
     console.print(SERVE, soft_wrap=True, end="")
