@@ -3,8 +3,8 @@
 `data/mmlu-pro.jsonl` has a row a question and model: the subject, the right answer and the model's, and what it took to
 write it. `Traces.read` makes traces of it. The subject is known before any model is asked, so that the policy chooses
 by it which model is asked first; the answer of a model is kept, or a larger one is asked too. The states of these
-policies are the subjects, and then the scores (`estimate="signal"`): these models hardly say how sure they are, and 1,000
-questions are too few for estimates to be worth more.
+policies are the subjects, and then the scores (`estimate="signal"`): these models hardly say how sure they are, and
+1,000 questions are too few for estimates to be worth more.
 
 Everything is fitted and chosen on the first rows of the table: for each model the cheapest policy that errs there no
 more than the model does alone, or at most one point more. It is judged on the other rows, against asking that model
