@@ -129,6 +129,8 @@ class SetEstimator:
     def context_scores(self, context: Mapping[str, object], rows: int) -> npt.NDArray[np.float32]:
         """(B, d) : the columns of a context as the probe shows them; categories are coded, missing numbers are NOTHING.
 
+        Without columns, (B, 0), where policies do not look at the context, as along chains.
+
         Raises
         ------
         TypeError, ValueError
@@ -137,6 +139,8 @@ class SetEstimator:
         missing = [name for name, _ in self.context if name not in context]
         if missing:
             raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
+        if not self.context:
+            return np.empty((rows, 0), np.float32)
         columns = columns_of({name: context[name] for name, _ in self.context}, rows)
         return np.stack(
             [_scores_of(name, columns[name], names) for name, names in self.context], axis=1, dtype=np.float32
