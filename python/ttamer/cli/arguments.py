@@ -17,8 +17,9 @@ Estimate = Annotated[
     str,
     typer.Option(
         "--estimate",
-        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence and the extra "
-        "fit), or 'auto', what does best in cross-validation.",
+        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence), of several "
+        "models 'sets' or 'chains', or 'auto', what does best in cross-validation. All but 'signal' need the extra "
+        "fit.",
     ),
 ]
 Prices = Annotated[

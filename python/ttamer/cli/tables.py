@@ -11,6 +11,7 @@ from ttamer._base.numbers import loss_text, loss_word, number, with_unit
 from ttamer.cli.output import in_unit, loss_span, print_table, share, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
+from ttamer.model.set_estimators import SET_KINDS
 from ttamer.policy import Policy
 from ttamer.traces import Traces
 from ttamer.traces.arguments import SUMS, look_like_sums
@@ -98,7 +99,8 @@ def print_summary(console: Console, traces: Traces, title: str) -> None:
 def print_serving(console: Console, policy: Policy) -> None:
     """What has to be known to serve a policy that does not decide on what was recorded."""
     if policy.estimator is not None:
-        console.print(f"it decides on estimates ({policy.estimate}): serve it with decide_logits", soft_wrap=True)
+        call = "decide_answers" if policy.estimate in SET_KINDS else "decide_logits"
+        console.print(f"it decides on estimates ({policy.estimate}): serve it with {call}", soft_wrap=True)
     elif policy.signal != policy.recorded_signal:
         console.print(f"it decides on {signal_text(policy)}: serve it with decide_logits", soft_wrap=True)
 
