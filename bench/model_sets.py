@@ -88,6 +88,7 @@ class Requests:
             self.costs[0] if is_constant else self.costs,
             scores=np.where(np.isfinite(self.scores), self.scores, np.nan) if has_scores else None,
             answers=self.answers,
+            classes=self.has_classes,
             context=self.context or None,
             nodes=self.models,
             unit=self.unit,

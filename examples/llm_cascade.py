@@ -2,7 +2,9 @@
 
 `data/mmlu-pro.jsonl` has a row a question and model: the subject, the right answer and the model's, and what it took to
 write it. `Traces.read` makes traces of it. The subject is known before any model is asked, so that the policy chooses
-by it which model is asked first; the answer of a model is kept, or a larger one is asked too.
+by it which model is asked first; the answer of a model is kept, or a larger one is asked too. The states of these
+policies are the subjects, and then the scores (`estimate="signal"`): these models hardly say how sure they are, and
+1,000 questions are too few for estimates to be worth more.
 
 Everything is fitted and chosen on the first rows of the table: for each model the cheapest policy that errs there no
 more than the model does alone, or at most one point more. It is judged on the other rows, against asking that model
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     traces = ttamer.Traces.read(TABLE)
     assert traces.nodes is not None
     calibration, test = traces[:CALIBRATION], traces[CALIBRATION:]
-    front = ttamer.frontier(calibration)
+    front = ttamer.frontier(calibration, estimate="signal")
     print(traces.summary())
     print(f"\n{len(front)} policies fitted on {len(calibration)} questions, judged on {len(test)} others")
     for node in range(1, traces.topology.nodes):

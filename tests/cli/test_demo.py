@@ -12,7 +12,7 @@ import pytest
 
 import ttamer
 import ttamer.data
-from ttamer import baselines
+from ttamer import baselines, compare
 from ttamer.cli import demo, main
 from ttamer.compare import Curve, matched_levels
 
@@ -141,6 +141,35 @@ def test_text(output, figures):
         assert ("not reached" if level["difference"] is None else f"{level['difference']:+.4f}") in line
     assert "Wrote front.png and policy.safetensors" in text
     assert max(map(len, text.split("import numpy")[0].splitlines())) <= 80
+
+
+def test_several_models(figures):
+    """The figures are those of the comparison, worked out again."""
+    models = dict(figures["models"])
+    assert models.pop("workload") == "ferplus"
+    parts = ttamer.data.load("ferplus")
+    assert models == json.loads(json.dumps(compare.run(parts.calibration, parts.test).as_dict()))
+    for level in models["levels"]:
+        costs = level["costs"]
+        assert level["winner"] == "ttamer"
+        assert costs["ttamer"] < 0.8 * costs["one threshold"] < 0.8 * costs["fixed mixing"]
+        assert costs["fixed mixing"] <= costs["best model"] == pytest.approx(0.001)
+
+
+def test_text_of_several_models(output, figures):
+    page = output[1][0].partition("ferplus: ")[2].partition("Wrote ")[0]
+    assert "chosen on 3179 calibration rows" in page
+    assert "The best model, Microsoft, costs 0.001 USD a request; its error is 18.25%." in page
+    levels = [level for level in figures["models"]["levels"] if level["margin"] != 0.005]
+    assert len(levels) == 3
+    for level in levels:
+        for cost in level["costs"].values():
+            assert f"{cost:.6f} (" in page
+        line = next(line for line in page.splitlines() if line.startswith(f"{level['error']:.2%}  "))
+        assert level["winner"] in line
+        assert f"{level['difference']:+.7f}" in line
+        assert f"{level['interval'][0]:+.7f} to {level['interval'][1]:+.7f}" in line
+    assert "it wins 3 of 3 levels, ties 0 and loses 0" in " ".join(page.split())
 
 
 def test_the_printed_program_runs(output, folder, workload):

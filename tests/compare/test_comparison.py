@@ -46,7 +46,7 @@ def found(rows):
 
 class TestRun:
     def test_methods(self, found, rows):
-        names = ["full model", "one threshold", "patience", "tuned thresholds", "ttamer"]
+        names = ["full model", "fixed mixing", "one threshold", "patience", "tuned thresholds", "ttamer"]
         assert [curve.name for curve in found.curves] == names
         assert [mean.name for mean in found.means] == names[1:]
         assert (found.calibration_rows, found.test_rows, found.unit) == (900, 600, "ms")

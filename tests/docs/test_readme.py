@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -62,3 +63,25 @@ def test_command_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for command in commands:
         result = runner.invoke(app, command.split())
         assert result.exit_code == 0, (command, result.output)
+
+
+def test_the_table_of_several_models_is_what_was_measured() -> None:
+    tables = json.loads((REPOSITORY / "bench/results/models.json").read_text(encoding="utf-8"))["tables"]
+    page = PAGES["docs/quality.md"].partition("\n## Several models\n")[2].partition("\n## ")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    rows = {name: cells for name, *cells in lines}
+    for facts in tables["sets"]:
+        models, calibration, _, ours, *others = rows[facts["set"]]
+        assert (int(models), int(calibration)) == (facts["models"], facts["calibration"])
+        measured = {row["way"]: row for row in tables["ways"] if row["set"] == facts["set"]}
+        own = measured.pop("ttamer")
+        assert ours == f"{1e4 * own['loss']:.0f} ({own['choice']})"
+        for way, cell in zip(("fixed", "thresholds", "two calls", "routing", "cascade routing"), others, strict=True):
+            if way not in measured:
+                assert cell == "\N{EN DASH}"
+                continue
+            _, low, high = measured[way]["ttamer minus it"]
+            mark = " +" if high < 0 else " \N{MINUS SIGN}" if low > 0 else ""
+            assert cell == f"{1e4 * measured[way]['loss']:.0f}{mark}"
+    for row in tables["summary"]:
+        assert f"{row['better']} of {row['sets']}" in page

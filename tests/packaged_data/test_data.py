@@ -44,10 +44,43 @@ def test_the_bundled_workload_is_what_its_page_says(workload):
         assert row in page
 
 
+@pytest.fixture(scope="module")
+def models():
+    return data.load("ferplus")
+
+
+def test_the_bundled_models_are_what_their_page_says(models):
+    assert (models.name, models.flops) == ("ferplus", None)
+    assert models.node_names == models.calibration.nodes == ("GitHub(CNN)", "FacePP", "Microsoft", "Google")
+    for traces, rows in [(models.calibration, 3179), (models.test, 1589)]:
+        assert len(traces) == rows
+        assert traces.independent
+        assert traces.answer_classes
+        assert traces.topology == Topology.skip(4)
+        assert (traces.unit, traces.signal, traces.observed) == ("USD", "", False)
+        assert traces.complete.all()
+        assert 1 - traces.losses.min(axis=1).mean() == pytest.approx(0.97, abs=0.002)
+        assert set(np.unique(traces.predictions)) == set(range(7))
+    page = resources.files(data).joinpath("ferplus.md").read_text(encoding="utf-8")
+    accuracy = [1 - traces.losses.mean(axis=0) for traces in (models.calibration, models.test)]
+    for node, name in enumerate(models.node_names):
+        scores, answers = (
+            len(np.unique(table[:, node])) for table in (models.calibration.signals, models.calibration.predictions)
+        )
+        row = (
+            f"| {node} | {name} | {models.test.reach_costs[node]:.7f} "
+            f"| {accuracy[0][node]:.4f} | {accuracy[1][node]:.4f} | {scores} | {answers} |"
+        )
+        assert row in page
+    parts = [{row.tobytes() for row in traces.signals} for traces in (models.calibration, models.test)]
+    assert f"{len(parts[0] & parts[1])} rows of scores stand in both parts" in page
+
+
 def test_the_bundled_files_are_small():
     folder = resources.files(data)
     sizes = [len(folder.joinpath(f"{name}.npz").read_bytes()) for name in data.NAMES]
     assert sum(sizes) <= 1_500_000
+    assert len(folder.joinpath("ferplus.npz").read_bytes()) <= 150_000
 
 
 def test_signals_leave_room_for_thresholds_near_one(workload):
@@ -66,7 +99,7 @@ def test_parts_do_not_share_requests(workload):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=re.escape("name: expected one of fashion-vgg, got 'mnist'")):
+    with pytest.raises(ValueError, match=re.escape("name: expected one of fashion-vgg, ferplus, got 'mnist'")):
         data.load("mnist")
 
 
@@ -179,3 +212,39 @@ def test_the_bundle_is_made_from_a_recording(tmp_path, monkeypatch, capsys):
     record(tmp_path, "fashion-vgg", [-1, 0, 0])
     with pytest.raises(SystemExit, match="parents: expected a line"):
         script("bundle_workload").main()
+
+
+@pytest.mark.skipif(not BENCH.exists(), reason="the tests run without the repository")
+def test_models_are_bundled_as_they_were_recorded(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    for part, rows in [("calibration", 30), ("test", 20)]:
+        answers, label = rng.integers(0, 3, (rows, 2)), rng.integers(0, 3, rows)
+        recording = {
+            "quality": (answers == label[:, None]).astype(np.float32),
+            "cost": np.array([1.0, 2.0]),
+            "signal": rng.random((rows, 2)).astype(np.float32),
+            "preds": answers.astype(np.int16),
+            "label": label.astype(np.int16),
+            "names": np.array(["cheap", "dear"]),
+        }
+        np.savez(tmp_path / f"frugalml_ferplus-{part}.npz", **recording)
+    made = tmp_path / "made"
+    made.mkdir()
+    monkeypatch.setattr(sys, "argv", ["bundle_models.py", str(tmp_path), "--out", str(made)])
+    script("bundle_models").main()
+    assert "ferplus.npz: " in capsys.readouterr().out
+    monkeypatch.setattr(data.resources, "files", lambda _: made)
+    workload = data.load("ferplus")
+    assert (len(workload.calibration), workload.node_names) == (30, ("cheap", "dear"))
+    np.testing.assert_array_equal(workload.test.losses, 1 - recording["quality"])
+    np.testing.assert_array_equal(workload.test.signals, recording["signal"])
+    np.testing.assert_array_equal(workload.test.predictions, recording["preds"])
+    np.testing.assert_array_equal(workload.test.reach_costs, [1, 2])
+    for changes, message in [
+        ({"cost": np.ones((20, 2))}, "cost: expected one a model"),
+        ({"quality": np.full((20, 2), 0.5)}, "expected a quality of 1 where the answer is the label"),
+        ({"signal": np.full((20, 2), np.nan)}, "expected an answer and a score of every model"),
+    ]:
+        np.savez(tmp_path / "frugalml_ferplus-calibration.npz", **{**recording, **changes})
+        with pytest.raises(SystemExit, match=message):
+            script("bundle_models").main()

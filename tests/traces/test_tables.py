@@ -485,3 +485,19 @@ def test_without_pyarrow_the_extra_is_named(suffix: str, tmp_path: Path, monkeyp
 def test_json_lines_need_no_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert len(Traces.read(written(tmp_path / "a.jsonl", [BASE]))) == 1
+
+
+def test_answers_are_no_classes(tmp_path: Path) -> None:
+    """Their numbers are those of this file."""
+    rows = [
+        {"request": str(k), "model": model, "label": "x", "answer": answer, "cost": "1"}
+        for k, answers in enumerate([("x", "y"), ("y", "y")])
+        for model, answer in zip(("a", "b"), answers, strict=True)
+    ]
+    first = Traces.read(written(tmp_path / "first.csv", rows))
+    second = Traces.read(written(tmp_path / "second.csv", rows[::-1]), nodes=["a", "b"])
+    assert not first.answer_classes
+    assert first.predictions is not None
+    assert second.predictions is not None
+    assert first.predictions.tolist() != second.predictions[::-1].tolist()
+    np.testing.assert_array_equal(first.losses, second.losses[::-1])

@@ -2,12 +2,13 @@
 
 Every walk takes `Traces` and returns a `Replay`, as `Policy.replay` does. What has a parameter to choose also has a
 curve: a list of `Setting`, made from calibration rows, that can be replayed on any traces of the same topology.
-All curves walk a line. What only the studies compare with stands beside them, in ``bench/baselines``.
+All but that of fixed nodes walk a line. What only the studies compare with stands beside them, in ``bench/baselines``.
 """
 
 from __future__ import annotations
 
 from ttamer.baselines.exhaustive import search_thresholds
+from ttamer.baselines.fixed import fixed_curve
 from ttamer.baselines.settings import (
     Setting,
     fixed_node,
@@ -21,6 +22,7 @@ from ttamer.baselines.thresholds import patience_curve, threshold_curve, tune_th
 
 __all__ = [
     "Setting",
+    "fixed_curve",
     "fixed_node",
     "last_node",
     "node_thresholds",

@@ -105,7 +105,7 @@ def _root(
 
 @app.command("demo", epilog="Example: ttamer demo")
 def _demo(json: Json = False) -> None:
-    """Fit the bundled workload and compare the policies with what people use today.
+    """Fit the bundled workloads, a network with exits and several models, and compare with what people use today.
 
     Writes front.png and policy.safetensors into the current folder, over those of an earlier run, and prints the lines
     of Python that serve the policy. Needs no other input, and a few seconds.
@@ -350,7 +350,7 @@ def _compare(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random half and the bootstrap.")] = 0,
     json: Json = False,
 ) -> None:
-    """Compare ttamer with one threshold, thresholds tuned per node and patience.
+    """Compare ttamer with fixed mixing, one threshold, thresholds tuned per node and patience.
 
     Everything is fitted and chosen on TRACES, and measured on rows that took no part in it: the cost at the error of
     the full model and a little above, and the mean error over budgets. A winner is named only where the paired

@@ -17,9 +17,9 @@ Estimate = Annotated[
     str,
     typer.Option(
         "--estimate",
-        help="What states are made of: 'signal', 'history' or 'posterior' (these two need evidence), of independent "
-        "models also 'sets' or 'chains' (all but the first need the extra fit), or 'auto', what does best in "
-        "cross-validation.",
+        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence), 'sets', of "
+        "several models also 'chains', or 'auto', what does best in cross-validation. All but 'signal' need the extra "
+        "fit.",
     ),
 ]
 Prices = Annotated[

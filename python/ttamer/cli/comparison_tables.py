@@ -10,15 +10,15 @@ from rich.console import Console
 
 from ttamer._base.numbers import loss_word, number
 from ttamer.cli.output import in_unit, print_table, table
-from ttamer.compare import COVERAGE, FULL, OURS, TIE, Comparison, Difference, Level
+from ttamer.compare import BEST, COVERAGE, FULL, OURS, TIE, Comparison, Difference, Level
 
 INTERVAL = f"{COVERAGE:.0%} interval"
 
 
 def print_comparison(console: Console, comparison: Comparison, title: str) -> None:
     """Costs at matched error, mean errors over the budgets, and who wins where."""
-    full = comparison.curves[0].name
-    alone = f"The {FULL}" if full == FULL else f"{full.capitalize()} alone"
+    full, setting = comparison.curves[0].name, comparison.curves[0].settings[0]
+    alone = {FULL: f"The {FULL}", BEST: f"The {BEST}, {setting},"}.get(full, f"{full.capitalize()} alone")
     error = comparison.full_error
     loss = f"error is {error:.2%}" if comparison.are_rates else f"mean loss is {number(error)}"
     console.print(
@@ -51,7 +51,7 @@ def print_costs(
             name, *("not reached" if cost is None else f"{cost:.{digits}f} ({cost / full_cost:.0%})" for cost in costs)
         )
     name, what = next(iter(levels[0].costs)), loss_word(are_rates)
-    the = "the " if name == FULL else ""
+    the = "the " if name in (FULL, BEST) else ""
     print_table(console, f"cost{unit and ' in ' + unit} (% of {the}{name}) at matched test {what}", rows)
     console.print()
 

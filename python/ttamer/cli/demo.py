@@ -1,6 +1,7 @@
-"""The demo: the bundled workload, from recorded traces to a saved policy, against what people use today.
+"""The demo: bundled workloads, from recorded traces to a saved policy, against what people use today.
 
-Everything is fitted and chosen on the calibration rows; every figure is of the test rows.
+First the exits of one network, then several models on the same requests. Everything is fitted and chosen on the
+calibration rows; every figure is of the test rows.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from ttamer import baselines, compare, data, plots
-from ttamer.compare import FULL, OURS, Curve, Level, matched_levels
+from ttamer.compare import FULL, OURS, Comparison, Curve, Level, matched_levels
 from ttamer.evaluation import frontier
 from ttamer.policy import FrontPoint, Policy
 
-WORKLOAD = "fashion-vgg"
+WORKLOAD, MODELS = "fashion-vgg", "ferplus"
 POLICY_MARGIN = 0.005
 """The saved policy is the cheapest within this of the full model's error, on the calibration rows."""
 PICTURE, POLICY = "front.png", "policy.safetensors"
 
-STEPS = ("load the workload", "fit and sweep the trade-off", "tune the baselines", "bootstrap", "draw and save")
+STEPS = (
+    "load the workload",
+    "fit and sweep the trade-off",
+    "tune the baselines",
+    "bootstrap",
+    "draw and save",
+    "several models",
+)
 
 SERVE = f"""\
 import numpy as np
@@ -45,7 +53,7 @@ print(f"{{1 - wrong.mean():.1%}} right, answered by node {{batch.answer_node.tol
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """What the demo found and wrote."""
+    """What the demo found and wrote: of one network, and in `models` of several models."""
 
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...]
@@ -58,6 +66,7 @@ class Demo:
     test_rows: int
     unit: str
     files: tuple[Path, ...]
+    models: Comparison
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python values for JSON; what is not reached or not bounded is None."""
@@ -71,6 +80,7 @@ class Demo:
             "policy": {"tradeoff": self.policy.tradeoff, "cost": self.policy_cost, "error": self.policy_error},
             "files": [str(path) for path in self.files],
             "serve": SERVE,
+            "models": {"workload": MODELS, **self.models.as_dict()},
         }
 
 
@@ -124,6 +134,8 @@ def run(folder: str | os.PathLike[str] = ".", seed: int = 0, progress: Callable[
     point = front.cheapest(full.error + POLICY_MARGIN)
     files = _write(Path(folder), curves, point)
     replay = point.policy.replay(test)
+    begin(STEPS[5])
+    several = data.load(MODELS)
     return Demo(
         curves=curves,
         levels=levels,
@@ -136,6 +148,7 @@ def run(folder: str | os.PathLike[str] = ".", seed: int = 0, progress: Callable[
         test_rows=len(test),
         unit=test.unit,
         files=files,
+        models=compare.run(several.calibration, several.test, seed=seed),
     )
 
 

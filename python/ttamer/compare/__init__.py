@@ -2,7 +2,9 @@
 
 from ttamer.compare.bootstrap import Difference, difference, resample, resampled_costs, resampled_errors
 from ttamer.compare.comparison import (
+    BEST,
     COVERAGE,
+    FIXED,
     FULL,
     MARGINS,
     OURS,
@@ -26,7 +28,9 @@ from ttamer.compare.curves import (
 )
 
 __all__ = [
+    "BEST",
     "COVERAGE",
+    "FIXED",
     "FULL",
     "MARGINS",
     "MOST_SETTINGS",

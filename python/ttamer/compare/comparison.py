@@ -26,13 +26,18 @@ from ttamer.compare.curves import (
     curve_of_settings,
     error_at_cost,
 )
-from ttamer.compare.lines import line_of, lines_through
+from ttamer.compare.lines import best_lines, line_of
 from ttamer.evaluation import frontier
 from ttamer.fitting.budgets import default_budgets
+from ttamer.fitting.chains import has_scores
 from ttamer.traces import Traces, complete_traces
 from ttamer.traces.costs import same_unit
 
 FULL, OURS, TIE = "full model", "ttamer", "tie"
+BEST = "best model"
+"""Of independent models the most accurate one, in place of a full model."""
+FIXED = "fixed mixing"
+"""Always the same node, or two mixed request by request."""
 COVERAGE = 0.9
 MARGINS = (0.0, 0.005, 0.01, 0.02)
 """Error levels that are compared: the full model's error plus these."""
@@ -123,7 +128,7 @@ class Comparison:
     Attributes
     ----------
     curves : tuple of Curve
-        The full model's first, ttamer's last.
+        The full model's first, or of independent models the best one's; ttamer's last.
     levels : tuple of Level
     budgets : (25,) float64
         Mean costs of a request, log-spaced, in `unit`.
@@ -182,10 +187,16 @@ def run(
 ) -> Comparison:
     """Compare ttamer's default front with the baselines.
 
-    Thresholds and patience walk a line. On a forest that is each path from the root to a leaf and the one through all
-    nodes, on a skip the one through all nodes, on a dag the cheapest way to each node; a baseline takes the line on
-    which it has the least mean error over the budgets on the calibration rows. Nodes that cannot answer are left out of
-    these lines, and paid for where the way leads by them.
+    *Fixed mixing* always asks the same node, or one of two by chance. Thresholds and patience walk a line. On a forest
+    that is each path from the root to a leaf and the one through all nodes, on a skip the one through all nodes, on a
+    dag the cheapest way to each node; a baseline takes the line on which it has the least mean error over the budgets
+    on the calibration rows. Nodes that cannot answer are left out of these lines, and paid for where the way leads by
+    them.
+
+    Independent models are asked in the order that is best for a baseline, of two or three models (of more than five: of
+    two) or of all by rising cost. "Always one model" is added to every method, and budgets are those at which
+    `ttamer.frontier` chooses: from half as much again as the cheapest model costs to half as much again as the most
+    accurate one does.
 
     Parameters
     ----------
@@ -214,15 +225,19 @@ def run(
     scale = float(here.reach_costs[full])
     if scale == 0:
         raise ValueError("traces: nothing to compare where consulting costs nothing")
-    budgets = default_budgets(here, scale)
+    budgets = default_budgets(here, None if here.independent else scale)
     begin = progress or (lambda step: None)
     begin(STEPS[0])
     ours = curve_of_front(frontier(here), here, there, OURS)
     begin(STEPS[1])
-    found, paths, left_out = _baseline_curves(here, there, budgets)
-    name = FULL if here.topology.kind == "line" else f"node {full}"
+    fixed = curve_of_settings(FIXED, baselines.fixed_curve(here), here, there)
+    found, paths, left_out = _baseline_curves(here, there, budgets, fixed)
+    if here.independent:
+        ours = ours.beside(fixed)
+    node = here.nodes[full] if here.independent and here.nodes else f"node {full}"
+    name = FULL if here.topology.kind == "line" else BEST if here.independent else node
     alone = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
-    curves = (curve_of_replays(name, f"node {full}", *alone, there.unit), *found, ours)
+    curves = (curve_of_replays(name, node, *alone, there.unit), fixed, *found, ours)
     begin(STEPS[2])
     rates = are_rates(here.losses) and are_rates(there.losses)
     margins = MARGINS if rates else tuple(share * alone[0].error for share in RELATIVE_MARGINS)
@@ -329,11 +344,11 @@ def _full_node(traces: Traces) -> int:
 
 
 def _baseline_curves(
-    here: Traces, there: Traces, budgets: Floats
+    here: Traces, there: Traces, budgets: Floats, fixed: Curve
 ) -> tuple[list[Curve], dict[str, list[int]], tuple[str, ...]]:
     """A curve a baseline, the nodes it walks if that was a choice, and what had to be left out."""
     here, there = _confident(here), _confident(there)
-    lines = list(lines_through(here))
+    lines = best_lines(here, budgets)
     named = [node for node in here._answering if node in here.categories]
     curves, paths, left_out = [], {}, []
     for name, settings in _BASELINES.items():
@@ -343,10 +358,14 @@ def _baseline_curves(
         if name != "patience" and named:
             left_out.append(f"{name}: needs signals that are numbers, those of node {named[0]} are categories")
             continue
+        if name != "patience" and here.independent and not has_scores(here):
+            left_out.append(f"{name}: needs scores that differ, which these traces do not have")
+            continue
         tried = []
         for nodes, edges in lines:
             parts = [line_of(part, nodes, edges) for part in (here, there)]
-            tried.append(curve_of_settings(name, settings(parts[0]), *parts))
+            curve = curve_of_settings(name, settings(parts[0]), *parts)
+            tried.append(curve.beside(fixed) if here.independent else curve)
         best = int(np.argmin([_calibration_error(curve, budgets) for curve in tried]))
         curves.append(tried[best])
         if here.topology.kind != "line":

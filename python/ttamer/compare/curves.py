@@ -103,6 +103,22 @@ class Curve:
         """Two (V,) float64 : mean cost and error of the usable settings on the test rows."""
         return self.test_cost[self.hull].mean(axis=1), self.test_loss[self.hull].mean(axis=1)
 
+    def beside(self, other: Curve) -> Curve:
+        """A curve with the settings of both, of this one's name."""
+
+        def both(table: str) -> Floats:
+            return np.concatenate([getattr(self, table), getattr(other, table)])
+
+        return Curve(
+            self.name,
+            (*self.settings, *other.settings),
+            both("calibration_cost"),
+            both("calibration_loss"),
+            both("test_cost"),
+            both("test_loss"),
+            self.unit,
+        )
+
     def resampled_points(self, weights: Floats) -> tuple[Floats, Floats]:
         """Two (B, V) float64 : `test_points` of B resamples of the test rows, weights (B, M) from `resample`."""
         rows = self.test_cost.shape[1]

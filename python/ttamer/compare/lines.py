@@ -7,15 +7,30 @@ from itertools import pairwise
 
 import numpy as np
 
+from ttamer._base.hull import lower_hull
 from ttamer._base.types import ROOT, Floats
+from ttamer.baselines.sweep import sweep
+from ttamer.fitting.chains import orders
+from ttamer.fitting.sets import promising
 from ttamer.traces import Traces
 from ttamer.traces.paths import cheapest_paths, last_first
 
+Line = tuple[list[int], list[int]]
+"""Nodes, and the edges that lead to them."""
+MOST_LINES = 8
+"""Independent models have many orders; those on which one threshold does best are tried with everything."""
 
-def lines_through(traces: Traces) -> Iterator[tuple[list[int], list[int]]]:
+
+def lines_through(traces: Traces) -> Iterator[Line]:
     """Lines through the nodes that requests may follow, and their edges; on each a node can answer."""
     topology, costs = traces.topology, traces.costs
     edges = {(i, j): e for e, (i, j) in enumerate(topology.edges.tolist())}
+    if traces.independent:
+        into = {j: e for (_, j), e in edges.items()}  # what a model costs does not depend on what was asked before it
+        cheapest_first = tuple(sorted(traces._answering, key=lambda j: traces.reach_costs[j]))
+        for models in dict.fromkeys([cheapest_first, *orders(promising(traces))]):
+            yield list(models), [into[model] for model in models]
+        return
     if topology.kind == "forest":
         # One edge into each node, in the order of the nodes; branches stay open, so that any order of theirs will do.
         parents = topology.edges[:, 0].tolist()
@@ -52,6 +67,23 @@ def line_of(traces: Traces, nodes: list[int], edges: list[int]) -> Traces:
     starts = [0, *(k + 1 for k in answering[:-1])]
     costs = np.add.reduceat(traces.paid_costs[..., edges[: answering[-1] + 1]], starts, axis=-1)
     return traces.path([nodes[k] for k in answering], costs)
+
+
+def best_lines(traces: Traces, budgets: Floats) -> list[Line]:
+    """The lines to try on these rows: all, or of independent models those on which one threshold does best."""
+    lines = list(lines_through(traces))
+    if not traces.independent or len(lines) <= MOST_LINES:
+        return lines
+    alone = traces.request_reach_costs.mean(axis=0), traces.losses.mean(axis=0, dtype=np.float64)
+    errors = []
+    for nodes, edges in lines:
+        line = line_of(traces, nodes, edges)
+        outcomes = sweep(line.signals, line.losses, line.request_reach_costs)
+        cost = np.append(outcomes.cost, alone[0][traces._answering])
+        error = np.append(outcomes.loss, alone[1][traces._answering])
+        hull = lower_hull(cost, error)
+        errors.append(np.interp(budgets, cost[hull], error[hull]).mean())
+    return [lines[k] for k in np.argsort(errors, kind="stable")[:MOST_LINES]]
 
 
 def _ancestors(parents: list[int], node: int) -> list[int]:

@@ -1,13 +1,16 @@
 """Recorded workloads that come with the package, so that a first run needs nothing else.
 
-``fashion-vgg``: a convolutional network with eight exits on Fashion-MNIST. What it is, where it comes from
-and under which licence stands beside it in ``fashion-vgg.md``.
+``fashion-vgg``: a convolutional network with eight exits on Fashion-MNIST. ``ferplus``: four models, three of them
+commercial, that name the emotion of a face. What each is, where it comes from and under which licence stands beside it
+in ``fashion-vgg.md`` and ``ferplus.md``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +20,7 @@ from ttamer.traces import Traces
 
 __all__ = ["NAMES", "Workload", "load"]
 
-NAMES = ("fashion-vgg",)
+NAMES = ("fashion-vgg", "ferplus")
 """Workloads that can be loaded."""
 
 
@@ -28,18 +31,19 @@ class Workload:
     Attributes
     ----------
     calibration, test : Traces
-        Disjoint requests; signals are the largest probabilities, losses the 0/1 errors, costs are in ms.
+        Disjoint requests; losses are 0/1 errors. Signals of exits are the largest probabilities and their costs in ms,
+        signals of several models the scores they gave and their costs in USD.
     name : str
     node_names : tuple of str
-    flops : (E,) float64
-        The same edges' costs in floating-point operations.
+    flops : (E,) float64 or None
+        The same edges' costs in floating-point operations; None where they are not known.
     """
 
     calibration: Traces
     test: Traces
     name: str
     node_names: tuple[str, ...]
-    flops: npt.NDArray[np.float64]
+    flops: npt.NDArray[np.float64] | None
 
 
 def load(name: str = "fashion-vgg") -> Workload:
@@ -61,16 +65,30 @@ def load(name: str = "fashion-vgg") -> Workload:
         resources.files(__name__).joinpath(f"{name}.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
-        low, high = arrays["log_odds_range"].tolist()
-
-        def traces(part: str) -> Traces:
-            probs = decode(arrays[f"{part}_largest"], arrays[f"{part}_others"], (low, high))
-            return Traces.from_probs(probs, arrays[f"{part}_labels"], arrays["costs"], unit="ms")
-
+        traces_of = _exits if "log_odds_range" in arrays else _models
         return Workload(
-            calibration=traces("calibration"),
-            test=traces("test"),
+            calibration=traces_of(arrays, "calibration"),
+            test=traces_of(arrays, "test"),
             name=name,
             node_names=tuple(arrays["node_names"].tolist()),
-            flops=arrays["flops"],
+            flops=arrays.get("flops"),
         )
+
+
+def _exits(arrays: Mapping[str, npt.NDArray[Any]], part: str) -> Traces:
+    low, high = arrays["log_odds_range"].tolist()
+    probs = decode(arrays[f"{part}_largest"], arrays[f"{part}_others"], (low, high))
+    return Traces.from_probs(probs, arrays[f"{part}_labels"], arrays["costs"], unit="ms")
+
+
+def _models(arrays: Mapping[str, npt.NDArray[Any]], part: str) -> Traces:
+    answers = arrays[f"{part}_answers"].astype(np.int32)
+    losses = answers != arrays[f"{part}_labels"][:, None]
+    return Traces.from_models(
+        losses,
+        arrays["costs"],
+        scores=arrays[f"{part}_scores"],
+        answers=answers,
+        nodes=arrays["node_names"].tolist(),
+        unit="USD",
+    )

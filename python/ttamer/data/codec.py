@@ -1,4 +1,4 @@
-"""The code in which the bundled workloads hold probabilities: a byte a class, and two for the largest.
+"""The code in which the bundled network's probabilities are held: a byte a class, and two for the largest.
 
 The largest probability p of a node is coded by its log-odds ln(p / (1 - p)) in 16 bits, so that the code is
 as fine near 1 as elsewhere: the signals of confident nodes lie there. Every other class is coded by the

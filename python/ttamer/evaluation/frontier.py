@@ -45,8 +45,8 @@ def frontier(
     tradeoffs : (T,) float, optional
         Each in (0, 1], at most 120 after repeats are removed; by default 119 that suit the size of the losses.
     estimate, bins, order, seed, progress
-        As for `fit`. By default what does best in cross-validation, see ``docs/estimates.md``; traces without evidence
-        have only their signals.
+        As for `fit`. By default what does best in cross-validation, see ``docs/estimates.md`` and
+        `Front.choice`.
     model : CascadeModel, optional
         Use this model instead of fitting one; `estimate` and the others are then not used.
     prices : mapping of str to float, optional

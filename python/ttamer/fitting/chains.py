@@ -85,7 +85,7 @@ def best_chains(traces: Traces, models: Order) -> list[Chain]:
     costs = np.broadcast_to(_model_costs(traces, models), losses.shape)
     chains: list[Chain] = [((model,), np.inf) for model in models]
     points = [*zip(costs.mean(axis=0).tolist(), losses.mean(axis=0).tolist(), strict=True)]
-    for before in _beginnings(len(models)):
+    for before in orders(tuple(range(len(models))), shorter=1):  # what comes before the last model
         rest = [k for k in range(len(models)) if k not in before]
         for threshold in _tried(scores[:, before]):
             goes = np.ones(rows, np.bool_)
@@ -102,11 +102,11 @@ def best_chains(traces: Traces, models: Order) -> list[Chain]:
     return [chains[k] for k in lower_hull(cost_of, loss_of)]
 
 
-def _beginnings(models: int) -> Iterator[tuple[int, ...]]:
-    """What may come before the last model of a chain, as places of models."""
-    longest = LONG if models <= MOST_LONG else LONG - 1
-    for length in range(1, min(longest, models)):
-        yield from permutations(range(models), length)
+def orders(models: Order, shorter: int = 0) -> Iterator[Order]:
+    """All orders of so many models as a chain has, or of fewer by `shorter`."""
+    longest = min(LONG if len(models) <= MOST_LONG else LONG - 1, len(models))
+    for length in range(1, longest + 1 - shorter):
+        yield from permutations(models, length)
 
 
 def _tried(scores: Floats) -> Floats:

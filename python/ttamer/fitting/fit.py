@@ -51,7 +51,8 @@ def fit(
 
     With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
     that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.
-    Of graded losses, an answer with half of the largest loss counts as half wrong.
+    Of graded losses, an answer with half of the largest loss counts as half wrong. ``"sets"`` and ``"chains"`` are the
+    same for several models on the same requests, `Traces.from_models`, which may be asked in any order.
 
     Parameters
     ----------
@@ -60,12 +61,14 @@ def fit(
     bins : int or "auto"
         Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
         16. Solving with recall takes memory for about states x (states of all nodes) numbers.
-    estimate : {"signal", "history", "posterior", "auto"}
+    estimate : {"signal", "history", "posterior", "sets", "chains", "auto"}
         What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
-        is right given everything consulted. "posterior": the same of every answer seen; the best one answers. "auto":
-        what does best on these traces in cross-validation, signals of other kinds made from the evidence among it
-        (`Policy.signal` names the one to decide on, `Policy.recorded_signal` the one that was recorded); the recorded
-        signal where nothing else can be fitted.
+        is right given everything consulted. "posterior": the same of every answer seen; the best one answers. Of
+        several models, "sets": the losses of all of them, given everything that those asked have shown; the best answer
+        seen is given. "chains": the score, along a few chains of models with a common threshold. "auto": what does best
+        on these traces in cross-validation (of classifiers the logit margin, `Policy.signal`, or the posterior; of
+        several models "sets" or "chains"), and on forests the posterior; the recorded signal where nothing else can be
+        fitted. `CascadeModel.choice` has what was compared.
     order : sequence of int, "best" or "any", optional
         On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
         "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order

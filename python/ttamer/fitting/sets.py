@@ -155,7 +155,7 @@ def _cell(
 
 
 def promising(traces: Traces) -> Order:
-    """The models that policies ask: all, or of many those on the lower hull of cost and loss, then the best others."""
+    """All models, or of many those on the lower hull of cost and loss, then the best others."""
     models = traces._answering
     if len(models) <= MOST_MODELS:
         return tuple(models)

@@ -135,6 +135,8 @@ class SetEstimator:
     def context_scores(self, context: Mapping[str, object], rows: int) -> npt.NDArray[np.float32]:
         """(B, d) : the columns of a context as the probe shows them; categories are coded, missing numbers are NOTHING.
 
+        Without columns, (B, 0), where policies do not look at the context, as along chains.
+
         Raises
         ------
         TypeError, ValueError

@@ -64,7 +64,7 @@ class Front(Sequence[FrontPoint]):
 
     @property
     def estimate(self) -> str:
-        """str : 'signal', 'history' or 'posterior': what the states of the policies are made of."""
+        """str : 'signal', 'history', 'posterior', 'sets' or 'chains': what the states of the policies are made of."""
         return self.points[0].policy.estimate
 
     @property

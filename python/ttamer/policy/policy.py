@@ -293,8 +293,8 @@ class Policy:
     def start(self, capacity: int = 64, nan: str = "error", signal: str | None = None) -> Batch:
         """Open a batch for a serving loop.
 
-        A policy that estimates decides on logits: `Batch.decide_logits` takes those of a node, and keeps of each row
-        what was seen so far.
+        A policy that estimates keeps of each row what was seen so far. It decides on logits, `Batch.decide_logits`, or,
+        of several models, on scores and answers, `Batch.decide_answers`.
 
         Parameters
         ----------
@@ -343,7 +343,8 @@ class Policy:
             Of the same topology, complete (`Traces.complete`). Costs are taken from them, in the policy's unit; several
             units are put into it. With signals of the policy's kind or evidence to make them from, and categories, in
             any coding, where the policy has some; if the policy estimates, with evidence of as many classes, and at
-            least as many of the largest log-probabilities as it was fitted on.
+            least as many of the largest log-probabilities as it was fitted on, or, of several models, with the columns
+            of the context and the answers that it decides on.
 
         Returns
         -------

@@ -183,7 +183,8 @@ class Constructors(Record):
         * ``cost``, or ``cost_usd``, ``cost_ms`` and the like for costs in several units. A unit in which every model
           costs the same for all requests has one cost a model.
         * ``score``, or one such as ``score_judge``: how sure the model was.
-        * ``answer``: equal values are equal answers, an empty one is none.
+        * ``answer``: equal values are equal answers, an empty one is none. They are compared, and no classes: another
+          file may number them otherwise.
         * every other column has one value a request and is context, numbers or categories, the first of which the probe
           shows (see `with_context`).
 

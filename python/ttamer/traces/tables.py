@@ -224,6 +224,7 @@ class _Reader:
             "costs": tables[""] if "cost" in costs else tables,
             "scores": self._spread(self._numbers(by_role[scores[0]]))[:, order] if scores else None,
             "answers": None,
+            "classes": False,  # another file may number the same answers otherwise
             "context": {name: self._of_requests(name) for name in self.others} or None,
             "nodes": [*probe, *(self.models[k] for k in order)],
         }
