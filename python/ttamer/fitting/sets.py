@@ -74,10 +74,10 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     ImportError
         If scikit-learn is missing.
     """
-    graph = _any_order(traces) if traces.independent else set_graph(traces.topology)
     largest = largest_loss(traces.losses)
     shares = traces.losses.astype(np.float64) / largest
     shown = Shown(traces)
+    graph = _any_order(traces, shown.silent) if traces.independent else set_graph(traces.topology)
     folds, rng = folds_of(len(traces), seed), np.random.default_rng(seed)
     cells: dict[Order, Cell] = {}
     for nodes, others in _places(graph).items():
@@ -87,8 +87,11 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
     return model_of_cells(traces, "sets", cells, graph, shown.tables, shown.context, largest, PRIOR)
 
 
-def _any_order(traces: Traces) -> SetGraph:
-    """Steps of independent models: after the probe, if there is one, up to so many of them in any order."""
+def _any_order(traces: Traces, silent: frozenset[int]) -> SetGraph:
+    """Steps of independent models: after the probe, if there is one, up to so many of them in any order.
+
+    Nothing follows a silent one: whoever goes on knows no more than before, and might have left it out.
+    """
     probe = front_of(traces)
     models = tuple(sorted({*promising(traces), *traces.probes} - set(probe)))
     depth = len(models) if len(models) <= 4 else 3 if len(models) <= 6 else 2
@@ -101,6 +104,8 @@ def _any_order(traces: Traces) -> SetGraph:
             for last in nodes:
                 step = ((*probe, *nodes), last)
                 before = (*probe, *(node for node in nodes if node != last))
+                if not silent.isdisjoint(before[len(probe) :]):
+                    continue
                 earlier = [(before, each) for each in before if each not in probe] or [(before, 0)]
                 steps.append(step)
                 edges += [(each if before else None, step) for each in earlier]

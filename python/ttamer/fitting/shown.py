@@ -157,6 +157,13 @@ class Shown:
             return np.zeros(self.nodes, np.int32)
         return np.array([(column >= 0).any() for column in self._answers.T], np.int32)
 
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """Nodes that show nothing, neither alone nor beside others."""
+        return frozenset(
+            node for node in range(self.nodes) if not self._blocks[node].shape[1] and not self.agreeing[node]
+        )
+
     def columns(self, nodes: Sequence[int]) -> Floats:
         """(N, d) : the columns of a cell that looks at these nodes, in the order of the core."""
         parts = [self._blocks[node] for node in nodes]
