@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import warnings
 from typing import Any
@@ -494,3 +495,20 @@ def test_auto_takes_the_better_of_the_two() -> None:
     model = ttamer.fit(traces, estimate="auto")
     assert (model.choice, sets_of(model).kind) == (rows, choice.estimate)
     assert ttamer.frontier(traces).choice == rows
+
+
+@pytest.mark.parametrize("first_goes", [True, False])
+def test_rows_stay_out_of_fold_after_an_equal_model_is_gone(first_goes: bool) -> None:
+    """As where a model is fitted again under the same name."""
+    traces = recorded()
+    models = [ttamer.fit(traces, estimate="sets") for _ in range(2)]
+    expected = ttamer.solve(models[0], 0.97).replay(traces)
+    assert (expected.last_node != ttamer.solve(models[0], 0.97).replay(traces[:]).last_node).any()
+    assert len(traces._kept_estimates) == 2
+    del models[0 if first_goes else 1]
+    gc.collect()
+    assert len(traces._kept_estimates) == 1
+    np.testing.assert_array_equal(ttamer.solve(models[0], 0.97).replay(traces).last_node, expected.last_node)
+    models.clear()
+    gc.collect()
+    assert len(traces._kept_estimates) == 0
