@@ -24,7 +24,6 @@ import numpy.typing as npt
 
 import ttamer
 from ttamer import baselines, compare
-from ttamer.model.set_estimators import SetEstimator
 
 TABLE = Path(__file__).parent / "data" / "mmlu-pro.jsonl"
 CALIBRATION = 1000  # questions; the other 800 are test questions
@@ -46,11 +45,10 @@ def in_words(difference: compare.Difference, scale: float, unit: str) -> str:
 def routes(policy: ttamer.Policy, traces: ttamer.Traces) -> dict[str, list[str]]:
     """Which subjects are sent to which model first."""
     assert traces.nodes is not None
-    assert isinstance(policy.estimator, SetEstimator)
-    subjects = traces.categories[0]
-    scores = policy.estimator.context_scores({"subject": subjects}, len(subjects))
+    subjects = policy.categories[0]
+    batch = policy.start(len(subjects))
     first: dict[str, list[str]] = {}
-    for subject, node in zip(subjects, policy.start(len(subjects)).decide_answers(0, scores).tolist(), strict=True):
+    for subject, node in zip(subjects, batch.decide(0, policy.codes(0, subjects)).tolist(), strict=True):
         first.setdefault(traces.nodes[node], []).append(subject)
     return first
 

@@ -84,7 +84,7 @@ class TestFit:
         traces = Traces.from_models(losses, [1, 2, 30], scores=scores)
         model = ttamer.fit(traces, estimate="chains")
         estimator = sets_of(model)
-        kept = traces._kept_estimates[estimator].signals
+        kept = traces._kept_estimates.get(estimator).signals
         for step, leaves in enumerate(estimator.core.leaves.tolist()):
             assert len(np.unique(kept[:, step])) == leaves
         inputs = estimator.scores(traces[:1])

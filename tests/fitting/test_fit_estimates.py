@@ -168,7 +168,7 @@ class TestFit:
         traces = graded(independent(600, topology=topology), scale)
         model = ttamer.fit(traces, 6, "posterior")
         assert model.estimator is not None
-        for step, signals in enumerate(traces._kept_estimates[model.estimator].signals.T):
+        for step, signals in enumerate(traces._kept_estimates.get(model.estimator).signals.T):
             states = reference.states(signals, model.bin_edges[step])
             estimates = traces.losses.max() / (1 + np.exp(signals.astype(np.float64)))
             expected = np.bincount(states, estimates) / np.bincount(states)
@@ -184,15 +184,15 @@ class TestFit:
         model = posterior(traces)
         assert model.estimator is not None
         policy = ttamer.solve(model, 0.99)
-        kept = traces._kept_estimates[model.estimator]
+        kept = traces._kept_estimates.get(model.estimator)
         refitted = model.estimator.estimate(traces.evidence)
         assert np.abs(kept.signals - refitted.signals).max() > 1e-3
         copied = traces[:]
         policy.replay(copied)
-        np.testing.assert_array_equal(copied._kept_estimates[model.estimator].signals, refitted.signals)
+        np.testing.assert_array_equal(copied._kept_estimates.get(model.estimator).signals, refitted.signals)
         # One that is read from a file is the same estimator.
-        assert traces._kept_estimates[pickle.loads(pickle.dumps(policy)).estimator] is kept
-        assert pickle.loads(pickle.dumps(traces))._kept_estimates == {}
+        assert traces._kept_estimates.get(pickle.loads(pickle.dumps(policy)).estimator) is kept
+        assert len(pickle.loads(pickle.dumps(traces))._kept_estimates) == 0
 
     def test_estimates_stay_only_as_long_as_their_estimator(self) -> None:
         traces = independent(60)
@@ -205,7 +205,7 @@ class TestFit:
         traces = independent(200)
         model = posterior(traces)
         assert model.estimator is not None
-        signals = traces._kept_estimates[model.estimator].signals[:, 2].astype(float)
+        signals = traces._kept_estimates.get(model.estimator).signals[:, 2].astype(float)
         states = np.searchsorted(model.bin_edges[2], signals, side="right")
         expected = np.bincount(states, 1 / (1 + np.exp(signals))) / np.bincount(states)
         np.testing.assert_allclose(model.losses[2], expected, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import warnings
 from typing import Any
@@ -412,7 +413,6 @@ class TestRequests:
             (traces[:49], "expected at least 50 requests, got 49; use 'signal'"),
             (traces.weighted(2), "expected traces without weights, got weights; use 'signal'"),
             (traces._with(observed=True), "expected losses that have to be estimated, got observed ones; use 'signal'"),
-            (traces.path([1, 2], [1, 1]), r"expected traces of independent models \(Traces.from_models\), got others"),
         ):
             with pytest.raises(ValueError, match=f"^estimate: {message}$"):
                 ttamer.fit(other, estimate=estimate)
@@ -420,7 +420,10 @@ class TestRequests:
             ValueError, match="^traces: expected complete rows, 1 of 60 lack a signal, a loss or a cost"
         ):
             ttamer.fit(traces._with(losses=losses), estimate=estimate)
-        assert ttamer.frontier(traces._with(losses=losses)[:40]._with(losses=traces.losses[:40])).estimate == "signal"
+        assert ttamer.fit(traces._with(losses=losses), estimate="auto").estimator is None
+        if estimate == "chains":
+            with pytest.raises(ValueError, match="^estimate: expected traces of independent models"):
+                ttamer.fit(traces.path([1, 2], [1, 1]), estimate=estimate)
 
     @pytest.mark.parametrize("estimate", ["sets", "chains"])
     def test_options_that_they_do_not_take(self, estimate: str) -> None:
@@ -492,3 +495,20 @@ def test_auto_takes_the_better_of_the_two() -> None:
     model = ttamer.fit(traces, estimate="auto")
     assert (model.choice, sets_of(model).kind) == (rows, choice.estimate)
     assert ttamer.frontier(traces).choice == rows
+
+
+@pytest.mark.parametrize("first_goes", [True, False])
+def test_rows_stay_out_of_fold_after_an_equal_model_is_gone(first_goes: bool) -> None:
+    """As where a model is fitted again under the same name."""
+    traces = recorded()
+    models = [ttamer.fit(traces, estimate="sets") for _ in range(2)]
+    expected = ttamer.solve(models[0], 0.97).replay(traces)
+    assert (expected.last_node != ttamer.solve(models[0], 0.97).replay(traces[:]).last_node).any()
+    assert len(traces._kept_estimates) == 2
+    del models[0 if first_goes else 1]
+    gc.collect()
+    assert len(traces._kept_estimates) == 1
+    np.testing.assert_array_equal(ttamer.solve(models[0], 0.97).replay(traces).last_node, expected.last_node)
+    models.clear()
+    gc.collect()
+    assert len(traces._kept_estimates) == 0

@@ -73,7 +73,7 @@ class TestEstimates:
         traces = recorded(rows=1000)
         model = ttamer.fit(traces, estimate=kind)
         estimator = sets_of(model)
-        signals = traces._kept_estimates[estimator].signals
+        signals = traces._kept_estimates.get(estimator).signals
         for step, leaves in enumerate(estimator.core.leaves.tolist()):
             assert len(model.losses[step]) == leaves == len(np.unique(signals[:, step]))
             assert model.bin_edges[step].tolist() == [k + 0.5 for k in range(leaves - 1)]
@@ -90,7 +90,7 @@ class TestEstimates:
         model = ttamer.fit(traces, estimate="sets")
         estimator = sets_of(model)
         own = estimator.estimate_traces(traces)
-        assert (own.signals != traces._kept_estimates[estimator].signals).any()
+        assert (own.signals != traces._kept_estimates.get(estimator).signals).any()
         policy = ttamer.solve(model, 0.97)
         same = traces[:]
         np.testing.assert_array_equal(
@@ -103,7 +103,7 @@ class TestEstimates:
     def test_states_of_chains_are_the_same_out_of_fold(self) -> None:
         traces = recorded()
         estimator = sets_of(ttamer.fit(traces, estimate="chains"))
-        own, kept = estimator.estimate_traces(traces), traces._kept_estimates[estimator]
+        own, kept = estimator.estimate_traces(traces), traces._kept_estimates.get(estimator)
         np.testing.assert_array_equal(own.signals, kept.signals)
         np.testing.assert_array_equal(own.answers, kept.answers)
 

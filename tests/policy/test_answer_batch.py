@@ -210,16 +210,21 @@ def test_requests_do_not_see_those_before_them() -> None:
 
 
 def test_shapes_of_scores() -> None:
-    """One input as (B,) or (B, 1); none as nothing at all or (B, 0); how many there are is told by what there is."""
-    table = batch_of()
-    flat = batch_of()
+    """One input as (B,) or (B, 1); none as nothing at all, (B, 0) or (B,) that are not read.
+
+    How many there are is told by what there is.
+    """
+    table, flat, unread = batch_of(), batch_of(), batch_of()
     np.testing.assert_array_equal(
         table.decide_answers(0, SCORES[:, :1].copy(), ANSWERS[:, 0].copy()),
         flat.decide_answers(0, SCORES[:, 0].copy(), ANSWERS[:, 0].copy()),
     )
     table.decide_answers(2, np.empty((4, 0), np.float32), ANSWERS[:, 2].copy())
     flat.decide_answers(2, None, ANSWERS[:, 2].copy())
-    np.testing.assert_array_equal(table.answer_node, flat.answer_node)
+    unread.decide_answers(0, SCORES[:, 0].copy(), ANSWERS[:, 0].copy())
+    unread.decide_answers(2, np.full(4, np.nan, np.float32), ANSWERS[:, 2].copy())
+    for other in (flat, unread):
+        np.testing.assert_array_equal(table.answer_node, other.answer_node)
     assert len(batch_of().decide_answers(i32([2, 2]), None, i32([0, 1]))) == 2
     mixed = batch_of()
     mixed.decide_answers(i32([0, 2]), SCORES[:2, 0].copy(), i32([0, 1]))
@@ -269,7 +274,7 @@ REFUSED: list[tuple[Any, Any, Any, Any, type[Exception], str]] = [
     (0, None, i32([0]), None, ValueError, r"^scores: expected \(B,\) float32, one an input of node 0, got \(B, 0\)$"),
     (0, SCORES, i32([0] * 4), None, ValueError, r"^scores: expected \(B,\) .* of node 0, got \(B, 3\)$"),
     (1, SCORES[:, 0].copy(), None, None, ValueError, r"^scores: expected \(B, 2\) .* of node 1, got \(B,\)$"),
-    (2, SCORES[:, 0].copy(), i32([0] * 4), None, ValueError, r"^scores: expected \(B, 0\) .* of node 2, got \(B,\)$"),
+    (2, SCORES[:, :2].copy(), i32([0] * 4), None, ValueError, r"^scores: expected \(B, 0\) .* node 2, got \(B, 2\)$"),
     (
         i32([0, 1]),
         SCORES[:2, 0].copy(),

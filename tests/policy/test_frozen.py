@@ -110,13 +110,54 @@ def asked() -> ttamer.Traces:
     rows = np.arange(60)
     models = np.arange(3)
     hard = (rows * 7) % 11
-    wrong = (hard[:, None] + 2 * (rows[:, None] % 2 == models % 2) + (rows[:, None] * [3, 5, 2]) % 4 > [7, 9, 12]) * 1.0
+    wrong = (hard[:, None] + 2 * (rows[:, None] % 2 == models % 2) + (rows[:, None] * [3, 5, 2]) % 4 > [4, 7, 10]) * 1.0
     scores = 12 - hard[:, None] + (rows[:, None] * [5, 4, 3]) % [7, 5, 3]
     return ttamer.Traces.from_models(
         wrong,
-        {"ms": 2.0**models * (1 + rows[:, None] % 4)},
+        {"ms": 4.0**models * (1 + rows[:, None] % 4)},
         scores=np.where(rows[:, None] % 10 == 3 * models, np.nan, scores),
         answers=np.where(wrong == 0, rows[:, None] % 3, (rows[:, None] + models) % 4 - 1),
         context={"topic": np.where(rows % 2, "odd", "even"), "length": np.where(rows % 13, hard, np.nan)},
         nodes=["small", "middle", "large"],
     )
+
+
+ASKED = {
+    "sets": (
+        0.6,
+        0.3261319570162557,
+        "232321332322213323223223232231232233332322332323223323221233",
+        "232322332322223323223223232232232233232322332323223323222233",
+    ),
+    "chains": (
+        0.9,
+        0.24227777777777776,
+        "232333332332333323323223333233333333332332332323333323323233",
+        "232333332332333323323223333233333333332332332323333323323233",
+    ),
+}
+"""Trade-off, value, and the last and the answering node of each request."""
+
+
+def test_traces_v4() -> None:
+    kept, traces = ttamer.Traces.load(DATA / "traces-v4.npz"), asked()
+    assert (kept.independent, kept.answer_classes, kept.nodes) == (True, True, ("topic", "small", "middle", "large"))
+    for name in ("signals", "losses", "predictions"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(traces, name))
+    for name, column in traces.context.items():
+        np.testing.assert_array_equal(kept.context[name], column)
+    np.testing.assert_array_equal(kept.unit_costs["ms"], traces.unit_costs["ms"])
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_sets_and_chains_v4(kind: str) -> None:
+    tradeoff, value, last, answer = ASKED[kind]
+    model = ttamer.CascadeModel.load(DATA / f"model-{kind}-v4.safetensors")
+    policy = ttamer.Policy.load(DATA / f"policy-{kind}-v4.safetensors")
+    assert (policy.estimate, policy.topology, policy.unit) == (kind, asked().topology, "ms")
+    assert policy.value == pytest.approx(value, rel=0, abs=1e-12)
+    assert ttamer.solve(model, tradeoff).value == pytest.approx(value, rel=0, abs=1e-12)
+    for traces in (asked(), ttamer.Traces.load(DATA / "traces-v4.npz")):
+        result = policy.replay(traces)
+        assert "".join(map(str, result.last_node)) == last
+        assert "".join(map(str, result.answer_node)) == answer

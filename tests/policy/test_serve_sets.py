@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from set_traces import recorded, same_as_replay, sets_of
 
 import ttamer
 from ttamer import STOP, Traces, reference
 from ttamer._base.types import ROOT
 from ttamer._core import start
+from ttamer.fitting.chains import has_scores
 
 CASES: dict[str, dict[str, Any]] = {
     "all": {},
@@ -283,3 +286,36 @@ class TestRefused:
                 last = node
                 node = int(batch.decide_answers(node, shown.copy(), held.predictions[[row], node].copy())[0])
             assert (last, batch.answer_node[0]) == (expected.last_node[row], expected.answer_node[row])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["sets", "chains"]))
+@settings(max_examples=20)
+def test_any_models(seed: int, kind: str) -> None:
+    """Few or many different scores, missing ones, answers of any meaning, costs of 0, contexts with gaps."""
+    rng = np.random.default_rng(seed)
+    models, levels, missing = int(rng.integers(1, 5)), int(rng.choice([1, 2, 5, 1000])), rng.choice([0, 0.3, 1])
+    right, price = rng.random(models), rng.choice([0, 1, 2, 5, 30], models)
+    graded, has_answers, classes, has_context, by_request = rng.integers(0, 2, 5).astype(bool).tolist()
+
+    def requests(rows: int) -> Traces:
+        losses = (rng.random((rows, models)) > right) * (rng.choice([0.25, 1, 3], (rows, models)) if graded else 1.0)
+        scores = rng.integers(0, levels, (rows, models)) / levels - 0.5 * losses
+        scores[rng.random((rows, models)) < missing] = np.nan
+        lengths = np.where(rng.random(rows) < 0.2, np.nan, rng.integers(0, 9, rows))
+        lengths[0] = 1
+        topics = ["a", *rng.choice(["a", "b", "c", ""], rows - 1)]
+        return Traces.from_models(
+            losses,
+            rng.random((rows, models)) if by_request else price,
+            scores=scores,
+            answers=rng.integers(-1, 3, (rows, models)) if has_answers else None,
+            classes=classes,
+            context={"length": lengths, "topic": topics} if has_context else None,
+        )
+
+    traces, held = requests(80), requests(60)
+    if kind == "chains" and not has_scores(traces):
+        return
+    model = ttamer.fit(traces, estimate=kind)
+    for tradeoff in (0.3, 0.95, 1.0):
+        same_as_replay(ttamer.solve(model, tradeoff), held, seed % 1000, mixed=bool(seed % 2))

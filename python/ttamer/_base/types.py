@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,31 @@ def freeze(array: npt.NDArray[A]) -> npt.NDArray[A]:
     return array
 
 
-class Cache(WeakKeyDictionary[Any, Any]):
-    """Results kept for an object as long as it lives; a pickle leaves them out."""
+class Cache:
+    """Results kept for an object as long as it lives, and found for all that equal it; a pickle leaves them out.
+
+    Of equal objects each keeps its own: a dictionary would keep those of the first, and lose them with it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[ref[Any], Any]] = {}
+
+    def get(self, key: object) -> Any:
+        """What was kept for an object that equals this one; None if nothing was."""
+        return next((value for known, value in tuple(self._kept.values()) if known() == key), None)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        place, owner = id(key), ref(self)
+
+        def forget(_: object) -> None:
+            cache = owner()
+            if cache is not None:
+                cache._kept.pop(place, None)
+
+        self._kept[place] = ref(key, forget), value
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Cache, ()
