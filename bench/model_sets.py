@@ -78,6 +78,10 @@ class Requests:
         """At most so many of them."""
         return _rows(self, np.arange(len(self))[:rows])
 
+    def half(self) -> Requests:
+        """Every other one."""
+        return _rows(self, np.arange(0, len(self), 2))
+
     @cached_property
     def traces(self) -> ttamer.Traces:
         """Traces : the same for ttamer."""

@@ -272,5 +272,6 @@ WAYS: dict[str, Callable[[Requests], Way]] = {
     "two calls": two_calls,
     "routing": routing,
     "cascade routing": cascade_routing,
+    "half the rows": lambda requests: frontier(requests.half()),
 }
 """ttamer first."""

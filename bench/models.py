@@ -14,6 +14,8 @@ added to each; two neighbours on the lower hull of the *calibration* requests ar
   routing     one model, by what is known before any is asked
   cascade routing
               at each step towards the set of models that is expected to be worth most, for right or wrong answers
+  half the rows
+              ttamer on every other calibration request: `ttamer.tune` fits on half, and tests on the others
 
 Differences of ttamer to each way have paired 90% bootstrap intervals over the test requests. In the tables, + marks a
 way that ttamer is better than, - one that it is worse than; without a mark, 0 is in the interval. A way that does not
