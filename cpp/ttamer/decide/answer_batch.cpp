@@ -20,10 +20,12 @@ std::string shape_of(std::size_t width) {
 } // namespace
 
 AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
-                         std::int64_t capacity, NanSignal nan)
+                         std::int64_t capacity, NanSignal nan, SignalKind signal)
     : StepBatch(estimator->last(), estimator->nodes(), std::move(policy), capacity, nan),
       estimator_(std::move(estimator)), bins_(this->capacity() * estimator_->inputs()),
-      replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())), scratch_(estimator_->scratch()) {}
+      replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())),
+      has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan),
+      classes_(this->capacity()), scratch_(estimator_->scratch()) {}
 
 std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown &shown, const Rows &rows) {
     check_node(node);
@@ -62,6 +64,41 @@ std::span<const std::int32_t> AnswerBatch::decide(std::span<const std::int32_t> 
     find_steps(nodes, rows);
     estimate(shown, rows);
     return commit(shown.rows, rows);
+}
+
+std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Logits &logits, const Rows &rows) {
+    check_node(node);
+    check_logits(static_cast<std::int32_t>(node));
+    return decide(node, shown_by(logits, rows), rows);
+}
+
+std::span<const std::int32_t> AnswerBatch::decide(std::span<const std::int32_t> nodes, const Logits &logits,
+                                                  const Rows &rows) {
+    if (nodes.size() != logits.rows) {
+        throw std::invalid_argument("node: expected one for each of the " + text(logits.rows) +
+                                    " rows of logits, got " + text(nodes.size()));
+    }
+    check_nodes(nodes);
+    std::for_each(nodes.begin(), nodes.end(), [this](std::int32_t node) { check_logits(node); });
+    return decide(nodes, shown_by(logits, rows), rows);
+}
+
+void AnswerBatch::check_logits(std::int32_t node) const {
+    if (!has_logit_scores_) {
+        throw std::invalid_argument("decide_logits: the policy's scores are not of a kind that logits give; call "
+                                    "decide_answers with your own, or fit on traces made by Traces.from_probs");
+    }
+    if (estimator_->inputs(node) != 1) {
+        throw std::invalid_argument("decide_logits: node " + text(node) + " has " + text(estimator_->inputs(node)) +
+                                    " inputs, logits give one; call decide_answers");
+    }
+}
+
+Shown AnswerBatch::shown_by(const Logits &logits, const Rows &rows) {
+    logit_scores_.check(logits, rows);
+    logit_scores_.compute(logits);
+    largest_classes(logits, classes_.data());
+    return {logits.rows, 1, logit_scores_.finish(logits, rows), {classes_.data(), logits.rows}, true};
 }
 
 void AnswerBatch::check_sizes(const Shown &shown, const Rows &rows) const {
