@@ -123,14 +123,15 @@ void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
     }
 }
 
+// Block by block of rows in the same cell that follow each other.
 void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
-    for (std::size_t begin = 0; begin < shown.rows; begin += SetEstimator::kBlock) {
-        const std::size_t end = std::min(begin + SetEstimator::kBlock, shown.rows);
-        for (std::size_t k = begin; k < end; ++k) {
-            read(k, rows.at(k), shown);
-            requests_[k - begin] = {estimator_->cell(step(k)), bins_of(rows.at(k)), replies_of(rows.at(k))};
+    for (std::size_t begin = 0, end = 0; begin < shown.rows; begin = end) {
+        const std::size_t cell = estimator_->cell(step(begin));
+        for (; end < shown.rows && end - begin < SetEstimator::kBlock && estimator_->cell(step(end)) == cell; ++end) {
+            read(end, rows.at(end), shown);
+            requests_[end - begin] = {bins_of(rows.at(end)), replies_of(rows.at(end))};
         }
-        estimator_->estimate({requests_.data(), end - begin}, estimates_.data(), scratch_);
+        estimator_->estimate(cell, {requests_.data(), end - begin}, estimates_.data(), scratch_);
         for (std::size_t k = begin; k < end; ++k) {
             keep(k, rows.at(k), estimates_[k - begin]);
         }

@@ -145,7 +145,7 @@ def run(size: str) -> Report:
         columns,
     )
     notes = (
-        "each: ns a request. decide: the same policy on its states, plain signals. A loop that only takes arguments out "
-        "and resets is taken off both.",
+        "each: ns a request. decide: the same policy on its states, plain signals. What a loop takes that decides "
+        "nothing is taken off both.",
     )
     return Report((table,), notes)
