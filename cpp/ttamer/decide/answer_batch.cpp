@@ -123,17 +123,38 @@ void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
     }
 }
 
-// Block by block of rows in the same cell that follow each other.
+// Rows of a window in the same cell are estimated together.
 void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
-    for (std::size_t begin = 0, end = 0; begin < shown.rows; begin = end) {
-        const std::size_t cell = estimator_->cell(step(begin));
-        for (; end < shown.rows && end - begin < SetEstimator::kBlock && estimator_->cell(step(end)) == cell; ++end) {
-            read(end, rows.at(end), shown);
-            requests_[end - begin] = {bins_of(rows.at(end)), replies_of(rows.at(end))};
+    constexpr std::size_t kWindow = 4 * SetEstimator::kBlock;
+    std::array<std::size_t, kWindow> left{};
+    std::array<std::size_t, SetEstimator::kBlock> block{};
+    for (std::size_t begin = 0; begin < shown.rows; begin += kWindow) {
+        std::size_t count = std::min(kWindow, shown.rows - begin);
+        for (std::size_t i = 0; i < count; ++i) {
+            left[i] = begin + i;
+            read(begin + i, rows.at(begin + i), shown);
         }
-        estimator_->estimate(cell, {requests_.data(), end - begin}, estimates_.data(), scratch_);
-        for (std::size_t k = begin; k < end; ++k) {
-            keep(k, rows.at(k), estimates_[k - begin]);
+        while (count > 0) {
+            const std::size_t cell = estimator_->cell(step(left[0]));
+            std::size_t size = 0;
+            std::size_t others = 0;
+            std::size_t i = 0;
+            for (; i < count && size < block.size(); ++i) {
+                const bool is_in = estimator_->cell(step(left[i])) == cell;
+                (is_in ? block[size] : left[others]) = left[i];
+                size += is_in ? 1 : 0;
+                others += is_in ? 0 : 1;
+            }
+            std::copy(left.begin() + i, left.begin() + count, left.begin() + others);
+            count = count - i + others;
+            for (i = 0; i < size; ++i) {
+                const std::size_t row = rows.at(block[i]);
+                requests_[i] = {bins_of(row), replies_of(row)};
+            }
+            estimator_->estimate(cell, {requests_.data(), size}, estimates_.data(), scratch_);
+            for (i = 0; i < size; ++i) {
+                keep(block[i], rows.at(block[i]), estimates_[i]);
+            }
         }
     }
 }
