@@ -19,10 +19,10 @@ std::string shape_of(std::size_t width) {
 
 } // namespace
 
-AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
+AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
                          std::int64_t capacity, NanSignal nan, SignalKind signal)
-    : StepBatch(estimator->last(), estimator->nodes(), std::move(policy), capacity, nan),
-      estimator_(std::move(estimator)), bins_(this->capacity() * estimator_->inputs()),
+    : StepBatch(estimator->last(), estimator->nodes(), policy, capacity, nan), estimator_(std::move(estimator)),
+      bins_(this->capacity() * estimator_->inputs()),
       replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())),
       has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan),
       classes_(this->capacity()), scratch_(estimator_->scratch()) {}

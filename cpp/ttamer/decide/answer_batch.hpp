@@ -27,7 +27,7 @@ struct Shown {
 class AnswerBatch : public StepBatch {
   public:
     // signal: what the nodes' scores are, as far as logits give them.
-    AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
+    AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
                 std::int64_t capacity, NanSignal nan, SignalKind signal = SignalKind::stated);
 
     // As Batch::decide, from as many scores a row as the node has inputs, and answers, without which nodes may be that
