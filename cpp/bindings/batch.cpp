@@ -113,10 +113,10 @@ class BoundBatch {
         steps_ = made;
     }
     BoundBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
-               std::int64_t capacity, const std::string &nan)
+               std::int64_t capacity, const std::string &nan, const std::string &signal)
         : BoundBatch(nan, "decide: this policy decides on scores and answers; call decide_answers") {
-        const auto made =
-            std::make_shared<AnswerBatch>(std::move(estimator), std::move(policy), capacity, nan_from(nan));
+        const auto made = std::make_shared<AnswerBatch>(std::move(estimator), std::move(policy), capacity,
+                                                        nan_from(nan), signal_kind(signal));
         answered_ = made.get();
         steps_ = made;
     }
@@ -212,14 +212,12 @@ class BoundBatch {
 
     template <typename NodesOf> py::object decide_logits_with(py::handle logits, py::handle rows, NodesOf nodes_of) {
         check_here();
-        if (estimated_ != nullptr) {
+        if (steps_) {
             const Logits values = logits_of(logits);
             const auto chosen = rows_of(rows);
-            return view(decide_estimated(nodes_of(), values, chosen));
-        }
-        if (answered_ != nullptr) {
-            throw std::invalid_argument("decide_logits: this policy decides on scores and answers; call "
-                                        "decide_answers");
+            const auto nodes = nodes_of();
+            return view(estimated_ != nullptr ? decide_estimates(*estimated_, nodes, values, chosen)
+                                              : decide_estimates(*answered_, nodes, values, chosen));
         }
         const auto values = signals_from(logits, rows);
         const auto chosen = rows_of(rows);
@@ -254,14 +252,14 @@ class BoundBatch {
         return batch_->decide(nodes, values, rows);
     }
 
-    template <typename Nodes>
-    std::span<const std::int32_t> decide_estimated(Nodes nodes, const Logits &logits, const Rows &rows) {
+    template <typename Steps, typename Nodes>
+    std::span<const std::int32_t> decide_estimates(Steps &steps, Nodes nodes, const Logits &logits, const Rows &rows) {
         if (logits.rows * logits.classes < kWorthReleasing) {
-            return estimated_->decide(nodes, logits, rows);
+            return steps.decide(nodes, logits, rows);
         }
         const Away away(away_);
         const py::gil_scoped_release release;
-        return estimated_->decide(nodes, logits, rows);
+        return steps.decide(nodes, logits, rows);
     }
 
     template <typename Nodes>
@@ -426,13 +424,13 @@ void bind_batch(py::module_ &m) {
         "A batch of a policy over the steps of an estimator.");
     m.def(
         "start_sets",
-        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {
+        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan, py::handle signal) {
             return BoundBatch(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"),
                               shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
-                              string_of(nan, "nan"));
+                              string_of(nan, "nan"), string_of(signal, "signal"));
         },
-        py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
-        "A batch of a policy over the steps of a set estimator.");
+        py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"),
+        "A batch of a policy over the steps of a set estimator, whose scores are `signal`.");
 }
 
 } // namespace ttamer::bindings

@@ -12,7 +12,8 @@ inline constexpr const char *kDecideLogitsDoc =
 
 The signal is the one that the policy's traces were made with (`Policy.signal`): the largest probability of
 softmax(logits), the largest less the second largest, the negative entropy, or the largest logit less the second
-largest, as in `ttamer.traces.signals`.
+largest, as in `ttamer.traces.signals`. A policy that decides on scores and answers gets that score, and the most
+probable class for the answer, of equal ones the first.
 
 Parameters
 ----------
@@ -34,8 +35,9 @@ Raises
 TypeError
     Wrong dtype or byte order.
 ValueError
-    Wrong shape, a policy whose signals were stated by the user, or anything `decide` raises it for. A row of
-    logits with a NaN or +inf, or with nothing but -inf, has no softmax: it counts as a NaN signal.
+    Wrong shape, a policy whose signals were stated by the user, a node that shows several scores (a context) or none,
+    or anything `decide` raises it for. A row of logits with a NaN or +inf, or with nothing but -inf, has no softmax: it
+    counts as a NaN signal.
 IndexError
     A node or row out of range.
 

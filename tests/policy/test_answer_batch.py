@@ -87,8 +87,8 @@ SCORES = np.array([[0.5, 0.1, -1.0], [-2.0, 0.3, 1.0], [2.0, 1.0, -np.inf], [-np
 ANSWERS = i32([[0, -1, 1], [2, -1, 2], [1, -1, -1], [-1, -1, 1]])
 
 
-def batch_of(nan: str = "error", capacity: int = 4) -> Batch:
-    return start_sets(ESTIMATOR, ONWARD._core, capacity, nan)
+def batch_of(nan: str = "error", capacity: int = 4, signal: str = "") -> Batch:
+    return start_sets(ESTIMATOR, ONWARD._core, capacity, nan, signal)
 
 
 def scores_of(scores: npt.NDArray[np.float32], node: int) -> npt.NDArray[np.float32] | None:
@@ -147,7 +147,7 @@ def test_interleaved_requests_are_what_their_estimates_and_the_policy_say(seed: 
     estimator, policy = SetEstimator(NODES, tables(seed)), policy_over(STEPS, costs, seed)
     signals, answering = estimator.estimate(scores, answers)
     replayed = policy._core.replay(signals, np.zeros(len(policy.topology.edges)))[0]
-    batch = start_sets(estimator, policy._core, rows, "error")
+    batch = start_sets(estimator, policy._core, rows, "error", "")
     first = STEPS[policy._core.first_node][1]
     next_ = np.full(rows, first)
     consulted: list[list[int]] = [[] for _ in range(rows)]
@@ -243,7 +243,7 @@ def test_nodes_without_anything_to_look_at() -> None:
     plain["coefficients"] = np.zeros(sum(2 * (1 + wide) for wide in columns))
     assert len(tables()["coefficients"]) - len(plain["coefficients"]) == dropped
     estimator = SetEstimator(NODES, plain)
-    batch = start_sets(estimator, ONWARD._core, 4, "error")
+    batch = start_sets(estimator, ONWARD._core, 4, "error", "")
     assert len(batch.decide_answers(2, None, None, np.array([3, 1]))) == 2
     assert len(batch.decide_answers(i32([2]), None)) == 1
     assert batch.answer_node.tolist() == [2, 2, -1, 2]
@@ -396,20 +396,21 @@ def test_calls_of_other_policies() -> None:
         ),
         (
             lambda: batch_of().decide_logits(0, np.zeros((1, 3), np.float32)),
-            r"^decide_logits: this policy decides on scores and answers; call decide_answers$",
+            r"^decide_logits: the policy's scores are not of a kind that logits give; call decide_answers with your ",
         ),
         (
             lambda: start(ONWARD._core, 1, "error", "", "").decide_answers(0, signals),
             r"^decide_answers: this policy decides on signals; call decide$",
         ),
         (
-            lambda: start_sets(ESTIMATOR, policy_over(STEPS[:1], 0.0)._core, 1, "error"),
+            lambda: start_sets(ESTIMATOR, policy_over(STEPS[:1], 0.0)._core, 1, "error", ""),
             r"^estimator: expected a policy over its 12 steps that does not recall$",
         ),
         (
-            lambda: start_sets(ESTIMATOR, ONWARD._core, 1, "no"),
+            lambda: start_sets(ESTIMATOR, ONWARD._core, 1, "no", ""),
             r"^nan: expected 'error' or 'worst' or 'failed', got 'no'$",
         ),
+        (lambda: batch_of(signal="best"), r"^signal: expected max_prob, margin, .*, got 'best'$"),
     ]
     for call, message in calls:
         with pytest.raises(ValueError, match=message):
@@ -505,3 +506,36 @@ def test_large_calls() -> None:
     signals, answering = ESTIMATOR.estimate(scores, answers)
     np.testing.assert_array_equal(whole.answer_node, answering[:, STEPS.index(((0, 1, 2), 2))])
     assert len(np.unique(signals)) == LEAVES
+
+
+ZEROS = np.zeros((2, 3), np.float32)
+REFUSED_LOGITS: list[tuple[Any, Any, type[Exception], str]] = [
+    (3, ZEROS, IndexError, r"^node: expected 0 to 2, got 3$"),
+    (1, ZEROS, ValueError, r"^decide_logits: node 1 has 2 inputs, logits give one; call decide_answers$"),
+    (2, ZEROS, ValueError, r"^decide_logits: node 2 has 0 inputs, logits give one; call decide_answers$"),
+    (i32([0, 1]), ZEROS, ValueError, r"^decide_logits: node 1 has 2 inputs, logits give one; call decide_answers$"),
+    (i32([0]), ZEROS, ValueError, r"^node: expected one for each of the 2 rows of logits, got 1$"),
+    (0, np.zeros((5, 3), np.float32), ValueError, r"^logits: 5 rows exceed the batch's capacity of 4$"),
+    (0, np.full((4, 4), 0.25, np.float32), ValueError, r"^logits: every row lies in \[0, 1\] and sums to 1, as "),
+    (0, SCORES[:, 0].copy(), ValueError, r"^logits: expected \(B, C\) float32, float16 or bfloat16 .*, got \(4,\) fl"),
+]
+
+
+def test_logits_that_are_refused_change_nothing() -> None:
+    batch = batch_of(signal="max_prob")
+    for node, logits, error, message in REFUSED_LOGITS:
+        with pytest.raises(error, match=message):
+            batch.decide_logits(node, logits)
+    assert (batch.answer_node == -1).all()
+    with pytest.raises(ValueError, match=r"^decide: this policy decides on scores and answers; call decide_answers$"):
+        batch.decide(0, SCORES[:, 0].copy())
+
+
+def test_logits_of_large_calls() -> None:
+    """Those that release the GIL decide as small ones."""
+    logits = np.random.default_rng(5).normal(0, 2, (4000, 10)).astype(np.float32)
+    whole, parts = (batch_of(capacity=4000, signal="margin") for _ in range(2))
+    following = whole.decide_logits(0, logits).copy()
+    for at in np.array_split(np.arange(4000), 20):
+        np.testing.assert_array_equal(parts.decide_logits(0, logits[at], at), following[at])
+    np.testing.assert_array_equal(whole.answer_loss, parts.answer_loss)

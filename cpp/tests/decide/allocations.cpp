@@ -132,18 +132,22 @@ void decides_without_allocating(const Topology &topology, bool recall, bool obse
 
 void answers_are_decided_without_allocating() {
     const auto policy = test::small_set_policy(1);
-    AnswerBatch batch(test::small_set_estimator(), policy, kRequests, NanSignal::worst);
+    AnswerBatch batch(test::small_set_estimator(), policy, kRequests, NanSignal::worst, SignalKind::margin);
     const std::vector<float> scores = test::random_signals(kRequests, 5, 3);
     const std::vector<std::int32_t> answers(kRequests, 2);
     const std::vector<std::int32_t> nodes(kRequests, 0);
     std::vector<std::int32_t> narrow(kRequests);
     std::iota(narrow.rbegin(), narrow.rend(), 0);
     const Shown shown{kRequests, 1, scores, answers, true};
+    const std::vector<float> numbers(kRequests * 3, 2.0F);
+    const Logits logits{numbers.data(), LogitType::float32, kRequests, 3};
     const std::size_t before = allocations;
     for (const Rows &rows : {Rows{}, Rows{.narrow = narrow, .wide = {}, .given = true}}) {
         batch.decide(0, shown, rows);
         batch.reset(rows);
         batch.decide(std::span<const std::int32_t>(nodes), shown, rows);
+        batch.reset({});
+        batch.decide(0, logits, rows);
         batch.reset({});
     }
     CHECK(allocations == before);

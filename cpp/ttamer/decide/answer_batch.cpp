@@ -19,11 +19,13 @@ std::string shape_of(std::size_t width) {
 
 } // namespace
 
-AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
-                         std::int64_t capacity, NanSignal nan)
-    : StepBatch(estimator->last(), estimator->nodes(), std::move(policy), capacity, nan),
-      estimator_(std::move(estimator)), bins_(this->capacity() * estimator_->inputs()),
-      replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())), scratch_(estimator_->scratch()) {}
+AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
+                         std::int64_t capacity, NanSignal nan, SignalKind signal)
+    : StepBatch(estimator->last(), estimator->nodes(), policy, capacity, nan), estimator_(std::move(estimator)),
+      bins_(this->capacity() * estimator_->inputs()),
+      replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())),
+      has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan),
+      classes_(this->capacity()), scratch_(estimator_->scratch()) {}
 
 std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown &shown, const Rows &rows) {
     check_node(node);
@@ -65,6 +67,41 @@ std::span<const std::int32_t> AnswerBatch::decide(std::span<const std::int32_t> 
     return commit(shown.rows, rows);
 }
 
+std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Logits &logits, const Rows &rows) {
+    check_node(node);
+    check_logits(static_cast<std::int32_t>(node));
+    return decide(node, shown_by(logits, rows), rows);
+}
+
+std::span<const std::int32_t> AnswerBatch::decide(std::span<const std::int32_t> nodes, const Logits &logits,
+                                                  const Rows &rows) {
+    if (nodes.size() != logits.rows) {
+        throw std::invalid_argument("node: expected one for each of the " + text(logits.rows) +
+                                    " rows of logits, got " + text(nodes.size()));
+    }
+    check_nodes(nodes);
+    std::for_each(nodes.begin(), nodes.end(), [this](std::int32_t node) { check_logits(node); });
+    return decide(nodes, shown_by(logits, rows), rows);
+}
+
+void AnswerBatch::check_logits(std::int32_t node) const {
+    if (!has_logit_scores_) {
+        throw std::invalid_argument("decide_logits: the policy's scores are not of a kind that logits give; call "
+                                    "decide_answers with your own, or fit on traces made by Traces.from_probs");
+    }
+    if (estimator_->inputs(node) != 1) {
+        throw std::invalid_argument("decide_logits: node " + text(node) + " has " + text(estimator_->inputs(node)) +
+                                    " inputs, logits give one; call decide_answers");
+    }
+}
+
+Shown AnswerBatch::shown_by(const Logits &logits, const Rows &rows) {
+    logit_scores_.check(logits, rows);
+    logit_scores_.compute(logits);
+    largest_classes(logits, classes_.data());
+    return {logits.rows, 1, logit_scores_.finish(logits, rows), {classes_.data(), logits.rows}, true};
+}
+
 void AnswerBatch::check_sizes(const Shown &shown, const Rows &rows) const {
     if (shown.rows > capacity()) {
         throw std::invalid_argument("scores: " + text(shown.rows) + " rows exceed the batch's capacity of " +
@@ -87,16 +124,38 @@ void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
     }
 }
 
+// Rows of a window in the same cell are estimated together.
 void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
-    for (std::size_t begin = 0; begin < shown.rows; begin += SetEstimator::kBlock) {
-        const std::size_t end = std::min(begin + SetEstimator::kBlock, shown.rows);
-        for (std::size_t k = begin; k < end; ++k) {
-            read(k, rows.at(k), shown);
-            requests_[k - begin] = {estimator_->cell(step(k)), bins_of(rows.at(k)), replies_of(rows.at(k))};
+    constexpr std::size_t kWindow = 4 * SetEstimator::kBlock;
+    std::array<std::size_t, kWindow> left{};
+    std::array<std::size_t, SetEstimator::kBlock> block{};
+    for (std::size_t begin = 0; begin < shown.rows; begin += kWindow) {
+        std::size_t count = std::min(kWindow, shown.rows - begin);
+        for (std::size_t i = 0; i < count; ++i) {
+            left[i] = begin + i;
+            read(begin + i, rows.at(begin + i), shown);
         }
-        estimator_->estimate({requests_.data(), end - begin}, estimates_.data(), scratch_);
-        for (std::size_t k = begin; k < end; ++k) {
-            keep(k, rows.at(k), estimates_[k - begin]);
+        while (count > 0) {
+            const std::size_t cell = estimator_->cell(step(left[0]));
+            std::size_t size = 0;
+            std::size_t others = 0;
+            std::size_t i = 0;
+            for (; i < count && size < block.size(); ++i) {
+                const bool is_in = estimator_->cell(step(left[i])) == cell;
+                (is_in ? block[size] : left[others]) = left[i];
+                size += is_in ? 1 : 0;
+                others += is_in ? 0 : 1;
+            }
+            std::copy(left.begin() + i, left.begin() + count, left.begin() + others);
+            count = count - i + others;
+            for (i = 0; i < size; ++i) {
+                const std::size_t row = rows.at(block[i]);
+                requests_[i] = {bins_of(row), replies_of(row)};
+            }
+            estimator_->estimate(cell, {requests_.data(), size}, estimates_.data(), scratch_);
+            for (i = 0; i < size; ++i) {
+                keep(block[i], rows.at(block[i]), estimates_[i]);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 // Requests in flight under a policy that decides on everything seen: scores and answers in, next node and answer out.
 #pragma once
 
+#include "ttamer/decide/logit_signals.hpp"
 #include "ttamer/decide/step_batch.hpp"
 #include "ttamer/signals/set_estimator.hpp"
 
@@ -25,8 +26,9 @@ struct Shown {
 // A batch over the steps of the estimator's walk, and what each request has seen so far: bins and answers.
 class AnswerBatch : public StepBatch {
   public:
-    AnswerBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
-                std::int64_t capacity, NanSignal nan);
+    // signal: what the nodes' scores are, as far as logits give them.
+    AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
+                std::int64_t capacity, NanSignal nan, SignalKind signal = SignalKind::stated);
 
     // As Batch::decide, from as many scores a row as the node has inputs, and answers, without which nodes may be that
     // no estimate looks at the answers of; allocates nothing. A NaN among a row's scores makes it a NaN signal. Of a
@@ -34,7 +36,14 @@ class AnswerBatch : public StepBatch {
     std::span<const std::int32_t> decide(std::int64_t node, const Shown &shown, const Rows &rows);
     std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, const Shown &shown, const Rows &rows);
 
+    // The same from logits: the score that they give, and the most probable class for an answer. A row of logits
+    // without a softmax is NaN.
+    std::span<const std::int32_t> decide(std::int64_t node, const Logits &logits, const Rows &rows);
+    std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, const Logits &logits, const Rows &rows);
+
   private:
+    Shown shown_by(const Logits &logits, const Rows &rows);
+    void check_logits(std::int32_t node) const;
     void check_sizes(const Shown &shown, const Rows &rows) const;
     void check_answers(std::int32_t node, const Shown &shown) const;
     void estimate(const Shown &shown, const Rows &rows);
@@ -47,6 +56,9 @@ class AnswerBatch : public StepBatch {
     std::shared_ptr<const SetEstimator> estimator_;
     std::vector<std::int32_t> bins_; // (capacity, inputs)
     std::vector<Reply> replies_;     // (capacity, nodes)
+    bool has_logit_scores_;
+    LogitSignals logit_scores_;
+    std::vector<std::int32_t> classes_; // that logits of a call answer
     // Of a block of a call.
     std::array<SetEstimator::Request, SetEstimator::kBlock> requests_{};
     std::array<SetEstimator::Estimate, SetEstimator::kBlock> estimates_{};

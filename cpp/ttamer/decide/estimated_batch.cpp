@@ -9,10 +9,10 @@
 
 namespace ttamer {
 
-EstimatedBatch::EstimatedBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy,
+EstimatedBatch::EstimatedBatch(std::shared_ptr<const Estimator> estimator, const std::shared_ptr<const Policy> &policy,
                                std::int64_t capacity, NanSignal nan)
-    : StepBatch(estimator->last(), estimator->nodes(), std::move(policy), capacity, nan),
-      estimator_(std::move(estimator)), max_probs_(SignalKind::max_prob, this->capacity(), nan) {
+    : StepBatch(estimator->last(), estimator->nodes(), policy, capacity, nan), estimator_(std::move(estimator)),
+      max_probs_(SignalKind::max_prob, this->capacity(), nan) {
     const std::size_t places = this->capacity() * static_cast<std::size_t>(estimator_->nodes());
     const std::size_t top = estimator_->form().top;
     log_probs_.resize(places * top);

@@ -16,7 +16,7 @@ namespace ttamer {
 // A batch over the steps of the estimator's walk, and the evidence that each request has seen so far.
 class EstimatedBatch : public StepBatch {
   public:
-    EstimatedBatch(std::shared_ptr<const Estimator> estimator, std::shared_ptr<const Policy> policy,
+    EstimatedBatch(std::shared_ptr<const Estimator> estimator, const std::shared_ptr<const Policy> &policy,
                    std::int64_t capacity, NanSignal nan);
 
     // As Batch::decide, from logits; allocates nothing. A row of logits without a softmax is NaN.

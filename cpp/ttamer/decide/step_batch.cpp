@@ -9,8 +9,8 @@
 
 namespace ttamer {
 
-StepBatch::StepBatch(std::span<const std::int32_t> last, std::int32_t nodes, std::shared_ptr<const Policy> policy,
-                     std::int64_t capacity, NanSignal nan)
+StepBatch::StepBatch(std::span<const std::int32_t> last, std::int32_t nodes,
+                     const std::shared_ptr<const Policy> &policy, std::int64_t capacity, NanSignal nan)
     : last_(last.begin(), last.end()), count_(nodes), nan_(nan), batch_(policy, capacity, nan) {
     if (static_cast<std::size_t>(policy->nodes()) != last.size() || policy->is_forest() || policy->tables().recall) {
         throw std::invalid_argument("estimator: expected a policy over its " + text(last.size()) +

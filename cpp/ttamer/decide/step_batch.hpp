@@ -25,7 +25,7 @@ class StepBatch {
   protected:
     // last: the node consulted last at each step. The policy decides over these steps and does not recall: that is in
     // the estimates.
-    StepBatch(std::span<const std::int32_t> last, std::int32_t nodes, std::shared_ptr<const Policy> policy,
+    StepBatch(std::span<const std::int32_t> last, std::int32_t nodes, const std::shared_ptr<const Policy> &policy,
               std::int64_t capacity, NanSignal nan);
     ~StepBatch() = default;
 

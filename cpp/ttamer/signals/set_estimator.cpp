@@ -14,14 +14,6 @@ namespace ttamer {
 
 namespace {
 
-// Losses of so many targets are summed side by side: a sum alone would wait for each of its additions. The weights of a
-// block of targets lie column by column.
-constexpr std::size_t kLanes = 4;
-
-std::size_t blocks_of(std::size_t targets) {
-    return (targets + kLanes - 1) / kLanes;
-}
-
 // Of classes below this, a table tells where among the node's each stands; others are searched for.
 constexpr std::size_t kMostPlaces = 4096;
 
@@ -52,15 +44,25 @@ template <typename T> bool rise(const std::vector<T> &values, const std::vector<
     return true;
 }
 
-// Adds a term's product to the sums of a block one after the other, as rounding depends on the order.
-TTAMER_CLONES void add_terms(const SetEstimator::Term *terms, std::size_t count, const double *weights, double *sums) {
+// The losses of a target: each request's terms are added one after the other, as rounding depends on the order, and
+// requests stand side by side, as a sum waits for each of its additions.
+TTAMER_CLONES void add_terms(const SetEstimator::Term *terms, std::size_t count, const double *weights,
+                             double *TTAMER_RESTRICT sums) {
+    constexpr std::size_t kLanes = SetEstimator::kBlock;
     std::array<double, kLanes> own{};
-    std::copy_n(weights, kLanes, own.begin());
-    weights += kLanes;
+    own.fill(*weights++);
     for (std::size_t k = 0; k < count; ++k) {
-        const double *column = weights + terms[k].column * kLanes;
-        for (std::size_t lane = 0; lane < kLanes; ++lane) {
-            own[lane] += column[lane] * terms[k].value;
+        const double *column = weights + terms[k].column;
+        const double *values = terms[k].values;
+        if (const std::int32_t *places = terms[k].places; places != nullptr) {
+            for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                own[lane] += column[places[lane]] * values[lane];
+            }
+        } else {
+            const double weight = *column;
+            for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                own[lane] += weight * values[lane];
+            }
         }
     }
     std::copy_n(own.begin(), kLanes, sums);
@@ -212,7 +214,6 @@ void SetEstimator::lay_out() {
             places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k);
         }
     }
-    std::vector<std::size_t> weight_offsets;
     const double *coefficients = t.coefficients.data();
     std::size_t left = t.coefficients.size();
     for (std::size_t cell = 0; cell < t.answering.size(); ++cell) {
@@ -222,28 +223,20 @@ void SetEstimator::lay_out() {
         require(targets.size() <= left / width,
                 "coefficients: expected an intercept and one weight a column for each cell and target");
         left -= targets.size() * width;
-        weight_offsets.push_back(weights_.size());
-        weights_.resize(weights_.size() + blocks_of(targets.size()) * kLanes * width);
-        for (std::size_t k = 0; k < targets.size(); ++k) {
-            double *block = weights_.data() + weight_offsets.back() + k / kLanes * kLanes * width + k % kLanes;
-            for (std::size_t column = 0; column < width; ++column) {
-                block[column * kLanes] = *coefficients++;
-            }
-        }
         cells_.push_back(
-            {nodes, targets, as_size(t.answering[cell]), width - 1, nullptr, nullptr, check_tree(cell), 0});
+            {nodes, targets, as_size(t.answering[cell]), width, coefficients, nullptr, check_tree(cell), 0});
+        coefficients += targets.size() * width;
         std::size_t terms = nodes.size() * (nodes.size() - 1) / 2 + 2 * nodes.size();
         for (const std::int32_t node : nodes) {
             terms += shapes_[as_size(node)].columns;
         }
         most_terms_ = std::max(most_terms_, terms);
-        most_losses_ = std::max(most_losses_, blocks_of(targets.size()) * kLanes);
+        most_losses_ = std::max(most_losses_, targets.size());
         most_variables_ = std::max(most_variables_, 2 * targets.size() + 1);
     }
     require(left == 0, "coefficients: expected an intercept and one weight a column for each cell and target");
     tree_.resize(t.tree_variables.size());
     for (std::size_t cell = 0; cell < cells_.size(); ++cell) {
-        cells_[cell].weights = weights_.data() + weight_offsets[cell];
         cells_[cell].tree = tree_.data() + t.tree_offsets[cell];
         cells_[cell].depth = lay_out_tree(cell);
     }
@@ -307,144 +300,166 @@ void SetEstimator::read_failed(std::int32_t node, std::int32_t *bins, Reply &rep
     reply = {-1, -1, true};
 }
 
-// The columns that may not be zero, in order: as many for every request, so that no branch depends on it.
-std::size_t SetEstimator::list_terms(const Request &request, Term *terms) const {
-    const Cell &cell = cells_[request.cell];
-    const std::int32_t *const bins = request.bins;
-    const Reply *const replies = request.replies;
-    Term *term = terms;
+// The columns that may not be zero, in order: the same of all requests, so that no branch depends on them.
+std::size_t SetEstimator::list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const {
+    std::size_t count = 0;
     std::size_t column = 0;
-    for (const std::int32_t node : cell.nodes) {
-        const Shape &shape = shapes_[as_size(node)];
-        const std::size_t begin = column;
-        double first = 0; // column's value
+    const auto add = [&](const std::int32_t *places) {
+        double *values = scratch.values.data() + count * kBlock;
+        scratch.terms[count++] = {column, values, places};
+        return values;
+    };
+    std::array<const double *, kBlock> rows{};
+    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
+        const std::size_t node = as_size(cell.nodes[a]);
+        const Shape &shape = shapes_[node];
+        const double *first = scratch.values.data() + count * kBlock; // column's values
         for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
             const auto columns = as_size(tables_.columns[input]);
-            const double *values = values_[input] + as_size(bins[input]) * columns;
-            first = column == begin && columns > 0 ? values[0] : first;
-            for (std::size_t k = 0; k < columns; ++k) {
-                *term++ = {column++, values[k]};
+            for (std::size_t k = 0; k < requests.size(); ++k) {
+                rows[k] = values_[input] + as_size(requests[k].bins[input]) * columns;
+            }
+            for (std::size_t c = 0; c < columns; ++c, ++column) {
+                double *values = add(nullptr);
+                for (std::size_t k = 0; k < requests.size(); ++k) {
+                    values[k] = rows[k][c];
+                }
             }
         }
-        if (shape.classes > 0) {
-            const std::int32_t place = replies[as_size(node)].place;
-            const std::size_t at = column + as_size(std::max(place, 0));
-            const double is_listed = place >= 0 ? 1.0 : 0.0;
-            *term++ = {at, is_listed};
-            column += shape.classes;
-            if (shape.columns > 0) {
-                *term++ = {at + shape.classes, is_listed * first};
-                column += shape.classes;
+        if (shape.classes == 0) {
+            continue;
+        }
+        std::int32_t *places = scratch.places.data() + a * kBlock;
+        std::fill_n(places, kBlock, 0);
+        double *is_listed = add(places);
+        for (std::size_t k = 0; k < requests.size(); ++k) {
+            const std::int32_t place = requests[k].replies[node].place;
+            places[k] = std::max(place, 0);
+            is_listed[k] = place >= 0 ? 1.0 : 0.0;
+        }
+        column += shape.classes;
+        if (shape.columns > 0) {
+            double *values = add(places);
+            for (std::size_t k = 0; k < requests.size(); ++k) {
+                values[k] = is_listed[k] * first[k];
             }
+            column += shape.classes;
         }
     }
     for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        if (!shapes_[as_size(cell.nodes[a])].agreeing) {
-            continue;
-        }
-        const std::int32_t answer = replies[as_size(cell.nodes[a])].answer;
         for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
-            if (shapes_[as_size(cell.nodes[b])].agreeing) {
-                const bool agrees = (answer >= 0) & (replies[as_size(cell.nodes[b])].answer == answer);
-                *term++ = {column++, static_cast<double>(agrees)};
+            const std::size_t one = as_size(cell.nodes[a]);
+            const std::size_t other = as_size(cell.nodes[b]);
+            if (!shapes_[one].agreeing || !shapes_[other].agreeing) {
+                continue;
             }
+            double *values = add(nullptr);
+            for (std::size_t k = 0; k < requests.size(); ++k) {
+                const std::int32_t answer = requests[k].replies[one].answer;
+                values[k] = static_cast<double>((answer >= 0) & (requests[k].replies[other].answer == answer));
+            }
+            ++column;
         }
     }
-    return static_cast<std::size_t>(term - terms);
+    return count;
 }
 
-// The answering target with the least loss, -1 if none may answer, and the variables of the cell's tree.
-std::int32_t SetEstimator::choose_answer(const Request &request, const double *losses, double *variables) const {
-    const Cell &cell = cells_[request.cell];
+// The answering targets with the least losses, -1 where none may answer, and the variables of the cell's tree.
+void SetEstimator::choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
+                                  Estimate *estimates) const {
+    const double *losses = scratch.losses.data();
+    double *variables = scratch.variables.data();
     const std::size_t count = cell.targets.size();
-    if (cell.answering == 0) {
-        std::copy_n(losses, count, variables);
-        return -1;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        estimates[k].answer = -1;
     }
-    std::int32_t answer = -1;
-    double best = std::numeric_limits<double>::infinity();
-    for (std::size_t k = 0; k < cell.answering; ++k) { // equal ones: the first
-        const std::int32_t node = cell.targets[k];
-        const bool failed = request.replies[as_size(node)].failed;
-        const double loss = failed ? std::numeric_limits<double>::infinity() : losses[k];
-        const bool is_best = (loss < best) | ((answer < 0) & !failed);
-        best = std::min(best, loss);
-        answer = choose(mask_of<std::int32_t>(is_best), node, answer);
+    if (cell.answering == 0) {
+        std::copy_n(losses, count * kBlock, variables);
+        return;
+    }
+    double *best = variables;
+    std::fill_n(best, kBlock, std::numeric_limits<double>::infinity());
+    for (std::size_t target = 0; target < cell.answering; ++target) { // equal ones: the first
+        const std::int32_t node = cell.targets[target];
+        for (std::size_t k = 0; k < requests.size(); ++k) {
+            std::int32_t &answer = estimates[k].answer;
+            const bool failed = requests[k].replies[as_size(node)].failed;
+            const double loss = failed ? std::numeric_limits<double>::infinity() : losses[target * kBlock + k];
+            const bool is_best = (loss < best[k]) | ((answer < 0) & !failed);
+            best[k] = std::min(best[k], loss);
+            answer = choose(mask_of<std::int32_t>(is_best), node, answer);
+        }
     }
     const std::size_t others = count - cell.answering;
-    variables[0] = best;
-    for (std::size_t k = 0; k < others; ++k) {
-        const double loss = losses[cell.answering + k];
-        variables[1 + k] = loss;
-        variables[1 + others + k] = std::min(loss, best);
+    for (std::size_t other = 0; other < others; ++other) {
+        const double *own = losses + (cell.answering + other) * kBlock;
+        double *loss = variables + (1 + other) * kBlock;
+        double *least = variables + (1 + others + other) * kBlock;
+        for (std::size_t k = 0; k < kBlock; ++k) {
+            loss[k] = own[k];
+            least[k] = std::min(own[k], best[k]);
+        }
     }
-    return answer;
 }
 
-void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const {
-    Term *const terms = scratch.terms.data();
-    double *const losses = scratch.losses.data();
-    double *const variables = scratch.variables.data();
-    std::array<std::size_t, kBlock> counts{};
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        counts[k] = list_terms(requests[k], terms + k * most_terms_);
+void SetEstimator::estimate(std::size_t number, std::span<const Request> requests, Estimate *estimates,
+                            Scratch &scratch) const {
+    const Cell &cell = cells_[number];
+    const std::size_t terms = list_terms(cell, requests, scratch);
+    for (std::size_t target = 0; target < cell.targets.size(); ++target) {
+        add_terms(scratch.terms.data(), terms, cell.weights + target * cell.width,
+                  scratch.losses.data() + target * kBlock);
     }
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        const Cell &cell = cells_[requests[k].cell];
-        for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
-            add_terms(terms + k * most_terms_, counts[k], cell.weights + first * (1 + cell.columns),
-                      losses + k * most_losses_ + first);
-        }
-    }
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        estimates[k].answer = choose_answer(requests[k], losses + k * most_losses_, variables + k * most_variables_);
-    }
+    choose_answers(cell, requests, scratch, estimates);
     std::array<const Split *, kBlock> splits{};
-    std::size_t depth = 0;
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        const Cell &cell = cells_[requests[k].cell];
-        splits[k] = cell.tree;
-        depth = std::max(depth, cell.depth);
-    }
-    for (; depth > 0; --depth) { // side by side, as each step waits for the one before
+    splits.fill(cell.tree);
+    for (std::size_t depth = cell.depth; depth > 0; --depth) { // side by side, as each step waits for the one before
         for (std::size_t k = 0; k < requests.size(); ++k) {
             const Split &split = *splits[k];
-            const bool is_right = !(variables[k * most_variables_ + as_size(split.variable)] <= split.threshold);
-            splits[k] += split.steps[is_right ? 1 : 0];
+            const double variable = scratch.variables[as_size(split.variable) * kBlock + k];
+            splits[k] += split.steps[!(variable <= split.threshold) ? 1 : 0];
         }
     }
     for (std::size_t k = 0; k < requests.size(); ++k) {
-        const bool all_failed = estimates[k].answer < 0 && cells_[requests[k].cell].answering > 0;
+        const bool all_failed = estimates[k].answer < 0 && cell.answering > 0;
         estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits[k]->leaf;
     }
 }
 
 void estimate_rows(const SetEstimator &estimator, std::span<const float> scores, std::span<const std::int32_t> replies,
                    std::span<float> signals, std::span<std::int32_t> answers) {
+    constexpr std::size_t kBlock = SetEstimator::kBlock;
     const auto nodes = as_size(estimator.nodes());
-    std::vector<std::int32_t> bins(estimator.inputs());
-    std::vector<Reply> shown(nodes);
-    std::vector<SetEstimator::Estimate> estimates(estimator.cells());
-    std::vector<SetEstimator::Request> requests(estimator.cells());
-    for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
-        requests[cell] = {cell, bins.data(), shown.data()};
+    const std::size_t inputs = estimator.inputs();
+    const std::size_t rows = replies.size() / nodes;
+    std::vector<std::int32_t> bins(kBlock * inputs);
+    std::vector<Reply> shown(kBlock * nodes);
+    std::vector<SetEstimator::Request> requests(kBlock);
+    for (std::size_t k = 0; k < kBlock; ++k) {
+        requests[k] = {bins.data() + k * inputs, shown.data() + k * nodes};
     }
+    std::vector<SetEstimator::Estimate> estimates(estimator.cells() * kBlock);
     auto scratch = estimator.scratch();
-    for (std::size_t row = 0; row < replies.size() / nodes; ++row) {
-        const float *own = scores.data() + row * estimator.inputs();
-        for (std::size_t node = 0; node < nodes; ++node) {
-            const auto number = static_cast<std::int32_t>(node);
-            estimator.read(number, own, replies[row * nodes + node], bins.data(), shown[node]);
-            own += estimator.inputs(number);
+    for (std::size_t begin = 0; begin < rows; begin += kBlock) {
+        const std::size_t count = std::min(kBlock, rows - begin);
+        for (std::size_t k = 0; k < count; ++k) {
+            const float *own = scores.data() + (begin + k) * inputs;
+            for (std::size_t node = 0; node < nodes; ++node) {
+                const auto number = static_cast<std::int32_t>(node);
+                estimator.read(number, own, replies[(begin + k) * nodes + node], bins.data() + k * inputs,
+                               shown[k * nodes + node]);
+                own += estimator.inputs(number);
+            }
         }
-        for (std::size_t cell = 0; cell < estimator.cells(); cell += SetEstimator::kBlock) {
-            const std::size_t count = std::min(SetEstimator::kBlock, estimator.cells() - cell);
-            estimator.estimate({requests.data() + cell, count}, estimates.data() + cell, scratch);
+        for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
+            estimator.estimate(cell, {requests.data(), count}, estimates.data() + cell * kBlock, scratch);
         }
-        for (std::size_t step = 0; step < estimator.steps(); ++step) {
-            const auto &estimate = estimates[estimator.cell(step)];
-            signals[row * estimator.steps() + step] = estimate.signal;
-            answers[row * estimator.steps() + step] = estimate.answer;
+        for (std::size_t k = 0; k < count; ++k) {
+            for (std::size_t step = 0; step < estimator.steps(); ++step) {
+                const auto &estimate = estimates[estimator.cell(step) * kBlock + k];
+                signals[(begin + k) * estimator.steps() + step] = estimate.signal;
+                answers[(begin + k) * estimator.steps() + step] = estimate.answer;
+            }
         }
     }
 }

@@ -60,7 +60,6 @@ class SetEstimator {
 
     // What an estimate is made of: what the row showed. bins: one an input. replies: one a node.
     struct Request {
-        std::size_t cell;
         const std::int32_t *bins;
         const Reply *replies;
     };
@@ -68,20 +67,24 @@ class SetEstimator {
         float signal;        // the number of the leaf; NaN if all nodes failed that may answer
         std::int32_t answer; // the node whose answer it is, -1 for none
     };
-    // So many at a time, as each waits for its memory and its sums.
+    // So many at a time, side by side.
     static constexpr std::size_t kBlock = 16;
     struct Term {
         std::size_t column;
-        double value;
+        const double *values;       // kBlock
+        const std::int32_t *places; // kBlock, how many columns further on; or null
     };
-    // Memory for a block of estimates.
+    // Memory for a block of estimates: rows of kBlock numbers.
     struct Scratch {
         std::vector<Term> terms;
+        std::vector<double> values;       // of each term
+        std::vector<std::int32_t> places; // of each node of a cell
         std::vector<double> losses;
         std::vector<double> variables;
     };
     Scratch scratch() const {
-        return {std::vector<Term>(kBlock * most_terms_), std::vector<double>(kBlock * most_losses_),
+        return {std::vector<Term>(most_terms_), std::vector<double>(kBlock * most_terms_),
+                std::vector<std::int32_t>(kBlock * shapes_.size()), std::vector<double>(kBlock * most_losses_),
                 std::vector<double>(kBlock * most_variables_)};
     }
 
@@ -106,8 +109,8 @@ class SetEstimator {
     // The same of a node that failed.
     void read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const;
 
-    // Of at most kBlock requests.
-    void estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
+    // Of at most kBlock requests in the same cell.
+    void estimate(std::size_t cell, std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
 
   private:
     struct Shape { // of a node
@@ -129,8 +132,8 @@ class SetEstimator {
         std::span<const std::int32_t> nodes;
         std::span<const std::int32_t> targets;
         std::size_t answering;
-        std::size_t columns;
-        const double *weights; // of blocks of targets, see kLanes
+        std::size_t width;     // of the coefficients of a target
+        const double *weights; // of all targets
         const Split *tree;
         std::int32_t leaves;
         std::size_t depth; // of the tree
@@ -142,8 +145,9 @@ class SetEstimator {
     void lay_out();
     std::size_t lay_out_tree(std::size_t cell);
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
-    std::size_t list_terms(const Request &request, Term *terms) const;
-    std::int32_t choose_answer(const Request &request, const double *losses, double *variables) const;
+    std::size_t list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const;
+    void choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
+                        Estimate *estimates) const;
     std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
                                        const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
@@ -152,7 +156,6 @@ class SetEstimator {
     std::vector<Quantiser> quantisers_;  // one an input
     std::vector<const double *> values_; // the same
     std::vector<std::int32_t> places_;   // of classes among a node's, -1 for none
-    std::vector<double> weights_;
     std::vector<Split> tree_;
     std::vector<Cell> cells_;
     std::size_t most_terms_ = 0;

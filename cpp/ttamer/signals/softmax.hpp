@@ -32,4 +32,7 @@ struct Logits {
 // margin is exact but for its one rounding.
 void signals_from_logits(SignalKind kind, const Logits &logits, float *signals);
 
+// The class of each row's largest logit, of equal ones the first; whichever in a row that has no softmax.
+void largest_classes(const Logits &logits, std::int32_t *classes);
+
 } // namespace ttamer

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ttamer.bench import call, frontier, harness, logits, replay, solve, threads
+from ttamer.bench import answers, call, frontier, harness, logits, replay, solve, threads
 from ttamer.bench.harness import Report
 
 SIZES = ("full", "short", "tiny")
@@ -19,6 +19,7 @@ SIZES = ("full", "short", "tiny")
 _RUNS: dict[str, Callable[[str], Report]] = {
     "call": call.run,
     "logits": logits.run,
+    "answers": answers.run,
     "solve": solve.run,
     "replay": replay.run,
     "frontier": frontier.run,

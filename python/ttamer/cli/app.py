@@ -420,8 +420,8 @@ def _bench(
     """Measure ttamer on this machine, next to what it replaces.
 
     Each benchmark times ttamer and its baselines in one run, in turns, and prints their ratios: a call of decide, from
-    logits to decisions, solving, replaying, a front of trade-offs, two threads. All of them take about half a minute;
-    on a machine that does other work the times mean little, the ratios more.
+    logits to decisions, from scores and answers, solving, replaying, a front of trade-offs, two threads. All of them
+    take about half a minute; on a machine that does other work the times mean little, the ratios more.
     """
     names = list(dict.fromkeys(only or bench.NAMES))
     bench.check(names, "--only")

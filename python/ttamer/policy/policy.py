@@ -293,8 +293,9 @@ class Policy:
     def start(self, capacity: int = 64, nan: str = "error", signal: str | None = None) -> Batch:
         """Open a batch for a serving loop.
 
-        A policy that estimates keeps of each row what was seen so far. It decides on logits, `Batch.decide_logits`, or,
-        of several models, on scores and answers, `Batch.decide_answers`.
+        A policy that estimates keeps of each row what was seen so far. It decides on logits (`Batch.decide_logits`), or
+        on scores and answers (`Batch.decide_answers`), which `Batch.decide_logits` makes of logits where the scores are
+        of a kind that logits give (`signal`).
 
         Parameters
         ----------
@@ -328,7 +329,7 @@ class Policy:
             expected = f"{self.signal!r}, which the policy decides on" if self.signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
         if isinstance(self._estimator, SetEstimator):
-            return start_sets(self._estimator.core, self._core, capacity, nan)
+            return start_sets(self._estimator.core, self._core, capacity, nan, self._estimator.signal)
         if self._estimator is not None:
             return start_estimated(self._estimator.core, self._core, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
