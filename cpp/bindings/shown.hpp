@@ -15,10 +15,10 @@ inline constexpr const char *kDecideAnswersDoc =
 Parameters
 ----------
 node : int or (B,) int32
-    As for `decide`. One a row: of nodes with one input, or none, whose score is not read.
+    As for `decide`. One a row: of nodes with one input, or none, whose score only says whether they failed.
 scores : (B,) or (B, w) float32, or None
     Scores of the node's inputs, C-contiguous: (B,) of a node with one, (B, w) of a node with w. Of a node without, None
-    or (B,) that are not read. A score that is missing is -inf. A row with a NaN showed nothing, see `nan` of `Policy.start`.
+    or (B,) of which only NaN is read. A score that is missing is -inf. A row with a NaN showed nothing, see `nan` of `Policy.start`.
 answers : (B,) int32, optional
     The class that the node answers, -1 for none. Needed where estimates look at the node's answers.
 rows : (B,) int32 or int64, optional

@@ -31,7 +31,7 @@ std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown
     check_node(node);
     const auto one = static_cast<std::int32_t>(node);
     const std::size_t inputs = estimator_->inputs(one);
-    if (shown.width != inputs && (inputs > 0 || shown.width > 1)) { // a score that no estimate looks at is not read
+    if (shown.width != inputs && (inputs > 0 || shown.width > 1)) { // one that no estimate looks at may be NaN
         throw std::invalid_argument("scores: expected " + shape_of(inputs) + " float32, one an input of node " +
                                     text(node) + ", got " + shape_of(shown.width));
     }
@@ -115,6 +115,11 @@ void AnswerBatch::check_sizes(const Shown &shown, const Rows &rows) const {
         throw std::invalid_argument("rows: expected one for each of the " + text(shown.rows) + " rows of scores, got " +
                                     text(rows.size()));
     }
+    const auto none = std::find_if(shown.answers.begin(), shown.answers.end(), [](auto answer) { return answer < -1; });
+    if (none != shown.answers.end()) {
+        throw std::invalid_argument("answers: expected numbers >= 0, or -1 for none, got " + text(*none) +
+                                    " at position " + text(none - shown.answers.begin()));
+    }
 }
 
 void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
@@ -164,7 +169,8 @@ void AnswerBatch::read(std::size_t k, std::size_t row, const Shown &shown) {
     const std::int32_t node = call_nodes()[k];
     const float *scores = shown.scores.data() + k * shown.width;
     Reply &reply = replies_of(row)[node];
-    if (std::none_of(scores, scores + estimator_->inputs(node), [](float score) { return std::isnan(score); })) {
+    // A node without inputs may be handed a score too: NaN says that it failed, and nothing else is read of it.
+    if (std::none_of(scores, scores + shown.width, [](float score) { return std::isnan(score); })) {
         estimator_->read(node, scores, shown.has_answers ? shown.answers[k] : -1, bins_of(row), reply);
         return;
     }

@@ -19,7 +19,7 @@ struct Shown {
     std::size_t rows;
     std::size_t width; // scores a row
     std::span<const float> scores;
-    std::span<const std::int32_t> answers; // one a row, negative for none
+    std::span<const std::int32_t> answers; // one a row, -1 for none
     bool has_answers;
 };
 
@@ -32,7 +32,7 @@ class AnswerBatch : public StepBatch {
 
     // As Batch::decide, from as many scores a row as the node has inputs, and answers, without which nodes may be that
     // no estimate looks at the answers of; allocates nothing. A NaN among a row's scores makes it a NaN signal. Of a
-    // call with a node a row each has one input, or none and its score is not read.
+    // call with a node a row each has one input, or none and its score only says whether it failed.
     std::span<const std::int32_t> decide(std::int64_t node, const Shown &shown, const Rows &rows);
     std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, const Shown &shown, const Rows &rows);
 
