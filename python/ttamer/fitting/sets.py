@@ -20,7 +20,8 @@ from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cell
 from ttamer.fitting.crossfit import folds_of
 from ttamer.fitting.leaves import grown, quantile_cut
 from ttamer.fitting.regressions import cross_fitted
-from ttamer.fitting.shown import Shown
+from ttamer.fitting.shown import Shown, shows_context
+from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order, SetGraph, set_graph
 from ttamer.traces import Traces, complete_traces
@@ -36,7 +37,7 @@ def check_shown(traces: Traces) -> None:
         raise ValueError("estimate: expected traces without weights, got weights; use 'signal'")
     if traces.observed:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
-    if any(node not in traces.probes for node in traces.categories):
+    if traces.categories and not (shows_context(traces) and list(traces.categories) == [0]):
         raise ValueError("estimate: expected scores that are numbers, got categories; use 'signal'")
     complete_traces(traces)
     if len(traces) < FEWEST_REQUESTS:
@@ -54,7 +55,12 @@ def can_estimate_sets(traces: Traces) -> bool:
     return True
 
 
-def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: None) -> CascadeModel:
+def fit_sets(
+    traces: Traces,
+    seed: int = 0,
+    progress: Progress = lambda words: None,
+    transition_strength: float = AUTO_STRENGTH,
+) -> CascadeModel:
     """The model of ``estimate="sets"``.
 
     Parameters
@@ -66,6 +72,8 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
         Of the folds of cross-fitting.
     progress : callable
         Called with a few words for each set of models.
+    transition_strength : float
+        As for `ttamer.fit`.
 
     Raises
     ------
@@ -84,7 +92,8 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
         progress(f"estimate losses after {', '.join(map(str, nodes))}")
         answering, unseen = (tuple(node for node in part if node not in traces.probes) for part in (nodes, others))
         cells[nodes] = _cell(shown, nodes, answering, unseen, shares, folds, rng)
-    return model_of_cells(traces, "sets", cells, graph, shown.tables, shown.context, largest, PRIOR)
+    tables = shown.tables, shown.context
+    return model_of_cells(traces, "sets", cells, graph, *tables, largest, PRIOR, transition_strength)
 
 
 def _any_order(traces: Traces, silent: frozenset[int]) -> SetGraph:
