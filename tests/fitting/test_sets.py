@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from set_traces import recorded, same_as_replay, sets_of
 
 import ttamer
-from ttamer import Traces
+from ttamer import Topology, Traces
 from ttamer._base.hull import lower_hull, mixing_shares
 from ttamer.fitting import choosing
 from ttamer.fitting.budgets import default_budgets
@@ -504,6 +504,22 @@ class TestRequests:
             result = policy.replay(held)
             assert policy.expected_loss == pytest.approx(result.error, abs=0.03)
             assert policy.expected_cost == pytest.approx(result.mean_cost, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("topology", "offered"),
+    [
+        (Topology.line(45), ["signal", "sets"]),
+        (Topology.line(46), ["signal"]),
+        (Topology.skip(8), ["signal", "sets"]),
+        (Topology.skip(9), ["signal"]),
+        (Topology.forest([-1] * 6), ["signal", "sets"]),
+    ],
+)
+def test_long_lines_without_evidence_are_not_compared(topology: Topology, offered: list[str]) -> None:
+    rows = np.random.default_rng(0).random((50, topology.nodes), np.float32)
+    traces = Traces(rows, (rows < 0.3).astype(np.float32), np.ones(len(topology.edges)), topology)
+    assert [str(choice) for choice in choosing.candidates(traces)] == offered
 
 
 def test_auto_takes_the_better_of_the_two() -> None:

@@ -29,6 +29,8 @@ from ttamer.traces import Traces, complete_traces
 MOST_MODELS = 20
 """Of more models the most promising ones are asked."""
 FEWEST_REQUESTS = 50
+MOST_REGRESSIONS = 2048
+"""More than this, sets of nodes consulted times nodes, and choosing takes minutes: a line of 46 nodes, a skip of 9."""
 
 
 def check_shown(traces: Traces) -> None:
@@ -45,14 +47,13 @@ def check_shown(traces: Traces) -> None:
 
 
 def can_estimate_sets(traces: Traces) -> bool:
-    """Whether `check_shown` would pass, and there are few enough places to be in."""
+    """Whether `check_shown` would pass, and there are few enough places to be in, which takes reasonable time."""
     try:
         check_shown(traces)
-        if not traces.independent:
-            set_graph(traces.topology)
+        graph = None if traces.independent else set_graph(traces.topology)
     except ValueError:
         return False
-    return True
+    return graph is None or len(set(map(frozenset, graph.sets))) * traces.topology.nodes <= MOST_REGRESSIONS
 
 
 def fit_sets(
