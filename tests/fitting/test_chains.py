@@ -12,6 +12,7 @@ import ttamer
 from ttamer import Traces
 from ttamer._base.hull import lower_hull
 from ttamer.fitting.chains import THRESHOLDS, best_chains
+from ttamer.traces.signals import NOTHING
 
 NAN = np.nan
 
@@ -128,6 +129,14 @@ class TestFit:
         for options in ({"scores": False}, {"scores": False, "context": False}):
             with pytest.raises(ValueError, match="^estimate: expected scores, which chains are cut at, got none$"):
                 ttamer.fit(recorded(rows=60, **options), estimate="chains")
+
+    def test_huge_scores_some_of_which_are_missing(self) -> None:
+        traces = recorded(rows=100, context=False)
+        scores = traces.signals * np.float32(1e38)
+        scores[::3, 1] = NOTHING
+        assert np.isfinite(scores).all()
+        with np.errstate(all="raise"):
+            ttamer.fit(traces._with(signals=scores), estimate="chains")
 
     @pytest.mark.parametrize("models", [1, 2, 4, 6])
     def test_models(self, models: int) -> None:

@@ -51,6 +51,11 @@ class TestQuantileCut:
         assert (counts > 0).all()
         assert len(counts) <= min(MOST_BINS, max(1, rows // FEWEST_ROWS))
 
+    def test_thresholds_between_the_same_estimates_are_one(self) -> None:
+        """The second third ends with the last of 26 equal estimates: its quantile lies between them and the next."""
+        estimates = np.concatenate([np.linspace(0, 0.9, 24), np.ones(26), np.linspace(2, 3, 25)])
+        assert np.bincount(quantile_cut(estimates).leaves_of(estimates[:, None])).tolist() == [50, 25]
+
     def test_of_one_value(self) -> None:
         assert quantile_cut(np.zeros(1000)).variables.tolist() == [-1]
 

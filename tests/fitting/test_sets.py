@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from set_traces import recorded, same_as_replay, sets_of
 
 import ttamer
-from ttamer import Traces
+from ttamer import Topology, Traces
 from ttamer._base.hull import lower_hull, mixing_shares
 from ttamer.fitting import choosing
 from ttamer.fitting.budgets import default_budgets
@@ -425,6 +426,25 @@ class TestRequests:
             with pytest.raises(ValueError, match="^estimate: expected traces of independent models"):
                 ttamer.fit(traces.path([1, 2], [1, 1]), estimate=estimate)
 
+    def test_categories_that_no_context_shows(self) -> None:
+        """Codes are no numbers, and other traces may code them otherwise."""
+        traces = recorded(rows=60)._with(context={})
+        assert list(traces.categories) == [0]
+        with pytest.raises(ValueError, match="^estimate: expected scores that are numbers, got categories; use 'sig"):
+            ttamer.fit(traces, estimate="sets")
+        assert ttamer.fit(traces, estimate="auto").estimator is None
+
+    @pytest.mark.parametrize("estimate", ["sets", "chains"])
+    def test_the_marginal_weighs_what_it_is_told_to(self, estimate: str) -> None:
+        traces = recorded(rows=200)
+        default, stated, other = (
+            ttamer.fit(traces, estimate=estimate, transition_strength=strength).transitions
+            for strength in (None, 8, 1000)
+        )
+        for mine, others in zip(default, stated, strict=True):
+            np.testing.assert_array_equal(mine, others)
+        assert any((mine != others).any() for mine, others in zip(default, other, strict=True))
+
     @pytest.mark.parametrize("estimate", ["sets", "chains"])
     def test_options_that_they_do_not_take(self, estimate: str) -> None:
         traces = recorded(rows=60)
@@ -486,6 +506,22 @@ class TestRequests:
             assert policy.expected_cost == pytest.approx(result.mean_cost, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("topology", "offered"),
+    [
+        (Topology.line(45), ["signal", "sets"]),
+        (Topology.line(46), ["signal"]),
+        (Topology.skip(8), ["signal", "sets"]),
+        (Topology.skip(9), ["signal"]),
+        (Topology.forest([-1] * 6), ["signal", "sets"]),
+    ],
+)
+def test_long_lines_without_evidence_are_not_compared(topology: Topology, offered: list[str]) -> None:
+    rows = np.random.default_rng(0).random((50, topology.nodes), np.float32)
+    traces = Traces(rows, (rows < 0.3).astype(np.float32), np.ones(len(topology.edges)), topology)
+    assert [str(choice) for choice in choosing.candidates(traces)] == offered
+
+
 def test_auto_takes_the_better_of_the_two() -> None:
     traces = recorded()
     choice, rows = choosing.choose(traces)
@@ -512,3 +548,16 @@ def test_rows_stay_out_of_fold_after_an_equal_model_is_gone(first_goes: bool) ->
     models.clear()
     gc.collect()
     assert len(traces._kept_estimates) == 0
+
+
+def test_rows_are_out_of_fold_where_an_equal_model_came_from_a_file(tmp_path: Path) -> None:
+    traces = recorded()
+    model = ttamer.fit(traces, estimate="sets")
+    expected = ttamer.solve(model, 0.97).replay(traces)
+    model.save(tmp_path / "m.model")
+    del model
+    gc.collect()
+    loaded = ttamer.CascadeModel.load(tmp_path / "m.model")
+    assert (ttamer.solve(loaded, 0.97).replay(traces).last_node != expected.last_node).any()
+    again = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.97).replay(traces)
+    np.testing.assert_array_equal(again.last_node, expected.last_node)

@@ -281,6 +281,10 @@ class TestOtherTraces:
             ({"context": {"topic": ["t0"] * 80}}, r"^context: expected a column 'length', got \['topic'\]$"),
             ({"answers": None}, "^traces: expected answers, which the policy decides on, got none$"),
             (
+                {"classes": False},
+                r"^traces: expected answers that are classes, which the policy decides on \(classes=True\)$",
+            ),
+            (
                 {"context": {"topic": np.arange(80), "length": np.arange(80)}},
                 "^context: expected categories in 'topic', got numbers$",
             ),
@@ -302,6 +306,22 @@ class TestOtherTraces:
             policy.replay(line)
         with pytest.raises(ValueError, match=r"^traces: expected Topology.skip\(3\), got Topology.line\(3\)"):
             policy.replay(held.path([0, 1, 2], [1, 2, 4]))
+
+    def test_categories_where_scores_are_numbers(self) -> None:
+        policy = ttamer.solve(ttamer.fit(recorded(context=False), estimate="sets"), 0.98)
+        held = recorded(context=False, seed=1)
+        coded = held._with(signals=np.zeros_like(held.signals), categories={1: ("low", "high")})
+        with pytest.raises(ValueError, match="^traces: expected numbers as signals of node 1, got categories$"):
+            policy.replay(coded)
+
+    @pytest.mark.parametrize("gap", [None, np.nan, ""])
+    def test_requests_that_lack_a_column(self, policy: ttamer.Policy, gap: Any) -> None:
+        """Alone, a missing value is of no kind."""
+        estimator = sets_of(policy)
+        names = dict(estimator.context)["topic"]
+        missing = [len(names), np.finfo(np.float32).min]
+        for values in ([gap], np.array([gap])):
+            assert estimator.context_scores({"length": values, "topic": values}, 1).tolist() == [missing]
 
     def test_a_context_that_is_served(self, policy: ttamer.Policy) -> None:
         estimator = sets_of(policy)

@@ -35,8 +35,11 @@ class Cache:
         self._kept: dict[int, tuple[ref[Any], Any]] = {}
 
     def get(self, key: object) -> Any:
-        """What was kept for an object that equals this one; None if nothing was."""
-        return next((value for known, value in tuple(self._kept.values()) if known() == key), None)
+        """What was kept for this object, else for one that equals it; None if nothing was."""
+        owner, value = self._kept.get(id(key), (None, None))
+        if owner is not None and owner() is key:
+            return value
+        return next((value for owner, value in tuple(self._kept.values()) if owner() == key), None)
 
     def __setitem__(self, key: object, value: object) -> None:
         place, owner = id(key), ref(self)

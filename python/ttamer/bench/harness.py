@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import files
+from ttamer._base.threads import one_thread as one_thread
 from ttamer._core import __version__
 
 Row = dict[str, Any]
@@ -119,20 +120,6 @@ def optional(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         return None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep NumPy's matrix products on one thread, like the core: the comparison is of work, not of cores.
-
-    Without threadpoolctl nothing can be done about a NumPy that is already imported; see `thread_note`.
-    """
-    threadpoolctl = optional("threadpoolctl")
-    if threadpoolctl is None:
-        yield
-    else:
-        with threadpoolctl.threadpool_limits(1):
-            yield
 
 
 def thread_note() -> tuple[str, ...]:

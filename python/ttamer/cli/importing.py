@@ -11,7 +11,7 @@ import ttamer
 from ttamer.cli.arguments import Json, check_folders
 from ttamer.cli.output import console, print_json
 from ttamer.cli.tables import print_summary
-from ttamer.traces.tables import CommandWording, read_table
+from ttamer.traces.tables import SUFFIXES, CommandWording, read_table
 
 
 def import_table(
@@ -52,6 +52,10 @@ def import_table(
     CSV and Parquet need pyarrow.
     """
     check_folders(traces)
+    if traces.suffix.lower() in SUFFIXES:
+        raise ValueError(
+            f"traces: expected a file to write, such as {traces.stem}.npz, got a table by its name, {traces}"
+        )
     columns = {}
     for pair in column or []:
         name, equals, of_file = pair.partition("=")

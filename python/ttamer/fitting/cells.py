@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ttamer._base.types import ROOT, Floats
 from ttamer.fitting.leaves import Tree
-from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
+from ttamer.fitting.signals import fit_signals
 from ttamer.model import CascadeModel
 from ttamer.model.estimators import Estimates
 from ttamer.model.information_sets import Order, SetGraph, graph_of_steps
@@ -73,6 +73,7 @@ def model_of_cells(
     context: tuple[tuple[str, Names | None], ...],
     largest: float,
     prior: float,
+    transition_strength: float,
 ) -> CascadeModel:
     """The model over steps, and its estimator; the traces keep the states of their rows for later replays.
 
@@ -89,6 +90,8 @@ def model_of_cells(
         The largest loss.
     prior : float
         How many rows the estimates weigh in the loss of a leaf.
+    transition_strength : float
+        How many rows the marginal weighs in transitions.
     """
     places = {nodes: k for k, nodes in enumerate(cells)}
     of_steps = [places[nodes if nodes in places else tuple(sorted(nodes))] for nodes in walk.sets]
@@ -108,7 +111,7 @@ def model_of_cells(
         unit=traces.unit if len(traces.unit_costs) == 1 else "",
     )
     most = max(int(cell.leaves.max()) + 1 for cell in parts)
-    model = fit_signals(inner, most, "mean", 0.0, AUTO_STRENGTH, estimator)
+    model = fit_signals(inner, most, "mean", 0.0, transition_strength, estimator)
     model.nodes = traces.nodes
     traces._kept_estimates[estimator] = estimates
     return model
@@ -143,7 +146,9 @@ def _state_losses(cell: Cell, losses: npt.NDArray[np.float32], largest: float, p
     estimated += own.mean() - estimated.mean()
     rows = np.bincount(cell.leaves)[cell.leaves]
     shrunk = (rows * own + prior * estimated) / (rows + prior)
-    return np.maximum(shrunk, 0).astype(np.float32)
+    # A leaf's mean may fall below 0 where the estimates of sure answers do; one row's value alone means nothing.
+    means = np.bincount(cell.leaves, shrunk) / np.maximum(np.bincount(cell.leaves), 1)
+    return np.maximum(means, 0)[cell.leaves].astype(np.float32)
 
 
 def _tables(cells: Sequence[Cell], of_steps: Sequence[int]) -> dict[str, npt.NDArray[Any]]:

@@ -19,6 +19,7 @@ from ttamer.fitting.cells import Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.leaves import cut
 from ttamer.fitting.sets import front_of, promising
 from ttamer.fitting.shown import Input, input_tables
+from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order
 from ttamer.traces import Traces
@@ -32,13 +33,15 @@ LONG, MOST_LONG = 3, 5
 Chain = tuple[Order, float]
 
 
-def fit_chains(traces: Traces) -> CascadeModel:
+def fit_chains(traces: Traces, transition_strength: float = AUTO_STRENGTH) -> CascadeModel:
     """The model of ``estimate="chains"``.
 
     Parameters
     ----------
     traces : Traces
         Of independent models, that `ttamer.fitting.sets.check_shown` passes, or a fold of such.
+    transition_strength : float
+        As for `ttamer.fit`.
     """
     probe = front_of(traces)
     models = promising(traces)
@@ -70,12 +73,14 @@ def fit_chains(traces: Traces) -> CascadeModel:
     parts = [[each] if len(each.knots) else [] for each in inputs.values()]
     none = [np.empty(0, np.int32)] * len(parts)
     shown = input_tables(parts, none, np.zeros(len(parts), np.int32))
-    return model_of_cells(traces, "chains", cells, graph_between(traces, steps, edges), shown, (), largest, 0.0)
+    graph = graph_between(traces, steps, edges)
+    return model_of_cells(traces, "chains", cells, graph, shown, (), largest, 0.0, transition_strength)
 
 
 def has_scores(traces: Traces) -> bool:
     """Whether there is a model whose scores differ."""
-    return bool((np.ptp(traces.signals[:, traces._answering], axis=0) > 0).any())
+    scores = traces.signals[:, traces._answering]
+    return bool((scores != scores[:1]).any())
 
 
 def best_chains(traces: Traces, models: Order) -> list[Chain]:

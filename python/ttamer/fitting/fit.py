@@ -9,6 +9,7 @@ import numpy as np
 
 from ttamer._base import checks
 from ttamer._base.progress import shown
+from ttamer._base.threads import one_thread
 from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.choosing import Candidate, choose
@@ -60,15 +61,17 @@ def fit(
         Calibration requests, each as much as its weight says (`Traces.weighted`).
     bins : int or "auto"
         Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
-        16. Solving with recall takes memory for about states x (states of all nodes) numbers.
+        16. Solving with recall takes memory for about states x (states of all nodes) numbers. "sets" and "chains" make
+        states of their own.
     estimate : {"signal", "history", "posterior", "sets", "chains", "auto"}
         What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
         is right given everything consulted. "posterior": the same of every answer seen; the best one answers. Of
         several models, "sets": the losses of all of them, given everything that those asked have shown; the best answer
         seen is given. "chains": the score, along a few chains of models with a common threshold. "auto": what does best
         on these traces in cross-validation (of classifiers the logit margin, `Policy.signal`, or the posterior; of
-        several models "sets" or "chains"), and on forests the posterior; the recorded signal where nothing else can be
-        fitted. `CascadeModel.choice` has what was compared.
+        several models "sets" or "chains"; of other traces without evidence the recorded signal or "sets"), and on
+        forests of classifiers the posterior; the recorded signal where nothing else can be fitted.
+        `CascadeModel.choice` has what was compared.
     order : sequence of int, "best" or "any", optional
         On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
         "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order
@@ -102,7 +105,8 @@ def fit(
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
         If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
-        asked for and the traces have no evidence (`Traces.from_probs` records it), observed losses or weights.
+        asked for and the traces have observed losses or weights, or, for "history" and "posterior", no evidence
+        (`Traces.from_probs` records it).
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -138,12 +142,15 @@ def fit(
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
-        with shown(progress) as begin:
+        with shown(progress) as begin, one_thread():
             (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, begin)
+        if traces.independent and estimate == "signal":
+            _warn_of_signals(traces)
         traces = traces.with_signal(kind) if kind else traces
     if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
         transition_strength = AUTO_STRENGTH
     if estimate in SET_KINDS:
+        assert transition_strength is not None
         if order is not None:
             raise ValueError(f"order: expected None with estimate={estimate!r}, which asks models in any order")
         if estimate == "chains" and not traces.independent:
@@ -151,8 +158,11 @@ def fit(
         check_shown(traces)
         if estimate == "chains" and not has_scores(traces):
             raise ValueError("estimate: expected scores, which chains are cut at, got none")
-        with shown(progress) as begin:
-            model = fit_sets(traces, seed, begin) if estimate == "sets" else fit_chains(traces)
+        with shown(progress) as begin, one_thread():
+            if estimate == "sets":
+                model = fit_sets(traces, seed, begin, transition_strength)
+            else:
+                model = fit_chains(traces, transition_strength)
         _warn_of_many(traces)
     elif estimate == "signal" and order is None:
         model = fit_signals(
@@ -164,6 +174,15 @@ def fit(
         model = fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
     model.choice = choice
     return model
+
+
+def _warn_of_signals(traces: Traces) -> None:
+    """Say so where nothing but their signals can be made of independent models, and why."""
+    try:
+        check_shown(traces)
+    except ValueError as error:
+        reason = str(error).removeprefix("estimate: ").removesuffix("; use 'signal'")
+        warnings.warn(f"fit: states are made of the signals alone, not of everything seen: {reason}", stacklevel=3)
 
 
 def _warn_of_many(traces: Traces) -> None:

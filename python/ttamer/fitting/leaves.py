@@ -107,8 +107,10 @@ def cut(thresholds: Floats) -> Tree:
 def quantile_cut(estimates: Floats) -> Tree:
     """`cut` at quantiles of estimates (N,)."""
     bins = min(MOST_BINS, max(1, len(estimates) // FEWEST_ROWS))
-    thresholds = np.unique(np.quantile(estimates, np.arange(1, bins) / bins))
-    return cut(thresholds[thresholds < estimates.max()])  # every leaf has rows
+    thresholds = np.quantile(estimates, np.arange(1, bins) / bins)
+    # Every leaf has rows: of thresholds between the same estimates one is enough.
+    below, first = np.unique(np.searchsorted(np.sort(estimates), thresholds, side="right"), return_index=True)
+    return cut(thresholds[first[below < len(estimates)]])
 
 
 def _new_regressor(fewest: float) -> Any:

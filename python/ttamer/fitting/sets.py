@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base.hull import lower_hull
+from ttamer._base.hull import lower_hull, representative
 from ttamer._base.numbers import largest_loss
 from ttamer._base.progress import Progress
 from ttamer._base.types import ROOT, Floats
@@ -20,7 +20,8 @@ from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cell
 from ttamer.fitting.crossfit import folds_of
 from ttamer.fitting.leaves import grown, quantile_cut
 from ttamer.fitting.regressions import cross_fitted
-from ttamer.fitting.shown import Shown
+from ttamer.fitting.shown import Shown, shows_context
+from ttamer.fitting.signals import AUTO_STRENGTH
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import Order, SetGraph, set_graph
 from ttamer.traces import Traces, complete_traces
@@ -28,6 +29,8 @@ from ttamer.traces import Traces, complete_traces
 MOST_MODELS = 20
 """Of more models the most promising ones are asked."""
 FEWEST_REQUESTS = 50
+MOST_REGRESSIONS = 2048
+"""More than this, sets of nodes consulted times nodes, and choosing takes minutes: a line of 46 nodes, a skip of 9."""
 
 
 def check_shown(traces: Traces) -> None:
@@ -36,7 +39,7 @@ def check_shown(traces: Traces) -> None:
         raise ValueError("estimate: expected traces without weights, got weights; use 'signal'")
     if traces.observed:
         raise ValueError("estimate: expected losses that have to be estimated, got observed ones; use 'signal'")
-    if any(node not in traces.probes for node in traces.categories):
+    if traces.categories and not (shows_context(traces) and list(traces.categories) == [0]):
         raise ValueError("estimate: expected scores that are numbers, got categories; use 'signal'")
     complete_traces(traces)
     if len(traces) < FEWEST_REQUESTS:
@@ -44,17 +47,21 @@ def check_shown(traces: Traces) -> None:
 
 
 def can_estimate_sets(traces: Traces) -> bool:
-    """Whether `check_shown` would pass, and there are few enough places to be in."""
+    """Whether `check_shown` would pass, and there are few enough places to be in, which takes reasonable time."""
     try:
         check_shown(traces)
-        if not traces.independent:
-            set_graph(traces.topology)
+        graph = None if traces.independent else set_graph(traces.topology)
     except ValueError:
         return False
-    return True
+    return graph is None or len(set(map(frozenset, graph.sets))) * traces.topology.nodes <= MOST_REGRESSIONS
 
 
-def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: None) -> CascadeModel:
+def fit_sets(
+    traces: Traces,
+    seed: int = 0,
+    progress: Progress = lambda words: None,
+    transition_strength: float = AUTO_STRENGTH,
+) -> CascadeModel:
     """The model of ``estimate="sets"``.
 
     Parameters
@@ -66,6 +73,8 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
         Of the folds of cross-fitting.
     progress : callable
         Called with a few words for each set of models.
+    transition_strength : float
+        As for `ttamer.fit`.
 
     Raises
     ------
@@ -84,7 +93,8 @@ def fit_sets(traces: Traces, seed: int = 0, progress: Progress = lambda words: N
         progress(f"estimate losses after {', '.join(map(str, nodes))}")
         answering, unseen = (tuple(node for node in part if node not in traces.probes) for part in (nodes, others))
         cells[nodes] = _cell(shown, nodes, answering, unseen, shares, folds, rng)
-    return model_of_cells(traces, "sets", cells, graph, shown.tables, shown.context, largest, PRIOR)
+    tables = shown.tables, shown.context
+    return model_of_cells(traces, "sets", cells, graph, *tables, largest, PRIOR, transition_strength)
 
 
 def _any_order(traces: Traces, silent: frozenset[int]) -> SetGraph:
@@ -166,6 +176,7 @@ def promising(traces: Traces) -> Order:
         return tuple(models)
     loss = traces.losses[:, models].mean(axis=0, dtype=np.float64)
     cost = traces.reach_costs[models]
-    first = [models[k] for k in lower_hull(cost, loss)]
+    hull = lower_hull(cost, loss)
+    first = [models[k] for k in hull[representative(cost[hull], loss[hull], MOST_MODELS)]]
     rest = [models[k] for k in np.argsort(loss, kind="stable") if models[k] not in first]
     return tuple(sorted([*first, *rest][:MOST_MODELS]))

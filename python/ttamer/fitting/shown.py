@@ -26,6 +26,12 @@ MOST_CLASSES = 32
 """Where more answers than this are frequent enough, none has a column: there are too few rows of each."""
 
 
+def shows_context(traces: Traces) -> bool:
+    """Whether node 0 is a probe in front that shows the context."""
+    fronts = traces.topology.edges[traces.topology.edges[:, 0] == ROOT, 1].tolist()
+    return bool(traces.context) and fronts == [0] and 0 in traces.probes
+
+
 class Input:
     """One number that a node shows: its bins, and the columns that each bin stands for.
 
@@ -96,8 +102,7 @@ class Shown:
     def __init__(self, traces: Traces) -> None:
         self.nodes = traces.topology.nodes
         self._answers = traces.predictions
-        roots = traces.topology.edges[traces.topology.edges[:, 0] == ROOT, 1].tolist()
-        probe = bool(traces.context) and roots == [0] and 0 in traces.probes
+        probe = shows_context(traces)
         self.context: tuple[tuple[str, Names | None], ...] = ()
         self._inputs: list[list[Input]] = []
         blocks: list[list[Floats]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -78,9 +78,9 @@ class SetEstimator:
     topology: Topology
     independent: bool
     signal: str
-    walk: SetGraph
+    walk: SetGraph = field(repr=False)
     context: tuple[tuple[str, Names | None], ...]
-    tables: Mapping[str, npt.NDArray[Any]]
+    tables: Mapping[str, npt.NDArray[Any]] = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in SET_KINDS:
@@ -114,7 +114,13 @@ class SetEstimator:
 
     def scores(self, traces: Traces) -> npt.NDArray[np.float32]:
         """(N, I) : what each node shows beside its answer, in the order of the inputs."""
-        inputs, signals = self.tables["input_offsets"], traces._read_as(self.signal, traces.categories).signals
+        inputs = self.tables["input_offsets"]
+        widths = np.diff(inputs)
+        if self.context:
+            widths[0] = 0  # which is read from the context, by name
+        # Scores are numbers; of nodes whose scores are not read they may be codes of categories.
+        coding = {node: names for node, names in traces.categories.items() if not widths[node]}
+        signals = traces._read_as(self.signal, coding).signals
         table = np.empty((len(traces), int(inputs[-1])), np.float32)
         for node in range(self.topology.nodes):
             here = slice(int(inputs[node]), int(inputs[node + 1]))
@@ -126,11 +132,14 @@ class SetEstimator:
 
     def answers(self, traces: Traces) -> npt.NDArray[np.int32]:
         """(N, n) : what each node answered, -1 for none."""
-        if traces.predictions is not None:
-            return traces.predictions
-        if len(self.tables["classes"]) or self.tables["agreeing"].any():
-            raise ValueError("traces: expected answers, which the policy decides on, got none")
-        return np.full((len(traces), self.topology.nodes), -1, np.int32)
+        decides_on_classes = len(self.tables["classes"]) > 0
+        if traces.predictions is None:
+            if decides_on_classes or self.tables["agreeing"].any():
+                raise ValueError("traces: expected answers, which the policy decides on, got none")
+            return np.full((len(traces), self.topology.nodes), -1, np.int32)
+        if decides_on_classes and not traces.answer_classes:
+            raise ValueError("traces: expected answers that are classes, which the policy decides on (classes=True)")
+        return traces.predictions
 
     def context_scores(self, context: Mapping[str, object], rows: int) -> npt.NDArray[np.float32]:
         """(B, d) : the columns of a context as the probe shows them; categories are coded, missing numbers are NOTHING.
@@ -142,6 +151,7 @@ class SetEstimator:
         TypeError, ValueError
             If a column is missing, of another length or kind.
         """
+        checks.instance("context", context, Mapping)
         missing = [name for name, _ in self.context if name not in context]
         if missing:
             raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
@@ -252,8 +262,10 @@ def estimator_from_file(fields: Mapping[str, Any], arrays: files.Arrays, steps: 
 def _scores_of(name: str, column: Column, names: Names | None) -> npt.NDArray[np.float32]:
     is_text = column.dtype.kind == "U"
     if is_text != (names is not None):
-        kinds = ("categories", "numbers") if names is not None else ("numbers", "categories")
-        raise ValueError(f"context: expected {kinds[0]} in {name!r}, got {kinds[1]}")
+        if not (column == "" if is_text else np.isnan(column)).all():  # where all is missing either kind will do
+            kinds = ("categories", "numbers") if names is not None else ("numbers", "categories")
+            raise ValueError(f"context: expected {kinds[0]} in {name!r}, got {kinds[1]}")
+        column = np.full(len(column), np.nan if names is None else "")
     if names is not None:
         return codes_of(column.tolist(), names)
     missing = np.float32(np.finfo(np.float32).min)
