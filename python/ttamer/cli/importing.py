@@ -53,9 +53,7 @@ def import_table(
     """
     check_folders(traces)
     if traces.suffix.lower() in SUFFIXES:
-        raise ValueError(
-            f"traces: expected a file to write, such as {traces.stem}.npz, got a table by its name, {traces}"
-        )
+        raise ValueError(f"traces: expected a file to write, {traces.stem}.npz say, got a table by its name, {traces}")
     columns = {}
     for pair in column or []:
         name, equals, of_file = pair.partition("=")

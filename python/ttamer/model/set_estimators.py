@@ -151,7 +151,8 @@ class SetEstimator:
         TypeError, ValueError
             If a column is missing, of another length or kind.
         """
-        checks.instance("context", context, Mapping)
+        if not isinstance(context, Mapping):
+            raise TypeError(f"context: expected a mapping of names to columns, got {type(context).__name__}")
         missing = [name for name, _ in self.context if name not in context]
         if missing:
             raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
