@@ -264,7 +264,7 @@ class TestCommand:
         [
             (
                 ["--only", "speed"],
-                "ttamer: --only: expected call, logits, solve, replay, frontier or threads, got 'speed'",
+                "ttamer: --only: expected call, logits, answers, solve, replay, frontier or threads, got 'speed'",
             ),
             (["--json", "no/b.json"], "ttamer: no/b.json: expected a path in an existing folder"),
             (["call"], "ttamer: Got unexpected extra argument"),

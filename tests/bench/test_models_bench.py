@@ -155,7 +155,7 @@ def test_rows_of_a_study_are_those_of_the_definitions():
     budgets = models.budgets_of(calibration)
     assert (len(budgets), budgets[0], budgets[-1]) == (25, 1.5, pytest.approx(15.0))
     rows = {row["way"]: row for row in models.study("made up", calibration, test, 50)}
-    assert list(rows) == ["ttamer", "fixed", "thresholds", "two calls", "cascade routing"]
+    assert list(rows) == ["ttamer", "fixed", "thresholds", "two calls", "cascade routing", "half the rows"]
     # Always one model: the share of requests that the budget lets ask the dear one.
     cheap = test.losses[:, 0].mean()
     by_hand = [cheap * (1 - min(1.0, (budget - 1) / 9)) for budget in budgets]
@@ -180,7 +180,7 @@ class TestRun:
             ("judged", 400, 10),
             ("sure", 400, 0),
         ]
-        assert [row["way"] for row in tables["ways"] if row["set"] == "judged"] == ["ttamer", "fixed"]
+        assert [row["way"] for row in tables["ways"] if row["set"] == "judged"] == ["ttamer", "fixed", "half the rows"]
         assert [row["way"] for row in tables["ways"] if row["set"] == "sure"] == list(model_ways.WAYS)
 
     def test_names(self, folder, capsys):

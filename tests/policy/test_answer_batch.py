@@ -210,7 +210,7 @@ def test_requests_do_not_see_those_before_them() -> None:
 
 
 def test_shapes_of_scores() -> None:
-    """One input as (B,) or (B, 1); none as nothing at all, (B, 0) or (B,) that are not read.
+    """One input as (B,) or (B, 1); none as nothing at all, (B, 0) or (B,) of which only NaN is read.
 
     How many there are is told by what there is.
     """
@@ -222,7 +222,7 @@ def test_shapes_of_scores() -> None:
     table.decide_answers(2, np.empty((4, 0), np.float32), ANSWERS[:, 2].copy())
     flat.decide_answers(2, None, ANSWERS[:, 2].copy())
     unread.decide_answers(0, SCORES[:, 0].copy(), ANSWERS[:, 0].copy())
-    unread.decide_answers(2, np.full(4, np.nan, np.float32), ANSWERS[:, 2].copy())
+    unread.decide_answers(2, np.full(4, np.inf, np.float32), ANSWERS[:, 2].copy())
     for other in (flat, unread):
         np.testing.assert_array_equal(table.answer_node, other.answer_node)
     assert len(batch_of().decide_answers(i32([2, 2]), None, i32([0, 1]))) == 2
@@ -539,3 +539,18 @@ def test_logits_of_large_calls() -> None:
     for at in np.array_split(np.arange(4000), 20):
         np.testing.assert_array_equal(parts.decide_logits(0, logits[at], at), following[at])
     np.testing.assert_array_equal(whole.answer_loss, parts.answer_loss)
+
+
+def test_a_node_without_a_score_may_fail_too() -> None:
+    """What a text-only model has to say that it failed is a NaN where others have a score."""
+    score, none = np.full(4, np.nan, np.float32), np.full(4, -1, np.int32)
+    batch = batch_of(nan="failed")
+    batch.decide_answers(2, score, none)
+    assert batch.answer_node.tolist() == [-1] * 4
+    with pytest.raises(ValueError, match=r'^scores: NaN at position 0 \(row 0\); .*nan="failed"'):
+        batch_of().decide_answers(i32([2]), score[:1], none[:1])
+
+
+def test_answers_below_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="^answers: expected numbers >= 0, or -1 for none, got -5 at position 1$"):
+        batch_of().decide_answers(2, None, i32([0, -5]))

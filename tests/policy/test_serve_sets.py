@@ -208,7 +208,7 @@ class TestRefused:
             (
                 lambda: batch.decide_logits(node, shown),
                 ValueError,
-                "decide_logits: this policy decides on scores and an",
+                "decide_logits: the policy's scores are not of a kind that logits give; call decide_answers",
             ),
             (
                 lambda: batch.decide_answers(node, one),

@@ -85,7 +85,7 @@ def serve(policy: ttamer.Policy, traces: Traces, seed: int = 0, mixed: bool = Fa
             shown = scores[rows, first[at[0]] : first[at[0]] + width[at[0]]]
         elif width[at].max() == 1:
             shown = np.array(
-                [scores[row, first[k]] if width[k] else np.nan for row, k in zip(rows, at, strict=True)], np.float32
+                [scores[row, first[k]] if width[k] else np.inf for row, k in zip(rows, at, strict=True)], np.float32
             )
         last[rows], cost[rows] = at, cost[rows] + costs[rows, at]
         ahead[rows] = batch.decide_answers(

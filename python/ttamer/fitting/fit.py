@@ -181,7 +181,7 @@ def _warn_of_signals(traces: Traces) -> None:
     try:
         check_shown(traces)
     except ValueError as error:
-        reason = str(error).removeprefix("estimate: ").removesuffix("; use 'signal'")
+        reason = str(error).removeprefix("estimate: ").removesuffix("; use 'signal'").partition(". ")[0]
         warnings.warn(f"fit: states are made of the signals alone, not of everything seen: {reason}", stacklevel=3)
 
 
