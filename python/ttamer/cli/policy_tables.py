@@ -121,6 +121,8 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts = table("", "", text=2)
     kind = policy.topology.kind
     facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
+    if policy.nodes is not None:
+        facts.add_row("nodes", ", ".join(f"{node} {name}" for node, name in enumerate(policy.nodes)))
     facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
     if policy.signal:
         facts.add_row("signal", signal_text(policy))

@@ -53,9 +53,9 @@ def can_estimate(traces: Traces) -> bool:
     return True
 
 
-def folds_of(rows: int, seed: int) -> npt.NDArray[np.int64]:
-    """(rows,) : a fold from 0 to 4 for every row, as even as can be, shuffled."""
-    return np.random.default_rng(seed).permutation(np.arange(rows) % FOLDS)
+def folds_of(rows: int, seed: int, folds: int = FOLDS) -> npt.NDArray[np.int64]:
+    """(rows,) : a fold, numbered from 0, for every row, as even as can be, shuffled."""
+    return np.random.default_rng(seed).permutation(np.arange(rows) % folds)
 
 
 def log_odds(rate: Floats | float) -> Floats:
