@@ -75,6 +75,13 @@ class TestWithoutContext:
     def test_right_and_wrong_as_bools(self) -> None:
         assert Traces.from_models(np.array([[True, False]]), [1, 1]).losses.tolist() == [[1, 0]]
 
+    def test_the_logarithm_of_nothing_is_no_score(self) -> None:
+        losses = np.array([[1.0, 0.0], [0.0, 1.0]])
+        nan, inf = (Traces.from_models(losses, [1, 2], scores=[[0.5, none], [0.1, 0.2]]) for none in (np.nan, -np.inf))
+        np.testing.assert_array_equal(nan.signals, inf.signals)
+        with pytest.raises(ValueError, match=r"^scores: expected finite values, got -inf at row 0, model 1"):
+            Traces.from_models(losses, [1, 2], scores=[[0.5, -1e300], [0.1, 0.2]])
+
     def test_a_column_of_inf_is_a_verifier(self) -> None:
         losses = np.array([[1.0, np.inf, 0.0], [0.0, np.inf, 0.0]])
         traces = Traces.from_models(losses, [1, 0.1, 3], scores=[[0.2, NAN, 1.0], [0.8, 0.9, 1.0]])

@@ -132,8 +132,9 @@ class Constructors(Record):
         costs : (n,) or (N, n) numbers, or a mapping of units to these
             What it costs to ask each model, whatever was asked before; NaN where it was not recorded.
         scores : (N, n) numbers, optional
-            How sure each model was, larger is surer; NaN for none. A model without any score keeps the state of what
-            was known before it; where some requests lack one, they get one below all others: the lowest state.
+            How sure each model was, larger is surer; NaN or -inf, the logarithm of 0, for none. A model without any
+            score keeps the state of what was known before it; where some requests lack one, they get one below all
+            others: the lowest state.
         answers : (N, n) integers, optional
             What each model answered: equal numbers for equal answers, -1 for none. Kept as `predictions`.
         classes : bool

@@ -89,6 +89,7 @@ def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.flo
     checks.check_shape("scores", array, shape, expected)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
         values = array.astype(np.float32)
+    values = np.where(np.isneginf(array), np.float32(np.nan), values)
     checks.check_recorded("scores", values, axes=("row", "model"))
     return values
 
