@@ -26,7 +26,7 @@ def directed(sink: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def shown(progress: Progress | None) -> Iterator[Progress]:
+def reporting(progress: Progress | None) -> Iterator[Progress]:
     """The callable itself, or one that shows its words in a terminal or a notebook, and nothing elsewhere."""
     sink = progress or _sink.get()
     if sink is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.progress import shown
+from ttamer._base.progress import reporting
 from ttamer.fitting import fit
 from ttamer.fitting.budgets import MOST_POINTS, default_tradeoffs, loss_scale
 from ttamer.model import CascadeModel
@@ -72,7 +72,7 @@ def frontier(
     checks.instance("model", model, CascadeModel)
     model_prices = prices_in(traces.unit) if len(model.unit_costs) > 1 else None
     points = []
-    with shown(progress) as begin:
+    with reporting(progress) as begin:
         for k, tradeoff in enumerate(grid):
             begin(f"solve trade-off {k + 1} of {len(grid)}")
             policy = solve(model, float(tradeoff), prices=model_prices)

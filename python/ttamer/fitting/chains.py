@@ -87,7 +87,7 @@ def best_chains(traces: Traces, models: Order) -> list[Chain]:
     """Chains, and the threshold below which they go on, on the lower hull of mean cost and loss."""
     rows = len(traces)
     scores, losses = (table[:, models].astype(np.float64) for table in (traces.signals, traces.losses))
-    costs = np.broadcast_to(_model_costs(traces, models), losses.shape)
+    costs = traces.request_reach_costs[:, models]
     chains: list[Chain] = [((model,), np.inf) for model in models]
     points = [*zip(costs.mean(axis=0).tolist(), losses.mean(axis=0).tolist(), strict=True)]
     for before in orders(tuple(range(len(models))), shorter=1):  # what comes before the last model
@@ -118,13 +118,6 @@ def _tried(scores: Floats) -> Floats:
     """Quantiles of scores, none where nothing has one."""
     known = scores[scores > NOTHING]
     return np.unique(np.quantile(known, np.linspace(0, 1, THRESHOLDS))) if known.size else np.empty(0)
-
-
-def _model_costs(traces: Traces, models: Order) -> Floats:
-    """(m,) or (N, m) : the costs of models, in the traces' unit."""
-    into = {j: e for e, (_, j) in reversed(list(enumerate(traces.topology.edges.tolist())))}
-    costs: Floats = traces.paid_costs[..., [into[node] for node in models]]
-    return costs
 
 
 def _input(thresholds: dict[Order, set[float]], node: int) -> Input:

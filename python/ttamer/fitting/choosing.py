@@ -13,7 +13,7 @@ from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scal
 from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
 from ttamer.fitting.estimates import BEST, fit_estimates
-from ttamer.fitting.sets import can_estimate_sets, fit_sets
+from ttamer.fitting.sets import FEWEST_REQUESTS, can_estimate_sets, fit_sets
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import set_graph
@@ -47,8 +47,6 @@ class Choice(NamedTuple):
         return " ".join(part for part in parts if part)
 
 
-FEWEST_ROWS = 50
-"""With fewer, folds are too small to tell estimates apart."""
 MOST_REGRESSIONS = 500
 """More than this, for each of six fits and six folds, and choosing takes minutes: a line of 32 nodes, a skip of 8."""
 RECORDED = Choice("signal")
@@ -98,12 +96,11 @@ def choose(
 
     Cross-validation, in five folds or from 3,000 rows on three, of the whole way from traces to policies: estimates,
     order, bins, solutions and their lower hull are made on all folds but one, and that one is served at every budget of
-    `default_budgets`. Of the
-    candidates, in order of preference, the first whose mean loss is within one standard error (of the paired
-    differences) of the best one's is taken: on lines, skips and dags with evidence "signal", of the kind that takes no
-    softmax, then "posterior"; without evidence the recorded signal, then "sets". On forests with evidence there is
-    nothing to choose: "posterior" along the best order. Of independent models the better one is taken: on everything
-    seen ("sets") or along a few good chains ("chains").
+    `default_budgets`. Of the candidates, in order of preference, the first whose mean loss is within one standard error
+    (of the paired differences) of the best one's is taken: on lines, skips and dags with evidence "signal", of the kind
+    that takes no softmax, then "posterior"; without evidence the recorded signal, then "sets". On forests with evidence
+    there is nothing to choose: "posterior" along the best order. Of independent models the better one is taken: on
+    everything seen ("sets") or along a few good chains ("chains").
 
     Parameters
     ----------
@@ -134,6 +131,7 @@ def choose(
     best = min(losses.values(), key=lambda loss: float(loss.mean()))
     for choice, loss in losses.items():
         gap = loss - best
+        # Of the two families of independent models neither is the simpler one, which the benefit of a doubt is for.
         allowed = 0.0 if traces.independent else gap.std() / np.sqrt(len(traces))
         if gap.mean() <= allowed:
             return choice, compared(losses, choice)
@@ -145,7 +143,7 @@ def candidates(traces: Traces) -> list[Choice]:
     several_units = len(traces.unit_costs) > 1  # which candidates cannot be compared in
     if traces.independent and can_estimate_sets(traces):
         return [CHAINS, SETS] if has_scores(traces) and not several_units else [SETS]
-    if len(traces) < FEWEST_ROWS or not can_estimate(traces):
+    if len(traces) < FEWEST_REQUESTS or not can_estimate(traces):
         return [RECORDED, SETS] if can_estimate_sets(traces) and not several_units else [RECORDED]
     posterior = [POSTERIOR] if _fits(traces) else []
     if traces.topology.kind == "forest":

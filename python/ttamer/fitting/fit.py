@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ttamer._base import checks
-from ttamer._base.progress import shown
+from ttamer._base.progress import reporting
 from ttamer._base.threads import one_thread
 from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.chains import fit_chains, has_scores
@@ -142,7 +142,7 @@ def fit(
     if estimate == "auto":
         if order is not None:
             raise ValueError("order: expected None with estimate='auto', which chooses it")
-        with shown(progress) as begin, one_thread():
+        with reporting(progress) as begin, one_thread():
             (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, begin)
         if traces.independent and estimate == "signal":
             _warn_of_signals(traces)
@@ -158,7 +158,7 @@ def fit(
         check_shown(traces)
         if estimate == "chains" and not has_scores(traces):
             raise ValueError("estimate: expected scores, which chains are cut at, got none")
-        with shown(progress) as begin, one_thread():
+        with reporting(progress) as begin, one_thread():
             if estimate == "sets":
                 model = fit_sets(traces, seed, begin, transition_strength)
             else:

@@ -1,4 +1,4 @@
-"""Ridge regressions of losses on columns, each row estimated without its own fold.
+"""Ridge regressions of losses on columns, each row estimated by slopes that did not see its fold.
 
 Two steps, both in closed form: least squares of every loss at once, with the strength of the penalty that does best out
 of fold; then one Newton step of a logistic regression from these estimates, which ranks the sure answers better.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.types import Floats
+from ttamer.fitting.crossfit import log_odds
 
 STRENGTHS = np.array([3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e5])
 """Of penalties on the weights of standardised columns, in rows."""
@@ -28,7 +29,8 @@ class Regression(NamedTuple):
     coefficients : (t, 1 + d) float64
         Of each target, an intercept and weights of the columns, fitted on all rows.
     out_of_fold : (N, t) float64
-        Log-odds of each row, by fits that did not see its fold.
+        Log-odds of each row, by slopes fitted without its fold. The intercept and the strength of the penalty are those
+        of all rows.
     """
 
     coefficients: Floats
@@ -36,7 +38,16 @@ class Regression(NamedTuple):
 
 
 def cross_fitted(columns: Floats, shares: Floats, folds: npt.NDArray[np.int64]) -> Regression:
-    """Regressions of t shares of a loss (N, t), in [0, 1], on columns (N, d); folds (N,) are numbered from 0."""
+    """Regressions of shares of a loss on columns.
+
+    Parameters
+    ----------
+    columns : (N, d) float64
+    shares : (N, t) float64
+        Of each target, in [0, 1].
+    folds : (N,) int64
+        Numbered from 0, at least two.
+    """
     mean, spread = columns.mean(axis=0), columns.std(axis=0)
     spread[spread < 1e-9] = 1.0
     standard = (columns - mean) / spread
@@ -52,7 +63,7 @@ def cross_fitted(columns: Floats, shares: Floats, folds: npt.NDArray[np.int64]) 
     for target, strength in enumerate(strengths):
         rate = rates[:, target]
         weight = rate * (1 - rate)
-        response = np.log(rate / (1 - rate)) + (targets[:, target] - rate) / weight
+        response = log_odds(rate) + (targets[:, target] - rate) / weight
         weighed = design * weight[:, None]
         grams = [weighed[part].T @ design[part] for part in parts]
         moments = [weighed[part].T @ response[part] for part in parts]

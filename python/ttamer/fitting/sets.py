@@ -17,7 +17,7 @@ from ttamer._base.numbers import largest_loss
 from ttamer._base.progress import Progress
 from ttamer._base.types import ROOT, Floats
 from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cells
-from ttamer.fitting.crossfit import folds_of
+from ttamer.fitting.crossfit import folds_of, sigmoid
 from ttamer.fitting.leaves import grown, quantile_cut
 from ttamer.fitting.regressions import cross_fitted
 from ttamer.fitting.shown import Shown, shows_context
@@ -29,6 +29,7 @@ from ttamer.traces import Traces, complete_traces
 MOST_MODELS = 20
 """Of more models the most promising ones are asked."""
 FEWEST_REQUESTS = 50
+"""With fewer, folds are too small to tell estimates apart."""
 MOST_REGRESSIONS = 2048
 """More than this, sets of nodes consulted times nodes, and choosing takes minutes: a line of 46 nodes, a skip of 9."""
 
@@ -150,7 +151,7 @@ def _cell(
     targets = (*answering, *others)
     columns = shown.columns(nodes)
     coefficients, log_odds = cross_fitted(columns, shares[:, targets], folds)
-    rates = 1 / (1 + np.exp(-log_odds))
+    rates = sigmoid(log_odds)
     count = len(answering)
     if not count:
         tree = grown(log_odds, rates, rng)

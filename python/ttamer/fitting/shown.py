@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ttamer._base.types import ROOT, Floats
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names, coded, codes_of
+from ttamer.traces.context import signal_of
 from ttamer.traces.signals import NOTHING
 
 MOST_KNOTS = 127
@@ -130,7 +131,7 @@ class Shown:
                 scores.append(codes_of(column.tolist(), frequent))
                 context.append((name, frequent))
             else:
-                scores.append(np.where(np.isnan(column), NOTHING, column).astype(np.float32))
+                scores.append(signal_of(column)[0])
                 shown = Input.of_numbers(scores[-1])
                 context.append((name, None))
             inputs.append(shown)

@@ -19,7 +19,7 @@ from ttamer.model.estimators import Estimates, Estimator
 from ttamer.model.information_sets import SetGraph, graph_of_steps
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names, codes_of
-from ttamer.traces.context import Column, columns_of
+from ttamer.traces.context import Column, columns_of, signal_of
 
 SET_KINDS = ("sets", "chains")
 TABLES = {
@@ -269,8 +269,7 @@ def _scores_of(name: str, column: Column, names: Names | None) -> npt.NDArray[np
         column = np.full(len(column), np.nan if names is None else "")
     if names is not None:
         return codes_of(column.tolist(), names)
-    missing = np.float32(np.finfo(np.float32).min)
-    return np.where(np.isnan(column), missing, column).astype(np.float32)
+    return signal_of(column)[0]
 
 
 def _walk_of(
