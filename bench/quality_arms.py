@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Method = Callable[[Traces], Sequence[Setting]]
 
 OURS, REFERENCE = "ttamer", "one threshold"
-ESTIMATES = ("signal", "history", "posterior")
+ESTIMATES = ("signal", "posterior", "sets")
 BINS = 16
 
 

@@ -111,7 +111,7 @@ def _near(rng: np.random.Generator, value: object) -> Any:
     if isinstance(value, (int, float)):
         return [*NUMBERS, *FLOATS][rng.integers(len(NUMBERS) + len(FLOATS))]
     if isinstance(value, str):
-        return str(rng.choice([*signals.SIGNALS, "history", "posterior", "auto", "last", "platt", "mean", "observed"]))
+        return str(rng.choice([*signals.SIGNALS, "sets", "posterior", "auto", "last", "platt", "mean", "observed"]))
     if isinstance(value, np.ndarray) or _is_numeric(value):
         array = np.asarray(value)
         changes = [array[:-1], array[..., None], array[::-1].T, array.astype(">f8"), np.concatenate([array, array])]
@@ -246,7 +246,7 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("fit", ttamer.fit, {"traces": traces, **settings, **strengths})
     yield Call("fit posterior", ttamer.fit, {"traces": traces, **settings, "estimate": "posterior", "seed": 0})
     yield Call("fit like", ttamer.fit, {"traces": traces, "like": fitted})
-    yield Call("fit forest", ttamer.fit, {"traces": branches, "bins": 4, "estimate": "history", "order": [0, 2]})
+    yield Call("fit forest", ttamer.fit, {"traces": branches, "bins": 4, "estimate": "posterior", "order": [0, 2]})
     yield Call("solve", ttamer.solve, {"model": stated, "tradeoff": 0.5, "recall": "none", "aggregate": None})
     worth = {"prices": prices, "error_price": 3.0, "recall": "auto"}
     yield Call("solve at prices", ttamer.solve, {"model": ttamer.fit(several, 4), **worth})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from evidence_cases import independent, nested, posterior
+from paths import DATA
 from rich.console import Console
 
 import ttamer
@@ -19,6 +20,8 @@ from ttamer.plots import drawing
 
 
 def policy_of(order: Any) -> ttamer.Policy:
+    if order == "any":  # fitted no more, but on file
+        return ttamer.Policy.load(DATA / "policy-any-v4.safetensors")
     return ttamer.solve(ttamer.fit(independent(120, forest=True), 3, "posterior", order=order), 0.9)
 
 
@@ -78,13 +81,13 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert code == 0
     assert json.loads(out)["walk"] == [[0], [0, 1], [0, 1, 2]]
     assert json.loads(out)["solved"]["estimate"] == "posterior"
-    code, out, _ = call("fit", "t.npz", "--estimate", "history", "--bins", "4")
-    assert "estimate history" in out
+    code, out, _ = call("fit", "t.npz", "--estimate", "sets", "--bins", "4")
+    assert "estimate sets" in out
     assert call("show", "p")[0] == 0
     assert call("evaluate", "p", "t.npz")[0] == 0
-    code, out, _ = call("frontier", "t.npz", "--estimate", "history", "--json")
-    assert json.loads(out)["estimate"] == "history"
-    assert "front of t.npz, estimate history" in call("frontier", "t.npz", "--estimate", "history")[1]
+    code, out, _ = call("frontier", "t.npz", "--estimate", "posterior", "--json")
+    assert json.loads(out)["estimate"] == "posterior"
+    assert "front of t.npz, estimate posterior" in call("frontier", "t.npz", "--estimate", "posterior")[1]
     assert call("frontier", "t.npz", "--bins", "x") == (2, "", "ttamer: --bins: expected a number or 'auto', got 'x'\n")
 
 
@@ -109,8 +112,8 @@ def test_command_line_names_the_signal(
     assert re.search(rf"^signal +{re.escape(both)} *$", shown, flags=re.MULTILINE)
     figures = json.loads(call("show", "front/policy-000.safetensors", "--json"))
     assert (figures["signal"], figures["recorded_signal"]) == ("logit_margin", "margin")
-    text = call("fit", "t.npz", "--estimate", "history", "--policy", "h.st")
-    assert "it decides on estimates (history): serve it with decide_logits\n" in text
+    text = call("fit", "t.npz", "--estimate", "posterior", "--policy", "h.st")
+    assert "it decides on estimates (posterior): serve it with decide_logits\n" in text
     text = call("fit", "t.npz", "--estimate", "auto", "--bins", "auto", "--policy", "p.st")
     assert f", signal {both}\n" in text
     assert f"it decides on {both}{served}" in text
@@ -144,8 +147,7 @@ def test_plain_batches_and_deciders_refuse_them() -> None:
     pytest.importorskip("torch", reason="needs the torch extra")
     from ttamer.torch import Decider
 
-    signal = ttamer.solve(ttamer.fit(independent(60, forest=True), 3, order=(1,)), 0.9)
-    for policy in (policy_of((2, 0)), signal):
+    for policy in (policy_of((2, 0)), ttamer.Policy.load(DATA / "policy-signal-v4.safetensors")):
         with pytest.raises(ValueError, match=r"^policy: expected plain signals, estimate='signal', got estimate="):
             Decider(policy)
 

@@ -452,12 +452,9 @@ class TestRequests:
     def test_options_that_they_do_not_take(self, estimate: str) -> None:
         traces = recorded(rows=60)
         for options, message in (
-            ({"order": [1]}, f"order: expected None with estimate='{estimate}', which asks models in any order"),
-            ({"order": "best"}, f"order: expected None with estimate='{estimate}', which asks models in any order"),
-            (
-                {"like": ttamer.fit(traces)},
-                "like: expected estimate='signal' and no order, models with an estimator do",
-            ),
+            ({"order": [1]}, f"order: expected None with estimate='{estimate}'; 'posterior' on a forest takes one"),
+            ({"order": "best"}, f"order: expected None with estimate='{estimate}'; 'posterior' on a forest takes one"),
+            ({"like": ttamer.fit(traces)}, "like: expected estimate='signal', models with an estimator do not add"),
             ({"smoothing": "platt"}, "smoothing, loss_strength: expected none with estimates, which are expected loss"),
             ({"loss_strength": 1.0}, "smoothing, loss_strength: expected none with estimates, which are expected loss"),
             ({"seed": -1}, "seed: expected at least 0, got -1"),

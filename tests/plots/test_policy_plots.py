@@ -151,7 +151,7 @@ class TestIndex:
                 assert len(axes.patches) == 5
                 assert len(colours) == len(kinds)
 
-    @pytest.mark.parametrize(("estimate", "order"), [("history", "best"), ("posterior", "any"), ("signal", [2, 0])])
+    @pytest.mark.parametrize(("estimate", "order"), [("posterior", [2, 0]), ("posterior", None), ("sets", None)])
     def test_a_step_of_estimates_on_a_forest_has_a_panel(self, estimate, order):
         pytest.importorskip("sklearn", reason="estimates need the fit extra")
         rng = np.random.default_rng(0)

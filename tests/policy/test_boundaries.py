@@ -53,7 +53,7 @@ def test_a_model_of_estimates_has_no_observed_losses() -> None:
     """Its policy would be refused, and so is the model."""
     rng = np.random.default_rng(0)
     probs = rng.dirichlet(np.ones(3), (80, 2))
-    model = ttamer.fit(ttamer.Traces.from_probs(probs, rng.integers(0, 3, 80), [1, 1]), 4, "history")
+    model = ttamer.fit(ttamer.Traces.from_probs(probs, rng.integers(0, 3, 80), [1, 1]), 4, "posterior")
     fields, arrays = files.from_bytes(model._to_bytes(), "model", 2, "f")
     changed = {name: value for name, value in fields.items() if name not in ("kind", "version")} | {"observed": True}
     with pytest.raises(ValueError, match=r"f: not a valid model \(observed: expected false with an estimator\)"):

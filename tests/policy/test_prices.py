@@ -171,7 +171,7 @@ class TestJudging:
         rng = np.random.default_rng(0)
         probs, labels = rng.dirichlet([1, 1, 1], (300, 3)), rng.integers(0, 3, 300)
         traces = Traces.from_probs(probs, labels, {"usd": [0.1, 0.1, 0.2], "ms": rng.random((300, 3))})
-        front = ttamer.frontier(traces, [0.6, 0.9], "history", prices=PRICES)
+        front = ttamer.frontier(traces, [0.6, 0.9], "posterior", prices=PRICES)
         replay = front[0].policy.replay(traces)
         np.testing.assert_allclose(replay.cost, replay.unit_costs["usd"] + 0.002 * replay.unit_costs["ms"])
         # The estimates of the fitted rows are out-of-fold, whatever the costs.

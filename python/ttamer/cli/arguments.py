@@ -17,9 +17,8 @@ Estimate = Annotated[
     str,
     typer.Option(
         "--estimate",
-        help="What states are made of: 'signal', 'history' or 'posterior' (the last two need evidence), 'sets', of "
-        "several models also 'chains', or 'auto', what does best in cross-validation. All but 'signal' need the extra "
-        "fit.",
+        help="What states are made of: 'signal', 'posterior' (which needs evidence), 'sets', of several "
+        "models also 'chains', or 'auto', what does best in cross-validation. All but 'signal' need the extra fit.",
     ),
 ]
 Prices = Annotated[

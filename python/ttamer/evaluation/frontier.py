@@ -29,7 +29,7 @@ def frontier(
     estimate: str = "auto",
     *,
     bins: int | str = "auto",
-    order: Sequence[int] | str | None = None,
+    order: Sequence[int] | None = None,
     model: CascadeModel | None = None,
     prices: Mapping[str, float] | None = None,
     seed: int = 0,

@@ -12,12 +12,11 @@ from ttamer._base.types import Floats
 from ttamer.fitting.budgets import default_budgets, default_tradeoffs, loss_scale
 from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.crossfit import FOLDS, CrossFit, can_estimate, folds_of
-from ttamer.fitting.estimates import BEST, fit_estimates
+from ttamer.fitting.posterior import fit_posterior
 from ttamer.fitting.sets import FEWEST_REQUESTS, can_estimate_sets, fit_sets
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals, states_of
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import set_graph
-from ttamer.model.set_estimators import SET_KINDS
 from ttamer.policy import solve
 from ttamer.traces import Traces
 
@@ -26,24 +25,23 @@ CHEAPEST_SIGNAL = "logit_margin"
 
 
 class Choice(NamedTuple):
-    """What states are made of: `estimate`, `order` and `smoothing` as `ttamer.fit` takes them, and a kind of signal.
+    """What states are made of: `estimate` and `smoothing` as `ttamer.fit` takes them, and a kind of signal.
 
     `signal` is one of `ttamer.traces.signals.SIGNALS`, or "" for the recorded signals and for estimates, which need
     none.
     """
 
     estimate: str
-    order: str | None = None
     signal: str = ""
     smoothing: str = "auto"
 
     @property
     def is_plain(self) -> bool:
         """bool : whether states are bins of signals, and nothing has to be estimated."""
-        return self.estimate == "signal" and self.order is None
+        return self.estimate == "signal"
 
     def __str__(self) -> str:
-        parts = (self.estimate, self.order, self.signal, self.smoothing if self.smoothing != "auto" else None)
+        parts = (self.estimate, self.signal, self.smoothing if self.smoothing != "auto" else None)
         return " ".join(part for part in parts if part)
 
 
@@ -145,10 +143,9 @@ def candidates(traces: Traces) -> list[Choice]:
         return [CHAINS, SETS] if has_scores(traces) and not several_units else [SETS]
     if len(traces) < FEWEST_REQUESTS or not can_estimate(traces):
         return [RECORDED, SETS] if can_estimate_sets(traces) and not several_units else [RECORDED]
-    posterior = [POSTERIOR] if _fits(traces) else []
     if traces.topology.kind == "forest":
-        return [Choice("posterior", BEST)]
-    return [Choice("signal", None, CHEAPEST_SIGNAL, "platt"), *posterior]
+        return [POSTERIOR]
+    return [Choice("signal", CHEAPEST_SIGNAL, "platt"), *([POSTERIOR] if _fits(traces) else [])]
 
 
 def cross_validated(
@@ -166,8 +163,6 @@ def cross_validated(
     for fold in range(count):
         in_fold = folds == fold
         fitting_rows, fold_rows = traces[~in_fold], traces[in_fold]
-        needs_evidence = any(choice.estimate not in ("signal", *SET_KINDS) or choice.order for choice in offered)
-        fitting = CrossFit(fitting_rows, seed) if needs_evidence else None
         states = states_of(bins, len(fitting_rows))
         for choice in offered:
             if progress is not None:
@@ -181,8 +176,7 @@ def cross_validated(
                 strength = AUTO_STRENGTH if bins == "auto" else None
                 model = fit_signals(training, states, choice.smoothing, transition_strength=strength)
             else:
-                assert fitting is not None
-                model = fit_estimates(fitting, choice.estimate, choice.order, states)
+                model = fit_posterior(CrossFit(fitting_rows, seed), states)
             losses[choice][in_fold] = _loss_at_budgets(model, training, fold_rows, budgets)
     return losses
 

@@ -71,7 +71,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 class CrossFit:
-    """All regressions of some traces, each made when first asked for: graphs of sets, kinds and orders share them.
+    """All regressions of some traces, each made when first asked for: orders share them.
 
     Parameters
     ----------
@@ -103,49 +103,45 @@ class CrossFit:
         self._folds = folds_of(len(traces), seed)
         self._odds: dict[tuple[int, int], Floats] = {}
         self._doubts: dict[int, Floats] = {}
-        self._fits: dict[tuple[bool, tuple[int, ...], int, int], tuple[Floats, Floats]] = {}
+        self._fits: dict[tuple[Order, int, int], tuple[Floats, Floats]] = {}
 
-    def step(self, kind: str, nodes: Sequence[int], last: int) -> tuple[list[Floats], Estimates]:
-        """Coefficients of each candidate, and the out-of-fold estimates of one step, arrays (N, 1)."""
-        candidates = list(nodes) if kind == "posterior" else [last]
-        fits = [self._regression(kind, tuple(nodes), last, candidate) for candidate in candidates]
+    def step(self, nodes: Sequence[int], last: int) -> tuple[list[Floats], Estimates]:
+        """Coefficients of each node's answer, and the out-of-fold estimates of one step, arrays (N, 1)."""
+        fits = [self._regression(tuple(nodes), last, candidate) for candidate in nodes]
         wrong = np.stack([out_of_fold for _, out_of_fold in fits], axis=1)
         best = wrong.argmin(axis=1)[:, None]
         signals = -np.take_along_axis(wrong, best, axis=1)
         return [weights for weights, _ in fits], Estimates(
-            signals.astype(np.float32), np.array(candidates, dtype=np.int32)[best]
+            signals.astype(np.float32), np.array(nodes, dtype=np.int32)[best]
         )
 
-    def estimator(self, kind: str, graph: SetGraph) -> tuple[Estimator, Estimates]:
+    def estimator(self, graph: SetGraph) -> tuple[Estimator, Estimates]:
         """The estimator refitted on all rows, and the out-of-fold estimates of these rows."""
-        parts = [self.step(kind, nodes, int(last)) for nodes, last in zip(graph.sets, graph.last, strict=True)]
+        parts = [self.step(nodes, int(last)) for nodes, last in zip(graph.sets, graph.last, strict=True)]
         coefficients = np.concatenate([weights for fits, _ in parts for weights in fits])
         form = (self._evidence.class_count, self._evidence.top)
-        estimator = Estimator(kind, self.traces.topology, graph.order, *form, coefficients)
+        estimator = Estimator("posterior", self.traces.topology, graph.order, *form, coefficients)
         return estimator, Estimates(
             np.concatenate([estimates.signals for _, estimates in parts], axis=1),
             np.concatenate([estimates.answers for _, estimates in parts], axis=1),
         )
 
-    def _regression(self, kind: str, nodes: Order, last: int, candidate: int) -> tuple[Floats, Floats]:
+    def _regression(self, nodes: Order, last: int, candidate: int) -> tuple[Floats, Floats]:
         """Intercept and weights refitted on all rows, and out-of-fold log-odds (N,) that the answer is wrong."""
-        plain = kind == "signal"
-        ascending = (last,) if plain else tuple(sorted(nodes))
-        key = (plain, ascending, last, candidate)
+        ascending = tuple(sorted(nodes))
+        key = (ascending, last, candidate)
         if key not in self._fits:
             shares = self.traces.losses[:, candidate].astype(np.float64) / self.largest
             self._fits[key] = self._fit(self._features(*key), shares)
         weights, out_of_fold = self._fits[key]
-        if plain or nodes == ascending:
+        if nodes == ascending:
             return weights, out_of_fold
         # The same features in another order: the odds stand in the order of the step.
         places = [1 + ascending.index(node) for node in nodes]
         return np.concatenate([weights[:1], weights[places], weights[1 + len(nodes) :]]), out_of_fold
 
-    def _features(self, plain: bool, nodes: Order, last: int, candidate: int) -> Floats:
+    def _features(self, nodes: Order, last: int, candidate: int) -> Floats:
         """`ttamer.reference.features`, from parts that are made once."""
-        if plain:
-            return self._odds_of(last, candidate)[:, None]
         answers = self._evidence.classes[:, :, 0]
         node_odds = np.stack([self._odds_of(node, candidate) for node in nodes], axis=1)
         agree = answers[:, list(nodes)] == answers[:, [candidate]]

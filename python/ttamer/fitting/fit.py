@@ -14,16 +14,15 @@ from ttamer.fitting.budgets import loss_scale
 from ttamer.fitting.chains import fit_chains, has_scores
 from ttamer.fitting.choosing import Candidate, choose
 from ttamer.fitting.crossfit import CrossFit
-from ttamer.fitting.estimates import fit_estimates
+from ttamer.fitting.posterior import fit_posterior
 from ttamer.fitting.sets import check_shown, fit_sets, promising
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_like, fit_signals, states_of
 from ttamer.model import CascadeModel
-from ttamer.model.estimators import KINDS
 from ttamer.model.set_estimators import SET_KINDS
 from ttamer.policy import solve
 from ttamer.traces import Traces
 
-ESTIMATES = ("auto", *KINDS, *SET_KINDS)
+ESTIMATES = ("auto", "signal", "posterior", *SET_KINDS)
 FAR = 0.25
 """Share of a loss by which promise and replay may differ without a warning."""
 
@@ -33,7 +32,7 @@ def fit(
     bins: int | str = 64,
     estimate: str = "signal",
     *,
-    order: Sequence[int] | str | None = None,
+    order: Sequence[int] | None = None,
     like: CascadeModel | None = None,
     smoothing: str = "auto",
     loss_strength: float | None = None,
@@ -50,10 +49,10 @@ def fit(
     shrunk to that of the edge. Of a node whose signal is a category each of the `bins` most frequent ones is a state,
     and all others share one more; their losses are means.
 
-    With ``estimate="history"`` or ``"posterior"`` the signals are log-odds that an answer is right, estimated from all
-    that was seen of a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``.
-    Of graded losses, an answer with half of the largest loss counts as half wrong. ``"sets"`` and ``"chains"`` are the
-    same for several models on the same requests, `Traces.from_models`, which may be asked in any order.
+    With ``estimate="posterior"`` the signals are log-odds that an answer is right, estimated from all that was seen of
+    a request so far, and the nodes of the model are the steps of a walk: see ``docs/estimates.md``. Of graded losses,
+    an answer with half of the largest loss counts as half wrong. ``"sets"`` and ``"chains"`` are the same for several
+    models on the same requests, `Traces.from_models`, which may be asked in any order.
 
     Parameters
     ----------
@@ -63,20 +62,17 @@ def fit(
         Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
         16. Solving with recall takes memory for about states x (states of all nodes) numbers. "sets" and "chains" make
         states of their own.
-    estimate : {"signal", "history", "posterior", "sets", "chains", "auto"}
-        What the state of a node is made of. "signal": the node's own recorded signal. "history": how likely its answer
-        is right given everything consulted. "posterior": the same of every answer seen; the best one answers. Of
-        several models, "sets": the losses of all of them, given everything that those asked have shown; the best answer
-        seen is given. "chains": the score, along a few chains of models with a common threshold. "auto": what does best
-        on these traces in cross-validation (of classifiers the logit margin, `Policy.signal`, or the posterior; of
-        several models "sets" or "chains"; of other traces without evidence the recorded signal or "sets"), and on
-        forests of classifiers the posterior; the recorded signal where nothing else can be fitted.
-        `CascadeModel.choice` has what was compared.
-    order : sequence of int, "best" or "any", optional
-        On a forest, the nodes that estimates consult, in this order, each after its parent. "best", the default of
-        "history" and "posterior": the order of any subset that does best on these traces. "any" leaves every order
-        open to the policy. With ``estimate="signal"`` an order makes the model a walk, each node's signal the log-odds
-        of its own answer; without one the forest's branches stay open.
+    estimate : {"signal", "posterior", "sets", "chains", "auto"}
+        What the state of a node is made of. "signal": the node's own recorded signal. "posterior": how likely the best
+        answer seen is right, given everything consulted; it is the answer. Of several models, "sets": the losses of all
+        of them, given everything that those asked have shown; the best answer seen is given. "chains": the score, along
+        a few chains of models with a common threshold. "auto": what does best on these traces in cross-validation (of
+        classifiers the logit margin, `Policy.signal`, or the posterior; of several models "sets" or "chains"; of other
+        traces without evidence the recorded signal or "sets"), and on forests of classifiers the posterior; the
+        recorded signal where nothing else can be fitted. `CascadeModel.choice` has what was compared.
+    order : sequence of int, optional
+        Of "posterior" on a forest: the nodes to consult, in this order, each after its parent. By default the order, of
+        any subset, that does best on these traces.
     like : CascadeModel, optional
         Use the bin edges, smoothing and strengths of this model, so that the two can be added:
         ``fit(shard, like=model) + model``. Only of models of plain signals, whose kind is made from the shard's
@@ -105,8 +101,8 @@ def fit(
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
         If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
-        asked for and the traces have observed losses or weights, or, for "history" and "posterior", no evidence
-        (`Traces.from_probs` records it).
+        asked for and the traces have observed losses or weights, or, for "posterior", no evidence (`Traces.from_probs`
+        records it).
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -124,35 +120,32 @@ def fit(
     most = states_of(bins, len(traces))
     if estimate not in ESTIMATES:
         raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")
+    if order is not None and estimate != "posterior":
+        raise ValueError(f"order: expected None with estimate={estimate!r}; 'posterior' on a forest takes one")
     for name, strength in (("loss_strength", loss_strength), ("transition_strength", transition_strength)):
         if strength is not None and not 0 <= checks.real(name, strength) < np.inf:
             raise ValueError(f"{name}: expected a finite number >= 0, got {strength}")
     checks.whole("seed", seed, least=0)
     if like is not None:
-        if estimate != "signal" or order is not None:
-            raise ValueError("like: expected estimate='signal' and no order, models with an estimator do not add")
+        if estimate != "signal":
+            raise ValueError("like: expected estimate='signal', models with an estimator do not add")
         return fit_like(traces, like)
     recorded_signal = traces.signal
     choice: tuple[Candidate, ...] = ()
-    has_estimates = estimate != "signal" or order is not None
     # What is chosen brings its smoothing; the loss of a state of estimates is their mean.
     smoothings = ("auto",) if estimate == "auto" else ("auto", "mean")
-    if has_estimates and (smoothing not in smoothings or loss_strength is not None):
+    if estimate != "signal" and (smoothing not in smoothings or loss_strength is not None):
         raise ValueError("smoothing, loss_strength: expected none with estimates, which are expected losses already")
     if estimate == "auto":
-        if order is not None:
-            raise ValueError("order: expected None with estimate='auto', which chooses it")
         with reporting(progress) as begin, one_thread():
-            (estimate, order, kind, smoothing), choice = choose(traces, bins, seed, begin)
+            (estimate, kind, smoothing), choice = choose(traces, bins, seed, begin)
         if traces.independent and estimate == "signal":
             _warn_of_signals(traces)
         traces = traces.with_signal(kind) if kind else traces
-    if transition_strength is None and (bins == "auto" or estimate != "signal" or order is not None):
+    if transition_strength is None and (bins == "auto" or estimate != "signal"):
         transition_strength = AUTO_STRENGTH
     if estimate in SET_KINDS:
         assert transition_strength is not None
-        if order is not None:
-            raise ValueError(f"order: expected None with estimate={estimate!r}, which asks models in any order")
         if estimate == "chains" and not traces.independent:
             raise ValueError("estimate: expected traces of independent models (Traces.from_models), got others")
         check_shown(traces)
@@ -164,14 +157,14 @@ def fit(
             else:
                 model = fit_chains(traces, transition_strength)
         _warn_of_many(traces)
-    elif estimate == "signal" and order is None:
+    elif estimate == "signal":
         model = fit_signals(
             traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal
         )
         _warn_of_promise(model, traces)
     else:
         assert transition_strength is not None
-        model = fit_estimates(CrossFit(traces, seed), estimate, order, most, transition_strength)
+        model = fit_posterior(CrossFit(traces, seed), most, order, transition_strength)
     model.choice = choice
     return model
 

@@ -37,15 +37,13 @@ class _Step:
     losses: Floats
 
 
-def best_order(fitting: CrossFit, kind: str, bins: int) -> Order:
+def best_order(fitting: CrossFit, bins: int) -> Order:
     """Of all orders of all subsets, parents first, the one with the least mean loss over the default budgets.
 
     Parameters
     ----------
     fitting : CrossFit
         Of traces of a forest.
-    kind : str
-        Of the estimates.
     bins : int
         Most states of a step.
 
@@ -54,7 +52,7 @@ def best_order(fitting: CrossFit, kind: str, bins: int) -> Order:
     tuple of int
         The shortest, then the lowest of equals.
     """
-    trial = _Trial(fitting, kind, bins)
+    trial = _Trial(fitting, bins)
     topology = fitting.traces.topology
     if topology.nodes <= MOST_NODES:
         return min(orders(topology), key=trial.error)
@@ -82,8 +80,8 @@ def _beam(topology: Topology, trial: _Trial) -> Order:
 class _Trial:
     """Solves and replays orders on the rows fitted on; steps and transitions that orders share are made once."""
 
-    def __init__(self, fitting: CrossFit, kind: str, bins: int) -> None:
-        self._cross_fit, self._kind, self._bins = fitting, kind, bins
+    def __init__(self, fitting: CrossFit, bins: int) -> None:
+        self._cross_fit, self._bins = fitting, bins
         traces = fitting.traces
         self._costs = traces.costs
         self._budgets = default_budgets(traces)
@@ -121,7 +119,7 @@ class _Trial:
         """The last step of an order; that of the same nodes in another order with the same last one is the same."""
         key = (tuple(sorted(order)), order[-1])
         if key not in self._steps:
-            estimates = self._cross_fit.step(self._kind, *key)[1]
+            estimates = self._cross_fit.step(*key)[1]
             signals = estimates.signals[:, 0]
             edges = quantile_edges(signals, self._bins)
             states = core_states(edges, estimates.signals, 0)

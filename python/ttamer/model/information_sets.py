@@ -196,7 +196,6 @@ def _pairs(topology: Topology) -> SetGraph:
             raise ValueError(
                 f"estimate: this topology has more than {MOST_STEPS} pairs of consulted nodes and a last one, "
                 "which is the most that can be solved; use estimate='signal'"
-                + (" or state an order" if topology.kind == "forest" else "")
             )
         pairs += layer
         layer = sorted({(tuple(sorted((*nodes, j))), j) for nodes, last in layer for j, _ in successors(last, nodes)})

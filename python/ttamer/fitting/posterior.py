@@ -10,35 +10,33 @@ from ttamer.fitting.crossfit import CrossFit, sigmoid
 from ttamer.fitting.orders import best_order
 from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
 from ttamer.model import CascadeModel
-from ttamer.model.information_sets import SetGraph, set_graph
+from ttamer.model.information_sets import set_graph
 from ttamer.traces import Traces
 
-BEST, ANY = "best", "any"
 
-
-def fit_estimates(
+def fit_posterior(
     fitting: CrossFit,
-    kind: str,
-    order: Sequence[int] | str | None,
     bins: int,
+    order: Sequence[int] | None = None,
     transition_strength: float = AUTO_STRENGTH,
 ) -> CascadeModel:
-    """The model of `ttamer.fit` for estimates; the traces keep the out-of-fold ones for later replays.
+    """The model of ``estimate="posterior"``; the traces keep the out-of-fold estimates for later replays.
 
     Parameters
     ----------
     fitting : CrossFit
         Of the traces.
-    kind : {"signal", "history", "posterior"}
-    order : sequence of int, "best", "any" or None
-        As for `ttamer.fit`.
     bins : int
         Most states of a step.
+    order : sequence of int, optional
+        As for `ttamer.fit`.
     transition_strength : float
     """
     traces = fitting.traces
-    graph = _graph(fitting, kind, order, bins)
-    estimator, estimates = fitting.estimator(kind, graph)
+    if order is None and traces.topology.kind == "forest":
+        order = best_order(fitting, bins)
+    graph = set_graph(traces.topology, order)
+    estimator, estimates = fitting.estimator(graph)
     inner = Traces._checked(
         signals=estimates.signals,
         losses=(fitting.largest * sigmoid(-estimates.signals.astype(np.float64))).astype(np.float32),
@@ -50,15 +48,3 @@ def fit_estimates(
     model.nodes = traces.nodes
     traces._kept_estimates[estimator] = estimates
     return model
-
-
-def _graph(fitting: CrossFit, kind: str, order: Sequence[int] | str | None, bins: int) -> SetGraph:
-    topology = fitting.traces.topology
-    if isinstance(order, str) and (order not in (BEST, ANY) or topology.kind != "forest"):
-        raise ValueError(f"order: expected nodes, 'best' or 'any', of a forest, got {order!r} on a {topology.kind}")
-    if order == ANY:
-        return set_graph(topology)
-    if order == BEST or (order is None and topology.kind == "forest"):
-        return set_graph(topology, best_order(fitting, kind, bins))
-    assert not isinstance(order, str)
-    return set_graph(topology, order)
