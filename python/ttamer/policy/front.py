@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,7 +145,7 @@ class Front(Sequence[FrontPoint]):
 
     def place(self, price: float) -> int:
         """Place of the point that is nearest to a price of costs, in units of loss: (1 - tradeoff) / tradeoff."""
-        return bisect_left(self._borders, -price)
+        return bisect_right(self._borders, -price)
 
     @cached_property
     def _borders(self) -> list[float]:
