@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates
+from ttamer._base.topologies import check_same_topology
 from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
@@ -115,8 +116,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a fitted model, got one whose tables were stated")
     if like.estimator is not None:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
-    if like.topology != traces.topology:
-        raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
+    check_same_topology("like", like.topology, traces.topology, "a model")
     check_same_nodes("like", like.nodes, traces.nodes)
     unit_costs = in_units_of(traces.unit_costs, like.unit_costs)
     if unit_costs is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import topology_text
 from ttamer._base.types import ROOT, freeze
 from ttamer._core import SetEstimator as CoreEstimator
 from ttamer._core import Topology
@@ -78,9 +79,9 @@ class SetEstimator:
     topology: Topology
     independent: bool
     signal: str
-    walk: SetGraph = field(repr=False)
+    walk: SetGraph
     context: tuple[tuple[str, Names | None], ...]
-    tables: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    tables: Mapping[str, npt.NDArray[Any]]
 
     def __post_init__(self) -> None:
         if self.kind not in SET_KINDS:
@@ -231,6 +232,10 @@ class SetEstimator:
         for table in (self.walk.last, self.walk.edges, *self.tables.values()):
             digest.update(np.int64(len(table)).tobytes() + table.tobytes())
         return digest.digest()
+
+    def __repr__(self) -> str:
+        context = f", context {', '.join(name for name, _ in self.context)}" if self.context else ""
+        return f"SetEstimator({self.kind!r}, {topology_text(self.topology)}{context})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "core"}  # made anew when needed

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import check_same_topology, topology_text
 from ttamer._base.types import Floats
 from ttamer._core import Batch, Topology, start_estimated, start_sets
 from ttamer._core import Policy as CorePolicy
@@ -364,8 +365,7 @@ class Policy:
         that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
         see it, so that errors on calibration rows are not flattered.
         """
-        if complete_traces(traces).topology != self.topology:
-            raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
+        check_same_topology("traces", complete_traces(traces).topology, self.topology)
         check_same_nodes("traces", traces.nodes, self._nodes)
         costs = traces._in_unit(self._unit).paid_costs
         several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
@@ -417,7 +417,7 @@ class Policy:
 
     def __repr__(self) -> str:
         how = f"recall={self.recall!r}" if self._estimator is None else f"estimate={self.estimate!r}"
-        return f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
+        return f"Policy({topology_text(self.topology)}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
 
     def _expectations(self) -> Analysis:
         """The analysis, computed when it is first needed: a sweep over trade-offs never needs it."""
