@@ -233,15 +233,15 @@ def loss_table(losses: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.
     return losses
 
 
-def names_of(names: Sequence[str] | None, nodes: int) -> tuple[str, ...] | None:
-    """Names of the nodes, each another."""
+def names_of(names: Sequence[str] | None, nodes: int, hint: str = "") -> tuple[str, ...] | None:
+    """Names of the nodes, each another; `hint` says what may be wrong where they are more or fewer."""
     if names is None:
         return None
     if isinstance(names, str):
         raise TypeError("nodes: expected a sequence of names, got a str")
     texts = tuple(checks.text(f"nodes[{k}]", name) for k, name in enumerate(names))
     if len(texts) != nodes:
-        raise ValueError(f"nodes: expected {nodes} names, one a node, got {len(texts)}")
+        raise ValueError(f"nodes: expected {nodes} names, one a node, got {len(texts)}{hint}")
     if len(set(texts)) < nodes or not all(texts):
         raise ValueError(f"nodes: expected names that differ, got {list(texts)}")
     return texts
