@@ -272,7 +272,10 @@ def test_what_is_refused(changes: dict[str, Any], error: type[Exception], messag
     [
         ({}, "costs: expected (5,) or (2, 5) numbers, one a model, got (2,) int64; {}"),
         ({"costs": {"usd": [1, 3]}}, "costs['usd']: expected (5,) or (2, 5) numbers, one a model, got (2,) int64; {}"),
-        ({"costs": np.ones((5, 2))}, "costs: expected (5,) or (2, 5) numbers, one a model, got (5, 2) float64; {} or costs.T"),
+        (
+            {"costs": np.ones((5, 2))},
+            "costs: expected (5,) or (2, 5) numbers, one a model, got (5, 2) float64; {} or costs.T",
+        ),
         ({"costs": np.ones((2, 5)), "nodes": ["a", "b"]}, "nodes: expected 5 names, one a node, got 2; {}"),
         (
             {"costs": np.ones((2, 5)), "scores": np.ones((5, 2))},
