@@ -64,9 +64,7 @@ def test_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_context_is_served_whether_the_policy_looks_at_it_or_not(estimate: str) -> None:
     traces, requests = recorded(500, 0), recorded(64, 1)
     policy = ttamer.frontier(traces, estimate=estimate)[-1].policy
-    estimator = policy.estimator
-    assert isinstance(estimator, ttamer.model.set_estimators.SetEstimator)
-    shown = estimator.context_scores(requests.context, 64)
+    shown = policy.context_scores(requests.context)
     assert shown.shape == (64, 2 if estimate == "sets" else 0)
     batch, rows = policy.start(64), np.arange(64)
     node = batch.decide_answers(0, shown)

@@ -106,7 +106,7 @@ def fit(
     TypeError
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
-        If a parameter is out of range or would play no part, `like` is a model of another topology, unit or kind of
+        If a parameter is out of range or not for this estimate, `like` is a model of another topology, unit or kind of
         signal, or estimates are asked for and the traces have observed losses or weights, or, for "history" and
         "posterior", no evidence (`Traces.from_probs` records it).
     ImportError
@@ -125,7 +125,7 @@ def fit(
         traces = traces[traces.weights > 0]
     if estimate not in ESTIMATES:
         raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")
-    if estimate in SET_KINDS and bins not in (None, "auto"):
+    if estimate in SET_KINDS and bins is not None and not isinstance(bins, str):
         states_of(bins, len(traces))
         raise ValueError(f"bins: expected none with estimate={estimate!r}, which makes states of its own, got {bins}")
     most = states_of(DEFAULT_BINS if bins is None else bins, len(traces))

@@ -191,6 +191,33 @@ class Policy:
                 raise TypeError(f"names: expected texts, got {type(text).__name__} at position {k}")
         return codes_of((text if isinstance(text, str) else "" for text in texts), known)
 
+    def context_scores(self, context: Mapping[str, object]) -> npt.NDArray[np.float32]:
+        """Scores of a context, for `Batch.decide_answers` at node 0, which shows it before any model is asked.
+
+        Parameters
+        ----------
+        context : mapping of str to (B,)
+            A column for each of those that the policy looks at, by the names of the traces' `context`; others are left
+            aside. A category that is not known, or missing (None, NaN, ""), is served like all others; a number that is
+            missing is below all numbers.
+
+        Returns
+        -------
+        (B, d) float32
+            In the order in which the policy looks at its columns. Along chains it looks at none of them: (B, 0).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the policy does not decide on scores and answers, or a column is missing, of another length or kind.
+        """
+        if not isinstance(self._estimator, SetEstimator):
+            raise ValueError(
+                "context: expected a policy that decides on scores and answers (estimate 'sets' or 'chains'), "
+                f"got estimate={self.estimate!r}"
+            )
+        return self._estimator._context_scores(context)
+
     def index(self, node: int) -> Floats:
         """Dynamic index of a node for each state of its parent.
 
