@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttamer._base import checks, files
+from ttamer.traces.arguments import node_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ def short(name: str) -> str:
 
 def node_label(node: int, names: Sequence[str] | None) -> str:
     """A node in a picture: its number, and its name if it has one."""
-    return str(node) if names is None else f"{node} ({short(names[node])})"
+    return node_text(node, None if names is None else short(names[node]))
 
 
 def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -247,9 +247,9 @@ def names_of(names: Sequence[str] | None, nodes: int, hint: str = "") -> tuple[s
     return texts
 
 
-def node_text(node: int, names: Sequence[str] | None) -> str:
-    """A node in a message or a table: its number, and its name if it has one, ``1 (small)``."""
-    return str(node) if names is None else f"{node} ({names[node]})"
+def node_text(node: int | str, name: str | None) -> str:
+    """A node in a message, a table or a picture: its number, and its name if it has one, ``1 (small)``."""
+    return str(node) if name is None else f"{node} ({name})"
 
 
 def check_same_nodes(name: str, nodes: Sequence[str] | None, expected: Sequence[str] | None) -> None:
