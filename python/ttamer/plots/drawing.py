@@ -18,6 +18,9 @@ from ttamer.traces.arguments import node_text
 FEW = 12
 """Successors of a node that are listed unless all are asked for."""
 
+MOST_STEPS = 12
+"""Steps of a policy that estimates that pictures show, the most visited ones."""
+
 # What stands before a child that has siblings below it, before the last child, before what hangs from either, and
 # before the next node of a chain.
 _BRANCHES = ("├─ ", "└─ ", "│  ", "   ", "↓ ")
@@ -64,11 +67,12 @@ class Facts:
     @property
     def drawn(self) -> list[int]:
         """Nodes that are worth a line: of the many steps of a policy that estimates those that requests reach."""
-        return self.few(self.topology.nodes)
+        nodes = range(self.topology.nodes)
+        return [node for node in nodes if not self.is_sparse or self.visits is None or self.visits[node] > 0]
 
     def few(self, most: int) -> list[int]:
-        """Of the nodes that are worth a line so many at most: the most visited ones, each after one that is there."""
-        if not self.is_sparse or self.visits is None:
+        """All nodes; of more steps than `most` of a policy that estimates the most visited ones, each after another."""
+        if not self.is_sparse or self.visits is None or self.topology.nodes <= most:
             return list(range(self.topology.nodes))
         after, visits = _successors(self.topology), self.visits
         chosen: set[int] = set()

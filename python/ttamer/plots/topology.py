@@ -14,7 +14,7 @@ from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots import drawing
-from ttamer.plots.drawing import Facts, share_text
+from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
 from ttamer.plots.figure import caption, figure_class, literal, saved, short
 from ttamer.plots.layout import Layout, lay_out
 from ttamer.policy import Policy
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NODES = 40
-MOST_STEPS = 12
-"""Steps of a policy that estimates that are drawn, the most visited ones."""
 
 # Sizes, in inches.
 _RADIUS = 0.23
@@ -66,8 +64,8 @@ def topology(
     shape : Policy or Topology
         Of a policy, a node's area is the share of requests expected to consult it, its colour the share expected to
         stop there, and edges that the policy never takes are pale. Edges carry their costs. Of a bare topology only
-        nodes and edges are drawn. Meant for about 12 nodes: of the many steps of a policy that estimates the 12 that most
-        requests reach are drawn, and how many others there are is said.
+        nodes and edges are drawn. Meant for about 12 nodes: of the many steps of a policy that estimates the 12 that
+        most requests reach are drawn, and the picture says how many others there are.
     path : path, optional
         Write the picture there, whole or not at all; the suffix says the format (png, svg, pdf).
     title : str, optional
