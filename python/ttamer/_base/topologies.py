@@ -1,4 +1,4 @@
-"""Topologies as text, short enough for a message or a line of a terminal."""
+"""Topologies and nodes as text, short enough for a message or a line of a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from ttamer._core import Topology
 
 MOST_TEXT = 100
 """Characters after which edges are counted, not listed."""
+
+
+def node_text(node: int | str, name: str | None) -> str:
+    """A node in a message, a table or a picture: its number, and its name if it has one, ``1 (small)``."""
+    return str(node) if name is None else f"{node} ({name})"
 
 
 def topology_text(topology: Topology) -> str:

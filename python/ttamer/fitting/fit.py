@@ -196,9 +196,10 @@ def _warn_of_many(traces: Traces) -> None:
     """Say so where there are more models than policies ask."""
     count, asked = len(traces._answering), list(promising(traces))
     if traces.independent and len(asked) < count:
+        nodes = ", ".join(map(traces._named, asked))
         warnings.warn(
-            f"fit: policies ask {len(asked)} of the {count} models, nodes {asked}; the others are not worth it alone, "
-            "and asking all pairs would take too many steps",
+            f"fit: policies ask {len(asked)} of the {count} models, nodes [{nodes}]; the others are not worth it "
+            "alone, and asking all pairs would take too many steps",
             stacklevel=3,
         )
 

@@ -69,7 +69,8 @@ def fit_signals(
         transition_strength = 16.0
     unseen = np.isnan(traces.signals).all(axis=0)
     if unseen.any():
-        raise ValueError(f"traces: expected a request that recorded a signal of node {unseen.argmax()}, got none")
+        node = traces._named(int(unseen.argmax()))
+        raise ValueError(f"traces: expected a request that recorded a signal of node {node}, got none")
     # A state for each of the most frequent categories and one for all others, in the coding of these.
     most = min(bins, MOST_STATES - 1)
     categories = {j: most_frequent(traces.signals[:, j], names, most) for j, names in traces.categories.items()}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ttamer._base.numbers import number
+from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.model.set_estimators import SetEstimator
 from ttamer.policy import Policy
-from ttamer.traces.arguments import node_text
 
 FEW = 12
 """Successors of a node that are listed unless all are asked for."""

@@ -13,7 +13,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import number
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
-from ttamer.plots.figure import caption, figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, node_label, saved
 from ttamer.policy import Replay
 
 if TYPE_CHECKING:
@@ -105,12 +105,14 @@ def _picture(
     axes.set_xlabel("share of requests" if recalls else "share of requests that stop at each node, which answers")
     axes.tick_params(axis="y", length=0, pad=64 if recalls else 6)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    handles = [Patch(color=colour, label=f"{node}") for node, colour in enumerate(colours)]
+    names = next((each.nodes for each in outcomes.values() if isinstance(each, Evaluation) and each.nodes), None)
+    texts = [node_label(node, names) for node in range(nodes)]
+    handles = [Patch(color=colour, label=text) for text, colour in zip(texts, colours, strict=True)]
     figure.legend(
         handles=handles,
         title="node",
         loc="outside upper right",
-        ncols=min(nodes, 12),
+        ncols=min(nodes, 12 if names is None else 4),
         frameon=False,
         fontsize=8,
         title_fontsize=8,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttamer._base import checks, files
-from ttamer.traces.arguments import node_text
+from ttamer._base.topologies import node_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

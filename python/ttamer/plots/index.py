@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttamer._base import checks
+from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots import drawing
 from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
 from ttamer.plots.figure import caption, figure_class, node_label, saved, short
 from ttamer.policy import Policy
-from ttamer.traces.arguments import node_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,6 +206,7 @@ def _draw_node(
     title = name + (f"{share_text(visits)} of requests" if visits > 0 else "never consulted")
     axes.set_title(f"{title}\ncannot answer" if np.isinf(losses).any() else title, fontsize=9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(0, (_PROBE if has_probes else 1.03) * most)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

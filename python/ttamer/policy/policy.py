@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
-from ttamer._base.topologies import check_same_topology, topology_text
+from ttamer._base.topologies import check_same_topology, node_text, topology_text
 from ttamer._base.types import Floats
 from ttamer._core import Batch, Topology, start_estimated, start_sets
 from ttamer._core import Policy as CorePolicy
@@ -182,7 +182,8 @@ class Policy:
         """
         known = self._categories.get(self._check_node(node))
         if known is None:
-            raise ValueError(f"node: expected one whose signal is a category, {list(self._categories)}, got {node}")
+            nodes = ", ".join(map(self._named, self._categories))
+            raise ValueError(f"node: expected one whose signal is a category, [{nodes}], got {self._named(node)}")
         if isinstance(names, str):
             raise TypeError("names: expected a sequence of texts, got a str")
         texts = list(names)
@@ -454,6 +455,10 @@ class Policy:
 
     def _check_node(self, node: int) -> int:
         return checks.place("node", node, self.steps.nodes)
+
+    def _named(self, node: int) -> str:
+        """A node of the traces in a message or a table, with its name if it has one."""
+        return node_text(node, None if self._nodes is None else self._nodes[node])
 
     def _by_node(self, values: Floats) -> tuple[Floats, ...]:
         offsets = self._core.arrays()["state_offsets"]

@@ -247,11 +247,6 @@ def names_of(names: Sequence[str] | None, nodes: int, hint: str = "") -> tuple[s
     return texts
 
 
-def node_text(node: int | str, name: str | None) -> str:
-    """A node in a message, a table or a picture: its number, and its name if it has one, ``1 (small)``."""
-    return str(node) if name is None else f"{node} ({name})"
-
-
 def check_same_nodes(name: str, nodes: Sequence[str] | None, expected: Sequence[str] | None) -> None:
     """Raise ValueError if both have names of nodes, and not the same in the same order."""
     if nodes is not None and expected is not None and tuple(nodes) != tuple(expected):

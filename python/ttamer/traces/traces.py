@@ -269,7 +269,7 @@ class Traces(Constructors):
             If they recorded another kind and cannot be made to show this one.
         """
         if self.categories or coding:
-            signals = in_coding(self.signals, self.categories, coding)
+            signals = in_coding(self.signals, self.categories, coding, self.nodes)
             if signals is not self.signals:
                 return self._with(signals=signals, categories=coding)._read_as(kind, coding)
         if self.signal == kind:
