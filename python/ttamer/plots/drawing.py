@@ -104,15 +104,16 @@ class Facts:
         if len(drawn) == self.topology.nodes:
             return self, edges
         topology = Topology.dag(len(drawn), [(place[pairs[e][0]], place[pairs[e][1]]) for e in edges])
-        of_nodes = {name: getattr(self, name) for name in ("visits", "stops")}
-        texts = {name: getattr(self, name) for name in ("names", "models")}
-        return replace(
+        smaller = replace(
             self,
             topology=topology,
+            names=tuple(self.names[node] for node in drawn),
             costs=None if self.costs is None else self.costs[edges],
-            **{name: None if values is None else values[drawn] for name, values in of_nodes.items()},
-            **{name: None if values is None else tuple(values[k] for k in drawn) for name, values in texts.items()},
-        ), edges
+            visits=None if self.visits is None else self.visits[drawn],
+            stops=None if self.stops is None else self.stops[drawn],
+            models=None if self.models is None else tuple(self.models[node] for node in drawn),
+        )
+        return smaller, edges
 
     @classmethod
     def of(cls, shape: Policy | Topology) -> Facts:

@@ -206,7 +206,7 @@ def _draw_node(
     title = name + (f"{share_text(visits)} of requests" if visits > 0 else "never consulted")
     axes.set_title(f"{title}\ncannot answer" if np.isinf(losses).any() else title, fontsize=9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     axes.set_ylim(0, (_PROBE if has_probes else 1.03) * most)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
