@@ -142,6 +142,9 @@ class TestPictures:
         assert [text.get_text() for text in legend.get_texts()] == ["0 (topic)", "1 (a)", "2 (b)", "3 (c)"]
         unknown = plots.exits(policy.replay(traces)).legends[0]
         assert [text.get_text() for text in unknown.get_texts()] == ["0", "1", "2", "3"]
+        other = ttamer.evaluate(ttamer.solve(ttamer.fit(recorded(), 8), 0.9), recorded())
+        both = plots.exits({"a": ttamer.evaluate(policy, traces), "b": other}).legends[0]
+        assert [text.get_text() for text in both.get_texts()] == ["0", "1", "2", "3"]
         line = ttamer.Traces(traces.signals[:, 1:], traces.losses[:, 1:], [1, 2, 4], nodes=["a", "b", "c"])
         axes = plots.index(ttamer.solve(ttamer.fit(line, 4), 0.9, "observed")).axes[0]
         assert [label.get_text() for label in axes.get_yticklabels()] == [

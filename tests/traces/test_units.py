@@ -209,7 +209,7 @@ class TestNames:
         traces.save(tmp_path / "t.npz")
         assert Traces.load(tmp_path / "t.npz").nodes == ("small", "medium", "large")
         assert traces.path([2, 0], {"usd": [1, 1], "ms": [1, 1]}).nodes == ("large", "small")
-        assert "node medium" in str(traces.summary())
+        assert "node 1 (medium)" in str(traces.summary())
 
     @pytest.mark.parametrize(
         ("nodes", "error", "message"),

@@ -86,10 +86,10 @@ def print_summary(console: Console, traces: Traces, title: str) -> None:
             for values in ((each.mean, each.p95) if several else each)
         ]
         agreement = [] if summary.agreement is None else [share(float(summary.agreement[node]))]
-        row = [summary.names[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
+        row = [summary.labels[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
         nodes.add_row(*("" if cell in ("nan", "nan%") else cell for cell in row))
     print_table(console, f"{title}: {traces!r}", nodes)
-    best = "" if summary.best is None else f"best alone: node {summary.names[summary.best]}; "
+    best = "" if summary.best is None else f"best alone: node {summary.labels[summary.best]}; "
     console.print(f"{best}a cost is that of going straight to the node", style="dim")
     for line in summary.known():
         console.print(line, soft_wrap=True)

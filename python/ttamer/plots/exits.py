@@ -83,7 +83,10 @@ def _picture(
     nodes = max(len(each.stops) for each in bars)
     recalls = any(each.recalls for each in bars)
     lanes = (2 if recalls else 1) * len(bars)
-    names = next((each.nodes for each in outcomes.values() if isinstance(each, Evaluation) and each.nodes), None)
+    # Names that all evaluations share; a replay has none of its own.
+    of_nodes = {each.nodes for each in outcomes.values() if isinstance(each, Evaluation)}
+    names = of_nodes.pop() if len(of_nodes) == 1 else None
+    names = names if names is not None and len(names) == nodes else None
     columns = min(nodes, 12 if names is None else 4)
     legend = 0.17 * (-(-nodes // columns) - 1)
     height = 0.34 * lanes + 0.22 * len(bars) + 1.3 + legend
