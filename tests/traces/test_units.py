@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ttamer
+import ttamer.cli
 from ttamer import Topology, Traces, baselines
 from ttamer.traces.costs import priced_unit, prices_in
 
