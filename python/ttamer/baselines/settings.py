@@ -207,11 +207,11 @@ def check_line(traces: Traces, walk: str) -> None:
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
     for node in traces.categories:
         raise ValueError(
-            f"traces: {walk} needs signals that are numbers, those of node {traces._named(node)} are categories"
+            f"traces: {walk} needs signals that are numbers, those of node {traces._node_text(node)} are categories"
         )
     if traces.probes:
         raise ValueError(
-            f"traces: {walk} needs nodes that can answer, {traces._named(traces.probes[0])} cannot; "
+            f"traces: {walk} needs nodes that can answer, {traces._node_text(traces.probes[0])} cannot; "
             "Traces.path makes a line without it"
         )
 

@@ -131,7 +131,7 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts = table("", "", text=2)
     kind = policy.topology.kind
     facts.add_row(
-        "topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy._named(policy.first_node)}"
+        "topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy._node_text(policy.first_node)}"
     )
     if policy.nodes is not None:
         facts.add_row("nodes", ", ".join(f"{node} {name}" for node, name in enumerate(policy.nodes)))
@@ -146,11 +146,13 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
         facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {regret}")
     for node, source in enumerate(policy.signal_nodes):
         if source != node:
-            facts.add_row(f"state of node {policy._named(node)}", f"told by the signal of node {policy._named(source)}")
+            facts.add_row(
+                f"state of node {policy._node_text(node)}", f"told by the signal of node {policy._node_text(source)}"
+            )
     for node, categories in policy.categories.items():
         named = ", ".join(f"{code} {name}" for code, name in enumerate(categories))
         facts.add_row(
-            f"states of node {policy._named(node)}",
+            f"states of node {policy._node_text(node)}",
             f"{named}, {len(categories)} any {OTHER}" if named else f"any {OTHER}",
         )
     shape = drawing.Facts.of(policy)

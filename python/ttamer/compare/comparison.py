@@ -238,7 +238,7 @@ def run(
     found, paths, left_out = _baseline_curves(here, there, budgets, fixed)
     if here.independent:
         ours = ours.beside(fixed)
-    node = here.nodes[full] if here.independent and here.nodes else f"node {here._named(full)}"
+    node = here.nodes[full] if here.independent and here.nodes else f"node {here._node_text(full)}"
     name = FULL if here.topology.kind == "line" else BEST if here.independent else node
     alone = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
     curves = (curve_of_replays(name, node, *alone, there.unit), fixed, *found, ours)
@@ -362,7 +362,7 @@ def _baseline_curves(
             continue
         if name != "patience" and named:
             left_out.append(
-                f"{name}: needs signals that are numbers, those of node {here._named(named[0])} are categories"
+                f"{name}: needs signals that are numbers, those of node {here._node_text(named[0])} are categories"
             )
             continue
         if name != "patience" and here.independent and not has_scores(here):

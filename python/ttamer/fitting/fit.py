@@ -196,7 +196,7 @@ def _warn_of_many(traces: Traces) -> None:
     """Say so where there are more models than policies ask."""
     count, asked = len(traces._answering), list(promising(traces))
     if traces.independent and len(asked) < count:
-        nodes = ", ".join(map(traces._named, asked))
+        nodes = ", ".join(map(traces._node_text, asked))
         warnings.warn(
             f"fit: policies ask {len(asked)} of the {count} models, nodes [{nodes}]; the others are not worth it "
             "alone, and asking all pairs would take too many steps",

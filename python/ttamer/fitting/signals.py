@@ -69,7 +69,7 @@ def fit_signals(
         transition_strength = 16.0
     unseen = np.isnan(traces.signals).all(axis=0)
     if unseen.any():
-        node = traces._named(int(unseen.argmax()))
+        node = traces._node_text(int(unseen.argmax()))
         raise ValueError(f"traces: expected a request that recorded a signal of node {node}, got none")
     # A state for each of the most frequent categories and one for all others, in the coding of these.
     most = min(bins, MOST_STATES - 1)

@@ -182,8 +182,8 @@ class Policy:
         """
         known = self._categories.get(self._check_node(node))
         if known is None:
-            nodes = ", ".join(map(self._named, self._categories))
-            raise ValueError(f"node: expected one whose signal is a category, [{nodes}], got {self._named(node)}")
+            nodes = ", ".join(map(self._node_text, self._categories))
+            raise ValueError(f"node: expected one whose signal is a category, [{nodes}], got {self._node_text(node)}")
         if isinstance(names, str):
             raise TypeError("names: expected a sequence of texts, got a str")
         texts = list(names)
@@ -456,7 +456,7 @@ class Policy:
     def _check_node(self, node: int) -> int:
         return checks.place("node", node, self.steps.nodes)
 
-    def _named(self, node: int) -> str:
+    def _node_text(self, node: int) -> str:
         """A node of the traces in a message or a table, with its name if it has one."""
         return node_text(node, None if self._nodes is None else self._nodes[node])
 

@@ -54,7 +54,7 @@ def fields_of_models(
         "unit": unit,
         "independent": True,
         "answer_classes": checks.flag("classes", classes) and codes is not None,
-        "nodes": names_of(names, models, "" if names is None else _turned("nodes", (len(names),), judged.shape)),
+        "nodes": names_of(names, models, "" if names is None else _hint("nodes", (len(names),), judged.shape)),
     }
     if columns:
         fields |= _behind_context(columns, shown or next(iter(columns)), fields)
@@ -64,7 +64,7 @@ def fields_of_models(
     return fields
 
 
-def _turned(name: str, shape: tuple[int, ...], losses: tuple[int, ...]) -> str:
+def _hint(name: str, shape: tuple[int, ...], losses: tuple[int, ...]) -> str:
     """Said where an argument of this shape would fit if losses had a row a model, not a column."""
     if shape not in (losses[:1], losses[::-1]) or losses[0] == losses[1]:
         return ""
@@ -92,8 +92,8 @@ def _losses(losses: npt.ArrayLike) -> npt.NDArray[np.float32]:
 def _check_like_losses(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], expected: str) -> None:
     """Raise ValueError unless the array has the shape of the losses."""
     if array.shape != shape:
-        turned = _turned(name, array.shape, shape)
-        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}{turned}")
+        hint = _hint(name, array.shape, shape)
+        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}{hint}")
 
 
 def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -78,7 +78,7 @@ class Record(Costs):
         """The other nodes, in order."""
         return [node for node in range(self.topology.nodes) if node not in self.probes]
 
-    def _named(self, node: int) -> str:
+    def _node_text(self, node: int) -> str:
         """A node in a message, with its name if it has one."""
         return node_text(node, None if self.nodes is None else self.nodes[node])
 
