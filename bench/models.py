@@ -36,7 +36,7 @@ import numpy.typing as npt
 from model_sets import Requests
 from model_ways import WAYS, Point, fixed
 
-from ttamer import compare
+from ttamer import compare, plots
 from ttamer._base.hull import lower_hull
 from ttamer.bench.harness import is_kept, machine, machine_line, one_thread, parser, print_rows, write
 from ttamer.compare import Curve
@@ -46,6 +46,7 @@ Row = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 OURS = next(iter(WAYS))
+PICTURED = ("ttamer", "fixed", "thresholds", "two calls", "routing")
 BUDGETS = 25
 LOWEST, HIGHEST = 0.02, 1.5
 RESAMPLES = 400
@@ -80,14 +81,15 @@ def curve(name: str, points: Sequence[Point], test: Requests) -> Curve:
     )
 
 
-def study(name: str, calibration: Requests, test: Requests, resamples: int) -> list[Row]:
-    """A row a way."""
+def study(name: str, calibration: Requests, test: Requests, resamples: int, figures: Path | None = None) -> list[Row]:
+    """A row a way; and a picture of their costs and losses on the test requests, if there is a folder for it."""
     always = fixed(calibration).points
     budgets, weights = budgets_of(calibration), compare.resample(len(test), resamples)
     best = best_model(calibration)
     level, full_cost = float(test.losses[:, best].mean()), float(test.costs[:, best].mean())
     rows: list[Row] = []
     samples: dict[str, Floats] = {}
+    lines: list[Curve] = []
     for way, fit in WAYS.items():
         start = time.perf_counter()
         result = fit(calibration)
@@ -95,6 +97,7 @@ def study(name: str, calibration: Requests, test: Requests, resamples: int) -> l
         if not result.points:
             continue
         line = curve(way, [*result.points, *always], test)
+        lines.append(line)
         losses = [compare.error_at_cost(line, budget) for budget in budgets]
         samples[way] = compare.resampled_errors(line, budgets, weights).mean(axis=1)
         same = compare.cost_at_error(line, level)
@@ -104,6 +107,10 @@ def study(name: str, calibration: Requests, test: Requests, resamples: int) -> l
             row["ttamer minus it"] = [gap.value, gap.low, gap.high]
         row["same loss"] = None if same is None else same / full_cost
         rows.append({**row, "seconds": seconds, "choice": result.choice})
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        shown = [line for line in lines if line.name in PICTURED]
+        plots.front(shown, figures / f"models-{name}.png", title=f"{name}: {len(test):,} test requests")
     return rows
 
 
@@ -175,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line = parser(__doc__ or "", RESULTS)
     command_line.add_argument("folder", type=Path, help="where the sets are")
     command_line.add_argument("names", nargs="*", help="sets (default: all of the folder)")
+    command_line.add_argument("--figures", type=Path, help="folder for a picture of each set")
     options = command_line.parse_intermixed_args(arguments)
     names = model_sets.names_in(options.folder)
     selection = options.names or names[: QUICK_SETS if options.quick else None]
@@ -191,7 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             calibration, test = model_sets.load(options.folder, name)
             calibration = calibration.first(QUICK_ROWS if options.quick else None)
             sets.append(facts(name, calibration, test))
-            results.append(study(name, calibration, test, QUICK_RESAMPLES if options.quick else RESAMPLES))
+            results.append(
+                study(name, calibration, test, QUICK_RESAMPLES if options.quick else RESAMPLES, options.figures)
+            )
     ways = [row for rows in results for row in rows]
     tables = {"sets": sets, "ways": ways, "summary": summary(ways)}
     shown = {

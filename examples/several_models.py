@@ -19,6 +19,7 @@ def serve(policy: ttamer.Policy, requests: ttamer.Traces, row: int, batch: ttame
     """The models that one request asks, in order, and the one whose answer it returns."""
     assert requests.predictions is not None
     batch.reset()
+    # With a context node 0 shows it: the first call would be decide_answers(0, policy.context_scores(columns)).
     asked, node = [], policy.first_node
     while node != ttamer.STOP:
         asked.append(node)

@@ -11,6 +11,7 @@ from helpers import random_model, random_traces
 
 import ttamer
 from ttamer import baselines, compare, tuning
+from ttamer._base import checks
 from ttamer._core import logit_signals
 from ttamer.traces.signals import signals_from_evidence, signals_from_probs
 from ttamer.tuning.pvalues import rows_needed
@@ -31,7 +32,7 @@ WEIGHTS = compare.resample(20, 3)
         (lambda: tuning.relative_to_last([]), "^traces: expected Traces, got list$"),
         (lambda: ttamer.evaluate(TRACES, TRACES), "^policy: expected a Policy, got Traces$"),
         (lambda: signals_from_evidence(3, "margin"), "^evidence: expected Evidence, got int$"),
-        (lambda: signals_from_probs("a", "margin"), r"^probs: expected \(..., C\) floats, C >= 2, got \(\) str"),
+        (lambda: signals_from_probs("a", "margin"), r"^probs: expected \(..., C\) floats, C >= 2, got \(\) text$"),
         (lambda: TRACES.with_signal(np.ones(2)), "^signal: expected a str, got ndarray$"),
         (lambda: ttamer.Front([3]), r"^points\[0\]: expected a FrontPoint, got int$"),
         (lambda: ttamer.Front(3), "^points: expected a sequence of FrontPoint, got int$"),
@@ -47,7 +48,7 @@ WEIGHTS = compare.resample(20, 3)
         (lambda: compare.matched_levels((3,)), r"^curves\[0\]: expected a Curve, got int$"),
         (lambda: compare.mean_errors(3, np.ones(1)), "^curves: expected a sequence of Curve, got int$"),
         (lambda: compare.resample([3]), "^rows: expected an int, got list$"),
-        (lambda: compare.resampled_costs(CURVE, [0.5], "a"), r"^weights: expected \(B, 20\) float64, got \(\) str"),
+        (lambda: compare.resampled_costs(CURVE, [0.5], "a"), r"^weights: expected \(B, 20\) float64, got \(\) text$"),
         (lambda: compare.difference(1.0, 2.0, "a", np.ones(1)), r"^our_resamples: expected \(B,\) float64, got"),
     ],
 )
@@ -206,3 +207,11 @@ def test_what_else_is_said_of_values(call: Any, message: str) -> None:
 def test_a_level_that_asks_for_more_rows_than_there_are() -> None:
     assert rows_needed(5e-324, 0.9) == 2**53
     assert rows_needed(0.05, 0.95) == 59
+
+
+@pytest.mark.parametrize("kind", ["U672", "S3"])
+def test_texts_are_called_so_whatever_their_length(kind: str) -> None:
+    word = "text" if kind[0] == "U" else "bytes"
+    assert checks.describe(np.zeros((2, 3), kind)) == f"(2, 3) {word}"
+    with pytest.raises(TypeError, match=rf"^losses: expected \(N, n\) numbers, .*, got \(2, 3\) {word}$"):
+        ttamer.Traces.from_models(np.zeros((2, 3), kind), [1, 2, 3])

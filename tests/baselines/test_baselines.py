@@ -173,7 +173,7 @@ def test_nothing_beats_the_prophet(traces, tradeoff):
         (
             lambda t: baselines.node_thresholds(t, ["a", "b", "c"]),
             TypeError,
-            "values: expected (3,) numbers, one a node but the last, got (3,) str32",
+            "values: expected (3,) numbers, one a node but the last, got (3,) text",
         ),
         (lambda t: baselines.patience(t, 0), ValueError, "k: expected at least 1, got 0"),
         (lambda t: baselines.patience(t, 1.5), TypeError, "k: expected an int, got float"),

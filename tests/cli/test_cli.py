@@ -298,9 +298,9 @@ class TestImport:
         code, out, err = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
         assert (code, err) == (0, "")
         for text in (
-            "best alone: node large",
+            "best alone: node 2 (large)",
             "context: topic",
-            "categories of node topic: law 2, art 1",
+            "categories of node 0 (topic): law 2, art 1",
             "id as request, wrong as loss, model as model, cost_usd as cost_usd, topic as context",
             "wrote the traces to new.npz",
         ):
@@ -308,7 +308,7 @@ class TestImport:
         traces = ttamer.Traces.load("new.npz")
         assert traces.nodes == ("topic", "small", "large")
         code, out, _ = call(capsys, "show", "new.npz")
-        assert "categories of node topic: law 2, art 1" in out
+        assert "categories of node 0 (topic): law 2, art 1" in out
 
     def test_json(self, table, capsys):
         figures = call_json(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)

@@ -81,7 +81,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert code == 0
     assert json.loads(out)["walk"] == [[0], [0, 1], [0, 1, 2]]
     assert json.loads(out)["solved"]["estimate"] == "posterior"
-    code, out, _ = call("fit", "t.npz", "--estimate", "sets", "--bins", "4")
+    code, out, _ = call("fit", "t.npz", "--estimate", "sets")
     assert "estimate sets" in out
     assert call("show", "p")[0] == 0
     assert call("evaluate", "p", "t.npz")[0] == 0

@@ -106,4 +106,4 @@ def test_a_narrow_page_loses_no_figure(tmp_path: Path, capsys: pytest.CaptureFix
         patch.setenv("COLUMNS", "30")
         assert ttamer.cli.main(["show", str(tmp_path / "t.npz")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["thorough", "0", "0.02469", "0.02469", "2469", "2469"] in rows
+    assert ["1", "(thorough)", "0", "0.02469", "0.02469", "2469", "2469"] in rows

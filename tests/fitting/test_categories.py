@@ -212,7 +212,7 @@ class TestCodes:
     @pytest.mark.parametrize(
         ("node", "names", "error", "message"),
         [
-            (1, ["law"], ValueError, "node: expected one whose signal is a category, [0], got 1"),
+            (1, ["law"], ValueError, "node: expected one whose signal is a category, [0 (topic)], got 1 (model 0)"),
             (3, ["law"], IndexError, "node: expected 0 to 2, got 3"),
             (0, "law", TypeError, "names: expected a sequence of texts, got a str"),
             (0, ["law", 1], TypeError, "names: expected texts, got int at position 1"),

@@ -458,9 +458,18 @@ class TestRequests:
             ({"smoothing": "platt"}, "smoothing, loss_strength: expected none with estimates, which are expected loss"),
             ({"loss_strength": 1.0}, "smoothing, loss_strength: expected none with estimates, which are expected loss"),
             ({"seed": -1}, "seed: expected at least 0, got -1"),
+            ({"bins": 32}, f"bins: expected none with estimate='{estimate}', which makes states of its own, got 32$"),
+            ({"bins": 64}, f"bins: expected none with estimate='{estimate}', which makes states of its own, got 64$"),
+            ({"bins": 0}, "bins: expected at least 1, got 0$"),
         ):
             with pytest.raises(ValueError, match=f"^{message}"):
                 ttamer.fit(traces, estimate=estimate, **options)
+        with pytest.raises(ValueError, match=f"^bins: expected none with estimate='{estimate}'"):
+            ttamer.frontier(traces, estimate=estimate, bins=8)
+        with pytest.raises(ValueError, match=f"^order: expected None with estimate='{estimate}'"):
+            ttamer.frontier(traces, estimate=estimate, order="any")
+        same = [ttamer.fit(traces, bins, estimate)._to_bytes() for bins in (None, "auto")]  # "auto" is what they do
+        assert same[0] == same[1]
         with pytest.raises(ValueError, match="^like: expected a model of plain signals"):
             ttamer.fit(traces, like=ttamer.fit(traces, estimate=estimate))
 

@@ -317,18 +317,32 @@ class TestOtherTraces:
     @pytest.mark.parametrize("gap", [None, np.nan, ""])
     def test_requests_that_lack_a_column(self, policy: ttamer.Policy, gap: Any) -> None:
         """Alone, a missing value is of no kind."""
-        estimator = sets_of(policy)
-        names = dict(estimator.context)["topic"]
+        names = dict(sets_of(policy).context)["topic"]
         missing = [len(names), np.finfo(np.float32).min]
         for values in ([gap], np.array([gap])):
-            assert estimator.context_scores({"length": values, "topic": values}, 1).tolist() == [missing]
+            assert policy.context_scores({"length": values, "topic": values}).tolist() == [missing]
 
     def test_a_context_that_is_served(self, policy: ttamer.Policy) -> None:
-        estimator = sets_of(policy)
-        scores = estimator.context_scores({"length": [3.0, None], "topic": ["t1", "unseen"]}, 2)
-        names = dict(estimator.context)["topic"]
+        scores = policy.context_scores({"length": [3.0, None], "other": ["", 1], "topic": ["t1", "unseen"]})
+        names = dict(sets_of(policy).context)["topic"]
         assert scores.tolist() == [[names.index("t1"), 3.0], [3.0, np.finfo(np.float32).min]]
-        with pytest.raises(ValueError, match="^context"):
-            estimator.context_scores({"length": [3.0], "topic": ["t1", "t2"]}, 2)
-        chains = sets_of(ttamer.fit(recorded(), estimate="chains"))
-        assert chains.context_scores({"topic": ["t1"]}, 1).shape == (1, 0)
+        chains = ttamer.solve(ttamer.fit(recorded(), estimate="chains"), 0.9)
+        assert chains.context_scores({"topic": ["t1"]}).shape == (1, 0)
+        for context, message in (
+            (
+                {"length": [3.0], "topic": ["t1", "t2"]},
+                r"context\['topic'\]: expected \(1,\) numbers or texts, one a req",
+            ),
+            ({"length": 3.0, "topic": "t1"}, r"context\['length'\]: expected \(B,\) numbers or texts, .*, got float$"),
+            ({"length": [3.0]}, r"context: expected a column 'topic', got \['length'\]$"),
+            ({"length": ["x"], "topic": ["t1"]}, "context: expected numbers in 'length', got categories$"),
+        ):
+            with pytest.raises(ValueError, match=f"^{message}"):
+                policy.context_scores(context)
+        with pytest.raises(TypeError, match="^context: expected a mapping of names to columns, got list$"):
+            policy.context_scores([3.0])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="^context: expected at least one column, got none$"):
+            chains.context_scores({})
+        plain = ttamer.solve(ttamer.fit(recorded(), 4), 0.9)
+        with pytest.raises(ValueError, match=r"^context: expected a policy that decides on .*, got estimate='signal'$"):
+            plain.context_scores({"topic": ["t1"]})

@@ -83,6 +83,33 @@ class TestReliability:
             assert diagram.texts[0].get_text() == f"ECE {expected.error:.3f}"
         assert figure.texts[0].get_text() == "a title"
 
+    def test_requests_without_a_score_are_left_out_and_counted(self):
+        rng = np.random.default_rng(0)
+        scores = rng.random((60, 3))
+        losses = (rng.random((60, 3)) > scores).astype(float)
+        gaps = scores.copy()
+        gaps[:7, 1], gaps[:, 2] = np.nan, np.nan
+        names = ["a", "a model of a long name", "c"]
+        traces = ttamer.Traces.from_models(
+            losses, [1, 2, 3], scores=gaps, context={"size": rng.random(60)}, nodes=names
+        )
+        figure = plots.reliability(traces)
+        diagrams, histograms = figure.axes[::2], figure.axes[1::2]
+        titles = [axes.get_title(loc="left") for axes in diagrams]
+        assert titles == ["node 1 (a)", "node 2 (a model of a lo…)", "node 3 (c)"]
+        for k, first in enumerate((0, 7)):
+            expected = Reliability.of(scores[first:, k].astype(np.float32), losses[first:, k].astype(np.float32), 10)
+            curve = diagrams[k].get_lines()[1]
+            assert curve.get_ydata().tolist() == expected.accuracy[expected.counts > 0].tolist()
+            assert sum(bar.get_height() for bar in histograms[k].patches) == pytest.approx(1)
+            assert diagrams[k].texts[0].get_text() == f"ECE {expected.error:.3f}"
+        notes = [text for text in texts(figure) if "left out" in text]
+        assert notes == ["7 of 60 requests\nleft out: no score", "60 of 60 requests\nleft out: no score"]
+        assert len(diagrams[2].get_lines()) == 1
+        assert not histograms[2].patches
+        with pytest.raises(ValueError, match="^traces: expected confidences as signals, got none$"):
+            plots.reliability(ttamer.Traces.from_models(losses, [1, 2, 3]))
+
     def test_other_signals_are_replaced_by_the_largest_probability(self):
         assert texts(plots.reliability(some_traces(signal="entropy"))) == texts(plots.reliability(some_traces()))
 
@@ -151,7 +178,7 @@ class TestIndex:
                 assert len(axes.patches) == 5
                 assert len(colours) == len(kinds)
 
-    @pytest.mark.parametrize(("estimate", "order"), [("posterior", [2, 0]), ("posterior", None), ("sets", None)])
+    @pytest.mark.parametrize(("estimate", "order"), [("posterior", [2, 0]), ("posterior", None)])
     def test_a_step_of_estimates_on_a_forest_has_a_panel(self, estimate, order):
         pytest.importorskip("sklearn", reason="estimates need the fit extra")
         rng = np.random.default_rng(0)

@@ -267,6 +267,40 @@ def test_what_is_refused(changes: dict[str, Any], error: type[Exception], messag
         Traces.from_models(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "costs: expected (5,) or (2, 5) numbers, one a model, got (2,) int64; {}"),
+        ({"costs": {"usd": [1, 3]}}, "costs['usd']: expected (5,) or (2, 5) numbers, one a model, got (2,) int64; {}"),
+        (
+            {"costs": np.ones((5, 2))},
+            "costs: expected (5,) or (2, 5) numbers, one a model, got (5, 2) float64; {} or costs.T",
+        ),
+        ({"costs": np.ones((2, 5)), "nodes": ["a", "b"]}, "nodes: expected 5 names, one a node, got 2; {}"),
+        (
+            {"costs": np.ones((2, 5)), "scores": np.ones((5, 2))},
+            "scores: expected (2, 5) numbers like losses, got (5, 2) float64; {} or scores.T",
+        ),
+        (
+            {"costs": np.ones(5), "answers": np.ones((5, 2), int)},
+            "answers: expected (2, 5) integers like losses, got (5, 2) int32; {} or answers.T",
+        ),
+    ],
+)  # fmt: skip
+def test_tables_that_are_turned(changes: dict[str, Any], message: str) -> None:
+    """Models came first where requests should."""
+    turned = "losses have a row a request and a column a model, here (2, 5): if they are turned pass losses.T"
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(turned))}$"):
+        Traces.from_models(**{"losses": np.zeros((2, 5)), "costs": [1, 3], **changes})
+
+
+def test_of_as_many_requests_as_models_nothing_is_said_to_be_turned() -> None:
+    with pytest.raises(
+        ValueError, match=r"^costs: expected \(2,\) or \(2, 2\) numbers, one a model, got \(3,\) int64$"
+    ):
+        Traces.from_models(np.zeros((2, 2)), [1, 2, 3])
+
+
 def test_with_context_needs_a_column_and_a_node_that_shows_one() -> None:
     traces = Traces.from_models(LOSSES, [1, 3], context={"size": [1, 2, 3]})
     with pytest.raises(ValueError, match=re.escape("name: expected one of ['size'], got 'topic'")):

@@ -66,7 +66,7 @@ def test_arrays_in_any_memory_order_are_taken():
             "signals: expected (N, n) float32, got (1, 2) float64; pass signals.astype(np.float32)",
         ),
         ("signals", np.zeros((4, 3), ">f4"), TypeError, "signals: expected (N, n) float32, got (4, 3) >f4"),
-        ("signals", "x", TypeError, "signals: expected (N, n) float32, got () str32"),
+        ("signals", "x", TypeError, "signals: expected (N, n) float32, got () text"),
         ("signals", [[1.0], [1.0, 2.0]], TypeError, "signals: expected (N, n) float32, got list"),
         ("signals", np.zeros(64, np.float32), ValueError, "signals: expected (N, n) float32, got (64,) float32"),
         (

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ttamer
-from ttamer import Topology, Traces
+import ttamer.cli
+from ttamer import Topology, Traces, baselines
 from ttamer.traces.costs import priced_unit, prices_in
 
 PRICES = {"usd": 1.0, "ms": 0.002}
@@ -209,7 +210,23 @@ class TestNames:
         traces.save(tmp_path / "t.npz")
         assert Traces.load(tmp_path / "t.npz").nodes == ("small", "medium", "large")
         assert traces.path([2, 0], {"usd": [1, 1], "ms": [1, 1]}).nodes == ("large", "small")
-        assert "node medium" in str(traces.summary())
+        assert "node 1 (medium)" in str(traces.summary())
+
+    def test_messages_say_them(self) -> None:
+        signals, losses = np.random.default_rng(0).random((2, 40, 2)).astype(np.float32)
+        traces = Traces(signals, losses, [1, 2], nodes=["small", "large"])
+        unseen = np.stack([signals[:, 0], np.full(40, np.nan, np.float32)], axis=1)
+        with pytest.raises(ValueError, match=r"^traces: expected a request .* a signal of node 1 \(large\), got none$"):
+            ttamer.fit(traces._with(signals=unseen))
+        halves = signals.copy()
+        halves[:20, 0], halves[20:, 1] = np.nan, np.nan
+        with pytest.raises(ValueError, match=r"both node 0 \(small\) and node 1 \(large\), got none$"):
+            ttamer.fit(traces._with(signals=halves))
+        coded = Traces(np.zeros_like(signals), losses, [1, 2], nodes=["small", "large"], categories={1: ["x"]})
+        with pytest.raises(ValueError, match=r"expected numbers as signals of node 1 \(large\), got categories$"):
+            ttamer.solve(ttamer.fit(traces, 4)).replay(coded)
+        with pytest.raises(ValueError, match=r"those of node 1 \(large\) are categories$"):
+            baselines.threshold(coded, 0.5)
 
     @pytest.mark.parametrize(
         ("nodes", "error", "message"),

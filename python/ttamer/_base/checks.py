@@ -20,15 +20,18 @@ T = TypeVar("T")
 
 MOST_TEXT = 200
 """Characters of a name, and of what a message quotes of a file."""
+_WORDS = {"U": "text", "T": "text", "S": "bytes"}
 # Control characters, those that change the direction of text, halves of characters, ends of lines and paragraphs: a
 # terminal obeys some of them.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def describe(value: object) -> str:
-    """Shape and dtype of an array, e.g. ``(64,) float64``; the type's name of anything else."""
+    """Shape and dtype of an array, e.g. ``(64,) float64`` or ``(64,) text``; the type's name of anything else."""
     if not isinstance(value, np.ndarray):
         return type(value).__name__
+    if value.dtype.kind in _WORDS:  # their dtypes count characters
+        return f"{value.shape} {_WORDS[value.dtype.kind]}"
     # A dtype's name hides its byte order: `>f4` is called float32 as well.
     return f"{value.shape} {value.dtype.name if value.dtype.isnative else value.dtype.str}"
 

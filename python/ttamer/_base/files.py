@@ -90,7 +90,7 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
 def edges(name: str, table: npt.NDArray[Any], nodes: int) -> list[tuple[int, int]]:
     """The edges of a topology of so many nodes; ValueError unless they are (E, 2) integers, and not too many."""
     if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind not in "iu":
-        raise ValueError(f"{name}: expected (E, 2) integers, got {table.shape} {table.dtype}")
+        raise ValueError(f"{name}: expected (E, 2) integers, got {checks.describe(table)}")
     if nodes > 0 and len(table) > most_edges(nodes):
         raise ValueError(f"{name}: expected at most {most_edges(nodes)} edges of {nodes} nodes, got {len(table)}")
     return [(int(i), int(j)) for i, j in table.tolist()]

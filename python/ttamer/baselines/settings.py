@@ -206,10 +206,12 @@ def check_line(traces: Traces, walk: str) -> None:
     if kind != "line":
         raise ValueError(f"traces: {walk} needs a line, got a {kind}; Traces.path makes a line of some nodes")
     for node in traces.categories:
-        raise ValueError(f"traces: {walk} needs signals that are numbers, those of node {node} are categories")
+        raise ValueError(
+            f"traces: {walk} needs signals that are numbers, those of node {traces._node_text(node)} are categories"
+        )
     if traces.probes:
         raise ValueError(
-            f"traces: {walk} needs nodes that can answer, {traces.probes[0]} cannot; "
+            f"traces: {walk} needs nodes that can answer, {traces._node_text(traces.probes[0])} cannot; "
             "Traces.path makes a line without it"
         )
 

@@ -122,7 +122,10 @@ def _demo(json: Json = False) -> None:
 @app.command("fit", epilog="Example: ttamer fit calibration.npz --tradeoff 0.9 --policy policy.safetensors")
 def _fit(
     traces: TracesFile,
-    bins: Bins = "64",
+    bins: Annotated[
+        str | None,
+        typer.Option("--bins", metavar="N|auto", help="Most states a node may have. [default: 64]", show_default=False),
+    ] = None,
     estimate: Estimate = "signal",
     output: Annotated[Path, typer.Option("--output", help="Where the model goes.")] = Path("model.safetensors"),
     tradeoff: Annotated[
@@ -154,7 +157,7 @@ def _fit(
         begin("read")
         recording = ttamer.Traces.load(traces)
         begin("fit")
-        model = ttamer.fit(recording, bins_of(bins), estimate)
+        model = ttamer.fit(recording, None if bins is None else bins_of(bins), estimate)
         begin("solve and write")
         solution = None
         if policy is not None:

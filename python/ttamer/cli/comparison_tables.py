@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from ttamer._base.numbers import loss_word, number
+from ttamer._base.topologies import node_text
 from ttamer.cli.output import in_unit, print_table, table
 from ttamer.compare import BEST, COVERAGE, FULL, OURS, TIE, Comparison, Difference, Level
 
@@ -18,7 +19,7 @@ INTERVAL = f"{COVERAGE:.0%} interval"
 def print_comparison(console: Console, comparison: Comparison, title: str) -> None:
     """Costs at matched error, mean errors over the budgets, and who wins where."""
     full, setting = comparison.curves[0].name, comparison.curves[0].settings[0]
-    alone = {FULL: f"The {FULL}", BEST: f"The {BEST}, {setting},"}.get(full, f"{full.capitalize()} alone")
+    alone = {FULL: f"The {FULL}", BEST: f"The {BEST}, {setting},"}.get(full, f"{full[0].upper()}{full[1:]} alone")
     error = comparison.full_error
     loss = f"error is {error:.2%}" if comparison.are_rates else f"mean loss is {number(error)}"
     console.print(
@@ -32,7 +33,9 @@ def print_comparison(console: Console, comparison: Comparison, title: str) -> No
     print_winners(console, comparison.levels, comparison.unit, comparison.full_cost, are_rates=comparison.are_rates)
     _print_means(console, comparison)
     for name, nodes in comparison.paths.items():
-        console.print(f"{name}: on the line {', '.join(map(str, nodes))}, the best one on the calibration rows.")
+        names = comparison.nodes
+        line = ", ".join(node_text(node, None if names is None else names[node]) for node in nodes)
+        console.print(f"{name}: on the line {line}, the best one on the calibration rows.", soft_wrap=True)
     for reason in comparison.left_out:
         console.print(f"left out {reason}.")
     console.print(_closing(comparison))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -22,6 +22,12 @@ from ttamer.policy.analysis import snap_tolerance
 from ttamer.traces.arguments import SUMS, look_like_sums
 from ttamer.traces.categories import OTHER
 
+STATES_OF = {
+    "sets": "A state is a group of requests of which the same is expected of every node; state 0 is the worst.",
+    "chains": "A state is a range of scores between the thresholds of the chains; state 0 is the worst.",
+}
+"""Said of states that are leaves, whose numbers are no signals."""
+
 # How many indices fit 80 columns: beside what else is known of a state, and alone.
 BESIDE, ALONE = 2, 5
 
@@ -33,8 +39,9 @@ class State:
     Attributes
     ----------
     number : int
-    low, high : float
-        Signals in the state are at least `low` and below `high`.
+    low, high : float or None
+        Signals in the state are at least `low` and below `high`; None of a policy whose states are leaves, see
+        `STATES_OF`.
     loss : float
         Expected loss of answering here.
     index : dict of int to float
@@ -47,8 +54,8 @@ class State:
     """
 
     number: int
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     loss: float
     index: dict[int, float]
     actions: list[tuple[float, int]]
@@ -67,7 +74,9 @@ class State:
 
 def states(policy: Policy, node: int) -> list[State]:
     """All states of a node."""
-    ends = [-np.inf, *policy.bin_edges(node).tolist(), np.inf]
+    ends: list[float | None] = [-np.inf, *policy.bin_edges(node).tolist(), np.inf]
+    if policy.estimate in STATES_OF:
+        ends = [None] * len(ends)
     rows = zip(
         policy.losses(node).tolist(),
         [[] for _ in policy.losses(node)] if _is_forest(policy) else drawing.actions(policy, node),
@@ -98,6 +107,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "topology": policy.topology.kind,
         "estimate": policy.estimate,
         "signal": policy.signal,
+        "node_names": None if policy.nodes is None else list(policy.nodes),
         "signal_nodes": list(policy.signal_nodes),
         "categories": {node: list(names) for node, names in policy.categories.items()},
         "recorded_signal": policy.recorded_signal,
@@ -120,7 +130,9 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     """Summary, nodes, and the states of each node: neighbours that act alike in one line, unless every one is asked."""
     facts = table("", "", text=2)
     kind = policy.topology.kind
-    facts.add_row("topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy.first_node}")
+    facts.add_row(
+        "topology", f"{kind} of {policy.topology.nodes} nodes, starts at node {policy._node_text(policy.first_node)}"
+    )
     if policy.nodes is not None:
         facts.add_row("nodes", ", ".join(f"{node} {name}" for node, name in enumerate(policy.nodes)))
     facts.add_row("tradeoff", f"{policy.tradeoff:.6g} on the loss, {1 - policy.tradeoff:.6g} on the cost")
@@ -134,44 +146,54 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
         facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {regret}")
     for node, source in enumerate(policy.signal_nodes):
         if source != node:
-            facts.add_row(f"state of node {node}", f"told by the signal of node {source}")
+            facts.add_row(
+                f"state of node {policy._node_text(node)}", f"told by the signal of node {policy._node_text(source)}"
+            )
     for node, categories in policy.categories.items():
         named = ", ".join(f"{code} {name}" for code, name in enumerate(categories))
-        facts.add_row(f"states of node {node}", f"{named}, {len(categories)} any {OTHER}" if named else f"any {OTHER}")
+        facts.add_row(
+            f"states of node {policy._node_text(node)}",
+            f"{named}, {len(categories)} any {OTHER}" if named else f"any {OTHER}",
+        )
+    shape = drawing.Facts.of(policy)
     for node, values in _indices(policy, ROOT).items():
-        facts.add_row(f"index of node {node}", _limit(float(values[0]), 4))
+        facts.add_row(f"index of node {shape.label(node)}", _limit(float(values[0]), 4))
     print_table(console, title, facts)
     console.print()
     print_title(console, "nodes")
     plain = console.options.ascii_only
     console.print(drawing.draw(policy, width=console.width, ascii=plain, every=every), soft_wrap=True)
     console.print()
-    shape = drawing.Facts.of(policy)
     for node in range(policy.steps.nodes) if every else shape.drawn:
-        _print_states(console, shape.names, node, states(policy, node), every)
-    for note in _notes(policy, every):
+        _print_states(console, shape, node, states(policy, node), every)
+    for note in _notes(policy, shape, every):
         console.print(note, style="dim")
 
 
-def _print_states(console: Console, names: Sequence[str], node: int, rows: list[State], every: bool) -> None:
+def _print_states(console: Console, shape: drawing.Facts, node: int, rows: list[State], every: bool) -> None:
     """The states of a node; the indices of the nodes after it in tables of their own where they are many."""
     groups = [[row] for row in rows] if every else list(_alike(rows))
     children = list(rows[0].index)
     few = len(children) <= BESIDE
-    title = f"node {names[node]} ({len(rows)} states)"
-    print_table(console, title, _state_table(groups, names, children if few else []))
+    title = f"node {shape.names[node]} ({len(rows)} states)"
+    if shape.models is not None:
+        title = f"node {shape.label(node)}, {len(rows)} states"
+    print_table(console, title, _state_table(groups, shape, children if few else []))
     console.print()
     for begin in range(0, 0 if few else len(children), ALONE):
-        print_table(console, f"node {node}: indices", _index_table(groups, children[begin : begin + ALONE]))
+        table_of_indices = _index_table(groups, shape, children[begin : begin + ALONE])
+        print_table(console, f"node {shape.label(node)}: indices", table_of_indices)
         console.print()
 
 
-def _notes(policy: Policy, every: bool) -> list[str]:
+def _notes(policy: Policy, shape: drawing.Facts, every: bool) -> list[str]:
     """How to read the tables."""
     notes = [] if every else ["Neighbouring states that act alike share a line; --all prints each."]
-    hidden = policy.steps.nodes - len(drawing.Facts.of(policy).drawn)
+    hidden = policy.steps.nodes - len(shape.drawn)
     if hidden and not every:
         notes.append(f"{hidden} steps that no request is expected to reach are left out; --all prints them.")
+    if policy.estimate in STATES_OF:
+        notes.append(STATES_OF[policy.estimate])
     if look_like_sums(policy.steps, policy.costs):
         notes.append(SUMS)
     if _is_forest(policy):
@@ -181,8 +203,9 @@ def _notes(policy: Policy, every: bool) -> list[str]:
             "the best answer so far is at most that index.",
             "Visits, stops and the expected cost of a forest are those of simulated requests.",
         ]
-    elif any(">" in name for name in drawing.Facts.of(policy).names):
-        notes.append("0,1>2: node 2, consulted after 0 and 1 in either order.")
+    elif any(">" in name for name in shape.names):
+        order = "and then 1" if policy.estimate == "chains" else "and 1 in either order"
+        notes.append(f"0,1>2: node 2, consulted after 0 {order}.")
     elif policy.recall == "observed":
         notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
     return notes
@@ -231,17 +254,19 @@ def _node_dict(policy: Policy, node: int) -> dict[str, Any]:
     }
 
 
-def _state_table(groups: list[list[State]], names: Sequence[str], children: list[int]) -> Table:
+def _state_table(groups: list[list[State]], shape: drawing.Facts, children: list[int]) -> Table:
     does = "does" if groups[0][0].actions else "opens"
-    rows = table("states", "signal >=", does, "expected loss", *(f"index of {j}" for j in children), text=3)
+    signals = ["signal >="] if groups[0][0].low is not None else []
+    heads = "states", *signals, does, "expected loss", *(f"index of {shape.target(j)}" for j in children)
+    rows = table(*heads, text=2 + len(signals))
     rows.add_column("visits", justify="right", no_wrap=True)
     rows.add_column("stops", justify="right", no_wrap=True)
     rows.padding = (0, 1, 0, 0)
     for group in groups:
         rows.add_row(
             span(group[0].number, group[-1].number, str),
-            f"{group[0].low:.7g}",
-            _does(group, names),
+            *([] if group[0].low is None else [f"{group[0].low:.7g}"]),
+            _does(group, shape),
             loss_span(min(state.loss for state in group), max(state.loss for state in group), 3),
             *_index_cells(group, children),
             share(sum(state.visits for state in group)),
@@ -250,8 +275,8 @@ def _state_table(groups: list[list[State]], names: Sequence[str], children: list
     return rows
 
 
-def _index_table(groups: list[list[State]], children: list[int]) -> Table:
-    rows = table("states", *(f"index of {j}" for j in children))
+def _index_table(groups: list[list[State]], shape: drawing.Facts, children: list[int]) -> Table:
+    rows = table("states", *(f"index of {shape.target(j)}" for j in children))
     for group in groups:
         rows.add_row(span(group[0].number, group[-1].number, str), *_index_cells(group, children))
     return rows
@@ -267,24 +292,24 @@ def _alike(rows: list[State]) -> Iterator[list[State]]:
         yield list(group)
 
 
-def _does(group: list[State], names: Sequence[str]) -> str:
+def _does(group: list[State], shape: drawing.Facts) -> str:
     """What the states of a group do, by the best loss so far: ``stop <= 0.01..0.02, else 3``; or what they open."""
     first = group[0].actions
     if not first:
-        return ", ".join(map(str, group[0].opens)) or "nothing"
+        return ", ".join(map(shape.target, group[0].opens)) or "nothing"
     if len(first) == 1:
-        return "stop" if first[0][1] == STOP else f"consult {names[first[0][1]]}"
+        return "stop" if first[0][1] == STOP else f"consult {shape.target(first[0][1])}"
     parts = []
     for k, (_, following) in enumerate(first[:-1]):
         # With one node to go to, the limit is its index, or the largest attainable loss below: the same decisions.
         is_index = following == STOP and len(group[0].index) == 1
         limit = "index" if is_index else _range(state.actions[k][0] for state in group)
-        parts.append(f"{_verb(following)} <= {limit}")
-    return ", ".join([*parts, f"else {_verb(first[-1][1])}"])
+        parts.append(f"{_verb(following, shape)} <= {limit}")
+    return ", ".join([*parts, f"else {_verb(first[-1][1], shape)}"])
 
 
-def _verb(following: int) -> str:
-    return "stop" if following == STOP else str(following)
+def _verb(following: int, shape: drawing.Facts) -> str:
+    return "stop" if following == STOP else shape.target(following)
 
 
 def _range(values: Iterable[float]) -> str:

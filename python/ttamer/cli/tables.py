@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from ttamer._base.numbers import loss_text, loss_word, number, with_unit
+from ttamer._base.topologies import node_text
 from ttamer.cli.output import in_unit, loss_span, print_table, share, table
 from ttamer.evaluation import Evaluation
 from ttamer.model import CascadeModel
@@ -49,11 +50,11 @@ def print_model(console: Console, model: CascadeModel) -> None:
     elif model.signal:
         kind += f", signal {signal_text(model)}"
     nodes = table("node", "states", "expected loss")
-    names = None if model.estimator is None else model.estimator.walk.names
-    for node, losses in enumerate(model.losses):
-        nodes.add_row(
-            str(node) if names is None else names[node], str(len(losses)), loss_span(losses.min(), losses.max())
-        )
+    walk = None if model.estimator is None else model.estimator.walk
+    for k, losses in enumerate(model.losses):
+        name = None if model.nodes is None else model.nodes[k if walk is None else walk.last[k]]
+        node = node_text(k if walk is None else walk.names[k], name)
+        nodes.add_row(node, str(len(losses)), loss_span(losses.min(), losses.max()))
     print_table(console, kind, nodes)
     if any(look_like_sums(model.topology, costs.mean) for costs in model.unit_costs.values()):
         console.print(SUMS, style="dim")
@@ -85,10 +86,10 @@ def print_summary(console: Console, traces: Traces, title: str) -> None:
             for values in ((each.mean, each.p95) if several else each)
         ]
         agreement = [] if summary.agreement is None else [share(float(summary.agreement[node]))]
-        row = [summary.names[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
+        row = [summary.labels[node], *counts, "cannot answer" if loss == np.inf else number(loss), *costs, *agreement]
         nodes.add_row(*("" if cell in ("nan", "nan%") else cell for cell in row))
     print_table(console, f"{title}: {traces!r}", nodes)
-    best = "" if summary.best is None else f"best alone: node {summary.names[summary.best]}; "
+    best = "" if summary.best is None else f"best alone: node {summary.labels[summary.best]}; "
     console.print(f"{best}a cost is that of going straight to the node", style="dim")
     for line in summary.known():
         console.print(line, soft_wrap=True)
@@ -167,8 +168,9 @@ def print_evaluation(console: Console, report: Evaluation, title: str) -> None:
     print_table(console, title, both)
     console.print()
     nodes = table("node", "stop here", "answered by it")
-    for node, (stops, answers) in enumerate(zip(report.stops, report.answers, strict=True)):
-        nodes.add_row(str(node), share(stops), share(answers))
+    names = report.nodes or [None] * len(report.stops)
+    for node, (name, stops, answers) in enumerate(zip(names, report.stops, report.answers, strict=True)):
+        nodes.add_row(node_text(node, name), share(stops), share(answers))
     print_table(console, "where requests end", nodes)
 
 

@@ -136,6 +136,8 @@ class Comparison:
         Of the methods that trade cost for error: all but the full model.
     paths : dict of str to list of int
         The nodes that each baseline walks as a line, chosen on the calibration rows; empty if the traces are a line.
+    nodes : tuple of str or None
+        Names of the nodes, if the traces have some.
     left_out : tuple of str
         Baselines that these traces do not allow, and why.
     are_rates : bool
@@ -155,6 +157,7 @@ class Comparison:
     calibration_rows: int
     test_rows: int
     unit: str
+    nodes: tuple[str, ...] | None = None
 
     @property
     def full_cost(self) -> float:
@@ -178,6 +181,7 @@ class Comparison:
             "budgets": self.budgets.tolist(),
             "mean_errors": [mean.as_dict() for mean in self.means],
             "paths": self.paths,
+            "nodes": None if self.nodes is None else list(self.nodes),
             "left_out": list(self.left_out),
         }
 
@@ -234,7 +238,7 @@ def run(
     found, paths, left_out = _baseline_curves(here, there, budgets, fixed)
     if here.independent:
         ours = ours.beside(fixed)
-    node = here.nodes[full] if here.independent and here.nodes else f"node {full}"
+    node = here.nodes[full] if here.independent and here.nodes else f"node {here._node_text(full)}"
     name = FULL if here.topology.kind == "line" else BEST if here.independent else node
     alone = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
     curves = (curve_of_replays(name, node, *alone, there.unit), fixed, *found, ours)
@@ -253,6 +257,7 @@ def run(
         calibration_rows=len(here),
         test_rows=len(there),
         unit=there.unit,
+        nodes=here.nodes,
     )
 
 
@@ -356,7 +361,9 @@ def _baseline_curves(
             left_out.append("patience: needs predictions, which these traces do not have")
             continue
         if name != "patience" and named:
-            left_out.append(f"{name}: needs signals that are numbers, those of node {named[0]} are categories")
+            left_out.append(
+                f"{name}: needs signals that are numbers, those of node {here._node_text(named[0])} are categories"
+            )
             continue
         if name != "patience" and here.independent and not has_scores(here):
             left_out.append(f"{name}: needs scores that differ, which these traces do not have")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates, loss_text, loss_word, number, with_unit
+from ttamer._base.topologies import node_text
 from ttamer.policy import Policy
 from ttamer.policy.replay import answered
 from ttamer.traces import Traces
@@ -36,6 +37,8 @@ class Evaluation:
         Where the traces' costs are in several units, the mean cost in each; else empty.
     are_rates : bool
         Whether the losses are 0/1 errors, so that `error` is a rate.
+    nodes : tuple of str or None
+        Names of the nodes, if the traces or the policy have some.
     """
 
     requests: int
@@ -54,6 +57,7 @@ class Evaluation:
     unit_costs: dict[str, float]
     full_unit_costs: dict[str, float]
     are_rates: bool
+    nodes: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All attributes as plain Python values, for JSON."""
@@ -65,6 +69,8 @@ class Evaluation:
         mean, full = (with_unit(number(cost), self.unit) for cost in (self.mean_cost, self.full_cost))
         p50, p95 = number(self.p50_cost), with_unit(number(self.p95_cost), self.unit)
         full_p50, full_p95 = number(self.full_p50_cost), with_unit(number(self.full_p95_cost), self.unit)
+        names = self.nodes or [None] * len(self.stops)
+        shares = [f"{node_text(node, name)}: {self.stops[node]:.1%}" for node, name in enumerate(names)]
         return "\n".join(
             [
                 f"requests   {self.requests}",
@@ -75,7 +81,7 @@ class Evaluation:
                     f"mean cost  {number(cost)} {each}  (full model {number(self.full_unit_costs[each])} {each})"
                     for each, cost in self.unit_costs.items()
                 ),
-                f"stops at   {'  '.join(f'{j}: {share:.1%}' for j, share in enumerate(self.stops))}",
+                f"stops at   {'  '.join(shares)}",
                 f"recalled   {self.recall_rate:.1%}",
             ]
         )
@@ -125,4 +131,5 @@ def evaluate(policy: Policy, traces: Traces) -> Evaluation:
         unit_costs={unit: float(costs.mean()) for unit, costs in result.unit_costs.items()},
         full_unit_costs={unit: float(costs.mean()) for unit, costs in full.unit_costs.items()},
         are_rates=are_rates(traces.losses),
+        nodes=traces.nodes or policy.nodes,
     )

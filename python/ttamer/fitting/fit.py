@@ -23,13 +23,14 @@ from ttamer.policy import solve
 from ttamer.traces import Traces
 
 ESTIMATES = ("auto", "signal", "posterior", *SET_KINDS)
+DEFAULT_BINS = 64
 FAR = 0.25
 """Share of a loss by which promise and replay may differ without a warning."""
 
 
 def fit(
     traces: Traces,
-    bins: int | str = 64,
+    bins: int | str | None = None,
     estimate: str = "signal",
     *,
     order: Sequence[int] | None = None,
@@ -58,10 +59,11 @@ def fit(
     ----------
     traces : Traces
         Calibration requests, each as much as its weight says (`Traces.weighted`).
-    bins : int or "auto"
-        Most states a node may have, 1 to 65535; equal quantiles are merged. "auto": 24 from 1,000 requests on, else
-        16. Solving with recall takes memory for about states x (states of all nodes) numbers. "sets" and "chains" make
-        states of their own.
+    bins : int or "auto", optional
+        Most states a node may have, 1 to 65535, by default 64; equal quantiles are merged. "auto": 24 from 1,000
+        requests on, else 16. Solving with recall takes memory for about states x (states of all nodes) numbers. "sets"
+        and "chains" make states of their own: with them a number is refused, and where ``estimate="auto"`` chooses
+        them it plays no part.
     estimate : {"signal", "posterior", "sets", "chains", "auto"}
         What the state of a node is made of. "signal": the node's own recorded signal. "posterior": how likely the best
         answer seen is right, given everything consulted; it is the answer. Of several models, "sets": the losses of all
@@ -100,9 +102,9 @@ def fit(
     TypeError
         If `traces` are not `Traces`, or `bins` is neither an int nor "auto".
     ValueError
-        If a parameter is out of range, `like` is a model of another topology, unit or kind of signal, or estimates are
-        asked for and the traces have observed losses or weights, or, for "posterior", no evidence (`Traces.from_probs`
-        records it).
+        If a parameter is out of range or not for this estimate, `like` is a model of another topology, unit or kind of
+        signal, or estimates are asked for and the traces have observed losses or weights, or, for "posterior", no
+        evidence (`Traces.from_probs` records it).
     ImportError
         If estimates are asked for and scikit-learn is missing.
 
@@ -117,11 +119,14 @@ def fit(
         if not traces.weights.any():
             raise ValueError("traces: expected a request of a weight above 0, got none")
         traces = traces[traces.weights > 0]
-    most = states_of(bins, len(traces))
     if estimate not in ESTIMATES:
         raise ValueError(f"estimate: expected one of {ESTIMATES}, got {estimate!r}")
     if order is not None and estimate != "posterior":
         raise ValueError(f"order: expected None with estimate={estimate!r}; 'posterior' on a forest takes one")
+    if estimate in SET_KINDS and bins is not None and not isinstance(bins, str):
+        states_of(bins, len(traces))
+        raise ValueError(f"bins: expected none with estimate={estimate!r}, which makes states of its own, got {bins}")
+    most = states_of(DEFAULT_BINS if bins is None else bins, len(traces))
     for name, strength in (("loss_strength", loss_strength), ("transition_strength", transition_strength)):
         if strength is not None and not 0 <= checks.real(name, strength) < np.inf:
             raise ValueError(f"{name}: expected a finite number >= 0, got {strength}")
@@ -138,7 +143,7 @@ def fit(
         raise ValueError("smoothing, loss_strength: expected none with estimates, which are expected losses already")
     if estimate == "auto":
         with reporting(progress) as begin, one_thread():
-            (estimate, kind, smoothing), choice = choose(traces, bins, seed, begin)
+            (estimate, kind, smoothing), choice = choose(traces, DEFAULT_BINS if bins is None else bins, seed, begin)
         if traces.independent and estimate == "signal":
             _warn_of_signals(traces)
         traces = traces.with_signal(kind) if kind else traces
@@ -182,9 +187,10 @@ def _warn_of_many(traces: Traces) -> None:
     """Say so where there are more models than policies ask."""
     count, asked = len(traces._answering), list(promising(traces))
     if traces.independent and len(asked) < count:
+        nodes = ", ".join(map(traces._node_text, asked))
         warnings.warn(
-            f"fit: policies ask {len(asked)} of the {count} models, nodes {asked}; the others are not worth it alone, "
-            "and asking all pairs would take too many steps",
+            f"fit: policies ask {len(asked)} of the {count} models, nodes [{nodes}]; the others are not worth it "
+            "alone, and asking all pairs would take too many steps",
             stacklevel=3,
         )
 

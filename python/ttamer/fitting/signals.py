@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates
+from ttamer._base.topologies import check_same_topology
 from ttamer._base.types import ROOT
 from ttamer._core import Topology
 from ttamer.model import CascadeModel
@@ -68,7 +69,8 @@ def fit_signals(
         transition_strength = 16.0
     unseen = np.isnan(traces.signals).all(axis=0)
     if unseen.any():
-        raise ValueError(f"traces: expected a request that recorded a signal of node {unseen.argmax()}, got none")
+        node = traces._node_text(int(unseen.argmax()))
+        raise ValueError(f"traces: expected a request that recorded a signal of node {node}, got none")
     # A state for each of the most frequent categories and one for all others, in the coding of these.
     most = min(bins, MOST_STATES - 1)
     categories = {j: most_frequent(traces.signals[:, j], names, most) for j, names in traces.categories.items()}
@@ -115,8 +117,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a fitted model, got one whose tables were stated")
     if like.estimator is not None:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
-    if like.topology != traces.topology:
-        raise ValueError(f"like: expected a model of {traces.topology!r}, got one of {like.topology!r}")
+    check_same_topology("like", like.topology, traces.topology, "a model")
     check_same_nodes("like", like.nodes, traces.nodes)
     unit_costs = in_units_of(traces.unit_costs, like.unit_costs)
     if unit_costs is None:

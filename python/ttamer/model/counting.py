@@ -36,7 +36,7 @@ def counted(
         If no request recorded something that the model needs; it is named.
     """
     weights = np.ones(len(traces)) if traces.weights is None else traces.weights
-    nodes = range(traces.topology.nodes)
+    nodes, text = range(traces.topology.nodes), traces._node_text
     sizes = [len(edges[j]) + 1 for j in nodes]
     recorded = ~np.isnan(traces.signals)
     known = [recorded[:, j] & recorded[:, signal_nodes[j]] for j in nodes]
@@ -58,13 +58,13 @@ def counted(
 
     def between(i: int, j: int) -> Counts:
         rows = known[i] & known[j]
-        _require(rows, f"both node {i} and node {j}")
+        _require(rows, f"both node {text(i)} and node {text(j)}")
         masses = None if traces.weights is None else weights[rows]
         return Counts.count(states[i][rows], states[j][rows], sizes[i], sizes[j], masses)
 
     for j in nodes:
-        _require(known[j], f"a signal of node {j}")
-        _require(judged[j], f"a loss of node {j}, which could not be judged")
+        _require(known[j], f"a signal of node {text(j)}")
+        _require(judged[j], f"a loss of node {text(j)}, which could not be judged")
     parents = traces.topology.edges[:, 0].tolist()
     paid = {unit: _paid_rows(traces, costs, known) for unit, costs in traces.unit_costs.items() if costs.ndim == 2}
     gaps = None

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import check_same_topology, topology_text
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Estimator as CoreEstimator
 from ttamer._core import Topology
@@ -97,9 +98,7 @@ class Estimator:
         size = sum(len(self._candidates(graph, v)) * (1 + self.width(len(s))) for v, s in enumerate(graph.sets))
         coefficients = checks.as_array("coefficients", self.coefficients, f"({size},) float64")
         if coefficients.dtype != np.float64 or coefficients.shape != (size,) or not np.isfinite(coefficients).all():
-            raise ValueError(
-                f"coefficients: expected ({size},) finite float64, got {coefficients.shape} {coefficients.dtype}"
-            )
+            raise ValueError(f"coefficients: expected ({size},) finite float64, got {checks.describe(coefficients)}")
         object.__setattr__(self, "coefficients", freeze(coefficients.copy()))
         object.__setattr__(self, "walk", graph)
 
@@ -220,9 +219,12 @@ class Estimator:
         topology = Topology.from_parts(values["topology"], values["nodes"], edges)
         coefficients = arrays["estimator.coefficients"]
         estimator = cls(values["kind"], topology, order, values["class_count"], values["top"], coefficients)
-        if estimator.walk.topology != steps:
-            raise ValueError(f"estimator: expected a walk of {steps!r}, got one of {estimator.walk.topology!r}")
+        check_same_topology("estimator", estimator.walk.topology, steps, "a walk")
         return estimator
+
+    def __repr__(self) -> str:
+        order = "" if self.order is None else f", order={self.order}"
+        return f"Estimator({self.kind!r}, {topology_text(self.topology)}{order})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Estimator, (self.kind, self.topology, self.order, self.class_count, self.top, self.coefficients)

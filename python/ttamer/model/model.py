@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import topology_text
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Topology, Transition
 from ttamer.model.arguments import bin_edges_of, each, edge_costs, floats, stochastic
@@ -35,6 +36,8 @@ FORMAT_VERSION = 4
 
 Files are written in the first version that can hold them.
 """
+MOST_LISTED = 16
+"""Numbers of states that a model's text lists."""
 _FIELDS = {"topology": str, "nodes": int, "observed": bool}
 
 
@@ -286,11 +289,14 @@ class CascadeModel:
         return None if self._statistics is None else self._statistics.requests
 
     def __repr__(self) -> str:
-        states = ", ".join(str(len(row)) for row in self.losses)
+        counts = [len(row) for row in self.losses]
+        states = ", ".join(map(str, counts))
+        if len(counts) > MOST_LISTED:
+            states = f"{' to '.join(map(str, sorted({min(counts), max(counts)})))} a node"
         source = "stated" if self.requests is None else f"{self.requests:.10g} requests"
         if self.estimator is not None:
             source += f", estimate={self.estimator.kind!r}"
-        return f"CascadeModel({self.topology!r}, states=[{states}], {source})"
+        return f"CascadeModel({topology_text(self.topology)}, states=[{states}], {source})"
 
     def __add__(self, other: CascadeModel) -> CascadeModel:
         """Model of the requests of both: counts and sums add exactly."""
@@ -440,7 +446,7 @@ class CascadeModel:
             if "signal_nodes" in arrays:
                 table = arrays["signal_nodes"]
                 if table.dtype != np.int32 or table.shape != (len(nodes),):
-                    raise ValueError(f"signal_nodes: expected ({len(nodes)},) int32, got {table.shape} {table.dtype}")
+                    raise ValueError(f"signal_nodes: expected ({len(nodes)},) int32, got {checks.describe(table)}")
                 signal_nodes = table.tolist()
             units = units_in(fields)
             cost_scale = None if len(units) > 1 else fields["cost_scale"]

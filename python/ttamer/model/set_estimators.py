@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import topology_text
 from ttamer._base.types import ROOT, freeze
 from ttamer._core import SetEstimator as CoreEstimator
 from ttamer._core import Topology
@@ -19,7 +20,7 @@ from ttamer.model.estimators import Estimates, Estimator
 from ttamer.model.information_sets import SetGraph, graph_of_steps
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names, codes_of
-from ttamer.traces.context import Column, columns_of, signal_of
+from ttamer.traces.context import Column, columns_of, rows_of, signal_of
 
 SET_KINDS = ("sets", "chains")
 TABLES = {
@@ -78,9 +79,9 @@ class SetEstimator:
     topology: Topology
     independent: bool
     signal: str
-    walk: SetGraph = field(repr=False)
+    walk: SetGraph
     context: tuple[tuple[str, Names | None], ...]
-    tables: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    tables: Mapping[str, npt.NDArray[Any]]
 
     def __post_init__(self) -> None:
         if self.kind not in SET_KINDS:
@@ -125,7 +126,7 @@ class SetEstimator:
         for node in range(self.topology.nodes):
             here = slice(int(inputs[node]), int(inputs[node + 1]))
             if self.context and node == 0:
-                table[:, here] = self.context_scores(traces.context, len(traces))
+                table[:, here] = self._context_scores(traces.context)
             elif here.stop > here.start:
                 table[:, here.start] = signals[:, node]
         return table
@@ -141,21 +142,14 @@ class SetEstimator:
             raise ValueError("traces: expected answers that are classes, which the policy decides on (classes=True)")
         return traces.predictions
 
-    def context_scores(self, context: Mapping[str, object], rows: int) -> npt.NDArray[np.float32]:
-        """(B, d) : the columns of a context as the probe shows them; categories are coded, missing numbers are NOTHING.
-
-        Without columns, (B, 0), where policies do not look at the context, as along chains.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a column is missing, of another length or kind.
-        """
+    def _context_scores(self, context: Mapping[str, object]) -> npt.NDArray[np.float32]:
+        """What `Policy.context_scores` gives."""
         if not isinstance(context, Mapping):
             raise TypeError(f"context: expected a mapping of names to columns, got {type(context).__name__}")
         missing = [name for name, _ in self.context if name not in context]
         if missing:
             raise ValueError(f"context: expected a column {missing[0]!r}, got {list(context)}")
+        rows = rows_of(context)
         if not self.context:
             return np.empty((rows, 0), np.float32)
         columns = columns_of({name: context[name] for name, _ in self.context}, rows)
@@ -231,6 +225,10 @@ class SetEstimator:
         for table in (self.walk.last, self.walk.edges, *self.tables.values()):
             digest.update(np.int64(len(table)).tobytes() + table.tobytes())
         return digest.digest()
+
+    def __repr__(self) -> str:
+        context = f", context {', '.join(name for name, _ in self.context)}" if self.context else ""
+        return f"SetEstimator({self.kind!r}, {topology_text(self.topology)}{context})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "core"}  # made anew when needed

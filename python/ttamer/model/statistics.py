@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._base.types import Floats
 from ttamer._core import Counts, Topology
 from ttamer.model.costs import EdgeCosts, prefixes
@@ -421,5 +421,5 @@ def _checked(
     array: npt.NDArray[Any], name: str, dtype: type, most: float = np.finfo(np.float64).max
 ) -> npt.NDArray[Any]:
     if array.dtype != dtype or array.ndim != 1 or not np.all(np.abs(array) <= most):
-        raise ValueError(f"{name}: expected (K,) finite {np.dtype(dtype)}, got {array.shape} {array.dtype}")
+        raise ValueError(f"{name}: expected (K,) finite {np.dtype(dtype)}, got {checks.describe(array)}")
     return array

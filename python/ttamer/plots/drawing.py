@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ttamer._base.numbers import number
+from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.model.set_estimators import SetEstimator
@@ -16,6 +17,9 @@ from ttamer.policy import Policy
 
 FEW = 12
 """Successors of a node that are listed unless all are asked for."""
+
+MOST_STEPS = 12
+"""Steps of a policy that estimates that pictures show, the most visited ones."""
 
 # What stands before a child that has siblings below it, before the last child, before what hangs from either, and
 # before the next node of a chain.
@@ -37,6 +41,10 @@ class Facts:
     unit : str
     names : tuple of n str
         What the nodes are called: by their numbers, and the steps of a policy that estimates by the nodes consulted.
+    models : tuple of n str or None
+        The name of the node that is consulted, at each step the last one.
+    is_sparse : bool
+        Whether only what requests reach is worth drawing, as of the many steps of a policy that estimates.
     """
 
     topology: Topology
@@ -45,13 +53,67 @@ class Facts:
     visits: Floats | None = None
     stops: Floats | None = None
     unit: str = ""
+    models: tuple[str, ...] | None = None
     is_sparse: bool = False
+
+    def label(self, node: int) -> str:
+        """A node where it is spoken of: ``1 (small)``, and a step ``0,1>2 (large)``; without names ``1``, ``0,1>2``."""
+        return node_text(self.names[node], None if self.models is None else self.models[node])
+
+    def target(self, node: int) -> str:
+        """A node that comes next: by its name, for what was consulted before is known there."""
+        return self.names[node] if self.models is None else self.models[node]
 
     @property
     def drawn(self) -> list[int]:
-        """Nodes that are worth a line: of the many steps of a policy over sets of models those that requests reach."""
+        """Nodes that are worth a line: of the many steps of a policy that estimates those that requests reach."""
         nodes = range(self.topology.nodes)
         return [node for node in nodes if not self.is_sparse or self.visits is None or self.visits[node] > 0]
+
+    def few(self, most: int) -> list[int]:
+        """All nodes; of more steps than `most` of a policy that estimates the most visited ones, each after another."""
+        if not self.is_sparse or self.visits is None or self.topology.nodes <= most:
+            return list(range(self.topology.nodes))
+        after, visits = _successors(self.topology), self.visits
+        chosen: set[int] = set()
+        ahead = {ROOT}
+        while ahead and len(chosen) <= most:
+            node = ROOT if ROOT in ahead else max(ahead, key=lambda j: (visits[j], -j))
+            chosen.add(node)
+            ahead = (ahead | {j for j, _ in after[node] if visits[j] > 0}) - chosen
+        return sorted(chosen - {ROOT})
+
+    def left_out(self, drawn: list[int]) -> str:
+        """What is said of the nodes that are not drawn; nothing if all are."""
+        count = self.topology.nodes - len(drawn)
+        if not count or self.stops is None:
+            return ""
+        share = 1 - float(self.stops[drawn].sum())
+        what = (
+            "no request is expected to reach them"
+            if share < 1e-9
+            else f"{share_text(share)} of the requests stop there"
+        )
+        return f"{count} of {self.topology.nodes} steps are left out: {what}."
+
+    def part(self, drawn: list[int]) -> tuple[Facts, list[int]]:
+        """Facts of some nodes alone, and the edges between them."""
+        place = {ROOT: ROOT, **{node: k for k, node in enumerate(drawn)}}
+        pairs = self.topology.edges.tolist()
+        edges = [e for e, (i, j) in enumerate(pairs) if i in place and j in place]
+        if len(drawn) == self.topology.nodes:
+            return self, edges
+        topology = Topology.dag(len(drawn), [(place[pairs[e][0]], place[pairs[e][1]]) for e in edges])
+        smaller = replace(
+            self,
+            topology=topology,
+            names=tuple(self.names[node] for node in drawn),
+            costs=None if self.costs is None else self.costs[edges],
+            visits=None if self.visits is None else self.visits[drawn],
+            stops=None if self.stops is None else self.stops[drawn],
+            models=None if self.models is None else tuple(self.models[node] for node in drawn),
+        )
+        return smaller, edges
 
     @classmethod
     def of(cls, shape: Policy | Topology) -> Facts:
@@ -62,9 +124,12 @@ class Facts:
             raise TypeError(f"shape: expected a Policy or a Topology, got {type(shape).__name__}")
         visits = np.array([node.sum() for node in shape.expected_visits])
         stops = np.array([node.sum() for node in shape.expected_stops])
-        names = _numbers(shape.steps) if shape.estimator is None else shape.estimator.walk.names
-        is_sparse = isinstance(shape.estimator, SetEstimator)
-        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit, is_sparse)
+        walk = None if shape.estimator is None else shape.estimator.walk
+        names = _numbers(shape.steps) if walk is None else walk.names
+        nodes = range(shape.steps.nodes) if walk is None else walk.last.tolist()
+        models = None if shape.nodes is None else tuple(shape.nodes[node] for node in nodes)
+        is_sparse = isinstance(shape.estimator, SetEstimator) or (walk is not None and shape.steps.kind == "dag")
+        return cls(shape.steps, names, shape.costs, visits, stops, shape.unit, models, is_sparse)
 
 
 def actions(policy: Policy, node: int) -> list[list[tuple[float, int]]]:
@@ -108,9 +173,9 @@ def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, ever
     marks = _ASCII if ascii else _BRANCHES
     kind = facts.topology.kind
     if kind == "line":
-        rows = [(f"{marks[4]}{facts.names[node]}", node) for node in range(facts.topology.nodes)]
+        rows = [(f"{marks[4]}{facts.label(node)}", node) for node in range(facts.topology.nodes)]
     elif kind == "forest":
-        rows = list(_branches(facts.topology, marks))
+        rows = list(_branches(facts, marks))
     else:
         return "\n".join(_walk_lines(facts, width, every))
     table = [["node", *_heads(facts, costs=True)], ["root"]]
@@ -118,13 +183,13 @@ def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, ever
     return "\n".join(_aligned(table))
 
 
-def _branches(topology: Topology, marks: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+def _branches(facts: Facts, marks: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Each node of a forest with its branch, a parent before its children; without recursion, as chains may be long."""
-    after = _successors(topology)
+    after = _successors(facts.topology)
     stack = [(node, "", node == after[ROOT][-1][0]) for node, _ in reversed(after[ROOT])]
     while stack:
         node, before, last = stack.pop()
-        yield f"{before}{marks[1] if last else marks[0]}{node}", node
+        yield f"{before}{marks[1] if last else marks[0]}{facts.label(node)}", node
         below = before + (marks[3] if last else marks[2])
         children = [child for child, _ in after[node]]
         stack += [(child, below, child == children[-1]) for child in reversed(children)]
@@ -139,7 +204,7 @@ def _walk_lines(facts: Facts, width: int, every: bool) -> Iterator[str]:
         after = {node: [pair for pair in pairs if pair[0] in drawn] for node, pairs in after.items()}
     nodes = [ROOT, *drawn]
     table = [["node", *_heads(facts, costs=False)]]
-    table += [["root" if node == ROOT else facts.names[node], *_figures(facts, node, costs=False)] for node in nodes]
+    table += [["root" if node == ROOT else facts.label(node), *_figures(facts, node, costs=False)] for node in nodes]
     head = "successors" if facts.costs is None else f"successors ({_in_unit('cost', facts.unit)})"
     lists = [head, *(_listed(facts, after[node], most) for node in nodes)]
     left = list(_aligned(table))
@@ -155,7 +220,7 @@ def _listed(facts: Facts, after: list[tuple[int, int]], most: int) -> str:
     """``1 (0.2), 2 (0.5)``, with spaces that no line is broken at between a node and its cost."""
     if not after:
         return "none"
-    pairs = [(facts.names[j], e) for j, e in after[:most]]
+    pairs = [(facts.target(j), e) for j, e in after[:most]]
     items = [name if facts.costs is None else f"{name}\xa0({number(facts.costs[e])})" for name, e in pairs]
     more = [f"and\xa0{len(after) - most}\xa0more"] if len(after) > most else []
     return ", ".join(items + more)
@@ -195,6 +260,11 @@ def _aligned(table: list[list[str]]) -> Iterator[str]:
             *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=False)),
         ]
         yield "  ".join(cells).rstrip()
+
+
+def share_text(value: float) -> str:
+    """A share of requests in a picture."""
+    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"
 
 
 def _numbers(topology: Topology) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import number
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
-from ttamer.plots.figure import caption, figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, node_label, saved
 from ttamer.policy import Replay
 
 if TYPE_CHECKING:
@@ -83,7 +83,14 @@ def _picture(
     nodes = max(len(each.stops) for each in bars)
     recalls = any(each.recalls for each in bars)
     lanes = (2 if recalls else 1) * len(bars)
-    figure = new_figure(figsize=(8, 0.34 * lanes + 0.22 * len(bars) + 1.3), dpi=150, layout="constrained")
+    # Names that all evaluations share; a replay has none of its own.
+    of_nodes = {each.nodes for each in outcomes.values() if isinstance(each, Evaluation)}
+    names = of_nodes.pop() if len(of_nodes) == 1 else None
+    names = names if names is not None and len(names) == nodes else None
+    columns = min(nodes, 12 if names is None else 4)
+    legend = 0.17 * (-(-nodes // columns) - 1)
+    height = 0.34 * lanes + 0.22 * len(bars) + 1.3 + legend
+    figure = new_figure(figsize=(8, height), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     # From yellow to dark blue by depth, as in the other pictures.
     colours = [colormaps["cividis_r"](node / max(nodes - 1, 1)) for node in range(nodes)]
@@ -105,12 +112,13 @@ def _picture(
     axes.set_xlabel("share of requests" if recalls else "share of requests that stop at each node, which answers")
     axes.tick_params(axis="y", length=0, pad=64 if recalls else 6)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    handles = [Patch(color=colour, label=f"{node}") for node, colour in enumerate(colours)]
+    texts = [node_label(node, names) for node in range(nodes)]
+    handles = [Patch(color=colour, label=text) for text, colour in zip(texts, colours, strict=True)]
     figure.legend(
         handles=handles,
         title="node",
         loc="outside upper right",
-        ncols=min(nodes, 12),
+        ncols=columns,
         frameon=False,
         fontsize=8,
         title_fontsize=8,

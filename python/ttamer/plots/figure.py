@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import node_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+MOST_NAME = 16
+"""Characters of the name of a node, so that it stays clear of what stands beside it."""
 
 
 def figure_class() -> type[Figure]:
@@ -30,6 +36,16 @@ def caption(title: str | None) -> str:
 def literal(text: str) -> str:
     """The text for Matplotlib, which else takes what stands between two dollars for mathematics."""
     return text.replace("$", r"\$")
+
+
+def short(name: str) -> str:
+    """A name of a node for Matplotlib, cut to what there is room for."""
+    return literal(name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…")
+
+
+def node_label(node: int, names: Sequence[str] | None) -> str:
+    """A node in a picture: its number, and its name if it has one."""
+    return node_text(node, None if names is None else short(names[node]))
 
 
 def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ttamer._base import checks
+from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots import drawing
-from ttamer.plots.drawing import Facts
-from ttamer.plots.figure import caption, figure_class, saved
+from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
+from ttamer.plots.figure import caption, figure_class, node_label, saved, short
 from ttamer.policy import Policy
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ MOST_NODES = 40
 _COLUMNS = 4
 _STOPS = "0.84"
 _INFINITE = "0.6"
+_CHARACTER = 0.075
+"""Width of a character of the legend, in inches."""
 _PROBE = 1.1
 """Height of a bar of a node that cannot answer, next to the largest loss."""
 
@@ -37,7 +41,9 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
 
     On other walks: a panel a node, or a step of a policy that estimates, and a bar a state, as high as the state's
     expected loss, coloured by what comes next; bars of a node that cannot answer reach above all others. With recall
-    that depends on the best loss so far, so that a bar may have several colours.
+    that depends on the best loss so far, so that a bar may have several colours. Of the many steps of a policy that
+    estimates the 12 that most requests reach are drawn, coloured by the node that comes next, and the picture says how
+    many others there are.
 
     Parameters
     ----------
@@ -56,7 +62,7 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
     TypeError
         If `policy` is not a `Policy`.
     ValueError
-        If there are more than 40 nodes, or matplotlib does not know the format.
+        If there are more than 40 nodes to draw, or matplotlib does not know the format.
     """
     return saved(_picture(figure_class(), policy, caption(title)), path)
 
@@ -64,10 +70,12 @@ def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: 
 def _picture(new_figure: type[Figure], policy: Policy, title: str) -> Figure:
     """The heat map of an index, or what a walk does by state; see `ttamer.plots.index`."""
     checks.instance("policy", policy, Policy)
-    if policy.steps.nodes > MOST_NODES:
-        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {policy.steps.nodes}")
+    facts = Facts.of(policy)
+    steps = facts.few(MOST_STEPS)
+    if len(steps) > MOST_NODES:
+        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {len(steps)}")
     has_index = policy.recall == "observed" and policy.steps.kind in ("line", "forest")
-    figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy)
+    figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy, facts, steps)
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
@@ -98,7 +106,7 @@ def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
         image = axes.pcolormesh(ends, [node - 0.44, node + 0.44], row[None, :], norm=norm, cmap=colours)
         losses = np.full(states, np.inf) if parent == ROOT else policy.losses(parent)
         _hatch(axes, node, losses <= np.broadcast_to(row, states))
-    axes.set_yticks(range(nodes), [_place(node, parent) for node, parent in enumerate(parents)], fontsize=8)
+    axes.set_yticks(range(nodes), [_place(policy, node, parent) for node, parent in enumerate(parents)], fontsize=8)
     axes.set_ylim(nodes - 0.5, -0.5)
     axes.set_xlim(0, columns)
     axes.set_xlabel("state of the node before, from the smallest signal to the largest (hatched: never consulted)")
@@ -110,8 +118,9 @@ def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
     return figure
 
 
-def _place(node: int, parent: int) -> str:
-    return f"node {node}" if parent == ROOT else f"node {node} after {parent}"
+def _place(policy: Policy, node: int, parent: int) -> str:
+    name = f"node {node_label(node, policy.nodes)}"
+    return name if parent == ROOT else f"{name} after {parent}"
 
 
 def _hatch(axes: Axes, node: int, stops: Any) -> None:
@@ -131,36 +140,40 @@ def _hatch(axes: Axes, node: int, stops: Any) -> None:
 # ---------------------------------------------------------------- what a walk does
 
 
-def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
+def _draw_actions(new_figure: type[Figure], policy: Policy, facts: Facts, drawn: list[int]) -> Figure:
+    """Panels of the nodes or steps that are drawn."""
     from matplotlib.patches import Patch
 
-    nodes = policy.steps.nodes
-    names = Facts.of(policy).names
-    columns = min(nodes, _COLUMNS)
-    rows = -(-nodes // columns)
+    columns = min(len(drawn), _COLUMNS)
+    rows = -(-len(drawn) // columns)
     figure = new_figure(figsize=(2.1 * columns + 0.6, 1.7 * rows + 0.8), dpi=150, layout="constrained")
     colours = _colours(policy)
-    losses = np.concatenate([policy.losses(node) for node in range(nodes)])
-    most = float(losses[np.isfinite(losses)].max()) or 1.0
+    losses = np.concatenate([policy.losses(node) for node in drawn])
+    most = float(losses[np.isfinite(losses)].max(initial=0)) or 1.0
     targets: set[int] = set()
     first: Axes | None = None
-    for node in range(nodes):
-        axes = figure.add_subplot(rows, columns, node + 1, sharey=first)
+    for k, node in enumerate(drawn):
+        axes = figure.add_subplot(rows, columns, k + 1, sharey=first)
         first = first or axes
-        targets |= _draw_node(axes, policy, node, names[node], colours, most, bool(np.isinf(losses).any()))
-        if node % columns == 0:
+        targets |= _draw_node(axes, policy, node, facts, colours, most, bool(np.isinf(losses).any()))
+        if k % columns == 0:
             axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
         else:
             axes.tick_params(labelleft=False)
-        if node + columns >= nodes:
+        if k + columns >= len(drawn):
             axes.set_xlabel("state", fontsize=8)
-    patches = [Patch(color=colours[to], label=_says(to, policy, names)) for to in sorted(targets)]
-    # One entry of a line stands for all nodes that come next.
+    patches = [Patch(color=colours[to], label=_says(to, policy, facts)) for to in sorted(targets)]
+    # One entry of a line stands for all nodes that come next, and one of a node for all steps that consult it.
     labels = {patch.get_label(): patch for patch in patches}
+    longest = max(len(str(label)) for label in labels) * _CHARACTER + 0.3
+    width = figure.get_figwidth()
     figure.legend(
         handles=list(labels.values()),
+        title=textwrap.fill(facts.left_out(drawn), int(width / _CHARACTER)) or None,
+        title_fontsize=8,
+        alignment="left",
         loc="outside lower left",
-        ncols=min(len(labels), 8),
+        ncols=max(1, min(len(labels), int(width / longest))),
         frameon=False,
         fontsize=8,
         handlelength=1,
@@ -169,7 +182,7 @@ def _draw_actions(new_figure: type[Figure], policy: Policy) -> Figure:
 
 
 def _draw_node(
-    axes: Axes, policy: Policy, node: int, name: str, colours: dict[int, Any], most: float, has_probes: bool
+    axes: Axes, policy: Policy, node: int, facts: Facts, colours: dict[int, Any], most: float, has_probes: bool
 ) -> set[int]:
     """One bar a state, as high as its loss: what is done for each best loss up to that."""
     losses = policy.losses(node)
@@ -187,9 +200,13 @@ def _draw_node(
         states, bottoms, lengths = zip(*pieces, strict=True)
         axes.bar(states, lengths, 1.0, bottom=bottoms, color=colours[to], linewidth=0)
     visits = policy.expected_visits[node].sum()
-    title = f"node {name}, {visits:.0%} of requests" if visits > 0 else f"node {name}, never consulted"
+    name = f"node {facts.names[node]}, "
+    if facts.models is not None:
+        name = f"node {node_text(facts.names[node], short(facts.models[node]))}\n"
+    title = name + (f"{share_text(visits)} of requests" if visits > 0 else "never consulted")
     axes.set_title(f"{title}\ncannot answer" if np.isinf(losses).any() else title, fontsize=9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
+    axes.locator_params("x", integer=True)
     axes.set_ylim(0, (_PROBE if has_probes else 1.03) * most)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -197,16 +214,21 @@ def _draw_node(
 
 
 def _colours(policy: Policy) -> dict[int, Any]:
-    """Grey stops; nodes by depth of colour; on a line there is one way to go on."""
+    """Grey stops; nodes by depth of colour, steps as the node they consult; on a line there is one way to go on."""
     from matplotlib import colormaps
 
     nodes = policy.steps.nodes
     if policy.steps.kind == "line":
         return {STOP: _STOPS, **dict.fromkeys(range(nodes), "#0072B2")}
-    return {STOP: _STOPS, **{node: colormaps["viridis"](1 - node / max(nodes - 1, 1)) for node in range(nodes)}}
+    asks = range(nodes) if policy.estimator is None else policy.estimator.walk.last.tolist()
+    last = max(*asks, 1)
+    return {STOP: _STOPS, **{step: colormaps["viridis"](1 - node / last) for step, node in enumerate(asks)}}
 
 
-def _says(to: int, policy: Policy, names: tuple[str, ...]) -> str:
+def _says(to: int, policy: Policy, facts: Facts) -> str:
     if to == STOP:
         return "stop"
-    return "consult the next node" if policy.steps.kind == "line" else f"consult {names[to]}"
+    if policy.steps.kind == "line":
+        return "consult the next node"
+    node = to if policy.estimator is None else int(policy.estimator.walk.last[to])
+    return f"consult {node if facts.models is None else short(facts.models[to])}"

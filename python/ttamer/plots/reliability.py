@@ -12,8 +12,9 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
-from ttamer.plots.figure import caption, figure_class, saved
+from ttamer.plots.figure import caption, figure_class, node_label, saved
 from ttamer.traces import Traces, complete_traces
+from ttamer.traces.signals import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,8 @@ def reliability(
 
     Requests are put into bins of equal width by their confidence. A dot is the accuracy of a bin at its mean
     confidence with a 90% interval (Wilson), the thick line its distance from the diagonal; ECE, the expected
-    calibration error, is the mean of these distances over requests.
+    calibration error, is the mean of these distances over requests. Requests of which a node gave no score are left out
+    of its panel, which says how many they are.
 
     Parameters
     ----------
@@ -115,9 +117,14 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
     answering = [j for j in range(nodes) if j not in confident.probes]
-    panels = [Reliability.of(confident.signals[:, j], confident.losses[:, j], whole) for j in answering]
-    columns = min(len(panels), _COLUMNS)
-    rows = -(-len(panels) // columns)
+    has_score = {j: confident.signals[:, j] != NOTHING for j in answering}
+    panels = {
+        j: Reliability.of(confident.signals[there, j], confident.losses[there, j], whole)
+        for j, there in has_score.items()
+        if there.any()
+    }
+    columns = min(len(answering), _COLUMNS)
+    rows = -(-len(answering) // columns)
     width, height = 1.95 * columns + 0.65, 2.35 * rows + (0.7 if title else 0.45)
     figure = new_figure(figsize=(width, height), dpi=150)
     grid = figure.add_gridspec(
@@ -131,15 +138,18 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
         hspace=0.26,
     )
     # All panels show the same part of the square, to be compared: of two classes half of it would be empty.
-    left = _tenth(float(confident.signals[:, answering].min()))
-    bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in panels))
-    for k, (node, each) in enumerate(zip(answering, panels, strict=True)):
+    left = _tenth(min(float(confident.signals[has_score[j], j].min()) for j in panels))
+    bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in panels.values()))
+    for k, node in enumerate(answering):
         row, column = divmod(k, columns)
         inner = grid[row, column].subgridspec(2, 1, height_ratios=(4, 1), hspace=0.1)
         diagram = figure.add_subplot(inner[0])
         histogram = figure.add_subplot(inner[1], sharex=diagram)
-        _draw_diagram(diagram, each, node)
-        _draw_histogram(histogram, each, len(traces))
+        diagram.set_title(f"node {node_label(node, confident.nodes)}", fontsize=9, loc="left")
+        _draw_diagram(diagram, panels.get(node))
+        if not has_score[node].all():
+            _write_gaps(diagram, int(np.sum(~has_score[node])), len(confident))
+        _draw_histogram(histogram, panels.get(node))
         diagram.set_xlim(left, 1)
         diagram.set_ylim(bottom, 1.02)
         if column:
@@ -148,7 +158,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
         else:
             diagram.set_ylabel("accuracy" if are_rates(confident.losses) else "1 - loss", fontsize=8)
             histogram.set_ylabel("share", fontsize=8)
-        if k + columns >= len(panels):
+        if k + columns >= len(answering):
             histogram.set_xlabel("confidence", fontsize=8)
     if title:
         figure.text(0.1 / width, 1 - 0.1 / height, title, fontsize=11, va="top")
@@ -166,6 +176,9 @@ def _confident(traces: Traces) -> Traces:
         traces = traces.with_signal("max_prob")
     answers = np.isfinite(traces.losses[0])
     signals = traces.signals[:, answers]
+    signals = signals[signals != NOTHING]
+    if not signals.size:
+        raise ValueError("traces: expected confidences as signals, got none")
     if traces.signal not in ("", "max_prob") or signals.min() < 0 or signals.max() > 1:
         kind = traces.signal or f"{signals.min():g} to {signals.max():g}"
         raise ValueError(f"traces: expected confidences in [0, 1] as signals, got {kind} and no evidence")
@@ -180,28 +193,40 @@ def _tenth(value: float) -> float:
     return float(np.floor(10 * min(value, 0.9))) / 10
 
 
-def _draw_diagram(axes: Axes, found: Reliability, node: int) -> None:
-    there = found.counts > 0
-    x, y = found.confidence[there], found.accuracy[there]
+def _draw_diagram(axes: Axes, panel: Reliability | None) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-    axes.vlines(x, x, y, color=_ORANGE, linewidth=4, alpha=0.45)
-    axes.vlines(x, found.low[there], found.high[there], color=_BLUE, linewidth=1)
-    axes.plot(x, y, "o-", color=_BLUE, markersize=3.5, linewidth=1.4)
-    axes.set_title(f"node {node}", fontsize=9, loc="left")
-    axes.text(
-        0.97, 0.05, f"ECE {found.error:.3f}", transform=axes.transAxes, ha="right", fontsize=8.5, fontweight="bold"
-    )
+    if panel is not None:
+        _draw_bins(axes, panel)
     axes.tick_params(labelsize=7, labelbottom=False)
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_histogram(axes: Axes, found: Reliability, rows: int) -> None:
+def _draw_bins(axes: Axes, panel: Reliability) -> None:
+    there = panel.counts > 0
+    x, y = panel.confidence[there], panel.accuracy[there]
+    axes.vlines(x, x, y, color=_ORANGE, linewidth=4, alpha=0.45)
+    axes.vlines(x, panel.low[there], panel.high[there], color=_BLUE, linewidth=1)
+    axes.plot(x, y, "o-", color=_BLUE, markersize=3.5, linewidth=1.4)
+    axes.text(
+        0.97, 0.05, f"ECE {panel.error:.3f}", transform=axes.transAxes, ha="right", fontsize=8.5, fontweight="bold"
+    )
+
+
+def _write_gaps(axes: Axes, count: int, rows: int) -> None:
+    """Say how many requests are left out of a panel."""
+    text = f"{count} of {rows} requests\nleft out: no score"
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=7)
+
+
+def _draw_histogram(axes: Axes, panel: Reliability | None) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    width = 1 / len(found.counts)
-    axes.bar((np.arange(len(found.counts)) + 0.5) * width, found.counts / rows, 0.9 * width, color="0.6")
+    if panel is not None:
+        width = 1 / len(panel.counts)
+        shares = panel.counts / panel.counts.sum()
+        axes.bar((np.arange(len(panel.counts)) + 0.5) * width, shares, 0.9 * width, color="0.6")
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

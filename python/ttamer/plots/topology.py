@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from ttamer._base.numbers import number
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots import drawing
-from ttamer.plots.drawing import Facts
-from ttamer.plots.figure import caption, figure_class, literal, saved
+from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
+from ttamer.plots.figure import caption, figure_class, literal, saved, short
 from ttamer.plots.layout import Layout, lay_out
 from ttamer.policy import Policy
 
@@ -33,6 +34,10 @@ _SIDE, _ABOVE, _BELOW = 0.5, 0.35, 0.65
 _TITLE, _LEGEND = 0.3, 0.75
 _NARROWEST = 6.0
 _POINTS = 72
+
+_LINE = 56
+"""Characters beside the scale of colours."""
+_READING = "on the edges: cost{}; pale: never taken\nbelow a node, and as its area: requests that consult it"
 
 _COLOURS = "cividis_r"
 """From yellow to dark blue: the same order of lightness and hue with any colour vision, and in grey."""
@@ -59,7 +64,8 @@ def topology(
     shape : Policy or Topology
         Of a policy, a node's area is the share of requests expected to consult it, its colour the share expected to
         stop there, and edges that the policy never takes are pale. Edges carry their costs. Of a bare topology only
-        nodes and edges are drawn. Meant for about 12 nodes.
+        nodes and edges are drawn. Meant for about 12 nodes: of the many steps of a policy that estimates the 12 that
+        most requests reach are drawn, and the picture says how many others there are.
     path : path, optional
         Write the picture there, whole or not at all; the suffix says the format (png, svg, pdf).
     title : str, optional
@@ -76,43 +82,50 @@ def topology(
     TypeError
         If `shape` is neither a policy nor a topology.
     ValueError
-        If there are more than 40 nodes, or matplotlib does not know the format.
+        If there are more than 40 nodes to draw, or matplotlib does not know the format.
     """
     return saved(_picture(figure_class(), shape, caption(title)), path)
 
 
 def _picture(new_figure: type[Figure], shape: Policy | Topology, title: str) -> Figure:
     """The picture, one inch an inch: the layout is made in inches, and the axes are as large as it."""
-    facts = Facts.of(shape)
-    if facts.topology.nodes > MOST_NODES:
-        raise ValueError(f"shape: expected at most {MOST_NODES} nodes to draw, got {facts.topology.nodes}")
+    whole = Facts.of(shape)
+    steps = whole.few(MOST_STEPS)
+    if len(steps) > MOST_NODES:
+        raise ValueError(f"shape: expected at most {MOST_NODES} nodes to draw, got {len(steps)}")
+    facts, edges = whole.part(steps)
+    taken = np.ones(len(edges), np.bool_)
+    if whole.visits is not None and not isinstance(shape, Topology):
+        taken = _taken(shape, whole.visits)[edges]
+    notes = [_READING.format(f" ({literal(facts.unit)})" if facts.unit else "")]
+    notes += [textwrap.fill(note, _LINE) for note in [whole.left_out(steps)] if note]
+    legend = _LEGEND + 0.14 * ("\n".join(notes).count("\n") - 1)
     layout = lay_out(facts.topology)
     low, high = layout.box
     side = max(_SIDE, (_NARROWEST - (high[0] - low[0])) / 2)
     low, high = low - np.array([side, _BELOW]), high + np.array([side, _ABOVE])
     width, height = high - low
-    top, bottom = _TITLE if title else 0.0, 0.0 if facts.visits is None else _LEGEND
+    top, bottom = _TITLE if title else 0.0, 0.0 if facts.visits is None else legend
     total = height + top + bottom
     figure = new_figure(figsize=(width, total), dpi=150)
     axes = figure.add_axes((0, bottom / total, 1, height / total))
     axes.set_axis_off()
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
-    look = _look(shape, facts)
+    look = _look(facts, taken)
     _draw_edges(axes, facts, layout, look)
     _draw_nodes(axes, facts, layout, look)
     if facts.visits is not None:
-        _draw_legend(figure, facts, (width, total))
+        _draw_legend(figure, facts, (width, total), legend, "\n".join(notes))
     if title:
         figure.text(0.15 / width, 1 - 0.1 / total, title, fontsize=11, va="top")
     return figure
 
 
-def _look(shape: Policy | Topology, facts: Facts) -> _Look:
+def _look(facts: Facts, taken: npt.NDArray[np.bool_]) -> _Look:
     nodes = facts.topology.nodes
-    every = np.ones(len(facts.topology.edges), bool)
-    if facts.visits is None or facts.stops is None or isinstance(shape, Topology):
-        return _Look(np.full(nodes, _RADIUS * 0.8), ["white"] * nodes, ["black"] * nodes, every)
+    if facts.visits is None or facts.stops is None:
+        return _Look(np.full(nodes, _RADIUS * 0.8), ["white"] * nodes, ["black"] * nodes, taken)
     colours, most = _colours(), _most(facts.stops)
     shares = zip(facts.visits.tolist(), facts.stops.tolist(), strict=True)
     fills = [colours(stop / most) if visit > 0 else (1.0, 1.0, 1.0, 1.0) for visit, stop in shares]
@@ -122,7 +135,7 @@ def _look(shape: Policy | Topology, facts: Facts) -> _Look:
         np.maximum(_RADIUS * np.sqrt(facts.visits), _SMALLEST),
         fills,
         ["black" if is_light else "white" for is_light in light],
-        _taken(shape, facts.visits),
+        taken,
     )
 
 
@@ -198,10 +211,12 @@ def _draw_nodes(axes: Axes, facts: Facts, layout: Layout, look: _Look) -> None:
             axes.text(x, y, facts.names[node], ha="center", va="center", zorder=5, **bold)
         else:
             _write_below(axes, position, radius, facts.names[node], fontsize=9, fontweight="bold")
+        lines = [] if facts.models is None else [short(facts.models[node])]
         if facts.visits is not None and facts.stops is not None:
             visit, stop = facts.visits[node], facts.stops[node]
-            text = f"{_share(visit)}\nstop {_share(stop)}" if visit > 0 else _share(visit)
-            _write_below(axes, position, radius + (0 if inside else 0.14), text)
+            lines += [share_text(visit), *([f"stop {share_text(stop)}"] if visit > 0 else [])]
+        if lines:
+            _write_below(axes, position, radius + (0 if inside else 0.14), "\n".join(lines))
 
 
 def _write_below(axes: Axes, position: Floats, distance: float, text: str, fontsize: float = 7, **font: Any) -> None:
@@ -222,32 +237,20 @@ def _write_below(axes: Axes, position: Floats, distance: float, text: str, fonts
     )
 
 
-def _share(value: float) -> str:
-    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"
-
-
-def _draw_legend(figure: Figure, facts: Facts, size: tuple[float, float]) -> None:
-    """The scale of colours, and what else there is to read."""
+def _draw_legend(figure: Figure, facts: Facts, size: tuple[float, float], room: float, notes: str) -> None:
+    """The scale of colours, and what else there is to read, in so much room."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.ticker import PercentFormatter
 
     assert facts.stops is not None
     width, height = size
-    scale = figure.add_axes(((width - 2.4) / width, 0.5 / height, 2.2 / width, 0.12 / height))
+    scale = figure.add_axes(((width - 2.4) / width, (room - 0.25) / height, 2.2 / width, 0.12 / height))
     values = ScalarMappable(Normalize(0, _most(facts.stops)), _COLOURS)
     bar = figure.colorbar(values, cax=scale, orientation="horizontal", format=PercentFormatter(1, decimals=0))
     bar.set_label("requests that stop at the node", fontsize=7.5, labelpad=1)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
-    unit = f" ({literal(facts.unit)})" if facts.unit else ""
-    figure.text(
-        0.15 / width,
-        0.62 / height,
-        f"on the edges: cost{unit}; pale: never taken\nbelow a node, and as its area: requests that consult it",
-        fontsize=7.5,
-        va="top",
-        linespacing=1.4,
-    )
+    figure.text(0.15 / width, (room - 0.13) / height, notes, fontsize=7.5, va="top", linespacing=1.4)
 
 
 def _colours() -> Colormap:

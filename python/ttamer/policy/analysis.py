@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttamer._base import files
+from ttamer._base import checks, files
 from ttamer._base.types import Floats, freeze
 from ttamer._core import Model, Policy, expect, solve, surrogates
 
@@ -123,7 +123,7 @@ def _checked(arrays: files.Arrays, name: str, shape: tuple[int, ...], most: floa
     array = arrays[name]
     if array.dtype != np.float64 or array.shape != shape or not np.all((array >= 0) & (array <= most)):
         kind = "finite float64" if most < np.inf else "float64"
-        raise ValueError(f"{name}: expected {shape} {kind} >= 0, got {array.shape} {array.dtype}")
+        raise ValueError(f"{name}: expected {shape} {kind} >= 0, got {checks.describe(array)}")
     return freeze(array)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks, files
+from ttamer._base.topologies import check_same_topology, node_text, topology_text
 from ttamer._base.types import Floats
 from ttamer._core import Batch, Topology, start_estimated, start_sets
 from ttamer._core import Policy as CorePolicy
@@ -182,7 +183,8 @@ class Policy:
         """
         known = self._categories.get(self._check_node(node))
         if known is None:
-            raise ValueError(f"node: expected one whose signal is a category, {list(self._categories)}, got {node}")
+            nodes = ", ".join(map(self._node_text, self._categories))
+            raise ValueError(f"node: expected one whose signal is a category, [{nodes}], got {self._node_text(node)}")
         if isinstance(names, str):
             raise TypeError("names: expected a sequence of texts, got a str")
         texts = list(names)
@@ -190,6 +192,33 @@ class Policy:
             if not isinstance(text, str) and text is not None and text == text:
                 raise TypeError(f"names: expected texts, got {type(text).__name__} at position {k}")
         return codes_of((text if isinstance(text, str) else "" for text in texts), known)
+
+    def context_scores(self, context: Mapping[str, object]) -> npt.NDArray[np.float32]:
+        """Scores of a context, for `Batch.decide_answers` at node 0, which shows it before any model is asked.
+
+        Parameters
+        ----------
+        context : mapping of str to (B,)
+            A column for each of those that the policy looks at, by the names of the traces' `context`; others are left
+            aside. A category that is not known, or missing (None, NaN, ""), is served like all others; a number that is
+            missing is below all numbers.
+
+        Returns
+        -------
+        (B, d) float32
+            In the order in which the policy looks at its columns. Along chains it looks at none of them: (B, 0).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the policy does not decide on scores and answers, or a column is missing, of another length or kind.
+        """
+        if not isinstance(self._estimator, SetEstimator):
+            raise ValueError(
+                "context: expected a policy that decides on scores and answers (estimate 'sets' or 'chains'), "
+                f"got estimate={self.estimate!r}"
+            )
+        return self._estimator._context_scores(context)
 
     def index(self, node: int) -> Floats:
         """Dynamic index of a node for each state of its parent.
@@ -369,8 +398,7 @@ class Policy:
         that the model was fitted on they are those of cross-fitting: each row is estimated by regressions that did not
         see it, so that errors on calibration rows are not flattered.
         """
-        if complete_traces(traces).topology != self.topology:
-            raise ValueError(f"traces: expected {self.topology!r}, got {traces.topology!r}")
+        check_same_topology("traces", complete_traces(traces).topology, self.topology)
         check_same_nodes("traces", traces.nodes, self._nodes)
         costs = traces._in_unit(self._unit).paid_costs
         several = traces.unit_costs if len(traces.unit_costs) > 1 else {}
@@ -422,7 +450,7 @@ class Policy:
 
     def __repr__(self) -> str:
         how = f"recall={self.recall!r}" if self._estimator is None else f"estimate={self.estimate!r}"
-        return f"Policy({self.topology!r}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
+        return f"Policy({topology_text(self.topology)}, tradeoff={self.tradeoff:.6g}, {how}, value={self.value:.6g})"
 
     def _expectations(self) -> Analysis:
         """The analysis, computed when it is first needed: a sweep over trade-offs never needs it."""
@@ -432,6 +460,10 @@ class Policy:
 
     def _check_node(self, node: int) -> int:
         return checks.place("node", node, self.steps.nodes)
+
+    def _node_text(self, node: int) -> str:
+        """A node of the traces in a message or a table, with its name if it has one."""
+        return node_text(node, None if self._nodes is None else self._nodes[node])
 
     def _by_node(self, values: Floats) -> tuple[Floats, ...]:
         offsets = self._core.arrays()["state_offsets"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.numbers import MOST_EXACT
+from ttamer._base.topologies import topology_text
 from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.traces.categories import check_codes, checked_categories
@@ -89,7 +90,7 @@ def check_independent(topology: Topology, unit_costs: Mapping[str, Floats]) -> N
     source = ROOT if len(fronts) == topology.nodes else 0
     direct = {int(j) for i, j in edges if i == source} | ({0} if fronts.tolist() == [0] else set())
     if len(direct) < topology.nodes:
-        raise ValueError(f"independent: expected models any of which may be asked first, got {topology!r}")
+        raise ValueError(f"independent: expected models any of which may be asked first, got {topology_text(topology)}")
     for unit, costs in unit_costs.items():
         for node in range(topology.nodes):
             into = costs[..., edges[:, 1] == node]
@@ -139,7 +140,7 @@ def topology_of(topology: Topology | None, nodes: int, rows: int | None = None) 
     checks.instance("topology", topology, Topology)
     if topology.nodes != nodes:
         turned = _TURNED if topology.nodes == rows else ""
-        raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology!r}{turned}")
+        raise ValueError(f"topology: expected {nodes} nodes like signals, got {topology_text(topology)}{turned}")
     return topology
 
 
@@ -232,15 +233,15 @@ def loss_table(losses: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.
     return losses
 
 
-def names_of(names: Sequence[str] | None, nodes: int) -> tuple[str, ...] | None:
-    """Names of the nodes, each another."""
+def names_of(names: Sequence[str] | None, nodes: int, hint: str = "") -> tuple[str, ...] | None:
+    """Names of the nodes, each another; `hint` says what may be wrong where they are more or fewer."""
     if names is None:
         return None
     if isinstance(names, str):
         raise TypeError("nodes: expected a sequence of names, got a str")
     texts = tuple(checks.text(f"nodes[{k}]", name) for k, name in enumerate(names))
     if len(texts) != nodes:
-        raise ValueError(f"nodes: expected {nodes} names, one a node, got {len(texts)}")
+        raise ValueError(f"nodes: expected {nodes} names, one a node, got {len(texts)}{hint}")
     if len(set(texts)) < nodes or not all(texts):
         raise ValueError(f"nodes: expected names that differ, got {list(texts)}")
     return texts

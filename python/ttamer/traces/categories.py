@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.topologies import node_text
 
 Names = tuple[str, ...]
 Codes = npt.NDArray[np.float32]
@@ -111,15 +112,17 @@ def check_states(bin_edges: Sequence[npt.NDArray[np.float32]], categories: Mappi
             )
 
 
-def in_coding(signals: npt.NDArray[np.float32], own: Mapping[int, Names], new: Mapping[int, Names]) -> Codes:
-    """Signals in another coding of the same nodes.
+def in_coding(
+    signals: npt.NDArray[np.float32], own: Mapping[int, Names], new: Mapping[int, Names], nodes: Names | None = None
+) -> Codes:
+    """Signals in another coding of the same nodes, whose names are `nodes`.
 
     Raises
     ------
     ValueError
         If a node has categories in one and numbers in the other; it is named.
     """
-    _check_same_nodes(own, new)
+    _check_same_nodes(own, new, nodes)
     changed = [node for node, names in new.items() if names != own[node]]
     table = signals.copy() if changed else signals
     for node in changed:
@@ -127,10 +130,11 @@ def in_coding(signals: npt.NDArray[np.float32], own: Mapping[int, Names], new: M
     return table
 
 
-def _check_same_nodes(own: Mapping[int, Names], new: Mapping[int, Names]) -> None:
+def _check_same_nodes(own: Mapping[int, Names], new: Mapping[int, Names], nodes: Names | None = None) -> None:
     for node in sorted(own.keys() ^ new.keys()):
         kinds = ("categories", "numbers") if node in new else ("numbers", "categories")
-        raise ValueError(f"traces: expected {kinds[0]} as signals of node {node}, got {kinds[1]}")
+        text = node_text(node, None if nodes is None else nodes[node])
+        raise ValueError(f"traces: expected {kinds[0]} as signals of node {text}, got {kinds[1]}")
 
 
 def joined_categories(parts: Sequence[tuple[npt.NDArray[np.float32], Mapping[int, Names]]]) -> dict[int, Names]:

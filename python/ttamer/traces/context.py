@@ -37,6 +37,25 @@ def columns_of(context: object, rows: int) -> dict[str, Column]:
     return {NAME: _column(NAME, table[:, 0] if table.ndim == 2 and table.shape[1] else table, rows)}
 
 
+def rows_of(context: Mapping[str, object]) -> int:
+    """How many requests a context is of, by its first column.
+
+    Raises
+    ------
+    ValueError
+        If there is no column, or it is no sequence.
+    """
+    if not context:
+        raise ValueError("context: expected at least one column, got none")
+    name, values = next(iter(context.items()))
+    array = _array(f"context[{name!r}]", values)
+    if array.ndim == 0:
+        raise ValueError(
+            f"context[{name!r}]: expected (B,) numbers or texts, one a request, got {checks.describe(values)}"
+        )
+    return len(array)
+
+
 def signal_of(column: Column) -> tuple[npt.NDArray[np.float32], Names | None]:
     """The signal of a probe that shows the column; and the names that it codes, if it is of categories."""
     if column.dtype.kind == "U":

@@ -287,9 +287,8 @@ def _context_of(arrays: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, Col
     fits = is_text.shape == (len(names),) and is_text.dtype == np.bool_ and numbers.dtype == np.float64
     count = int(is_text.sum()) if fits else 0
     if not fits or texts.dtype.kind != "U" or len(set(names)) < len(names):
-        raise ValueError(
-            f"context: expected names that differ, numbers and texts, got {is_text.dtype} {numbers.dtype} {texts.dtype}"
-        )
+        kinds = ", ".join(map(checks.describe, (is_text, numbers, texts)))
+        raise ValueError(f"context: expected names that differ, numbers and texts, got {kinds}")
     if texts.shape != (count, rows) or numbers.shape != (len(names) - count, rows):
         raise ValueError(f"context: expected {len(names)} columns of {rows}, got {numbers.shape} and {texts.shape}")
     columns = {False: iter(numbers), True: iter(texts)}
@@ -300,7 +299,7 @@ def _context_of(arrays: dict[str, npt.NDArray[Any]], rows: int) -> dict[str, Col
 def _several_costs(costs: npt.NDArray[Any], of_requests: npt.NDArray[Any], units: list[str]) -> dict[str, Any]:
     """What `Traces` takes for costs (units, N or 1, E), of which some are alike for all requests."""
     if of_requests.shape != (len(units),) or of_requests.dtype != np.bool_:
-        raise ValueError(f"costs_of_requests: expected one bool a unit, got {of_requests.shape} {of_requests.dtype}")
+        raise ValueError(f"costs_of_requests: expected one bool a unit, got {checks.describe(of_requests)}")
     if costs.ndim != 3 or len(costs) != len(units) or not units or len(set(units)) < len(units):
         raise ValueError(f"costs: expected those of {len(units)} different units, got {costs.shape}")
     tables = [values if by_row else values[0] for values, by_row in zip(costs, of_requests.tolist(), strict=True)]
@@ -312,7 +311,7 @@ def _several_costs(costs: npt.NDArray[Any], of_requests: npt.NDArray[Any], units
 def _texts(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[str]:
     array = arrays.pop(name)
     if array.ndim != 1 or array.dtype.kind != "U":
-        raise ValueError(f"{name}: expected texts, got {array.shape} {array.dtype}")
+        raise ValueError(f"{name}: expected texts, got {checks.describe(array)}")
     texts: list[str] = array.tolist()
     return texts
 
@@ -320,5 +319,5 @@ def _texts(arrays: dict[str, npt.NDArray[Any]], name: str) -> list[str]:
 def _scalar(arrays: dict[str, npt.NDArray[Any]], name: str, kinds: str) -> Any:
     array = arrays.pop(name)
     if array.shape != () or array.dtype.kind not in kinds:
-        raise ValueError(f"{name}: expected one value, got {array.shape} {array.dtype}")
+        raise ValueError(f"{name}: expected one value, got {checks.describe(array)}")
     return array.item()

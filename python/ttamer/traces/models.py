@@ -29,6 +29,11 @@ def fields_of_models(
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_models` does."""
     judged = _losses(losses)
     models = judged.shape[1]
+    by_unit = costs if isinstance(costs, Mapping) else {None: costs}
+    by_model = {
+        unit: _costs("costs" if unit is None else f"costs[{unit!r}]", each, judged.shape)
+        for unit, each in by_unit.items()
+    }
     said = None if scores is None else _scores(scores, judged.shape)
     codes = None if answers is None else _answers(answers, judged.shape)
     consulted = np.isfinite(judged)
@@ -49,17 +54,22 @@ def fields_of_models(
         "unit": unit,
         "independent": True,
         "answer_classes": checks.flag("classes", classes) and codes is not None,
-        "nodes": names_of(names, models),
+        "nodes": names_of(names, models, "" if names is None else _hint("nodes", (len(names),), judged.shape)),
     }
     if columns:
         fields |= _behind_context(columns, shown or next(iter(columns)), fields)
     models_of_edges = fields["topology"].edges[:, 1] - bool(columns)
-    if isinstance(costs, Mapping):
-        by_model = {name: _costs(f"costs[{name!r}]", costs[name], judged.shape) for name in costs}
-        fields["costs"] = {name: _of_edges(values, models_of_edges) for name, values in by_model.items()}
-    else:
-        fields["costs"] = _of_edges(_costs("costs", costs, judged.shape), models_of_edges)
+    of_edges = {unit: _of_edges(values, models_of_edges) for unit, values in by_model.items()}
+    fields["costs"] = of_edges if isinstance(costs, Mapping) else of_edges[None]
     return fields
+
+
+def _hint(name: str, shape: tuple[int, ...], losses: tuple[int, ...]) -> str:
+    """Said where an argument of this shape would fit if losses had a row a model, not a column."""
+    if shape not in (losses[:1], losses[::-1]) or losses[0] == losses[1]:
+        return ""
+    other = "" if len(shape) == 1 else f" or {name}.T"
+    return f"; losses have a row a request and a column a model, here {losses}: if they are turned pass losses.T{other}"
 
 
 def _shown(columns: Collection[str], nodes: Sequence[str] | None, models: int) -> str | None:
@@ -79,6 +89,13 @@ def _losses(losses: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return array.astype(np.float32)
 
 
+def _check_like_losses(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], expected: str) -> None:
+    """Raise ValueError unless the array has the shape of the losses."""
+    if array.shape != shape:
+        hint = _hint(name, array.shape, shape)
+        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}{hint}")
+
+
 def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     expected = f"{shape} numbers like losses"
     array = checks.as_array("scores", scores, expected)
@@ -86,7 +103,7 @@ def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.flo
         raise ValueError(f"scores: expected one a request and model, got {array.shape[2]}; pass scores[:, :, 0], say")
     if array.ndim == 3:
         array = array.reshape(array.shape[:2])
-    checks.check_shape("scores", array, shape, expected)
+    _check_like_losses("scores", array, shape, expected)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
         values = array.astype(np.float32)
     values = np.where(np.isneginf(array), np.float32(np.nan), values)
@@ -103,7 +120,7 @@ def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.i
             f"got {checks.describe(array)}"
         )
     codes = checks.integers("answers", array, expected)
-    checks.check_shape("answers", codes, shape, expected)
+    _check_like_losses("answers", codes, shape, expected)
     checks.check_values("answers", codes, -1, ("row", "model"))
     return codes
 
@@ -151,8 +168,8 @@ def check_names(columns: Mapping[str, object], models: Sequence[str]) -> None:
 def _costs(name: str, costs: npt.ArrayLike, shape: tuple[int, ...]) -> Floats:
     expected = f"({shape[1]},) or {shape} numbers, one a model"
     array = checks.as_array(name, costs, expected)
-    if array.shape not in (shape[1:], shape):
-        raise ValueError(f"{name}: expected {expected}, got {checks.describe(array)}")
+    if array.shape != shape[1:]:
+        _check_like_losses(name, array, shape, expected)
     values = array.astype(np.float64)
     check = checks.check_values if values.ndim == 1 else checks.check_recorded
     check(name, values, 0.0, ("model",) if values.ndim == 1 else ("row", "model"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base.topologies import node_text
 from ttamer._base.types import Cache, Floats, freeze
 from ttamer._core import Topology
 from ttamer.traces.categories import Names
@@ -76,6 +77,10 @@ class Record(Costs):
     def _answering(self) -> list[int]:
         """The other nodes, in order."""
         return [node for node in range(self.topology.nodes) if node not in self.probes]
+
+    def _node_text(self, node: int) -> str:
+        """A node in a message, with its name if it has one."""
+        return node_text(node, None if self.nodes is None else self.nodes[node])
 
     @cached_property
     def complete(self) -> npt.NDArray[np.bool_]:

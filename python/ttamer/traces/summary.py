@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base.topologies import node_text
 from ttamer._base.types import Floats
 from ttamer.traces.arguments import SUMS, look_like_sums
 from ttamer.traces.categories import OTHER, Names, counts_of
@@ -75,6 +76,11 @@ class Summary:
     context: tuple[str, ...]
     categories: dict[str, dict[str, int]]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """(n,) str : the number of each node, and its name if it has one."""
+        return tuple(node_text(node, None if name == str(node) else name) for node, name in enumerate(self.names))
+
     def as_dict(self) -> dict[str, Any]:
         """All attributes as plain Python values, for JSON; None for what is not finite, as JSON has no word for it."""
         fields = {name: _plain(value) for name, value in vars(self).items()}
@@ -94,14 +100,15 @@ class Summary:
         lines = [f"context: {', '.join(self.context)}"] if self.context else []
         for node, counts in self.categories.items():
             shown = [f"{name} {count}" for name, count in list(counts.items())[:_MOST_SHOWN]]
-            others = self.consulted[self.names.index(node)] - sum(counts.values())
+            place = self.names.index(node)
+            others = self.consulted[place] - sum(counts.values())
             more = [f"{len(counts) - _MOST_SHOWN} more"] if len(counts) > _MOST_SHOWN else []
             parts = [*shown, *more, *([f"{OTHER} {others}"] if others else [])]
-            lines.append(f"categories of node {node}: {', '.join(parts)}")
+            lines.append(f"categories of node {self.labels[place]}: {', '.join(parts)}")
         return lines
 
     def _line(self, node: int) -> str:
-        parts = [f"node {self.names[node]}"]
+        parts = [f"node {self.labels[node]}"]
         if self.consulted[node] < self.requests or self.judged[node] < self.requests:
             parts.append(f"{self.consulted[node]} consulted, {self.judged[node]} judged")
         parts.append("cannot answer" if np.isinf(self.loss[node]) else f"loss {self.loss[node]:.4g}")
@@ -115,7 +122,7 @@ class Summary:
         """What looks wrong, in words."""
         found = []
         if self.sorted_nodes:
-            nodes = ", ".join(self.names[node] for node in self.sorted_nodes)
+            nodes = ", ".join(self.labels[node] for node in self.sorted_nodes)
             found.append(
                 f"rows look sorted: losses differ much between halves (node {nodes}); shuffle before splitting them"
             )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
+from ttamer._base.topologies import topology_text
 from ttamer._base.types import Cache, freeze
 from ttamer._core import Topology
 from ttamer.traces import arguments, file
@@ -120,7 +121,7 @@ class Traces(Constructors):
         return traces
 
     def __repr__(self) -> str:
-        parts = [f"{len(self)} rows", repr(self.topology)]
+        parts = [f"{len(self)} rows", topology_text(self.topology)]
         if self.signal:
             parts.append(f"signal {self.signal}")
         if self.context:
@@ -268,7 +269,7 @@ class Traces(Constructors):
             If they recorded another kind and cannot be made to show this one.
         """
         if self.categories or coding:
-            signals = in_coding(self.signals, self.categories, coding)
+            signals = in_coding(self.signals, self.categories, coding, self.nodes)
             if signals is not self.signals:
                 return self._with(signals=signals, categories=coding)._read_as(kind, coding)
         if self.signal == kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ttamer._base import checks
+from ttamer._base.topologies import topology_text
 from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.torch.serve.rows import Compaction
@@ -22,10 +23,10 @@ def check_policy(policy: Policy, exits: int) -> None:
 def check_shape(name: str, topology: Topology, exits: int) -> None:
     """Raise unless a topology can be walked by running stages in order."""
     if topology.nodes != exits:
-        raise ValueError(f"{name}: expected {exits} nodes, one an exit, got {topology!r}")
+        raise ValueError(f"{name}: expected {exits} nodes, one an exit, got {topology_text(topology)}")
     if topology.kind == "forest":
         raise ValueError(
-            f"{name}: expected a line, a skip or a dag, got {topology!r}; "
+            f"{name}: expected a line, a skip or a dag, got {topology_text(topology)}; "
             "a network cannot go back to a branch that it left"
         )
     backward = topology.edges[:, 0] >= topology.edges[:, 1]
@@ -65,7 +66,7 @@ def check_capture(capture: bool, policy: Policy, compaction: Compaction) -> None
     if not capture:
         return
     if policy.topology.kind != "line":
-        raise ValueError(f"capture: expected a policy over a line, got {policy.topology!r}")
+        raise ValueError(f"capture: expected a policy over a line, got {topology_text(policy.topology)}")
     if not compaction.sizes:
         raise ValueError("capture: expected numbers of rows to capture for, such as bucket=[8, 16, 32, 64], got none")
     if compaction.share != 1:
