@@ -162,9 +162,7 @@ class Plan:
         names = [name for name, _ in self.context]
         if not isinstance(context, Mapping):
             raise ValueError(f"context: expected {', '.join(names)}, which the policy decides on, got {context!r}")
-        estimator = self.policy.estimator
-        assert isinstance(estimator, SetEstimator)
-        scores = estimator.context_scores({name: [value] for name, value in context.items()}, 1)
+        scores = self.policy.context_scores({name: [value] for name, value in context.items()})
         return int(batch.decide_answers(0, scores)[0])
 
     def without(self, failed: Collection[int]) -> Plan | None:
