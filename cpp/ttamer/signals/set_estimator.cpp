@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -44,35 +46,33 @@ template <typename T> bool rise(const std::vector<T> &values, const std::vector<
     return true;
 }
 
-// The losses of a target: each request's terms are added one after the other, as rounding depends on the order, and
-// requests stand side by side, as a sum waits for each of its additions.
-TTAMER_CLONES void add_terms(const SetEstimator::Term *terms, std::size_t count, const double *weights,
-                             double *TTAMER_RESTRICT sums) {
-    constexpr std::size_t kLanes = SetEstimator::kBlock;
-    std::array<double, kLanes> own{};
-    own.fill(*weights++);
-    for (std::size_t k = 0; k < count; ++k) {
-        const double *column = weights + terms[k].column;
-        const double *values = terms[k].values;
-        if (const std::int32_t *places = terms[k].places; places != nullptr) {
-            for (std::size_t lane = 0; lane < kLanes; ++lane) {
-                own[lane] += column[places[lane]] * values[lane];
-            }
-        } else {
-            const double weight = *column;
-            for (std::size_t lane = 0; lane < kLanes; ++lane) {
-                own[lane] += weight * values[lane];
-            }
-        }
+// The losses of so many targets are added up side by side.
+constexpr std::size_t kLanes = 4;
+
+// As a type: of a loop over lanes GCC makes one over the columns that are added, and sums get slower.
+#ifdef TTAMER_VECTORS
+using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+#else
+struct Lanes {
+    std::array<double, kLanes> each;
+
+    Lanes operator*(double value) const {
+        Lanes product = *this;
+        std::for_each(product.each.begin(), product.each.end(), [value](double &one) { one *= value; });
+        return product;
     }
-    std::copy_n(own.begin(), kLanes, sums);
-}
+    void operator+=(const Lanes &other) {
+        std::transform(each.begin(), each.end(), other.each.begin(), each.begin(), std::plus<>());
+    }
+};
+#endif
 
 } // namespace
 
 SetEstimator::SetEstimator(SetTables tables) : tables_(std::move(tables)) {
     check_inputs();
-    lay_out();
+    lay_out_inputs();
+    lay_out_cells();
 }
 
 std::span<const std::int32_t> SetEstimator::part(const std::vector<std::int32_t> &values,
@@ -102,6 +102,7 @@ void SetEstimator::check_inputs() const {
         require(values <= t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
     }
     require(values == t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
+    require(values <= std::numeric_limits<std::uint32_t>::max(), "values: expected at most 4294967295");
     require(all_finite(t.values), "values: expected finite numbers");
     require(are_offsets(t.class_offsets, nodes, t.classes.size(), true),
             "class_offsets: expected offsets into classes, one more than nodes");
@@ -188,76 +189,114 @@ std::size_t SetEstimator::columns_of(std::span<const std::int32_t> nodes) const 
     return columns;
 }
 
-// What estimates read, from tables that are fine one by one.
-void SetEstimator::lay_out() {
+void SetEstimator::lay_out_inputs() {
     const auto &t = tables_;
-    const double *values = t.values.data();
+    std::size_t values = 0;
     for (std::size_t i = 0; i < inputs(); ++i) {
-        values_.push_back(values);
-        quantisers_.emplace_back(
-            std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i])));
-        values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
+        const auto knots =
+            std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]));
+        const std::size_t missing = values + (knots.size() + 1) * as_size(t.columns[i]);
+        inputs_.push_back({Quantiser(knots), static_cast<std::uint32_t>(t.columns[i]),
+                           static_cast<std::uint32_t>(values), static_cast<std::uint32_t>(missing)});
+        values = missing + as_size(t.columns[i]);
     }
     for (std::size_t node = 0; node < as_size(t.nodes); ++node) {
         const auto columns = part(t.columns, t.input_offsets, node);
         std::size_t sum = 0;
-        for (const std::int32_t each : columns) {
-            sum += as_size(each);
-        }
+        std::for_each(columns.begin(), columns.end(), [&sum](std::int32_t each) { sum += as_size(each); });
+        const auto telling = std::find_if(columns.begin(), columns.end(), [](auto each) { return each > 0; });
+        const std::size_t input = as_size(t.input_offsets[node]);
         const auto classes = part(t.classes, t.class_offsets, node);
         const bool has_places = !classes.empty() && as_size(classes.back()) < kMostPlaces;
         const std::size_t places = has_places ? as_size(classes.back()) + 1 : 0;
-        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(), classes.size(), sum, places_.size(), places,
+        shapes_.push_back({input, columns.size(), classes.size(), sum,
+                           input + static_cast<std::size_t>(telling - columns.begin()), places_.size(), places,
                            t.agreeing[node] != 0});
-        places_.resize(places_.size() + places, -1);
+        places_.resize(places_.size() + places, 0);
         for (std::size_t k = 0; has_places && k < classes.size(); ++k) {
-            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k);
+            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k + 1);
         }
     }
+}
+
+// From tables that are fine one by one.
+void SetEstimator::lay_out_cells() {
+    const auto &t = tables_;
     const double *coefficients = t.coefficients.data();
     std::size_t left = t.coefficients.size();
-    for (std::size_t cell = 0; cell < t.answering.size(); ++cell) {
-        const auto targets = part(t.targets, t.target_offsets, cell);
-        const auto nodes = part(t.cell_nodes, t.cell_offsets, cell);
-        const std::size_t width = 1 + columns_of(nodes);
-        require(targets.size() <= left / width,
+    for (std::size_t number = 0; number < t.answering.size(); ++number) {
+        Cell cell{};
+        cell.nodes = part(t.cell_nodes, t.cell_offsets, number);
+        cell.targets = part(t.targets, t.target_offsets, number);
+        cell.answering = as_size(t.answering[number]);
+        const std::size_t width = 1 + columns_of(cell.nodes);
+        require(cell.targets.size() <= left / width,
                 "coefficients: expected an intercept and one weight a column for each cell and target");
-        left -= targets.size() * width;
-        cells_.push_back(
-            {nodes, targets, as_size(t.answering[cell]), width, coefficients, nullptr, check_tree(cell), 0});
-        coefficients += targets.size() * width;
-        std::size_t terms = nodes.size() * (nodes.size() - 1) / 2 + 2 * nodes.size();
-        for (const std::int32_t node : nodes) {
-            terms += shapes_[as_size(node)].columns;
-        }
-        most_terms_ = std::max(most_terms_, terms);
-        most_losses_ = std::max(most_losses_, targets.size());
-        most_variables_ = std::max(most_variables_, 2 * targets.size() + 1);
+        lay_out_weights(cell, coefficients, width);
+        left -= cell.targets.size() * width;
+        coefficients += cell.targets.size() * width;
+        cell.root = t.tree_offsets[number];
+        cell.leaves = check_tree(number);
+        cell.depth = lay_out_tree(number);
+        most_losses_ = std::max(most_losses_, (cell.targets.size() + kLanes - 1) / kLanes * kLanes);
+        most_variables_ = std::max(most_variables_, 2 * cell.targets.size() + 1);
+        cells_.push_back(std::move(cell));
     }
     require(left == 0, "coefficients: expected an intercept and one weight a column for each cell and target");
-    tree_.resize(t.tree_variables.size());
-    for (std::size_t cell = 0; cell < cells_.size(); ++cell) {
-        cells_[cell].tree = tree_.data() + t.tree_offsets[cell];
-        cells_[cell].depth = lay_out_tree(cell);
+}
+
+// Rows of kLanes targets, in the order of columns. Of indicators one row at most is added: one of zeros, which stands
+// before them, where none is 1, so that no branch depends on a request.
+void SetEstimator::lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const {
+    for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
+        const std::size_t lanes = std::min(kLanes, cell.targets.size() - first);
+        std::size_t column = 0;
+        const auto add = [&](std::size_t zeros, std::size_t count) {
+            cell.weights.resize(cell.weights.size() + zeros * kLanes, 0.0);
+            for (const std::size_t end = column + count; column < end; ++column) {
+                for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                    const bool is_target = lane < lanes;
+                    cell.weights.push_back(is_target ? coefficients[(first + lane) * width + column] : 0.0);
+                }
+            }
+        };
+        add(0, 1);
+        for (const std::int32_t node : cell.nodes) {
+            const Shape &shape = shapes_[as_size(node)];
+            add(0, shape.columns);
+            for (int k = 0; k < (shape.columns > 0 ? 2 : 1) && shape.classes > 0; ++k) {
+                add(1, shape.classes);
+            }
+        }
+        while (column < width) {
+            add(1, 1);
+        }
+    }
+    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
+        for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
+            const auto pair = Pair{as_size(cell.nodes[a]), as_size(cell.nodes[b])};
+            if (shapes_[pair.one].agreeing && shapes_[pair.other].agreeing) {
+                cell.pairs.push_back(pair);
+            }
+        }
     }
 }
 
 // The tree's depth.
 std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
     const auto &t = tables_;
-    const std::size_t begin = as_size(t.tree_offsets[cell]);
-    const std::size_t count = as_size(t.tree_offsets[cell + 1]) - begin;
-    std::vector<std::size_t> depths(count, 0);
-    for (std::size_t k = 0; k < count; ++k) {
-        Split &split = tree_[begin + k];
-        const std::int32_t left = t.tree_left[begin + k];
-        if (t.tree_variables[begin + k] < 0) {
-            split = {0.0, 0, {0, 0}, static_cast<float>(left)};
+    const std::int32_t root = t.tree_offsets[cell];
+    std::vector<std::size_t> depths(as_size(t.tree_offsets[cell + 1] - root), 0);
+    for (std::size_t k = 0; k < depths.size(); ++k) {
+        const std::size_t at = as_size(root) + k;
+        const auto own = static_cast<std::int32_t>(at);
+        const std::int32_t left = t.tree_left[at];
+        const std::int32_t right = t.tree_right[at];
+        if (t.tree_variables[at] < 0) {
+            splits_.push_back({0.0, 0, {own, own}, static_cast<float>(left)});
             continue;
         }
-        const std::int32_t right = t.tree_right[begin + k];
-        const auto own = static_cast<std::int32_t>(k);
-        split = {t.tree_thresholds[begin + k], t.tree_variables[begin + k], {left - own, right - own}, 0.0F};
+        splits_.push_back({t.tree_thresholds[at], t.tree_variables[at], {root + left, root + right}, 0.0F});
         depths[as_size(left)] = depths[as_size(right)] = depths[k] + 1;
     }
     return *std::max_element(depths.begin(), depths.end());
@@ -269,160 +308,161 @@ bool SetEstimator::may_answer(std::size_t step, std::int32_t node) const {
     return std::find(at.targets.begin(), end, node) != end;
 }
 
-void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins,
+void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::uint32_t *values,
                         Reply &reply) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t k = 0; k < shape.inputs; ++k) {
-        const std::size_t input = shape.input + k;
-        const std::int32_t count = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input];
-        const std::int32_t bin = quantisers_[input].state(order_key(scores[k]));
-        const bool missing = !(scores[k] > -std::numeric_limits<float>::max());
-        bins[input] = choose(mask_of<std::int32_t>(missing), count + 1, bin);
+        const Input &input = inputs_[shape.input + k];
+        const auto bin = static_cast<std::uint32_t>(input.quantiser.state(order_key(scores[k])));
+        const bool is_missing = !(scores[k] > -std::numeric_limits<float>::max());
+        values[shape.input + k] =
+            choose(mask_of<std::uint32_t>(is_missing), input.missing, input.values + bin * input.columns);
     }
-    reply.answer = answer;
-    reply.place = -1;
-    reply.failed = false;
+    reply = {std::max(answer, -1), 0};
     if (static_cast<std::uint32_t>(answer) < shape.places) {
         reply.place = places_[shape.first_place + as_size(answer)];
     } else if (shape.places == 0 && shape.classes > 0) {
         const auto classes = part(tables_.classes, tables_.class_offsets, as_size(node));
         const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
         const bool is_listed = found != classes.end() && *found == answer;
-        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) : -1;
+        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) + 1 : 0;
     }
 }
 
-void SetEstimator::read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const {
+void SetEstimator::read_failed(std::int32_t node, std::uint32_t *values, Reply &reply) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-        bins[input] = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input] + 1;
+        values[input] = inputs_[input].missing;
     }
-    reply = {-1, -1, true};
+    reply = {Reply::kFailed, 0};
 }
 
-// The columns that may not be zero, in order: the same of all requests, so that no branch depends on them.
-std::size_t SetEstimator::list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const {
-    std::size_t count = 0;
-    std::size_t column = 0;
-    const auto add = [&](const std::int32_t *places) {
-        double *values = scratch.values.data() + count * kBlock;
-        scratch.terms[count++] = {column, values, places};
-        return values;
-    };
-    std::array<const double *, kBlock> rows{};
-    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        const std::size_t node = as_size(cell.nodes[a]);
-        const Shape &shape = shapes_[node];
-        const double *first = scratch.values.data() + count * kBlock; // column's values
-        for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-            const auto columns = as_size(tables_.columns[input]);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                rows[k] = values_[input] + as_size(requests[k].bins[input]) * columns;
-            }
-            for (std::size_t c = 0; c < columns; ++c, ++column) {
-                double *values = add(nullptr);
-                for (std::size_t k = 0; k < requests.size(); ++k) {
-                    values[k] = rows[k][c];
+// Of requests in the same cell. Columns are added one after the other, as rounding depends on the order; those that are
+// zero may be left out.
+template <std::size_t Count>
+TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *requests, double *losses) const {
+    const double *weights = cell.weights.data();
+    for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
+        Lanes row;
+        std::array<Lanes, Count> sums;
+        std::memcpy(&row, weights, sizeof(row));
+        weights += kLanes;
+        sums.fill(row);
+        for (const std::int32_t node : cell.nodes) {
+            const Shape &shape = shapes_[as_size(node)];
+            for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
+                std::array<const double *, Count> values;
+                for (std::size_t k = 0; k < Count; ++k) {
+                    values[k] = tables_.values.data() + requests[k].values[input];
+                }
+                for (std::size_t column = 0; column < inputs_[input].columns; ++column) {
+                    std::memcpy(&row, weights, sizeof(row));
+                    weights += kLanes;
+                    TTAMER_UNROLL
+                    for (std::size_t k = 0; k < Count; ++k) {
+                        sums[k] += row * values[k][column];
+                    }
                 }
             }
-        }
-        if (shape.classes == 0) {
-            continue;
-        }
-        std::int32_t *places = scratch.places.data() + a * kBlock;
-        std::fill_n(places, kBlock, 0);
-        double *is_listed = add(places);
-        for (std::size_t k = 0; k < requests.size(); ++k) {
-            const std::int32_t place = requests[k].replies[node].place;
-            places[k] = std::max(place, 0);
-            is_listed[k] = place >= 0 ? 1.0 : 0.0;
-        }
-        column += shape.classes;
-        if (shape.columns > 0) {
-            double *values = add(places);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                values[k] = is_listed[k] * first[k];
-            }
-            column += shape.classes;
-        }
-    }
-    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
-            const std::size_t one = as_size(cell.nodes[a]);
-            const std::size_t other = as_size(cell.nodes[b]);
-            if (!shapes_[one].agreeing || !shapes_[other].agreeing) {
+            if (shape.classes == 0) {
                 continue;
             }
-            double *values = add(nullptr);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                const std::int32_t answer = requests[k].replies[one].answer;
-                values[k] = static_cast<double>((answer >= 0) & (requests[k].replies[other].answer == answer));
+            for (std::size_t k = 0; k < Count; ++k) {
+                const double *place = weights + kLanes * as_size(requests[k].replies[node].place);
+                std::memcpy(&row, place, sizeof(row));
+                sums[k] += row;
+                if (shape.columns > 0) {
+                    std::memcpy(&row, place + kLanes * (shape.classes + 1), sizeof(row));
+                    sums[k] += row * tables_.values[requests[k].values[shape.telling]];
+                }
             }
-            ++column;
+            weights += kLanes * (shape.classes + 1) * (shape.columns > 0 ? 2 : 1);
+        }
+        for (const auto &[one, other] : cell.pairs) {
+            TTAMER_UNROLL
+            for (std::size_t k = 0; k < Count; ++k) {
+                const std::int32_t answer = requests[k].replies[one].answer;
+                const bool agree = (answer >= 0) & (requests[k].replies[other].answer == answer);
+                std::memcpy(&row, weights + kLanes * static_cast<std::size_t>(agree), sizeof(row));
+                sums[k] += row;
+            }
+            weights += 2 * kLanes;
+        }
+        for (std::size_t k = 0; k < Count; ++k) {
+            std::memcpy(losses + k * most_losses_ + first, &sums[k], sizeof(row));
         }
     }
-    return count;
 }
 
-// The answering targets with the least losses, -1 where none may answer, and the variables of the cell's tree.
-void SetEstimator::choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
-                                  Estimate *estimates) const {
-    const double *losses = scratch.losses.data();
-    double *variables = scratch.variables.data();
-    const std::size_t count = cell.targets.size();
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        estimates[k].answer = -1;
+// Neighbours in the same cell, as on a line, have their weights loaded once.
+TTAMER_CLONES void SetEstimator::add_up(std::span<const Request> requests, double *losses) const {
+    constexpr std::size_t kTogether = 4;
+    for (std::size_t k = 0; k < requests.size();) {
+        const std::size_t cell = requests[k].cell;
+        const auto is_in = [cell](const Request &request) { return request.cell == cell; };
+        if (k + kTogether <= requests.size() && std::all_of(&requests[k], &requests[k] + kTogether, is_in)) {
+            add_up<kTogether>(cells_[cell], &requests[k], losses + k * most_losses_);
+            k += kTogether;
+        } else {
+            add_up<1>(cells_[cell], &requests[k], losses + k * most_losses_);
+            ++k;
+        }
     }
+}
+
+// The answering target with the least loss, -1 where none may answer, and the variables of the cell's tree.
+std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, const double *losses,
+                                         double *variables) {
     if (cell.answering == 0) {
-        std::copy_n(losses, count * kBlock, variables);
-        return;
+        std::copy_n(losses, cell.targets.size(), variables);
+        return -1;
     }
-    double *best = variables;
-    std::fill_n(best, kBlock, std::numeric_limits<double>::infinity());
-    for (std::size_t target = 0; target < cell.answering; ++target) { // equal ones: the first
-        const std::int32_t node = cell.targets[target];
-        for (std::size_t k = 0; k < requests.size(); ++k) {
-            std::int32_t &answer = estimates[k].answer;
-            const bool failed = requests[k].replies[as_size(node)].failed;
-            const double loss = failed ? std::numeric_limits<double>::infinity() : losses[target * kBlock + k];
-            const bool is_best = (loss < best[k]) | ((answer < 0) & !failed);
-            best[k] = std::min(best[k], loss);
-            answer = choose(mask_of<std::int32_t>(is_best), node, answer);
+    const auto has_failed = [&](std::size_t k) { return replies[cell.targets[k]].answer == Reply::kFailed; };
+    std::size_t least = 0;
+    while (least < cell.answering && has_failed(least)) {
+        ++least;
+    }
+    const bool all_failed = least == cell.answering;
+    double best = all_failed ? std::numeric_limits<double>::infinity() : losses[least];
+    for (std::size_t k = least + 1; k < cell.answering; ++k) {
+        if (!has_failed(k)) { // of equal ones the first
+            least = choose(mask_of<std::size_t>(losses[k] < best), k, least);
+            best = std::min(best, losses[k]);
         }
     }
-    const std::size_t others = count - cell.answering;
-    for (std::size_t other = 0; other < others; ++other) {
-        const double *own = losses + (cell.answering + other) * kBlock;
-        double *loss = variables + (1 + other) * kBlock;
-        double *least = variables + (1 + others + other) * kBlock;
-        for (std::size_t k = 0; k < kBlock; ++k) {
-            loss[k] = own[k];
-            least[k] = std::min(own[k], best[k]);
-        }
+    const std::size_t others = cell.targets.size() - cell.answering;
+    variables[0] = best;
+    for (std::size_t k = 0; k < others; ++k) {
+        const double loss = losses[cell.answering + k];
+        variables[1 + k] = loss;
+        variables[1 + others + k] = std::min(loss, best);
     }
+    return all_failed ? -1 : cell.targets[least];
 }
 
-void SetEstimator::estimate(std::size_t number, std::span<const Request> requests, Estimate *estimates,
-                            Scratch &scratch) const {
-    const Cell &cell = cells_[number];
-    const std::size_t terms = list_terms(cell, requests, scratch);
-    for (std::size_t target = 0; target < cell.targets.size(); ++target) {
-        add_terms(scratch.terms.data(), terms, cell.weights + target * cell.width,
-                  scratch.losses.data() + target * kBlock);
+void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const {
+    double *losses = scratch.losses.data();
+    double *variables = scratch.variables.data();
+    add_up(requests, losses);
+    std::array<std::int32_t, kBlock> at;
+    std::size_t deepest = 0;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const Cell &cell = cells_[requests[k].cell];
+        estimates[k].answer =
+            choose_answer(cell, requests[k].replies, losses + k * most_losses_, variables + k * most_variables_);
+        at[k] = cell.root;
+        deepest = std::max(deepest, cell.depth);
     }
-    choose_answers(cell, requests, scratch, estimates);
-    std::array<const Split *, kBlock> splits{};
-    splits.fill(cell.tree);
-    for (std::size_t depth = cell.depth; depth > 0; --depth) { // side by side, as each step waits for the one before
+    for (std::size_t depth = deepest; depth > 0; --depth) { // side by side, as each step waits for the one before
         for (std::size_t k = 0; k < requests.size(); ++k) {
-            const Split &split = *splits[k];
-            const double variable = scratch.variables[as_size(split.variable) * kBlock + k];
-            splits[k] += split.steps[!(variable <= split.threshold) ? 1 : 0];
+            const Split &split = splits_[as_size(at[k])];
+            const double variable = variables[k * most_variables_ + as_size(split.variable)];
+            at[k] = split.children[!(variable <= split.threshold) ? 1 : 0];
         }
     }
     for (std::size_t k = 0; k < requests.size(); ++k) {
-        const bool all_failed = estimates[k].answer < 0 && cell.answering > 0;
-        estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits[k]->leaf;
+        const bool all_failed = estimates[k].answer < 0 && cells_[requests[k].cell].answering > 0;
+        estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits_[as_size(at[k])].leaf;
     }
 }
 
@@ -432,11 +472,11 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
     const auto nodes = as_size(estimator.nodes());
     const std::size_t inputs = estimator.inputs();
     const std::size_t rows = replies.size() / nodes;
-    std::vector<std::int32_t> bins(kBlock * inputs);
+    std::vector<std::uint32_t> values(kBlock * inputs);
     std::vector<Reply> shown(kBlock * nodes);
-    std::vector<SetEstimator::Request> requests(kBlock);
+    std::array<SetEstimator::Request, kBlock> requests{};
     for (std::size_t k = 0; k < kBlock; ++k) {
-        requests[k] = {bins.data() + k * inputs, shown.data() + k * nodes};
+        requests[k] = {0, values.data() + k * inputs, shown.data() + k * nodes};
     }
     std::vector<SetEstimator::Estimate> estimates(estimator.cells() * kBlock);
     auto scratch = estimator.scratch();
@@ -446,13 +486,14 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
             const float *own = scores.data() + (begin + k) * inputs;
             for (std::size_t node = 0; node < nodes; ++node) {
                 const auto number = static_cast<std::int32_t>(node);
-                estimator.read(number, own, replies[(begin + k) * nodes + node], bins.data() + k * inputs,
+                estimator.read(number, own, replies[(begin + k) * nodes + node], values.data() + k * inputs,
                                shown[k * nodes + node]);
                 own += estimator.inputs(number);
             }
         }
         for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
-            estimator.estimate(cell, {requests.data(), count}, estimates.data() + cell * kBlock, scratch);
+            std::for_each(requests.begin(), requests.end(), [cell](auto &request) { request.cell = cell; });
+            estimator.estimate({requests.data(), count}, estimates.data() + cell * kBlock, scratch);
         }
         for (std::size_t k = 0; k < count; ++k) {
             for (std::size_t step = 0; step < estimator.steps(); ++step) {

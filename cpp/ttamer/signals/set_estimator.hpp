@@ -43,11 +43,12 @@ struct SetTables {
     std::vector<std::int32_t> tree_right;
 };
 
-// What a node showed beside its inputs' bins.
+// What a node showed beside its scores.
 struct Reply {
-    std::int32_t answer = -1; // negative: none
-    std::int32_t place = -1;  // of the answer among the node's classes
-    bool failed = false;      // the node showed nothing, and answers only if nothing else does
+    static constexpr std::int32_t kFailed = -2; // the node showed nothing, and answers only if nothing else does
+
+    std::int32_t answer = -1; // or kFailed, or -1 for none
+    std::int32_t place = 0;   // of the answer among the node's classes, from 1 on, 0 for none of them
 };
 
 // Immutable, shared between threads.
@@ -58,34 +59,25 @@ class SetEstimator {
     SetEstimator(const SetEstimator &) = delete; // its parts point to its tables
     SetEstimator &operator=(const SetEstimator &) = delete;
 
-    // What an estimate is made of: what the row showed. bins: one an input. replies: one a node.
+    // What an estimate is made of. values: where those of each input's bin begin among all. replies: one a node.
     struct Request {
-        const std::int32_t *bins;
+        std::size_t cell;
+        const std::uint32_t *values;
         const Reply *replies;
     };
     struct Estimate {
         float signal;        // the number of the leaf; NaN if all nodes failed that may answer
         std::int32_t answer; // the node whose answer it is, -1 for none
     };
-    // So many at a time, side by side.
+    // So many at a time.
     static constexpr std::size_t kBlock = 16;
-    struct Term {
-        std::size_t column;
-        const double *values;       // kBlock
-        const std::int32_t *places; // kBlock, how many columns further on; or null
-    };
-    // Memory for a block of estimates: rows of kBlock numbers.
+    // Memory for a block of estimates.
     struct Scratch {
-        std::vector<Term> terms;
-        std::vector<double> values;       // of each term
-        std::vector<std::int32_t> places; // of each node of a cell
         std::vector<double> losses;
         std::vector<double> variables;
     };
     Scratch scratch() const {
-        return {std::vector<Term>(most_terms_), std::vector<double>(kBlock * most_terms_),
-                std::vector<std::int32_t>(kBlock * shapes_.size()), std::vector<double>(kBlock * most_losses_),
-                std::vector<double>(kBlock * most_variables_)};
+        return {std::vector<double>(kBlock * most_losses_), std::vector<double>(kBlock * most_variables_)};
     }
 
     std::size_t steps() const { return tables_.last.size(); }
@@ -104,37 +96,48 @@ class SetEstimator {
     // Whether the node's answer may be given at the step.
     bool may_answer(std::size_t step, std::int32_t node) const;
 
-    // Takes what a node showed: scores, one an input of the node, and its answer. bins: of all inputs.
-    void read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins, Reply &reply) const;
+    // Takes what a node showed: scores, one an input of the node, and its answer. values: of all inputs.
+    void read(std::int32_t node, const float *scores, std::int32_t answer, std::uint32_t *values, Reply &reply) const;
     // The same of a node that failed.
-    void read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const;
+    void read_failed(std::int32_t node, std::uint32_t *values, Reply &reply) const;
 
-    // Of at most kBlock requests in the same cell.
-    void estimate(std::size_t cell, std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
+    // Of at most kBlock requests.
+    void estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
 
   private:
+    struct Input {
+        Quantiser quantiser;
+        std::uint32_t columns;
+        std::uint32_t values;  // of the first bin
+        std::uint32_t missing; // those of missing scores
+    };
     struct Shape { // of a node
         std::size_t input;
         std::size_t inputs;
         std::size_t classes;
         std::size_t columns; // of its inputs
+        std::size_t telling; // the input of the first column
         std::size_t first_place;
         std::size_t places; // none where classes are searched
         bool agreeing;
     };
+    struct Pair {
+        std::size_t one;
+        std::size_t other;
+    };
     struct Split {
         double threshold;
         std::int32_t variable;
-        std::array<std::int32_t, 2> steps; // to its children; of a leaf none, so that descents may go on
+        std::array<std::int32_t, 2> children; // among all; of a leaf itself, so that descents may go on
         float leaf;
     };
     struct Cell {
         std::span<const std::int32_t> nodes;
         std::span<const std::int32_t> targets;
         std::size_t answering;
-        std::size_t width;     // of the coefficients of a target
-        const double *weights; // of all targets
-        const Split *tree;
+        std::vector<Pair> pairs;     // whose answers are compared
+        std::vector<double> weights; // as they are added, see lay_out_weights
+        std::int32_t root;
         std::int32_t leaves;
         std::size_t depth; // of the tree
     };
@@ -142,23 +145,23 @@ class SetEstimator {
     void check_inputs() const;
     void check_cells() const;
     std::int32_t check_tree(std::size_t cell) const;
-    void lay_out();
+    void lay_out_inputs();
+    void lay_out_cells();
+    void lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const;
     std::size_t lay_out_tree(std::size_t cell);
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
-    std::size_t list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const;
-    void choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
-                        Estimate *estimates) const;
+    void add_up(std::span<const Request> requests, double *losses) const;
+    template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *losses) const;
+    static std::int32_t choose_answer(const Cell &cell, const Reply *replies, const double *losses, double *variables);
     std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
                                        const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
     SetTables tables_;
     std::vector<Shape> shapes_;
-    std::vector<Quantiser> quantisers_;  // one an input
-    std::vector<const double *> values_; // the same
-    std::vector<std::int32_t> places_;   // of classes among a node's, -1 for none
-    std::vector<Split> tree_;
+    std::vector<Input> inputs_;
+    std::vector<std::int32_t> places_; // of classes among a node's, see Reply
+    std::vector<Split> splits_;
     std::vector<Cell> cells_;
-    std::size_t most_terms_ = 0;
     std::size_t most_losses_ = 0;
     std::size_t most_variables_ = 0;
 };
