@@ -146,9 +146,9 @@ void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
                                  values_of(row), replies_of(row)[node]);
             }
         }
-        estimator_->estimate({requests_.data(), count}, estimates_.data(), scratch_);
-        for (std::size_t i = 0; i < count; ++i) {
-            keep(begin + i, rows.at(begin + i), estimates_[i]);
+        estimator_->estimate({requests_.data(), count}, &signals()[begin], &new_answers()[begin], scratch_);
+        for (std::size_t k = begin; k < begin + count && nan() != NanSignal::error; ++k) {
+            allow_for_failures(k, rows.at(k));
         }
     }
 }
@@ -163,14 +163,12 @@ bool AnswerBatch::shows_nan(std::size_t k, std::size_t row, const Shown &shown) 
     return is_nan;
 }
 
-void AnswerBatch::keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate) {
+void AnswerBatch::allow_for_failures(std::size_t k, std::size_t row) {
     const std::int32_t node = call_nodes()[k];
-    signals()[k] = estimate.signal;
-    new_answers()[k] = estimate.answer;
     if (replies_of(row)[node].answer == Reply::kFailed) {
         signals()[k] = std::numeric_limits<float>::quiet_NaN();
         new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
-    } else if (std::isnan(estimate.signal)) { // what may not answer changes nothing where all else failed
+    } else if (std::isnan(signals()[k])) { // what may not answer changes nothing where all else failed
         new_answers()[k] = answer(row);
     }
 }

@@ -48,7 +48,7 @@ class AnswerBatch : public StepBatch {
     void check_answers(std::int32_t node, const Shown &shown) const;
     void estimate(const Shown &shown, const Rows &rows);
     bool shows_nan(std::size_t k, std::size_t row, const Shown &shown) const;
-    void keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate);
+    void allow_for_failures(std::size_t k, std::size_t row);
     std::uint32_t *values_of(std::size_t row) { return values_.data() + row * estimator_->inputs(); }
     Reply *replies_of(std::size_t row) { return replies_.data() + place(row, 0); }
     [[noreturn]] void complain_nan(std::size_t k, std::size_t row) const;
@@ -61,7 +61,6 @@ class AnswerBatch : public StepBatch {
     std::vector<std::int32_t> classes_; // that logits of a call answer
     // Of a block of a call.
     std::array<SetEstimator::Request, SetEstimator::kBlock> requests_{};
-    std::array<SetEstimator::Estimate, SetEstimator::kBlock> estimates_{};
     SetEstimator::Scratch scratch_;
 };
 

@@ -411,8 +411,8 @@ TTAMER_CLONES void SetEstimator::add_up(std::span<const Request> requests, doubl
 }
 
 // The answering target with the least loss, -1 where none may answer, and the variables of the cell's tree.
-std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, const double *losses,
-                                         double *variables) {
+TTAMER_INLINE std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, const double *losses,
+                                                       double *variables) {
     if (cell.answering == 0) {
         std::copy_n(losses, cell.targets.size(), variables);
         return -1;
@@ -440,7 +440,8 @@ std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies,
     return all_failed ? -1 : cell.targets[least];
 }
 
-void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const {
+void SetEstimator::estimate(std::span<const Request> requests, float *signals, std::int32_t *answers,
+                            Scratch &scratch) const {
     double *losses = scratch.losses.data();
     double *variables = scratch.variables.data();
     add_up(requests, losses);
@@ -448,7 +449,7 @@ void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimat
     std::size_t deepest = 0;
     for (std::size_t k = 0; k < requests.size(); ++k) {
         const Cell &cell = cells_[requests[k].cell];
-        estimates[k].answer =
+        answers[k] =
             choose_answer(cell, requests[k].replies, losses + k * most_losses_, variables + k * most_variables_);
         at[k] = cell.root;
         deepest = std::max(deepest, cell.depth);
@@ -461,8 +462,8 @@ void SetEstimator::estimate(std::span<const Request> requests, Estimate *estimat
         }
     }
     for (std::size_t k = 0; k < requests.size(); ++k) {
-        const bool all_failed = estimates[k].answer < 0 && cells_[requests[k].cell].answering > 0;
-        estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits_[as_size(at[k])].leaf;
+        const bool all_failed = answers[k] < 0 && cells_[requests[k].cell].answering > 0;
+        signals[k] = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits_[as_size(at[k])].leaf;
     }
 }
 
@@ -478,7 +479,8 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
     for (std::size_t k = 0; k < kBlock; ++k) {
         requests[k] = {0, values.data() + k * inputs, shown.data() + k * nodes};
     }
-    std::vector<SetEstimator::Estimate> estimates(estimator.cells() * kBlock);
+    std::vector<float> cell_signals(estimator.cells() * kBlock);
+    std::vector<std::int32_t> cell_answers(estimator.cells() * kBlock);
     auto scratch = estimator.scratch();
     for (std::size_t begin = 0; begin < rows; begin += kBlock) {
         const std::size_t count = std::min(kBlock, rows - begin);
@@ -493,13 +495,14 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
         }
         for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
             std::for_each(requests.begin(), requests.end(), [cell](auto &request) { request.cell = cell; });
-            estimator.estimate({requests.data(), count}, estimates.data() + cell * kBlock, scratch);
+            estimator.estimate({requests.data(), count}, cell_signals.data() + cell * kBlock,
+                               cell_answers.data() + cell * kBlock, scratch);
         }
         for (std::size_t k = 0; k < count; ++k) {
             for (std::size_t step = 0; step < estimator.steps(); ++step) {
-                const auto &estimate = estimates[estimator.cell(step) * kBlock + k];
-                signals[(begin + k) * estimator.steps() + step] = estimate.signal;
-                answers[(begin + k) * estimator.steps() + step] = estimate.answer;
+                const std::size_t from = estimator.cell(step) * kBlock + k;
+                signals[(begin + k) * estimator.steps() + step] = cell_signals[from];
+                answers[(begin + k) * estimator.steps() + step] = cell_answers[from];
             }
         }
     }

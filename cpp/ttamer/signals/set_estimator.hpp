@@ -65,10 +65,6 @@ class SetEstimator {
         const std::uint32_t *values;
         const Reply *replies;
     };
-    struct Estimate {
-        float signal;        // the number of the leaf; NaN if all nodes failed that may answer
-        std::int32_t answer; // the node whose answer it is, -1 for none
-    };
     // So many at a time.
     static constexpr std::size_t kBlock = 16;
     // Memory for a block of estimates.
@@ -101,8 +97,9 @@ class SetEstimator {
     // The same of a node that failed.
     void read_failed(std::int32_t node, std::uint32_t *values, Reply &reply) const;
 
-    // Of at most kBlock requests.
-    void estimate(std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
+    // Of at most kBlock requests. signals: numbers of leaves, NaN if all nodes failed that may answer. answers: the
+    // nodes whose answers they are, -1 for none.
+    void estimate(std::span<const Request> requests, float *signals, std::int32_t *answers, Scratch &scratch) const;
 
   private:
     struct Input {
