@@ -135,37 +135,45 @@ void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
     for (std::size_t begin = 0; begin < shown.rows; begin += SetEstimator::kBlock) {
         const std::size_t count = std::min(SetEstimator::kBlock, shown.rows - begin);
         for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t k = begin + i;
-            const std::size_t row = rows.at(k);
-            const std::int32_t node = call_nodes()[k];
-            requests_[i] = {estimator_->cell(step(k)), values_of(row), replies_of(row)};
-            if (has_nan && shows_nan(k, row, shown)) {
-                estimator_->read_failed(node, values_of(row), replies_of(row)[node]);
-            } else {
-                estimator_->read(node, shown.scores.data() + k * shown.width, shown.has_answers ? shown.answers[k] : -1,
-                                 values_of(row), replies_of(row)[node]);
+            const std::size_t row = rows.at(begin + i);
+            requests_[i] = {estimator_->cell(step(begin + i)), values_.data() + row * estimator_->inputs(),
+                            replies_.data() + place(row, 0)};
+        }
+        const auto nodes = call_nodes().subspan(begin, count);
+        for (std::size_t first = 0, end = 0; first < count; first = end) { // of one node at a time
+            const std::int32_t node = nodes[first];
+            while (end < count && nodes[end] == node) {
+                ++end;
+            }
+            estimator_->read(node, shown.scores.data() + (begin + first) * shown.width,
+                             shown.has_answers ? shown.answers.data() + begin + first : nullptr,
+                             {&requests_[first], end - first});
+        }
+        for (std::size_t i = 0; i < count && has_nan; ++i) {
+            if (shows_nan(begin + i, rows, shown)) {
+                estimator_->read_failed(nodes[i], requests_[i]);
             }
         }
         estimator_->estimate({requests_.data(), count}, &signals()[begin], &new_answers()[begin], scratch_);
-        for (std::size_t k = begin; k < begin + count && nan() != NanSignal::error; ++k) {
-            allow_for_failures(k, rows.at(k));
+        for (std::size_t i = 0; i < count && nan() != NanSignal::error; ++i) {
+            allow_for_failures(begin + i, rows.at(begin + i), requests_[i]);
         }
     }
 }
 
 // A node without inputs may be handed a score too: NaN says that it failed, and nothing else is read of it.
-bool AnswerBatch::shows_nan(std::size_t k, std::size_t row, const Shown &shown) const {
+bool AnswerBatch::shows_nan(std::size_t k, const Rows &rows, const Shown &shown) const {
     const auto scores = shown.scores.subspan(k * shown.width, shown.width);
     const bool is_nan = any_nan(scores.data(), scores.size());
     if (is_nan && nan() == NanSignal::error) {
-        complain_nan(k, row);
+        complain_nan(k, rows.at(k));
     }
     return is_nan;
 }
 
-void AnswerBatch::allow_for_failures(std::size_t k, std::size_t row) {
+void AnswerBatch::allow_for_failures(std::size_t k, std::size_t row, const SetEstimator::Request &request) {
     const std::int32_t node = call_nodes()[k];
-    if (replies_of(row)[node].answer == Reply::kFailed) {
+    if (request.replies[node].answer == Reply::kFailed) {
         signals()[k] = std::numeric_limits<float>::quiet_NaN();
         new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
     } else if (std::isnan(signals()[k])) { // what may not answer changes nothing where all else failed

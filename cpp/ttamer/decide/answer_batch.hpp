@@ -47,10 +47,8 @@ class AnswerBatch : public StepBatch {
     void check_sizes(const Shown &shown, const Rows &rows) const;
     void check_answers(std::int32_t node, const Shown &shown) const;
     void estimate(const Shown &shown, const Rows &rows);
-    bool shows_nan(std::size_t k, std::size_t row, const Shown &shown) const;
-    void allow_for_failures(std::size_t k, std::size_t row);
-    std::uint32_t *values_of(std::size_t row) { return values_.data() + row * estimator_->inputs(); }
-    Reply *replies_of(std::size_t row) { return replies_.data() + place(row, 0); }
+    bool shows_nan(std::size_t k, const Rows &rows, const Shown &shown) const;
+    void allow_for_failures(std::size_t k, std::size_t row, const SetEstimator::Request &request);
     [[noreturn]] void complain_nan(std::size_t k, std::size_t row) const;
 
     std::shared_ptr<const SetEstimator> estimator_;

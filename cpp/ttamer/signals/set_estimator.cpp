@@ -196,8 +196,9 @@ void SetEstimator::lay_out_inputs() {
         const auto knots =
             std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]));
         const std::size_t missing = values + (knots.size() + 1) * as_size(t.columns[i]);
-        inputs_.push_back({Quantiser(knots), static_cast<std::uint32_t>(t.columns[i]),
-                           static_cast<std::uint32_t>(values), static_cast<std::uint32_t>(missing)});
+        inputs_.push_back({Quantiser(knots),
+                           {static_cast<std::uint32_t>(t.columns[i]), static_cast<std::uint32_t>(values),
+                            static_cast<std::uint32_t>(missing)}});
         values = missing + as_size(t.columns[i]);
     }
     for (std::size_t node = 0; node < as_size(t.nodes); ++node) {
@@ -308,33 +309,44 @@ bool SetEstimator::may_answer(std::size_t step, std::int32_t node) const {
     return std::find(at.targets.begin(), end, node) != end;
 }
 
-void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::uint32_t *values,
-                        Reply &reply) const {
+void SetEstimator::read(std::int32_t node, const float *scores, const std::int32_t *answers,
+                        std::span<const Request> requests) const {
     const Shape &shape = shapes_[as_size(node)];
-    for (std::size_t k = 0; k < shape.inputs; ++k) {
-        const Input &input = inputs_[shape.input + k];
-        const auto bin = static_cast<std::uint32_t>(input.quantiser.state(order_key(scores[k])));
-        const bool is_missing = !(scores[k] > -std::numeric_limits<float>::max());
-        values[shape.input + k] =
-            choose(mask_of<std::uint32_t>(is_missing), input.missing, input.values + bin * input.columns);
+    for (std::size_t i = 0; i < shape.inputs; ++i) {
+        const Input &input = inputs_[shape.input + i];
+        const StateLookup lookup = input.quantiser.lookup();
+        const auto [columns, first, missing] = input.rows;
+        for (std::size_t k = 0; k < requests.size(); ++k) {
+            const float score = scores[k * shape.inputs + i];
+            const auto bin = static_cast<std::uint32_t>(lookup.state(order_key(score)));
+            const bool is_missing = !(score > -std::numeric_limits<float>::max());
+            requests[k].values[shape.input + i] =
+                choose(mask_of<std::uint32_t>(is_missing), missing, first + bin * columns);
+        }
     }
-    reply = {std::max(answer, -1), 0};
-    if (static_cast<std::uint32_t>(answer) < shape.places) {
-        reply.place = places_[shape.first_place + as_size(answer)];
-    } else if (shape.places == 0 && shape.classes > 0) {
-        const auto classes = part(tables_.classes, tables_.class_offsets, as_size(node));
-        const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
-        const bool is_listed = found != classes.end() && *found == answer;
-        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) + 1 : 0;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const std::int32_t answer = answers != nullptr ? std::max(answers[k], -1) : -1;
+        requests[k].replies[node] = {answer, shape.classes > 0 ? place_of(as_size(node), answer) : 0};
     }
 }
 
-void SetEstimator::read_failed(std::int32_t node, std::uint32_t *values, Reply &reply) const {
+std::int32_t SetEstimator::place_of(std::size_t node, std::int32_t answer) const {
+    const Shape &shape = shapes_[node];
+    if (shape.places > 0) {
+        return static_cast<std::uint32_t>(answer) < shape.places ? places_[shape.first_place + as_size(answer)] : 0;
+    }
+    const auto classes = part(tables_.classes, tables_.class_offsets, node);
+    const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
+    const bool is_listed = found != classes.end() && *found == answer;
+    return is_listed ? static_cast<std::int32_t>(found - classes.begin()) + 1 : 0;
+}
+
+void SetEstimator::read_failed(std::int32_t node, const Request &request) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-        values[input] = inputs_[input].missing;
+        request.values[input] = inputs_[input].rows.missing;
     }
-    reply = {Reply::kFailed, 0};
+    request.replies[node] = {Reply::kFailed, 0};
 }
 
 // Of requests in the same cell. Columns are added one after the other, as rounding depends on the order; those that are
@@ -355,7 +367,7 @@ TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *request
                 for (std::size_t k = 0; k < Count; ++k) {
                     values[k] = tables_.values.data() + requests[k].values[input];
                 }
-                for (std::size_t column = 0; column < inputs_[input].columns; ++column) {
+                for (std::size_t column = 0; column < inputs_[input].rows.columns; ++column) {
                     std::memcpy(&row, weights, sizeof(row));
                     weights += kLanes;
                     TTAMER_UNROLL
@@ -488,8 +500,7 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
             const float *own = scores.data() + (begin + k) * inputs;
             for (std::size_t node = 0; node < nodes; ++node) {
                 const auto number = static_cast<std::int32_t>(node);
-                estimator.read(number, own, replies[(begin + k) * nodes + node], values.data() + k * inputs,
-                               shown[k * nodes + node]);
+                estimator.read(number, own, &replies[(begin + k) * nodes + node], {&requests[k], 1});
                 own += estimator.inputs(number);
             }
         }

@@ -62,8 +62,8 @@ class SetEstimator {
     // What an estimate is made of. values: where those of each input's bin begin among all. replies: one a node.
     struct Request {
         std::size_t cell;
-        const std::uint32_t *values;
-        const Reply *replies;
+        std::uint32_t *values;
+        Reply *replies;
     };
     // So many at a time.
     static constexpr std::size_t kBlock = 16;
@@ -92,21 +92,25 @@ class SetEstimator {
     // Whether the node's answer may be given at the step.
     bool may_answer(std::size_t step, std::int32_t node) const;
 
-    // Takes what a node showed: scores, one an input of the node, and its answer. values: of all inputs.
-    void read(std::int32_t node, const float *scores, std::int32_t answer, std::uint32_t *values, Reply &reply) const;
+    // Takes what a node showed of each request: scores, one an input of the node, and answers, if any.
+    void read(std::int32_t node, const float *scores, const std::int32_t *answers,
+              std::span<const Request> requests) const;
     // The same of a node that failed.
-    void read_failed(std::int32_t node, std::uint32_t *values, Reply &reply) const;
+    void read_failed(std::int32_t node, const Request &request) const;
 
     // Of at most kBlock requests. signals: numbers of leaves, NaN if all nodes failed that may answer. answers: the
     // nodes whose answers they are, -1 for none.
     void estimate(std::span<const Request> requests, float *signals, std::int32_t *answers, Scratch &scratch) const;
 
   private:
+    struct Rows { // of an input's values
+        std::uint32_t columns;
+        std::uint32_t first;
+        std::uint32_t missing; // that of missing scores
+    };
     struct Input {
         Quantiser quantiser;
-        std::uint32_t columns;
-        std::uint32_t values;  // of the first bin
-        std::uint32_t missing; // those of missing scores
+        Rows rows;
     };
     struct Shape { // of a node
         std::size_t input;
@@ -146,6 +150,7 @@ class SetEstimator {
     void lay_out_cells();
     void lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const;
     std::size_t lay_out_tree(std::size_t cell);
+    std::int32_t place_of(std::size_t node, std::int32_t answer) const;
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
     void add_up(std::span<const Request> requests, double *losses) const;
     template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *losses) const;
