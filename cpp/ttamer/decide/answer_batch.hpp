@@ -59,7 +59,7 @@ class AnswerBatch : public StepBatch {
     std::vector<std::int32_t> classes_; // that logits of a call answer
     // Of a block of a call.
     std::array<SetEstimator::Request, SetEstimator::kBlock> requests_{};
-    SetEstimator::Scratch scratch_;
+    std::vector<double> scratch_;
 };
 
 } // namespace ttamer

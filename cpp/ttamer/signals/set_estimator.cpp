@@ -230,6 +230,7 @@ void SetEstimator::lay_out_cells() {
         cell.nodes = part(t.cell_nodes, t.cell_offsets, number);
         cell.targets = part(t.targets, t.target_offsets, number);
         cell.answering = as_size(t.answering[number]);
+        cell.best = (cell.targets.size() + kLanes - 1) / kLanes * kLanes;
         const std::size_t width = 1 + columns_of(cell.nodes);
         require(cell.targets.size() <= left / width,
                 "coefficients: expected an intercept and one weight a column for each cell and target");
@@ -238,9 +239,8 @@ void SetEstimator::lay_out_cells() {
         coefficients += cell.targets.size() * width;
         cell.root = t.tree_offsets[number];
         cell.leaves = check_tree(number);
-        cell.depth = lay_out_tree(number);
-        most_losses_ = std::max(most_losses_, (cell.targets.size() + kLanes - 1) / kLanes * kLanes);
-        most_variables_ = std::max(most_variables_, 2 * cell.targets.size() + 1);
+        cell.depth = lay_out_tree(number, cell);
+        stride_ = std::max(stride_, cell.best + 1 + cell.targets.size() - cell.answering);
         cells_.push_back(std::move(cell));
     }
     require(left == 0, "coefficients: expected an intercept and one weight a column for each cell and target");
@@ -284,10 +284,11 @@ void SetEstimator::lay_out_weights(Cell &cell, const double *coefficients, std::
 }
 
 // The tree's depth.
-std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
+std::size_t SetEstimator::lay_out_tree(std::size_t number, const Cell &cell) {
     const auto &t = tables_;
-    const std::int32_t root = t.tree_offsets[cell];
-    std::vector<std::size_t> depths(as_size(t.tree_offsets[cell + 1] - root), 0);
+    const std::int32_t root = t.tree_offsets[number];
+    const std::size_t others = cell.targets.size() - cell.answering;
+    std::vector<std::size_t> depths(as_size(t.tree_offsets[number + 1] - root), 0);
     for (std::size_t k = 0; k < depths.size(); ++k) {
         const std::size_t at = as_size(root) + k;
         const auto own = static_cast<std::int32_t>(at);
@@ -297,7 +298,13 @@ std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
             splits_.push_back({0.0, 0, {own, own}, static_cast<float>(left)});
             continue;
         }
-        splits_.push_back({t.tree_thresholds[at], t.tree_variables[at], {root + left, root + right}, 0.0F});
+        const std::size_t variable = as_size(t.tree_variables[at]); // of which the least loss, if any, comes first
+        const std::size_t place = cell.answering == 0  ? variable
+                                  : variable == 0      ? cell.best
+                                  : variable <= others ? cell.answering + variable - 1
+                                                       : cell.best + variable - others;
+        splits_.push_back(
+            {t.tree_thresholds[at], static_cast<std::uint32_t>(place), {root + left, root + right}, 0.0F});
         depths[as_size(left)] = depths[as_size(right)] = depths[k] + 1;
     }
     return *std::max_element(depths.begin(), depths.end());
@@ -352,7 +359,7 @@ void SetEstimator::read_failed(std::int32_t node, const Request &request) const 
 // Of requests in the same cell. Columns are added one after the other, as rounding depends on the order; those that are
 // zero may be left out.
 template <std::size_t Count>
-TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *requests, double *losses) const {
+TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *requests, double *variables) const {
     const double *weights = cell.weights.data();
     for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
         Lanes row;
@@ -401,75 +408,65 @@ TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *request
             weights += 2 * kLanes;
         }
         for (std::size_t k = 0; k < Count; ++k) {
-            std::memcpy(losses + k * most_losses_ + first, &sums[k], sizeof(row));
+            std::memcpy(variables + k * stride_ + first, &sums[k], sizeof(row));
         }
     }
 }
 
 // Neighbours in the same cell, as on a line, have their weights loaded once.
-TTAMER_CLONES void SetEstimator::add_up(std::span<const Request> requests, double *losses) const {
+TTAMER_CLONES void SetEstimator::add_up(std::span<const Request> requests, double *variables) const {
     constexpr std::size_t kTogether = 4;
     for (std::size_t k = 0; k < requests.size();) {
         const std::size_t cell = requests[k].cell;
         const auto is_in = [cell](const Request &request) { return request.cell == cell; };
         if (k + kTogether <= requests.size() && std::all_of(&requests[k], &requests[k] + kTogether, is_in)) {
-            add_up<kTogether>(cells_[cell], &requests[k], losses + k * most_losses_);
+            add_up<kTogether>(cells_[cell], &requests[k], variables + k * stride_);
             k += kTogether;
         } else {
-            add_up<1>(cells_[cell], &requests[k], losses + k * most_losses_);
+            add_up<1>(cells_[cell], &requests[k], variables + k * stride_);
             ++k;
         }
     }
 }
 
-// The answering target with the least loss, -1 where none may answer, and the variables of the cell's tree.
-TTAMER_INLINE std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, const double *losses,
-                                                       double *variables) {
-    if (cell.answering == 0) {
-        std::copy_n(losses, cell.targets.size(), variables);
-        return -1;
-    }
+// The answering target with the least loss, -1 where none may answer. Adds what follows losses among variables.
+TTAMER_INLINE std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, double *variables) {
     const auto has_failed = [&](std::size_t k) { return replies[cell.targets[k]].answer == Reply::kFailed; };
     std::size_t least = 0;
     while (least < cell.answering && has_failed(least)) {
         ++least;
     }
-    const bool all_failed = least == cell.answering;
-    double best = all_failed ? std::numeric_limits<double>::infinity() : losses[least];
+    const bool has_answer = least < cell.answering;
+    double best = has_answer ? variables[least] : std::numeric_limits<double>::infinity();
     for (std::size_t k = least + 1; k < cell.answering; ++k) {
         if (!has_failed(k)) { // of equal ones the first
-            least = choose(mask_of<std::size_t>(losses[k] < best), k, least);
-            best = std::min(best, losses[k]);
+            least = choose(mask_of<std::size_t>(variables[k] < best), k, least);
+            best = std::min(best, variables[k]);
         }
     }
-    const std::size_t others = cell.targets.size() - cell.answering;
-    variables[0] = best;
-    for (std::size_t k = 0; k < others; ++k) {
-        const double loss = losses[cell.answering + k];
-        variables[1 + k] = loss;
-        variables[1 + others + k] = std::min(loss, best);
+    variables[cell.best] = best;
+    for (std::size_t k = cell.answering; k < cell.targets.size(); ++k) {
+        variables[cell.best + 1 + k - cell.answering] = std::min(variables[k], best);
     }
-    return all_failed ? -1 : cell.targets[least];
+    return has_answer ? cell.targets[least] : -1;
 }
 
 void SetEstimator::estimate(std::span<const Request> requests, float *signals, std::int32_t *answers,
-                            Scratch &scratch) const {
-    double *losses = scratch.losses.data();
-    double *variables = scratch.variables.data();
-    add_up(requests, losses);
-    std::array<std::int32_t, kBlock> at;
+                            std::vector<double> &scratch) const {
+    double *variables = scratch.data();
+    add_up(requests, variables);
+    std::array<std::int32_t, kBlock> at{};
     std::size_t deepest = 0;
     for (std::size_t k = 0; k < requests.size(); ++k) {
         const Cell &cell = cells_[requests[k].cell];
-        answers[k] =
-            choose_answer(cell, requests[k].replies, losses + k * most_losses_, variables + k * most_variables_);
+        answers[k] = choose_answer(cell, requests[k].replies, variables + k * stride_);
         at[k] = cell.root;
         deepest = std::max(deepest, cell.depth);
     }
     for (std::size_t depth = deepest; depth > 0; --depth) { // side by side, as each step waits for the one before
         for (std::size_t k = 0; k < requests.size(); ++k) {
             const Split &split = splits_[as_size(at[k])];
-            const double variable = variables[k * most_variables_ + as_size(split.variable)];
+            const double variable = variables[k * stride_ + split.variable];
             at[k] = split.children[!(variable <= split.threshold) ? 1 : 0];
         }
     }

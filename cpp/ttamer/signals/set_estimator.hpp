@@ -68,13 +68,7 @@ class SetEstimator {
     // So many at a time.
     static constexpr std::size_t kBlock = 16;
     // Memory for a block of estimates.
-    struct Scratch {
-        std::vector<double> losses;
-        std::vector<double> variables;
-    };
-    Scratch scratch() const {
-        return {std::vector<double>(kBlock * most_losses_), std::vector<double>(kBlock * most_variables_)};
-    }
+    std::vector<double> scratch() const { return std::vector<double>(kBlock * stride_); }
 
     std::size_t steps() const { return tables_.last.size(); }
     std::int32_t nodes() const { return tables_.nodes; }
@@ -100,7 +94,8 @@ class SetEstimator {
 
     // Of at most kBlock requests. signals: numbers of leaves, NaN if all nodes failed that may answer. answers: the
     // nodes whose answers they are, -1 for none.
-    void estimate(std::span<const Request> requests, float *signals, std::int32_t *answers, Scratch &scratch) const;
+    void estimate(std::span<const Request> requests, float *signals, std::int32_t *answers,
+                  std::vector<double> &scratch) const;
 
   private:
     struct Rows { // of an input's values
@@ -128,14 +123,17 @@ class SetEstimator {
     };
     struct Split {
         double threshold;
-        std::int32_t variable;
+        std::uint32_t variable;               // see Cell
         std::array<std::int32_t, 2> children; // among all; of a leaf itself, so that descents may go on
         float leaf;
     };
+    // Its variables are the losses of targets, up to a whole number of kLanes; the least of those that answer; and for
+    // each other target the smaller of that and its own.
     struct Cell {
         std::span<const std::int32_t> nodes;
         std::span<const std::int32_t> targets;
         std::size_t answering;
+        std::size_t best;            // where among variables the least loss of those that answer is
         std::vector<Pair> pairs;     // whose answers are compared
         std::vector<double> weights; // as they are added, see lay_out_weights
         std::int32_t root;
@@ -149,12 +147,12 @@ class SetEstimator {
     void lay_out_inputs();
     void lay_out_cells();
     void lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const;
-    std::size_t lay_out_tree(std::size_t cell);
+    std::size_t lay_out_tree(std::size_t number, const Cell &cell);
     std::int32_t place_of(std::size_t node, std::int32_t answer) const;
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
-    void add_up(std::span<const Request> requests, double *losses) const;
-    template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *losses) const;
-    static std::int32_t choose_answer(const Cell &cell, const Reply *replies, const double *losses, double *variables);
+    void add_up(std::span<const Request> requests, double *variables) const;
+    template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *variables) const;
+    static std::int32_t choose_answer(const Cell &cell, const Reply *replies, double *variables);
     std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
                                        const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
@@ -164,8 +162,7 @@ class SetEstimator {
     std::vector<std::int32_t> places_; // of classes among a node's, see Reply
     std::vector<Split> splits_;
     std::vector<Cell> cells_;
-    std::size_t most_losses_ = 0;
-    std::size_t most_variables_ = 0;
+    std::size_t stride_ = 0; // of the variables of requests
 };
 
 // Estimates of recorded requests: signals and answers, (rows, steps) each. scores: (rows, inputs), answers: (rows,
