@@ -19,33 +19,6 @@ namespace {
 // Of classes below this, a table tells where among the node's each stands; others are searched for.
 constexpr std::size_t kMostPlaces = 4096;
 
-template <typename T> bool all_finite(const std::vector<T> &values) {
-    return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
-}
-
-bool all_from_to(std::span<const std::int32_t> values, std::int32_t least, std::size_t end) {
-    return std::all_of(values.begin(), values.end(),
-                       [&](std::int32_t value) { return value >= least && (value < 0 || as_size(value) < end); });
-}
-
-bool are_different(std::span<const std::int32_t> values) {
-    std::vector<std::int32_t> sorted(values.begin(), values.end());
-    std::sort(sorted.begin(), sorted.end());
-    return std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
-}
-
-// Whether the values of each part rise.
-template <typename T> bool rise(const std::vector<T> &values, const std::vector<std::int32_t> &offsets) {
-    for (std::size_t k = 0; k + 1 < offsets.size(); ++k) {
-        const auto begin = values.begin() + offsets[k];
-        const auto end = values.begin() + offsets[k + 1];
-        if (std::adjacent_find(begin, end, std::greater_equal<>()) != end) {
-            return false;
-        }
-    }
-    return true;
-}
-
 // The losses of so many targets are added up side by side.
 constexpr std::size_t kLanes = 4;
 
@@ -70,112 +43,9 @@ struct Lanes {
 } // namespace
 
 SetEstimator::SetEstimator(SetTables tables) : tables_(std::move(tables)) {
-    check_inputs();
+    check(tables_);
     lay_out_inputs();
     lay_out_cells();
-}
-
-std::span<const std::int32_t> SetEstimator::part(const std::vector<std::int32_t> &values,
-                                                 const std::vector<std::int32_t> &offsets, std::size_t k) const {
-    return {values.data() + offsets[k], as_size(offsets[k + 1] - offsets[k])};
-}
-
-void SetEstimator::check_inputs() const {
-    const auto &t = tables_;
-    require(t.nodes >= 1 && !t.last.empty(), "last: expected at least one node and one step");
-    const std::size_t nodes = as_size(t.nodes);
-    require(all_from_to(t.last, 0, nodes), "last: expected nodes");
-    require(are_offsets(t.input_offsets, nodes, inputs(), true),
-            "input_offsets: expected offsets into columns, one more than nodes");
-    require(are_offsets(t.knot_offsets, inputs(), t.knots.size(), true),
-            "knot_offsets: expected offsets into knots, one more than inputs");
-    require(all_finite(t.knots) && rise(t.knots, t.knot_offsets),
-            "knots: expected finite numbers that rise strictly within an input");
-    require(all_from_to(t.columns, 0, t.values.size() + 1), "columns: expected numbers of columns of values");
-    for (std::size_t i = 0; i < inputs(); ++i) {
-        require(as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) <= Quantiser::kMaxEdges,
-                "knots: expected at most 65534 in an input");
-    }
-    std::size_t values = 0;
-    for (std::size_t i = 0; i < inputs(); ++i) { // a sum that ends before it overflows
-        values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
-        require(values <= t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
-    }
-    require(values == t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
-    require(values <= std::numeric_limits<std::uint32_t>::max(), "values: expected at most 4294967295");
-    require(all_finite(t.values), "values: expected finite numbers");
-    require(are_offsets(t.class_offsets, nodes, t.classes.size(), true),
-            "class_offsets: expected offsets into classes, one more than nodes");
-    require(all_from_to(t.classes, 0, std::numeric_limits<std::size_t>::max()) && rise(t.classes, t.class_offsets),
-            "classes: expected numbers from 0 that rise strictly within a node");
-    require(t.agreeing.size() == nodes && all_from_to(t.agreeing, 0, 2), "agreeing: expected 0 or 1 for each node");
-    check_cells();
-}
-
-void SetEstimator::check_cells() const {
-    const auto &t = tables_;
-    const std::size_t nodes = as_size(t.nodes);
-    const std::size_t cells = t.answering.size();
-    require(t.cells.size() == steps() && all_from_to(t.cells, 0, cells), "cells: expected a cell for each step");
-    require(are_offsets(t.cell_offsets, cells, t.cell_nodes.size()),
-            "cell_offsets: expected increasing offsets into cell_nodes, one more than cells");
-    require(are_offsets(t.target_offsets, cells, t.targets.size()),
-            "target_offsets: expected increasing offsets into targets, one more than cells");
-    require(all_from_to(t.cell_nodes, 0, nodes), "cell_nodes: expected different nodes in each cell");
-    require(all_from_to(t.targets, 0, nodes), "targets: expected different nodes in each cell");
-    for (std::size_t cell = 0; cell < cells; ++cell) {
-        require(are_different(part(t.cell_nodes, t.cell_offsets, cell)),
-                "cell_nodes: expected different nodes in each cell");
-        const auto targets = part(t.targets, t.target_offsets, cell);
-        require(are_different(targets), "targets: expected different nodes in each cell");
-        require(t.answering[cell] >= 0 && as_size(t.answering[cell]) <= targets.size(),
-                "answering: expected how many of each cell's targets may answer");
-    }
-    require(all_finite(t.coefficients), "coefficients: expected finite numbers");
-    require(are_offsets(t.tree_offsets, cells, t.tree_variables.size()),
-            "tree_offsets: expected increasing offsets into tree_variables, one more than cells");
-    require(t.tree_thresholds.size() == t.tree_variables.size() && all_finite(t.tree_thresholds),
-            "tree_thresholds: expected a finite number for each of tree_variables");
-    require(t.tree_left.size() == t.tree_variables.size(), "tree_left: expected one for each of tree_variables");
-    require(t.tree_right.size() == t.tree_variables.size(), "tree_right: expected one for each of tree_variables");
-}
-
-// The tree's number of leaves. Each node but the root has one parent, which comes before it: descents end.
-std::int32_t SetEstimator::check_tree(std::size_t cell) const {
-    const auto &t = tables_;
-    const auto variables = part(t.tree_variables, t.tree_offsets, cell);
-    const auto left = part(t.tree_left, t.tree_offsets, cell);
-    const auto right = part(t.tree_right, t.tree_offsets, cell);
-    const auto targets = part(t.targets, t.target_offsets, cell).size();
-    const auto answering = as_size(t.answering[cell]);
-    const std::size_t most = answering > 0 ? 1 + 2 * (targets - answering) : targets;
-    require(all_from_to(variables, -1, most), "tree_variables: expected variables of the cell, or -1 for a leaf");
-    const std::size_t count = variables.size();
-    std::vector<bool> is_child(count, false);
-    std::vector<bool> is_leaf(count, false);
-    std::size_t leaves = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-        if (variables[k] < 0) {
-            require(left[k] >= 0 && as_size(left[k]) < count && !is_leaf[as_size(left[k])],
-                    "tree_left: expected a number of its own for each leaf, from 0 on");
-            require(right[k] == 0, "tree_right: expected 0 for each leaf");
-            is_leaf[as_size(left[k])] = true;
-            ++leaves;
-            continue;
-        }
-        for (const auto &[child, complaint] :
-             {std::pair{left[k], "tree_left: expected a later node of the cell's tree, no other's child"},
-              std::pair{right[k], "tree_right: expected a later node of the cell's tree, no other's child"}}) {
-            require(child >= 0 && as_size(child) > k && as_size(child) < count && !is_child[as_size(child)], complaint);
-            is_child[as_size(child)] = true;
-        }
-    }
-    require(static_cast<std::size_t>(std::count(is_child.begin(), is_child.end(), true)) == count - 1,
-            "tree_left: expected every node of a tree but the first to be a child");
-    require(
-        std::all_of(is_leaf.begin(), is_leaf.begin() + static_cast<std::ptrdiff_t>(leaves), [](bool is) { return is; }),
-        "tree_left: expected a number of its own for each leaf, from 0 on");
-    return static_cast<std::int32_t>(leaves);
 }
 
 std::size_t SetEstimator::columns_of(std::span<const std::int32_t> nodes) const {
@@ -196,9 +66,8 @@ void SetEstimator::lay_out_inputs() {
         const auto knots =
             std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]));
         const std::size_t missing = values + (knots.size() + 1) * as_size(t.columns[i]);
-        inputs_.push_back({Quantiser(knots),
-                           {static_cast<std::uint32_t>(t.columns[i]), static_cast<std::uint32_t>(values),
-                            static_cast<std::uint32_t>(missing)}});
+        inputs_.push_back({Quantiser(knots), static_cast<std::uint32_t>(t.columns[i]),
+                           static_cast<std::uint32_t>(values), static_cast<std::uint32_t>(missing)});
         values = missing + as_size(t.columns[i]);
     }
     for (std::size_t node = 0; node < as_size(t.nodes); ++node) {
@@ -238,7 +107,7 @@ void SetEstimator::lay_out_cells() {
         left -= cell.targets.size() * width;
         coefficients += cell.targets.size() * width;
         cell.root = t.tree_offsets[number];
-        cell.leaves = check_tree(number);
+        cell.leaves = (t.tree_offsets[number + 1] - cell.root + 1) / 2;
         cell.depth = lay_out_tree(number, cell);
         stride_ = std::max(stride_, cell.best + 1 + cell.targets.size() - cell.answering);
         cells_.push_back(std::move(cell));
@@ -273,12 +142,15 @@ void SetEstimator::lay_out_weights(Cell &cell, const double *coefficients, std::
             add(1, 1);
         }
     }
-    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
-            const auto pair = Pair{as_size(cell.nodes[a]), as_size(cell.nodes[b])};
-            if (shapes_[pair.one].agreeing && shapes_[pair.other].agreeing) {
-                cell.pairs.push_back(pair);
-            }
+    std::vector<std::size_t> compared;
+    for (const std::int32_t node : cell.nodes) {
+        if (shapes_[as_size(node)].agreeing) {
+            compared.push_back(as_size(node));
+        }
+    }
+    for (std::size_t a = 0; a < compared.size(); ++a) {
+        for (std::size_t b = a + 1; b < compared.size(); ++b) {
+            cell.pairs.push_back({compared[a], compared[b]});
         }
     }
 }
@@ -322,7 +194,9 @@ void SetEstimator::read(std::int32_t node, const float *scores, const std::int32
     for (std::size_t i = 0; i < shape.inputs; ++i) {
         const Input &input = inputs_[shape.input + i];
         const StateLookup lookup = input.quantiser.lookup();
-        const auto [columns, first, missing] = input.rows;
+        const std::uint32_t first = input.values; // these stores might change, were they not copies
+        const std::uint32_t columns = input.columns;
+        const std::uint32_t missing = input.missing;
         for (std::size_t k = 0; k < requests.size(); ++k) {
             const float score = scores[k * shape.inputs + i];
             const auto bin = static_cast<std::uint32_t>(lookup.state(order_key(score)));
@@ -351,7 +225,7 @@ std::int32_t SetEstimator::place_of(std::size_t node, std::int32_t answer) const
 void SetEstimator::read_failed(std::int32_t node, const Request &request) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-        request.values[input] = inputs_[input].rows.missing;
+        request.values[input] = inputs_[input].missing;
     }
     request.replies[node] = {Reply::kFailed, 0};
 }
@@ -374,7 +248,7 @@ TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *request
                 for (std::size_t k = 0; k < Count; ++k) {
                     values[k] = tables_.values.data() + requests[k].values[input];
                 }
-                for (std::size_t column = 0; column < inputs_[input].rows.columns; ++column) {
+                for (std::size_t column = 0; column < inputs_[input].columns; ++column) {
                     std::memcpy(&row, weights, sizeof(row));
                     weights += kLanes;
                     TTAMER_UNROLL
@@ -455,7 +329,7 @@ void SetEstimator::estimate(std::span<const Request> requests, float *signals, s
                             std::vector<double> &scratch) const {
     double *variables = scratch.data();
     add_up(requests, variables);
-    std::array<std::int32_t, kBlock> at{};
+    std::array<std::int32_t, kBlock> at;
     std::size_t deepest = 0;
     for (std::size_t k = 0; k < requests.size(); ++k) {
         const Cell &cell = cells_[requests[k].cell];
@@ -464,10 +338,10 @@ void SetEstimator::estimate(std::span<const Request> requests, float *signals, s
         deepest = std::max(deepest, cell.depth);
     }
     for (std::size_t depth = deepest; depth > 0; --depth) { // side by side, as each step waits for the one before
-        for (std::size_t k = 0; k < requests.size(); ++k) {
+        const double *own = variables;
+        for (std::size_t k = 0; k < requests.size(); ++k, own += stride_) {
             const Split &split = splits_[as_size(at[k])];
-            const double variable = variables[k * stride_ + split.variable];
-            at[k] = split.children[!(variable <= split.threshold) ? 1 : 0];
+            at[k] = split.children[!(own[split.variable] <= split.threshold) ? 1 : 0];
         }
     }
     for (std::size_t k = 0; k < requests.size(); ++k) {

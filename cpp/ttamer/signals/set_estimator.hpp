@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ttamer/base/quantiser.hpp"
+#include "ttamer/signals/set_tables.hpp"
 
 #include <array>
 #include <cstddef>
@@ -11,37 +12,6 @@
 #include <vector>
 
 namespace ttamer {
-
-// A policy that estimates decides over the steps of a walk: a step is a set of nodes consulted and the last of them. At
-// each, a cell turns what the nodes showed into columns, columns into an estimated loss of each of its targets,
-// linearly, and these into a leaf of a tree, which is the step's state.
-struct SetTables {
-    std::int32_t nodes;
-    std::vector<std::int32_t> last;  // node consulted last, one a step
-    std::vector<std::int32_t> cells; // one a step
-    // Inputs of nodes: scores, which fall into bins between knots. A bin gives the input's columns their values; the
-    // bin after the last is that of missing scores.
-    std::vector<std::int32_t> input_offsets; // nodes + 1
-    std::vector<std::int32_t> knot_offsets;  // inputs + 1, into knots
-    std::vector<float> knots;
-    std::vector<std::int32_t> columns; // how many, one an input
-    std::vector<double> values;        // (knots + 2, columns) of each input
-    // Answers of nodes that have a column: an indicator, and the same times the node's first column.
-    std::vector<std::int32_t> class_offsets; // nodes + 1, into classes
-    std::vector<std::int32_t> classes;
-    std::vector<std::int32_t> agreeing;     // nodes: whether a column for each pair of them tells if answers are equal
-    std::vector<std::int32_t> cell_offsets; // cells + 1, into cell_nodes
-    std::vector<std::int32_t> cell_nodes;   // whose columns a cell has
-    std::vector<std::int32_t> target_offsets; // cells + 1, into targets
-    std::vector<std::int32_t> targets;        // nodes
-    std::vector<std::int32_t> answering;      // cells: how many of the first targets may answer
-    std::vector<double> coefficients;         // of each cell and target, an intercept and a weight a column
-    std::vector<std::int32_t> tree_offsets;   // cells + 1, into the rest
-    std::vector<std::int32_t> tree_variables; // -1: a leaf, whose number is tree_left
-    std::vector<double> tree_thresholds;
-    std::vector<std::int32_t> tree_left; // where the variable is at most the threshold
-    std::vector<std::int32_t> tree_right;
-};
 
 // What a node showed beside its scores.
 struct Reply {
@@ -66,7 +36,7 @@ class SetEstimator {
         Reply *replies;
     };
     // So many at a time.
-    static constexpr std::size_t kBlock = 16;
+    static constexpr std::size_t kBlock = 64;
     // Memory for a block of estimates.
     std::vector<double> scratch() const { return std::vector<double>(kBlock * stride_); }
 
@@ -98,14 +68,11 @@ class SetEstimator {
                   std::vector<double> &scratch) const;
 
   private:
-    struct Rows { // of an input's values
-        std::uint32_t columns;
-        std::uint32_t first;
-        std::uint32_t missing; // that of missing scores
-    };
     struct Input {
         Quantiser quantiser;
-        Rows rows;
+        std::uint32_t columns;
+        std::uint32_t values;  // where those of the first bin begin
+        std::uint32_t missing; // and those of missing scores
     };
     struct Shape { // of a node
         std::size_t input;
@@ -141,9 +108,6 @@ class SetEstimator {
         std::size_t depth; // of the tree
     };
 
-    void check_inputs() const;
-    void check_cells() const;
-    std::int32_t check_tree(std::size_t cell) const;
     void lay_out_inputs();
     void lay_out_cells();
     void lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const;
@@ -153,8 +117,6 @@ class SetEstimator {
     void add_up(std::span<const Request> requests, double *variables) const;
     template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *variables) const;
     static std::int32_t choose_answer(const Cell &cell, const Reply *replies, double *variables);
-    std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
-                                       const std::vector<std::int32_t> &offsets, std::size_t k) const;
 
     SetTables tables_;
     std::vector<Shape> shapes_;
