@@ -162,7 +162,7 @@ struct NodeShown {
 };
 
 void batches_are_replays(std::uint32_t seed) {
-    constexpr std::size_t rows = 50; // several blocks
+    constexpr std::size_t rows = 150; // several blocks
     const auto estimator = test::small_set_estimator();
     const auto policy = test::small_set_policy(seed);
     const auto requests = some_requests(rows, seed);
