@@ -77,14 +77,14 @@ void SetEstimator::lay_out_inputs() {
         const auto telling = std::find_if(columns.begin(), columns.end(), [](auto each) { return each > 0; });
         const std::size_t input = as_size(t.input_offsets[node]);
         const auto classes = part(t.classes, t.class_offsets, node);
-        const bool has_places = !classes.empty() && as_size(classes.back()) < kMostPlaces;
-        const std::size_t places = has_places ? as_size(classes.back()) + 1 : 0;
+        const bool has_places = !classes.empty() && as_size(classes.back() + 1) < kMostPlaces;
+        const std::size_t places = has_places ? as_size(classes.back()) + 2 : 0; // from -1, no answer, on
         shapes_.push_back({input, columns.size(), classes.size(), sum,
                            input + static_cast<std::size_t>(telling - columns.begin()), places_.size(), places,
                            t.agreeing[node] != 0});
         places_.resize(places_.size() + places, 0);
         for (std::size_t k = 0; has_places && k < classes.size(); ++k) {
-            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k + 1);
+            places_[shapes_.back().first_place + as_size(classes[k] + 1)] = static_cast<std::int32_t>(k + 1);
         }
     }
 }
@@ -214,7 +214,8 @@ void SetEstimator::read(std::int32_t node, const float *scores, const std::int32
 std::int32_t SetEstimator::place_of(std::size_t node, std::int32_t answer) const {
     const Shape &shape = shapes_[node];
     if (shape.places > 0) {
-        return static_cast<std::uint32_t>(answer) < shape.places ? places_[shape.first_place + as_size(answer)] : 0;
+        const std::size_t place = as_size(answer) + 1;
+        return place < shape.places ? places_[shape.first_place + place] : 0;
     }
     const auto classes = part(tables_.classes, tables_.class_offsets, node);
     const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
@@ -227,7 +228,7 @@ void SetEstimator::read_failed(std::int32_t node, const Request &request) const 
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
         request.values[input] = inputs_[input].missing;
     }
-    request.replies[node] = {Reply::kFailed, 0};
+    request.replies[node] = {Reply::kFailed, shape.classes > 0 ? place_of(as_size(node), -1) : 0};
 }
 
 // Of requests in the same cell. Columns are added one after the other, as rounding depends on the order; those that are

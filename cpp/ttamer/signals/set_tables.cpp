@@ -65,8 +65,8 @@ void check_inputs(const SetTables &t) {
     require(all_finite(t.values), "values: expected finite numbers");
     require(are_offsets(t.class_offsets, nodes, t.classes.size(), true),
             "class_offsets: expected offsets into classes, one more than nodes");
-    require(all_from_to(t.classes, 0, std::numeric_limits<std::size_t>::max()) && rise(t.classes, t.class_offsets),
-            "classes: expected numbers from 0 that rise strictly within a node");
+    require(all_from_to(t.classes, -1, std::numeric_limits<std::size_t>::max()) && rise(t.classes, t.class_offsets),
+            "classes: expected numbers from -1 that rise strictly within a node");
     require(t.agreeing.size() == nodes && all_from_to(t.agreeing, 0, 2), "agreeing: expected 0 or 1 for each node");
 }
 
