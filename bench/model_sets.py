@@ -82,6 +82,23 @@ class Requests:
         """Every other one."""
         return _rows(self, np.arange(0, len(self), 2))
 
+    def drawn_anew(self, others: Requests, seed: int) -> tuple[Requests, Requests]:
+        """As many requests as these, drawn from these and the others, and those that are left."""
+        rows = np.random.default_rng(seed).permutation(len(self) + len(others))
+        pool = Requests(
+            self.models,
+            *(
+                np.concatenate([getattr(part, name) for part in (self, others)])
+                for name in ("losses", "costs", "scores")
+            ),
+            None if self.answers is None or others.answers is None else np.concatenate([self.answers, others.answers]),
+            self.has_classes,
+            {name: np.concatenate([column, others.context[name]]) for name, column in self.context.items()},
+            self.unit,
+            self.left_out + others.left_out,
+        )
+        return _rows(pool, np.sort(rows[: len(self)])), _rows(pool, np.sort(rows[len(self) :]))
+
     @cached_property
     def traces(self) -> ttamer.Traces:
         """Traces : the same for ttamer."""

@@ -99,11 +99,18 @@ class TestAnswers:
 
     def test_frequent_classes_have_columns(self) -> None:
         shown = self.answers([3] * 20 + [0] * 10 + [7] * 9 + [-1] * 40)
-        assert shown.tables["classes"].tolist() == [0, 3]
-        assert shown.columns((0,)).sum(axis=0).tolist() == [10, 20]
+        assert shown.tables["classes"].tolist() == [-1, 0, 3]
+        assert shown.columns((0,)).sum(axis=0).tolist() == [40, 10, 20]
+
+    def test_who_gives_no_answer_shows_that(self) -> None:
+        """Whatever answers mean; and however many there are."""
+        for codes in ([3] * 50, np.arange(50), np.repeat(np.arange(MOST_CLASSES + 1), 10)):
+            assert self.answers([*codes, *[-1] * 10], classes=False).tables["classes"].tolist() == [-1]
+            assert not len(self.answers([*codes, *[-1] * 9], classes=False).tables["classes"])
+        assert not len(self.answers([-1] * 50).tables["classes"])
 
     def test_none_where_they_are_one_or_too_many_or_mean_something_else_each_time(self) -> None:
-        assert not len(self.answers([3] * 50 + [-1] * 50).tables["classes"])
+        assert not len(self.answers([3] * 50 + [-1] * 5).tables["classes"])
         assert len(self.answers(np.repeat(np.arange(MOST_CLASSES), 10)).tables["classes"]) == MOST_CLASSES
         assert not len(self.answers(np.repeat(np.arange(MOST_CLASSES + 1), 10)).tables["classes"])
         assert not len(self.answers(np.repeat([1, 2], 50), classes=False).tables["classes"])

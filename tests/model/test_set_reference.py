@@ -100,6 +100,11 @@ class TestCore:
     def test_many_nodes_and_rows(self) -> None:
         check(set_case(np.random.default_rng(0), nodes=7, cells=40, steps=100, leaves=30, rows=200))
 
+    def test_estimates_that_overflow(self) -> None:
+        case = set_case(np.random.default_rng(1), nodes=4, cells=10, steps=20, leaves=8, rows=100)
+        large = {name: 1e200 * case.tables[name] for name in ("values", "coefficients")}
+        check(SetCase(case.nodes, case.tables | large, case.scores, case.answers))
+
 
 def test_cases_reach_states_and_answers_of_all_kinds() -> None:
     case = set_case(np.random.default_rng(1), nodes=4, cells=10, steps=20, leaves=8, rows=300)

@@ -39,7 +39,7 @@ def set_case(rng: np.random.Generator, nodes: int, cells: int, steps: int, leave
     inputs = int(widths.sum())
     knots = [np.unique(rng.integers(-4, 5, rng.integers(0, 5))) / 4 for _ in range(inputs)]
     columns = rng.integers(0, 4, inputs)
-    classes = [np.unique(rng.integers(0, 5, rng.integers(0, 4))) for _ in range(nodes)]
+    classes = [np.unique(rng.integers(-1, 5, rng.integers(0, 4))) for _ in range(nodes)]
     agreeing = rng.random(nodes) < 0.7
     contributions = []
     for node, end in enumerate(np.cumsum(widths)):

@@ -99,8 +99,8 @@ void tables_that_do_not_fit() {
     refuses([](auto &t) { t.values.push_back(0); }, "values: expected a row a bin");
     refuses([](auto &t) { t.values[0] = std::numeric_limits<double>::infinity(); }, "values: expected finite numbers");
     refuses([](auto &t) { t.class_offsets.pop_back(); }, "class_offsets: expected");
-    refuses([](auto &t) { t.classes[0] = 2; }, "classes: expected numbers from 0 that rise");
-    refuses([](auto &t) { t.classes[0] = -1; }, "classes: expected numbers from 0 that rise");
+    refuses([](auto &t) { t.classes[0] = 2; }, "classes: expected numbers from -1 that rise");
+    refuses([](auto &t) { t.classes[0] = -2; }, "classes: expected numbers from -1 that rise");
     refuses([](auto &t) { t.agreeing[0] = 2; }, "agreeing: expected 0 or 1");
     refuses([](auto &t) { t.cell_offsets = {0, 0, 3, 6}; }, "cell_offsets: expected increasing");
     refuses([](auto &t) { t.cell_nodes[2] = 0; }, "cell_nodes: expected different nodes");
@@ -162,7 +162,7 @@ struct NodeShown {
 };
 
 void batches_are_replays(std::uint32_t seed) {
-    constexpr std::size_t rows = 50; // several blocks
+    constexpr std::size_t rows = 150; // several blocks
     const auto estimator = test::small_set_estimator();
     const auto policy = test::small_set_policy(seed);
     const auto requests = some_requests(rows, seed);

@@ -1,6 +1,7 @@
 #include "ttamer/decide/answer_batch.hpp"
 
 #include "ttamer/base/text.hpp"
+#include "ttamer/decide/kernels.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +23,7 @@ std::string shape_of(std::size_t width) {
 AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
                          std::int64_t capacity, NanSignal nan, SignalKind signal)
     : StepBatch(estimator->last(), estimator->nodes(), policy, capacity, nan), estimator_(std::move(estimator)),
-      bins_(this->capacity() * estimator_->inputs()),
+      values_(this->capacity() * estimator_->inputs()),
       replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())),
       has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan),
       classes_(this->capacity()), scratch_(estimator_->scratch()) {}
@@ -129,65 +130,53 @@ void AnswerBatch::check_answers(std::int32_t node, const Shown &shown) const {
     }
 }
 
-// Rows of a window in the same cell are estimated together.
 void AnswerBatch::estimate(const Shown &shown, const Rows &rows) {
-    constexpr std::size_t kWindow = 4 * SetEstimator::kBlock;
-    std::array<std::size_t, kWindow> left{};
-    std::array<std::size_t, SetEstimator::kBlock> block{};
-    for (std::size_t begin = 0; begin < shown.rows; begin += kWindow) {
-        std::size_t count = std::min(kWindow, shown.rows - begin);
+    const bool has_nan = any_nan(shown.scores.data(), shown.scores.size());
+    for (std::size_t begin = 0; begin < shown.rows; begin += SetEstimator::kBlock) {
+        const std::size_t count = std::min(SetEstimator::kBlock, shown.rows - begin);
         for (std::size_t i = 0; i < count; ++i) {
-            left[i] = begin + i;
-            read(begin + i, rows.at(begin + i), shown);
+            const std::size_t row = rows.at(begin + i);
+            requests_[i] = {estimator_->cell(step(begin + i)), values_.data() + row * estimator_->inputs(),
+                            replies_.data() + place(row, 0)};
         }
-        while (count > 0) {
-            const std::size_t cell = estimator_->cell(step(left[0]));
-            std::size_t size = 0;
-            std::size_t others = 0;
-            std::size_t i = 0;
-            for (; i < count && size < block.size(); ++i) {
-                const bool is_in = estimator_->cell(step(left[i])) == cell;
-                (is_in ? block[size] : left[others]) = left[i];
-                size += is_in ? 1 : 0;
-                others += is_in ? 0 : 1;
+        const auto nodes = call_nodes().subspan(begin, count);
+        for (std::size_t first = 0, end = 0; first < count; first = end) { // of one node at a time
+            const std::int32_t node = nodes[first];
+            while (end < count && nodes[end] == node) {
+                ++end;
             }
-            std::copy(left.begin() + i, left.begin() + count, left.begin() + others);
-            count = count - i + others;
-            for (i = 0; i < size; ++i) {
-                const std::size_t row = rows.at(block[i]);
-                requests_[i] = {bins_of(row), replies_of(row)};
+            estimator_->read(node, shown.scores.data() + (begin + first) * shown.width,
+                             shown.has_answers ? shown.answers.data() + begin + first : nullptr,
+                             {&requests_[first], end - first});
+        }
+        for (std::size_t i = 0; i < count && has_nan; ++i) {
+            if (shows_nan(begin + i, rows, shown)) {
+                estimator_->read_failed(nodes[i], requests_[i]);
             }
-            estimator_->estimate(cell, {requests_.data(), size}, estimates_.data(), scratch_);
-            for (i = 0; i < size; ++i) {
-                keep(block[i], rows.at(block[i]), estimates_[i]);
-            }
+        }
+        estimator_->estimate({requests_.data(), count}, &signals()[begin], &new_answers()[begin], scratch_);
+        for (std::size_t i = 0; i < count && nan() != NanSignal::error; ++i) {
+            allow_for_failures(begin + i, rows.at(begin + i), requests_[i]);
         }
     }
 }
 
-void AnswerBatch::read(std::size_t k, std::size_t row, const Shown &shown) {
-    const std::int32_t node = call_nodes()[k];
-    const float *scores = shown.scores.data() + k * shown.width;
-    Reply &reply = replies_of(row)[node];
-    // A node without inputs may be handed a score too: NaN says that it failed, and nothing else is read of it.
-    if (std::none_of(scores, scores + shown.width, [](float score) { return std::isnan(score); })) {
-        estimator_->read(node, scores, shown.has_answers ? shown.answers[k] : -1, bins_of(row), reply);
-        return;
+// A node without inputs may be handed a score too: NaN says that it failed, and nothing else is read of it.
+bool AnswerBatch::shows_nan(std::size_t k, const Rows &rows, const Shown &shown) const {
+    const auto scores = shown.scores.subspan(k * shown.width, shown.width);
+    const bool is_nan = any_nan(scores.data(), scores.size());
+    if (is_nan && nan() == NanSignal::error) {
+        complain_nan(k, rows.at(k));
     }
-    if (nan() == NanSignal::error) {
-        complain_nan(k, row);
-    }
-    estimator_->read_failed(node, bins_of(row), reply);
+    return is_nan;
 }
 
-void AnswerBatch::keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate) {
+void AnswerBatch::allow_for_failures(std::size_t k, std::size_t row, const SetEstimator::Request &request) {
     const std::int32_t node = call_nodes()[k];
-    signals()[k] = estimate.signal;
-    new_answers()[k] = estimate.answer;
-    if (replies_of(row)[node].failed) {
+    if (request.replies[node].answer == Reply::kFailed) {
         signals()[k] = std::numeric_limits<float>::quiet_NaN();
         new_answers()[k] = answer_without(row, node, estimator_->may_answer(step(k), node));
-    } else if (std::isnan(estimate.signal)) { // what may not answer changes nothing where all else failed
+    } else if (std::isnan(signals()[k])) { // what may not answer changes nothing where all else failed
         new_answers()[k] = answer(row);
     }
 }

@@ -23,7 +23,7 @@ struct Shown {
     bool has_answers;
 };
 
-// A batch over the steps of the estimator's walk, and what each request has seen so far: bins and answers.
+// A batch over the steps of the estimator's walk, and what each request has seen so far: bins of scores, and answers.
 class AnswerBatch : public StepBatch {
   public:
     // signal: what the nodes' scores are, as far as logits give them.
@@ -47,22 +47,19 @@ class AnswerBatch : public StepBatch {
     void check_sizes(const Shown &shown, const Rows &rows) const;
     void check_answers(std::int32_t node, const Shown &shown) const;
     void estimate(const Shown &shown, const Rows &rows);
-    void read(std::size_t k, std::size_t row, const Shown &shown);
-    void keep(std::size_t k, std::size_t row, const SetEstimator::Estimate &estimate);
-    std::int32_t *bins_of(std::size_t row) { return bins_.data() + row * estimator_->inputs(); }
-    Reply *replies_of(std::size_t row) { return replies_.data() + place(row, 0); }
+    bool shows_nan(std::size_t k, const Rows &rows, const Shown &shown) const;
+    void allow_for_failures(std::size_t k, std::size_t row, const SetEstimator::Request &request);
     [[noreturn]] void complain_nan(std::size_t k, std::size_t row) const;
 
     std::shared_ptr<const SetEstimator> estimator_;
-    std::vector<std::int32_t> bins_; // (capacity, inputs)
-    std::vector<Reply> replies_;     // (capacity, nodes)
+    std::vector<std::uint32_t> values_; // (capacity, inputs)
+    std::vector<Reply> replies_;        // (capacity, nodes)
     bool has_logit_scores_;
     LogitSignals logit_scores_;
     std::vector<std::int32_t> classes_; // that logits of a call answer
     // Of a block of a call.
     std::array<SetEstimator::Request, SetEstimator::kBlock> requests_{};
-    std::array<SetEstimator::Estimate, SetEstimator::kBlock> estimates_{};
-    SetEstimator::Scratch scratch_;
+    std::vector<double> scratch_;
 };
 
 } // namespace ttamer

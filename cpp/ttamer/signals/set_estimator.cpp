@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -17,164 +19,33 @@ namespace {
 // Of classes below this, a table tells where among the node's each stands; others are searched for.
 constexpr std::size_t kMostPlaces = 4096;
 
-template <typename T> bool all_finite(const std::vector<T> &values) {
-    return std::all_of(values.begin(), values.end(), [](T value) { return std::isfinite(value); });
-}
+// The losses of so many targets are added up side by side.
+constexpr std::size_t kLanes = 4;
 
-bool all_from_to(std::span<const std::int32_t> values, std::int32_t least, std::size_t end) {
-    return std::all_of(values.begin(), values.end(),
-                       [&](std::int32_t value) { return value >= least && (value < 0 || as_size(value) < end); });
-}
+// As a type: of a loop over lanes GCC makes one over the columns that are added, and sums get slower.
+#ifdef TTAMER_VECTORS
+using Lanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+#else
+struct Lanes {
+    std::array<double, kLanes> each;
 
-bool are_different(std::span<const std::int32_t> values) {
-    std::vector<std::int32_t> sorted(values.begin(), values.end());
-    std::sort(sorted.begin(), sorted.end());
-    return std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
-}
-
-// Whether the values of each part rise.
-template <typename T> bool rise(const std::vector<T> &values, const std::vector<std::int32_t> &offsets) {
-    for (std::size_t k = 0; k + 1 < offsets.size(); ++k) {
-        const auto begin = values.begin() + offsets[k];
-        const auto end = values.begin() + offsets[k + 1];
-        if (std::adjacent_find(begin, end, std::greater_equal<>()) != end) {
-            return false;
-        }
+    Lanes operator*(double value) const {
+        Lanes product = *this;
+        std::for_each(product.each.begin(), product.each.end(), [value](double &one) { one *= value; });
+        return product;
     }
-    return true;
-}
-
-// The losses of a target: each request's terms are added one after the other, as rounding depends on the order, and
-// requests stand side by side, as a sum waits for each of its additions.
-TTAMER_CLONES void add_terms(const SetEstimator::Term *terms, std::size_t count, const double *weights,
-                             double *TTAMER_RESTRICT sums) {
-    constexpr std::size_t kLanes = SetEstimator::kBlock;
-    std::array<double, kLanes> own{};
-    own.fill(*weights++);
-    for (std::size_t k = 0; k < count; ++k) {
-        const double *column = weights + terms[k].column;
-        const double *values = terms[k].values;
-        if (const std::int32_t *places = terms[k].places; places != nullptr) {
-            for (std::size_t lane = 0; lane < kLanes; ++lane) {
-                own[lane] += column[places[lane]] * values[lane];
-            }
-        } else {
-            const double weight = *column;
-            for (std::size_t lane = 0; lane < kLanes; ++lane) {
-                own[lane] += weight * values[lane];
-            }
-        }
+    void operator+=(const Lanes &other) {
+        std::transform(each.begin(), each.end(), other.each.begin(), each.begin(), std::plus<>());
     }
-    std::copy_n(own.begin(), kLanes, sums);
-}
+};
+#endif
 
 } // namespace
 
 SetEstimator::SetEstimator(SetTables tables) : tables_(std::move(tables)) {
-    check_inputs();
-    lay_out();
-}
-
-std::span<const std::int32_t> SetEstimator::part(const std::vector<std::int32_t> &values,
-                                                 const std::vector<std::int32_t> &offsets, std::size_t k) const {
-    return {values.data() + offsets[k], as_size(offsets[k + 1] - offsets[k])};
-}
-
-void SetEstimator::check_inputs() const {
-    const auto &t = tables_;
-    require(t.nodes >= 1 && !t.last.empty(), "last: expected at least one node and one step");
-    const std::size_t nodes = as_size(t.nodes);
-    require(all_from_to(t.last, 0, nodes), "last: expected nodes");
-    require(are_offsets(t.input_offsets, nodes, inputs(), true),
-            "input_offsets: expected offsets into columns, one more than nodes");
-    require(are_offsets(t.knot_offsets, inputs(), t.knots.size(), true),
-            "knot_offsets: expected offsets into knots, one more than inputs");
-    require(all_finite(t.knots) && rise(t.knots, t.knot_offsets),
-            "knots: expected finite numbers that rise strictly within an input");
-    require(all_from_to(t.columns, 0, t.values.size() + 1), "columns: expected numbers of columns of values");
-    for (std::size_t i = 0; i < inputs(); ++i) {
-        require(as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) <= Quantiser::kMaxEdges,
-                "knots: expected at most 65534 in an input");
-    }
-    std::size_t values = 0;
-    for (std::size_t i = 0; i < inputs(); ++i) { // a sum that ends before it overflows
-        values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
-        require(values <= t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
-    }
-    require(values == t.values.size(), "values: expected a row a bin of each input, of as many as it has columns");
-    require(all_finite(t.values), "values: expected finite numbers");
-    require(are_offsets(t.class_offsets, nodes, t.classes.size(), true),
-            "class_offsets: expected offsets into classes, one more than nodes");
-    require(all_from_to(t.classes, 0, std::numeric_limits<std::size_t>::max()) && rise(t.classes, t.class_offsets),
-            "classes: expected numbers from 0 that rise strictly within a node");
-    require(t.agreeing.size() == nodes && all_from_to(t.agreeing, 0, 2), "agreeing: expected 0 or 1 for each node");
-    check_cells();
-}
-
-void SetEstimator::check_cells() const {
-    const auto &t = tables_;
-    const std::size_t nodes = as_size(t.nodes);
-    const std::size_t cells = t.answering.size();
-    require(t.cells.size() == steps() && all_from_to(t.cells, 0, cells), "cells: expected a cell for each step");
-    require(are_offsets(t.cell_offsets, cells, t.cell_nodes.size()),
-            "cell_offsets: expected increasing offsets into cell_nodes, one more than cells");
-    require(are_offsets(t.target_offsets, cells, t.targets.size()),
-            "target_offsets: expected increasing offsets into targets, one more than cells");
-    require(all_from_to(t.cell_nodes, 0, nodes), "cell_nodes: expected different nodes in each cell");
-    require(all_from_to(t.targets, 0, nodes), "targets: expected different nodes in each cell");
-    for (std::size_t cell = 0; cell < cells; ++cell) {
-        require(are_different(part(t.cell_nodes, t.cell_offsets, cell)),
-                "cell_nodes: expected different nodes in each cell");
-        const auto targets = part(t.targets, t.target_offsets, cell);
-        require(are_different(targets), "targets: expected different nodes in each cell");
-        require(t.answering[cell] >= 0 && as_size(t.answering[cell]) <= targets.size(),
-                "answering: expected how many of each cell's targets may answer");
-    }
-    require(all_finite(t.coefficients), "coefficients: expected finite numbers");
-    require(are_offsets(t.tree_offsets, cells, t.tree_variables.size()),
-            "tree_offsets: expected increasing offsets into tree_variables, one more than cells");
-    require(t.tree_thresholds.size() == t.tree_variables.size() && all_finite(t.tree_thresholds),
-            "tree_thresholds: expected a finite number for each of tree_variables");
-    require(t.tree_left.size() == t.tree_variables.size(), "tree_left: expected one for each of tree_variables");
-    require(t.tree_right.size() == t.tree_variables.size(), "tree_right: expected one for each of tree_variables");
-}
-
-// The tree's number of leaves. Each node but the root has one parent, which comes before it: descents end.
-std::int32_t SetEstimator::check_tree(std::size_t cell) const {
-    const auto &t = tables_;
-    const auto variables = part(t.tree_variables, t.tree_offsets, cell);
-    const auto left = part(t.tree_left, t.tree_offsets, cell);
-    const auto right = part(t.tree_right, t.tree_offsets, cell);
-    const auto targets = part(t.targets, t.target_offsets, cell).size();
-    const auto answering = as_size(t.answering[cell]);
-    const std::size_t most = answering > 0 ? 1 + 2 * (targets - answering) : targets;
-    require(all_from_to(variables, -1, most), "tree_variables: expected variables of the cell, or -1 for a leaf");
-    const std::size_t count = variables.size();
-    std::vector<bool> is_child(count, false);
-    std::vector<bool> is_leaf(count, false);
-    std::size_t leaves = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-        if (variables[k] < 0) {
-            require(left[k] >= 0 && as_size(left[k]) < count && !is_leaf[as_size(left[k])],
-                    "tree_left: expected a number of its own for each leaf, from 0 on");
-            require(right[k] == 0, "tree_right: expected 0 for each leaf");
-            is_leaf[as_size(left[k])] = true;
-            ++leaves;
-            continue;
-        }
-        for (const auto &[child, complaint] :
-             {std::pair{left[k], "tree_left: expected a later node of the cell's tree, no other's child"},
-              std::pair{right[k], "tree_right: expected a later node of the cell's tree, no other's child"}}) {
-            require(child >= 0 && as_size(child) > k && as_size(child) < count && !is_child[as_size(child)], complaint);
-            is_child[as_size(child)] = true;
-        }
-    }
-    require(static_cast<std::size_t>(std::count(is_child.begin(), is_child.end(), true)) == count - 1,
-            "tree_left: expected every node of a tree but the first to be a child");
-    require(
-        std::all_of(is_leaf.begin(), is_leaf.begin() + static_cast<std::ptrdiff_t>(leaves), [](bool is) { return is; }),
-        "tree_left: expected a number of its own for each leaf, from 0 on");
-    return static_cast<std::int32_t>(leaves);
+    check(tables_);
+    lay_out_inputs();
+    lay_out_cells();
 }
 
 std::size_t SetEstimator::columns_of(std::span<const std::int32_t> nodes) const {
@@ -188,76 +59,124 @@ std::size_t SetEstimator::columns_of(std::span<const std::int32_t> nodes) const 
     return columns;
 }
 
-// What estimates read, from tables that are fine one by one.
-void SetEstimator::lay_out() {
+void SetEstimator::lay_out_inputs() {
     const auto &t = tables_;
-    const double *values = t.values.data();
+    std::size_t values = 0;
     for (std::size_t i = 0; i < inputs(); ++i) {
-        values_.push_back(values);
-        quantisers_.emplace_back(
-            std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i])));
-        values += (as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]) + 2) * as_size(t.columns[i]);
+        const auto knots =
+            std::span(t.knots).subspan(as_size(t.knot_offsets[i]), as_size(t.knot_offsets[i + 1] - t.knot_offsets[i]));
+        const std::size_t missing = values + (knots.size() + 1) * as_size(t.columns[i]);
+        inputs_.push_back({Quantiser(knots), static_cast<std::uint32_t>(t.columns[i]),
+                           static_cast<std::uint32_t>(values), static_cast<std::uint32_t>(missing)});
+        values = missing + as_size(t.columns[i]);
     }
     for (std::size_t node = 0; node < as_size(t.nodes); ++node) {
         const auto columns = part(t.columns, t.input_offsets, node);
         std::size_t sum = 0;
-        for (const std::int32_t each : columns) {
-            sum += as_size(each);
-        }
+        std::for_each(columns.begin(), columns.end(), [&sum](std::int32_t each) { sum += as_size(each); });
+        const auto telling = std::find_if(columns.begin(), columns.end(), [](auto each) { return each > 0; });
+        const std::size_t input = as_size(t.input_offsets[node]);
         const auto classes = part(t.classes, t.class_offsets, node);
-        const bool has_places = !classes.empty() && as_size(classes.back()) < kMostPlaces;
-        const std::size_t places = has_places ? as_size(classes.back()) + 1 : 0;
-        shapes_.push_back({as_size(t.input_offsets[node]), columns.size(), classes.size(), sum, places_.size(), places,
+        const bool has_places = !classes.empty() && as_size(classes.back() + 1) < kMostPlaces;
+        const std::size_t places = has_places ? as_size(classes.back()) + 2 : 0; // from -1, no answer, on
+        shapes_.push_back({input, columns.size(), classes.size(), sum,
+                           input + static_cast<std::size_t>(telling - columns.begin()), places_.size(), places,
                            t.agreeing[node] != 0});
-        places_.resize(places_.size() + places, -1);
+        places_.resize(places_.size() + places, 0);
         for (std::size_t k = 0; has_places && k < classes.size(); ++k) {
-            places_[shapes_.back().first_place + as_size(classes[k])] = static_cast<std::int32_t>(k);
+            places_[shapes_.back().first_place + as_size(classes[k] + 1)] = static_cast<std::int32_t>(k + 1);
         }
     }
+}
+
+// From tables that are fine one by one.
+void SetEstimator::lay_out_cells() {
+    const auto &t = tables_;
     const double *coefficients = t.coefficients.data();
     std::size_t left = t.coefficients.size();
-    for (std::size_t cell = 0; cell < t.answering.size(); ++cell) {
-        const auto targets = part(t.targets, t.target_offsets, cell);
-        const auto nodes = part(t.cell_nodes, t.cell_offsets, cell);
-        const std::size_t width = 1 + columns_of(nodes);
-        require(targets.size() <= left / width,
+    for (std::size_t number = 0; number < t.answering.size(); ++number) {
+        Cell cell{};
+        cell.nodes = part(t.cell_nodes, t.cell_offsets, number);
+        cell.targets = part(t.targets, t.target_offsets, number);
+        cell.answering = as_size(t.answering[number]);
+        cell.best = (cell.targets.size() + kLanes - 1) / kLanes * kLanes;
+        const std::size_t width = 1 + columns_of(cell.nodes);
+        require(cell.targets.size() <= left / width,
                 "coefficients: expected an intercept and one weight a column for each cell and target");
-        left -= targets.size() * width;
-        cells_.push_back(
-            {nodes, targets, as_size(t.answering[cell]), width, coefficients, nullptr, check_tree(cell), 0});
-        coefficients += targets.size() * width;
-        std::size_t terms = nodes.size() * (nodes.size() - 1) / 2 + 2 * nodes.size();
-        for (const std::int32_t node : nodes) {
-            terms += shapes_[as_size(node)].columns;
-        }
-        most_terms_ = std::max(most_terms_, terms);
-        most_losses_ = std::max(most_losses_, targets.size());
-        most_variables_ = std::max(most_variables_, 2 * targets.size() + 1);
+        lay_out_weights(cell, coefficients, width);
+        left -= cell.targets.size() * width;
+        coefficients += cell.targets.size() * width;
+        cell.root = t.tree_offsets[number];
+        cell.leaves = (t.tree_offsets[number + 1] - cell.root + 1) / 2;
+        cell.depth = lay_out_tree(number, cell);
+        stride_ = std::max(stride_, cell.best + 1 + cell.targets.size() - cell.answering);
+        cells_.push_back(std::move(cell));
     }
     require(left == 0, "coefficients: expected an intercept and one weight a column for each cell and target");
-    tree_.resize(t.tree_variables.size());
-    for (std::size_t cell = 0; cell < cells_.size(); ++cell) {
-        cells_[cell].tree = tree_.data() + t.tree_offsets[cell];
-        cells_[cell].depth = lay_out_tree(cell);
+}
+
+// Rows of kLanes targets, in the order of columns. Of indicators one row at most is added: one of zeros, which stands
+// before them, where none is 1, so that no branch depends on a request.
+void SetEstimator::lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const {
+    for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
+        const std::size_t lanes = std::min(kLanes, cell.targets.size() - first);
+        std::size_t column = 0;
+        const auto add = [&](std::size_t zeros, std::size_t count) {
+            cell.weights.resize(cell.weights.size() + zeros * kLanes, 0.0);
+            for (const std::size_t end = column + count; column < end; ++column) {
+                for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                    const bool is_target = lane < lanes;
+                    cell.weights.push_back(is_target ? coefficients[(first + lane) * width + column] : 0.0);
+                }
+            }
+        };
+        add(0, 1);
+        for (const std::int32_t node : cell.nodes) {
+            const Shape &shape = shapes_[as_size(node)];
+            add(0, shape.columns);
+            for (int k = 0; k < (shape.columns > 0 ? 2 : 1) && shape.classes > 0; ++k) {
+                add(1, shape.classes);
+            }
+        }
+        while (column < width) {
+            add(1, 1);
+        }
+    }
+    std::vector<std::size_t> compared;
+    for (const std::int32_t node : cell.nodes) {
+        if (shapes_[as_size(node)].agreeing) {
+            compared.push_back(as_size(node));
+        }
+    }
+    for (std::size_t a = 0; a < compared.size(); ++a) {
+        for (std::size_t b = a + 1; b < compared.size(); ++b) {
+            cell.pairs.push_back({compared[a], compared[b]});
+        }
     }
 }
 
 // The tree's depth.
-std::size_t SetEstimator::lay_out_tree(std::size_t cell) {
+std::size_t SetEstimator::lay_out_tree(std::size_t number, const Cell &cell) {
     const auto &t = tables_;
-    const std::size_t begin = as_size(t.tree_offsets[cell]);
-    const std::size_t count = as_size(t.tree_offsets[cell + 1]) - begin;
-    std::vector<std::size_t> depths(count, 0);
-    for (std::size_t k = 0; k < count; ++k) {
-        Split &split = tree_[begin + k];
-        const std::int32_t left = t.tree_left[begin + k];
-        if (t.tree_variables[begin + k] < 0) {
-            split = {0.0, 0, {0, 0}, static_cast<float>(left)};
+    const std::int32_t root = t.tree_offsets[number];
+    const std::size_t others = cell.targets.size() - cell.answering;
+    std::vector<std::size_t> depths(as_size(t.tree_offsets[number + 1] - root), 0);
+    for (std::size_t k = 0; k < depths.size(); ++k) {
+        const std::size_t at = as_size(root) + k;
+        const auto own = static_cast<std::int32_t>(at);
+        const std::int32_t left = t.tree_left[at];
+        const std::int32_t right = t.tree_right[at];
+        if (t.tree_variables[at] < 0) {
+            splits_.push_back({0.0, 0, {own, own}, static_cast<float>(left)});
             continue;
         }
-        const std::int32_t right = t.tree_right[begin + k];
-        const auto own = static_cast<std::int32_t>(k);
-        split = {t.tree_thresholds[begin + k], t.tree_variables[begin + k], {left - own, right - own}, 0.0F};
+        const std::size_t variable = as_size(t.tree_variables[at]); // of which the least loss, if any, comes first
+        const std::size_t place = cell.answering == 0  ? variable
+                                  : variable == 0      ? cell.best
+                                  : variable <= others ? cell.answering + variable - 1
+                                                       : cell.best + variable - others;
+        splits_.push_back(
+            {t.tree_thresholds[at], static_cast<std::uint32_t>(place), {root + left, root + right}, 0.0F});
         depths[as_size(left)] = depths[as_size(right)] = depths[k] + 1;
     }
     return *std::max_element(depths.begin(), depths.end());
@@ -269,160 +188,166 @@ bool SetEstimator::may_answer(std::size_t step, std::int32_t node) const {
     return std::find(at.targets.begin(), end, node) != end;
 }
 
-void SetEstimator::read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins,
-                        Reply &reply) const {
+void SetEstimator::read(std::int32_t node, const float *scores, const std::int32_t *answers,
+                        std::span<const Request> requests) const {
     const Shape &shape = shapes_[as_size(node)];
-    for (std::size_t k = 0; k < shape.inputs; ++k) {
-        const std::size_t input = shape.input + k;
-        const std::int32_t count = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input];
-        const std::int32_t bin = quantisers_[input].state(order_key(scores[k]));
-        const bool missing = !(scores[k] > -std::numeric_limits<float>::max());
-        bins[input] = choose(mask_of<std::int32_t>(missing), count + 1, bin);
+    for (std::size_t i = 0; i < shape.inputs; ++i) {
+        const Input &input = inputs_[shape.input + i];
+        const StateLookup lookup = input.quantiser.lookup();
+        const std::uint32_t first = input.values; // these stores might change, were they not copies
+        const std::uint32_t columns = input.columns;
+        const std::uint32_t missing = input.missing;
+        for (std::size_t k = 0; k < requests.size(); ++k) {
+            const float score = scores[k * shape.inputs + i];
+            const auto bin = static_cast<std::uint32_t>(lookup.state(order_key(score)));
+            const bool is_missing = !(score > -std::numeric_limits<float>::max());
+            requests[k].values[shape.input + i] =
+                choose(mask_of<std::uint32_t>(is_missing), missing, first + bin * columns);
+        }
     }
-    reply.answer = answer;
-    reply.place = -1;
-    reply.failed = false;
-    if (static_cast<std::uint32_t>(answer) < shape.places) {
-        reply.place = places_[shape.first_place + as_size(answer)];
-    } else if (shape.places == 0 && shape.classes > 0) {
-        const auto classes = part(tables_.classes, tables_.class_offsets, as_size(node));
-        const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
-        const bool is_listed = found != classes.end() && *found == answer;
-        reply.place = is_listed ? static_cast<std::int32_t>(found - classes.begin()) : -1;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const std::int32_t answer = answers != nullptr ? std::max(answers[k], -1) : -1;
+        requests[k].replies[node] = {answer, shape.classes > 0 ? place_of(as_size(node), answer) : 0};
     }
 }
 
-void SetEstimator::read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const {
+std::int32_t SetEstimator::place_of(std::size_t node, std::int32_t answer) const {
+    const Shape &shape = shapes_[node];
+    if (shape.places > 0) {
+        const std::size_t place = as_size(answer) + 1;
+        return place < shape.places ? places_[shape.first_place + place] : 0;
+    }
+    const auto classes = part(tables_.classes, tables_.class_offsets, node);
+    const auto found = std::lower_bound(classes.begin(), classes.end(), answer);
+    const bool is_listed = found != classes.end() && *found == answer;
+    return is_listed ? static_cast<std::int32_t>(found - classes.begin()) + 1 : 0;
+}
+
+void SetEstimator::read_failed(std::int32_t node, const Request &request) const {
     const Shape &shape = shapes_[as_size(node)];
     for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-        bins[input] = tables_.knot_offsets[input + 1] - tables_.knot_offsets[input] + 1;
+        request.values[input] = inputs_[input].missing;
     }
-    reply = {-1, -1, true};
+    request.replies[node] = {Reply::kFailed, shape.classes > 0 ? place_of(as_size(node), -1) : 0};
 }
 
-// The columns that may not be zero, in order: the same of all requests, so that no branch depends on them.
-std::size_t SetEstimator::list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const {
-    std::size_t count = 0;
-    std::size_t column = 0;
-    const auto add = [&](const std::int32_t *places) {
-        double *values = scratch.values.data() + count * kBlock;
-        scratch.terms[count++] = {column, values, places};
-        return values;
-    };
-    std::array<const double *, kBlock> rows{};
-    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        const std::size_t node = as_size(cell.nodes[a]);
-        const Shape &shape = shapes_[node];
-        const double *first = scratch.values.data() + count * kBlock; // column's values
-        for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
-            const auto columns = as_size(tables_.columns[input]);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                rows[k] = values_[input] + as_size(requests[k].bins[input]) * columns;
-            }
-            for (std::size_t c = 0; c < columns; ++c, ++column) {
-                double *values = add(nullptr);
-                for (std::size_t k = 0; k < requests.size(); ++k) {
-                    values[k] = rows[k][c];
+// Of requests in the same cell. Columns are added one after the other, as rounding depends on the order; those that are
+// zero may be left out.
+template <std::size_t Count>
+TTAMER_INLINE void SetEstimator::add_up(const Cell &cell, const Request *requests, double *variables) const {
+    const double *weights = cell.weights.data();
+    for (std::size_t first = 0; first < cell.targets.size(); first += kLanes) {
+        Lanes row;
+        std::array<Lanes, Count> sums;
+        std::memcpy(&row, weights, sizeof(row));
+        weights += kLanes;
+        sums.fill(row);
+        for (const std::int32_t node : cell.nodes) {
+            const Shape &shape = shapes_[as_size(node)];
+            for (std::size_t input = shape.input; input < shape.input + shape.inputs; ++input) {
+                std::array<const double *, Count> values;
+                for (std::size_t k = 0; k < Count; ++k) {
+                    values[k] = tables_.values.data() + requests[k].values[input];
+                }
+                for (std::size_t column = 0; column < inputs_[input].columns; ++column) {
+                    std::memcpy(&row, weights, sizeof(row));
+                    weights += kLanes;
+                    TTAMER_UNROLL
+                    for (std::size_t k = 0; k < Count; ++k) {
+                        sums[k] += row * values[k][column];
+                    }
                 }
             }
-        }
-        if (shape.classes == 0) {
-            continue;
-        }
-        std::int32_t *places = scratch.places.data() + a * kBlock;
-        std::fill_n(places, kBlock, 0);
-        double *is_listed = add(places);
-        for (std::size_t k = 0; k < requests.size(); ++k) {
-            const std::int32_t place = requests[k].replies[node].place;
-            places[k] = std::max(place, 0);
-            is_listed[k] = place >= 0 ? 1.0 : 0.0;
-        }
-        column += shape.classes;
-        if (shape.columns > 0) {
-            double *values = add(places);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                values[k] = is_listed[k] * first[k];
-            }
-            column += shape.classes;
-        }
-    }
-    for (std::size_t a = 0; a < cell.nodes.size(); ++a) {
-        for (std::size_t b = a + 1; b < cell.nodes.size(); ++b) {
-            const std::size_t one = as_size(cell.nodes[a]);
-            const std::size_t other = as_size(cell.nodes[b]);
-            if (!shapes_[one].agreeing || !shapes_[other].agreeing) {
+            if (shape.classes == 0) {
                 continue;
             }
-            double *values = add(nullptr);
-            for (std::size_t k = 0; k < requests.size(); ++k) {
-                const std::int32_t answer = requests[k].replies[one].answer;
-                values[k] = static_cast<double>((answer >= 0) & (requests[k].replies[other].answer == answer));
+            for (std::size_t k = 0; k < Count; ++k) {
+                const double *place = weights + kLanes * as_size(requests[k].replies[node].place);
+                std::memcpy(&row, place, sizeof(row));
+                sums[k] += row;
+                if (shape.columns > 0) {
+                    std::memcpy(&row, place + kLanes * (shape.classes + 1), sizeof(row));
+                    sums[k] += row * tables_.values[requests[k].values[shape.telling]];
+                }
             }
-            ++column;
+            weights += kLanes * (shape.classes + 1) * (shape.columns > 0 ? 2 : 1);
         }
-    }
-    return count;
-}
-
-// The answering targets with the least losses, -1 where none may answer, and the variables of the cell's tree.
-void SetEstimator::choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
-                                  Estimate *estimates) const {
-    const double *losses = scratch.losses.data();
-    double *variables = scratch.variables.data();
-    const std::size_t count = cell.targets.size();
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-        estimates[k].answer = -1;
-    }
-    if (cell.answering == 0) {
-        std::copy_n(losses, count * kBlock, variables);
-        return;
-    }
-    double *best = variables;
-    std::fill_n(best, kBlock, std::numeric_limits<double>::infinity());
-    for (std::size_t target = 0; target < cell.answering; ++target) { // equal ones: the first
-        const std::int32_t node = cell.targets[target];
-        for (std::size_t k = 0; k < requests.size(); ++k) {
-            std::int32_t &answer = estimates[k].answer;
-            const bool failed = requests[k].replies[as_size(node)].failed;
-            const double loss = failed ? std::numeric_limits<double>::infinity() : losses[target * kBlock + k];
-            const bool is_best = (loss < best[k]) | ((answer < 0) & !failed);
-            best[k] = std::min(best[k], loss);
-            answer = choose(mask_of<std::int32_t>(is_best), node, answer);
+        for (const auto &[one, other] : cell.pairs) {
+            TTAMER_UNROLL
+            for (std::size_t k = 0; k < Count; ++k) {
+                const std::int32_t answer = requests[k].replies[one].answer;
+                const bool agree = (answer >= 0) & (requests[k].replies[other].answer == answer);
+                std::memcpy(&row, weights + kLanes * static_cast<std::size_t>(agree), sizeof(row));
+                sums[k] += row;
+            }
+            weights += 2 * kLanes;
         }
-    }
-    const std::size_t others = count - cell.answering;
-    for (std::size_t other = 0; other < others; ++other) {
-        const double *own = losses + (cell.answering + other) * kBlock;
-        double *loss = variables + (1 + other) * kBlock;
-        double *least = variables + (1 + others + other) * kBlock;
-        for (std::size_t k = 0; k < kBlock; ++k) {
-            loss[k] = own[k];
-            least[k] = std::min(own[k], best[k]);
+        for (std::size_t k = 0; k < Count; ++k) {
+            std::memcpy(variables + k * stride_ + first, &sums[k], sizeof(row));
         }
     }
 }
 
-void SetEstimator::estimate(std::size_t number, std::span<const Request> requests, Estimate *estimates,
-                            Scratch &scratch) const {
-    const Cell &cell = cells_[number];
-    const std::size_t terms = list_terms(cell, requests, scratch);
-    for (std::size_t target = 0; target < cell.targets.size(); ++target) {
-        add_terms(scratch.terms.data(), terms, cell.weights + target * cell.width,
-                  scratch.losses.data() + target * kBlock);
+// Neighbours in the same cell, as on a line, have their weights loaded once.
+TTAMER_CLONES void SetEstimator::add_up(std::span<const Request> requests, double *variables) const {
+    constexpr std::size_t kTogether = 4;
+    for (std::size_t k = 0; k < requests.size();) {
+        const std::size_t cell = requests[k].cell;
+        const auto is_in = [cell](const Request &request) { return request.cell == cell; };
+        if (k + kTogether <= requests.size() && std::all_of(&requests[k], &requests[k] + kTogether, is_in)) {
+            add_up<kTogether>(cells_[cell], &requests[k], variables + k * stride_);
+            k += kTogether;
+        } else {
+            add_up<1>(cells_[cell], &requests[k], variables + k * stride_);
+            ++k;
+        }
     }
-    choose_answers(cell, requests, scratch, estimates);
-    std::array<const Split *, kBlock> splits{};
-    splits.fill(cell.tree);
-    for (std::size_t depth = cell.depth; depth > 0; --depth) { // side by side, as each step waits for the one before
-        for (std::size_t k = 0; k < requests.size(); ++k) {
-            const Split &split = *splits[k];
-            const double variable = scratch.variables[as_size(split.variable) * kBlock + k];
-            splits[k] += split.steps[!(variable <= split.threshold) ? 1 : 0];
+}
+
+// The answering target with the least loss, -1 where none may answer. Adds what follows losses among variables.
+TTAMER_INLINE std::int32_t SetEstimator::choose_answer(const Cell &cell, const Reply *replies, double *variables) {
+    const auto has_failed = [&](std::size_t k) { return replies[cell.targets[k]].answer == Reply::kFailed; };
+    std::size_t least = 0;
+    while (least < cell.answering && has_failed(least)) {
+        ++least;
+    }
+    const bool has_answer = least < cell.answering;
+    double best = has_answer ? variables[least] : std::numeric_limits<double>::infinity();
+    for (std::size_t k = least + 1; k < cell.answering; ++k) {
+        if (!has_failed(k)) { // of equal ones the first
+            least = choose(mask_of<std::size_t>(variables[k] < best), k, least);
+            best = std::min(best, variables[k]);
+        }
+    }
+    variables[cell.best] = best;
+    for (std::size_t k = cell.answering; k < cell.targets.size(); ++k) {
+        variables[cell.best + 1 + k - cell.answering] = std::min(variables[k], best);
+    }
+    return has_answer ? cell.targets[least] : -1;
+}
+
+void SetEstimator::estimate(std::span<const Request> requests, float *signals, std::int32_t *answers,
+                            std::vector<double> &scratch) const {
+    double *variables = scratch.data();
+    add_up(requests, variables);
+    std::array<std::int32_t, kBlock> at;
+    std::size_t deepest = 0;
+    for (std::size_t k = 0; k < requests.size(); ++k) {
+        const Cell &cell = cells_[requests[k].cell];
+        answers[k] = choose_answer(cell, requests[k].replies, variables + k * stride_);
+        at[k] = cell.root;
+        deepest = std::max(deepest, cell.depth);
+    }
+    for (std::size_t depth = deepest; depth > 0; --depth) { // side by side, as each step waits for the one before
+        const double *own = variables;
+        for (std::size_t k = 0; k < requests.size(); ++k, own += stride_) {
+            const Split &split = splits_[as_size(at[k])];
+            at[k] = split.children[!(own[split.variable] <= split.threshold) ? 1 : 0];
         }
     }
     for (std::size_t k = 0; k < requests.size(); ++k) {
-        const bool all_failed = estimates[k].answer < 0 && cell.answering > 0;
-        estimates[k].signal = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits[k]->leaf;
+        const bool all_failed = answers[k] < 0 && cells_[requests[k].cell].answering > 0;
+        signals[k] = all_failed ? std::numeric_limits<float>::quiet_NaN() : splits_[as_size(at[k])].leaf;
     }
 }
 
@@ -432,13 +357,14 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
     const auto nodes = as_size(estimator.nodes());
     const std::size_t inputs = estimator.inputs();
     const std::size_t rows = replies.size() / nodes;
-    std::vector<std::int32_t> bins(kBlock * inputs);
+    std::vector<std::uint32_t> values(kBlock * inputs);
     std::vector<Reply> shown(kBlock * nodes);
-    std::vector<SetEstimator::Request> requests(kBlock);
+    std::array<SetEstimator::Request, kBlock> requests{};
     for (std::size_t k = 0; k < kBlock; ++k) {
-        requests[k] = {bins.data() + k * inputs, shown.data() + k * nodes};
+        requests[k] = {0, values.data() + k * inputs, shown.data() + k * nodes};
     }
-    std::vector<SetEstimator::Estimate> estimates(estimator.cells() * kBlock);
+    std::vector<float> cell_signals(estimator.cells() * kBlock);
+    std::vector<std::int32_t> cell_answers(estimator.cells() * kBlock);
     auto scratch = estimator.scratch();
     for (std::size_t begin = 0; begin < rows; begin += kBlock) {
         const std::size_t count = std::min(kBlock, rows - begin);
@@ -446,19 +372,20 @@ void estimate_rows(const SetEstimator &estimator, std::span<const float> scores,
             const float *own = scores.data() + (begin + k) * inputs;
             for (std::size_t node = 0; node < nodes; ++node) {
                 const auto number = static_cast<std::int32_t>(node);
-                estimator.read(number, own, replies[(begin + k) * nodes + node], bins.data() + k * inputs,
-                               shown[k * nodes + node]);
+                estimator.read(number, own, &replies[(begin + k) * nodes + node], {&requests[k], 1});
                 own += estimator.inputs(number);
             }
         }
         for (std::size_t cell = 0; cell < estimator.cells(); ++cell) {
-            estimator.estimate(cell, {requests.data(), count}, estimates.data() + cell * kBlock, scratch);
+            std::for_each(requests.begin(), requests.end(), [cell](auto &request) { request.cell = cell; });
+            estimator.estimate({requests.data(), count}, cell_signals.data() + cell * kBlock,
+                               cell_answers.data() + cell * kBlock, scratch);
         }
         for (std::size_t k = 0; k < count; ++k) {
             for (std::size_t step = 0; step < estimator.steps(); ++step) {
-                const auto &estimate = estimates[estimator.cell(step) * kBlock + k];
-                signals[(begin + k) * estimator.steps() + step] = estimate.signal;
-                answers[(begin + k) * estimator.steps() + step] = estimate.answer;
+                const std::size_t from = estimator.cell(step) * kBlock + k;
+                signals[(begin + k) * estimator.steps() + step] = cell_signals[from];
+                answers[(begin + k) * estimator.steps() + step] = cell_answers[from];
             }
         }
     }

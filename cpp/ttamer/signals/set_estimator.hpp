@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ttamer/base/quantiser.hpp"
+#include "ttamer/signals/set_tables.hpp"
 
 #include <array>
 #include <cstddef>
@@ -12,42 +13,12 @@
 
 namespace ttamer {
 
-// A policy that estimates decides over the steps of a walk: a step is a set of nodes consulted and the last of them. At
-// each, a cell turns what the nodes showed into columns, columns into an estimated loss of each of its targets,
-// linearly, and these into a leaf of a tree, which is the step's state.
-struct SetTables {
-    std::int32_t nodes;
-    std::vector<std::int32_t> last;  // node consulted last, one a step
-    std::vector<std::int32_t> cells; // one a step
-    // Inputs of nodes: scores, which fall into bins between knots. A bin gives the input's columns their values; the
-    // bin after the last is that of missing scores.
-    std::vector<std::int32_t> input_offsets; // nodes + 1
-    std::vector<std::int32_t> knot_offsets;  // inputs + 1, into knots
-    std::vector<float> knots;
-    std::vector<std::int32_t> columns; // how many, one an input
-    std::vector<double> values;        // (knots + 2, columns) of each input
-    // Answers of nodes that have a column: an indicator, and the same times the node's first column.
-    std::vector<std::int32_t> class_offsets; // nodes + 1, into classes
-    std::vector<std::int32_t> classes;
-    std::vector<std::int32_t> agreeing;     // nodes: whether a column for each pair of them tells if answers are equal
-    std::vector<std::int32_t> cell_offsets; // cells + 1, into cell_nodes
-    std::vector<std::int32_t> cell_nodes;   // whose columns a cell has
-    std::vector<std::int32_t> target_offsets; // cells + 1, into targets
-    std::vector<std::int32_t> targets;        // nodes
-    std::vector<std::int32_t> answering;      // cells: how many of the first targets may answer
-    std::vector<double> coefficients;         // of each cell and target, an intercept and a weight a column
-    std::vector<std::int32_t> tree_offsets;   // cells + 1, into the rest
-    std::vector<std::int32_t> tree_variables; // -1: a leaf, whose number is tree_left
-    std::vector<double> tree_thresholds;
-    std::vector<std::int32_t> tree_left; // where the variable is at most the threshold
-    std::vector<std::int32_t> tree_right;
-};
-
-// What a node showed beside its inputs' bins.
+// What a node showed beside its scores.
 struct Reply {
-    std::int32_t answer = -1; // negative: none
-    std::int32_t place = -1;  // of the answer among the node's classes
-    bool failed = false;      // the node showed nothing, and answers only if nothing else does
+    static constexpr std::int32_t kFailed = -2; // the node showed nothing, and answers only if nothing else does
+
+    std::int32_t answer = -1; // or kFailed, or -1 for none
+    std::int32_t place = 0;   // of the answer among the node's classes, from 1 on, 0 for none of them
 };
 
 // Immutable, shared between threads.
@@ -58,35 +29,16 @@ class SetEstimator {
     SetEstimator(const SetEstimator &) = delete; // its parts point to its tables
     SetEstimator &operator=(const SetEstimator &) = delete;
 
-    // What an estimate is made of: what the row showed. bins: one an input. replies: one a node.
+    // What an estimate is made of. values: where those of each input's bin begin among all. replies: one a node.
     struct Request {
-        const std::int32_t *bins;
-        const Reply *replies;
+        std::size_t cell;
+        std::uint32_t *values;
+        Reply *replies;
     };
-    struct Estimate {
-        float signal;        // the number of the leaf; NaN if all nodes failed that may answer
-        std::int32_t answer; // the node whose answer it is, -1 for none
-    };
-    // So many at a time, side by side.
-    static constexpr std::size_t kBlock = 16;
-    struct Term {
-        std::size_t column;
-        const double *values;       // kBlock
-        const std::int32_t *places; // kBlock, how many columns further on; or null
-    };
-    // Memory for a block of estimates: rows of kBlock numbers.
-    struct Scratch {
-        std::vector<Term> terms;
-        std::vector<double> values;       // of each term
-        std::vector<std::int32_t> places; // of each node of a cell
-        std::vector<double> losses;
-        std::vector<double> variables;
-    };
-    Scratch scratch() const {
-        return {std::vector<Term>(most_terms_), std::vector<double>(kBlock * most_terms_),
-                std::vector<std::int32_t>(kBlock * shapes_.size()), std::vector<double>(kBlock * most_losses_),
-                std::vector<double>(kBlock * most_variables_)};
-    }
+    // So many at a time.
+    static constexpr std::size_t kBlock = 64;
+    // Memory for a block of estimates.
+    std::vector<double> scratch() const { return std::vector<double>(kBlock * stride_); }
 
     std::size_t steps() const { return tables_.last.size(); }
     std::int32_t nodes() const { return tables_.nodes; }
@@ -104,63 +56,75 @@ class SetEstimator {
     // Whether the node's answer may be given at the step.
     bool may_answer(std::size_t step, std::int32_t node) const;
 
-    // Takes what a node showed: scores, one an input of the node, and its answer. bins: of all inputs.
-    void read(std::int32_t node, const float *scores, std::int32_t answer, std::int32_t *bins, Reply &reply) const;
+    // Takes what a node showed of each request: scores, one an input of the node, and answers, if any.
+    void read(std::int32_t node, const float *scores, const std::int32_t *answers,
+              std::span<const Request> requests) const;
     // The same of a node that failed.
-    void read_failed(std::int32_t node, std::int32_t *bins, Reply &reply) const;
+    void read_failed(std::int32_t node, const Request &request) const;
 
-    // Of at most kBlock requests in the same cell.
-    void estimate(std::size_t cell, std::span<const Request> requests, Estimate *estimates, Scratch &scratch) const;
+    // Of at most kBlock requests. signals: numbers of leaves, NaN if all nodes failed that may answer. answers: the
+    // nodes whose answers they are, -1 for none.
+    void estimate(std::span<const Request> requests, float *signals, std::int32_t *answers,
+                  std::vector<double> &scratch) const;
 
   private:
+    struct Input {
+        Quantiser quantiser;
+        std::uint32_t columns;
+        std::uint32_t values;  // where those of the first bin begin
+        std::uint32_t missing; // and those of missing scores
+    };
     struct Shape { // of a node
         std::size_t input;
         std::size_t inputs;
         std::size_t classes;
         std::size_t columns; // of its inputs
+        std::size_t telling; // the input of the first column
         std::size_t first_place;
         std::size_t places; // none where classes are searched
         bool agreeing;
     };
+    struct Pair {
+        std::size_t one;
+        std::size_t other;
+    };
     struct Split {
         double threshold;
-        std::int32_t variable;
-        std::array<std::int32_t, 2> steps; // to its children; of a leaf none, so that descents may go on
+        std::uint32_t variable;               // see Cell
+        std::array<std::int32_t, 2> children; // among all; of a leaf itself, so that descents may go on
         float leaf;
     };
+    // Its variables are the losses of targets, up to a whole number of kLanes; the least of those that answer; and for
+    // each other target the smaller of that and its own.
     struct Cell {
         std::span<const std::int32_t> nodes;
         std::span<const std::int32_t> targets;
         std::size_t answering;
-        std::size_t width;     // of the coefficients of a target
-        const double *weights; // of all targets
-        const Split *tree;
+        std::size_t best;            // where among variables the least loss of those that answer is
+        std::vector<Pair> pairs;     // whose answers are compared
+        std::vector<double> weights; // as they are added, see lay_out_weights
+        std::int32_t root;
         std::int32_t leaves;
         std::size_t depth; // of the tree
     };
 
-    void check_inputs() const;
-    void check_cells() const;
-    std::int32_t check_tree(std::size_t cell) const;
-    void lay_out();
-    std::size_t lay_out_tree(std::size_t cell);
+    void lay_out_inputs();
+    void lay_out_cells();
+    void lay_out_weights(Cell &cell, const double *coefficients, std::size_t width) const;
+    std::size_t lay_out_tree(std::size_t number, const Cell &cell);
+    std::int32_t place_of(std::size_t node, std::int32_t answer) const;
     std::size_t columns_of(std::span<const std::int32_t> nodes) const;
-    std::size_t list_terms(const Cell &cell, std::span<const Request> requests, Scratch &scratch) const;
-    void choose_answers(const Cell &cell, std::span<const Request> requests, Scratch &scratch,
-                        Estimate *estimates) const;
-    std::span<const std::int32_t> part(const std::vector<std::int32_t> &values,
-                                       const std::vector<std::int32_t> &offsets, std::size_t k) const;
+    void add_up(std::span<const Request> requests, double *variables) const;
+    template <std::size_t Count> void add_up(const Cell &cell, const Request *requests, double *variables) const;
+    static std::int32_t choose_answer(const Cell &cell, const Reply *replies, double *variables);
 
     SetTables tables_;
     std::vector<Shape> shapes_;
-    std::vector<Quantiser> quantisers_;  // one an input
-    std::vector<const double *> values_; // the same
-    std::vector<std::int32_t> places_;   // of classes among a node's, -1 for none
-    std::vector<Split> tree_;
+    std::vector<Input> inputs_;
+    std::vector<std::int32_t> places_; // of classes among a node's, see Reply
+    std::vector<Split> splits_;
     std::vector<Cell> cells_;
-    std::size_t most_terms_ = 0;
-    std::size_t most_losses_ = 0;
-    std::size_t most_variables_ = 0;
+    std::size_t stride_ = 0; // of the variables of requests
 };
 
 // Estimates of recorded requests: signals and answers, (rows, steps) each. scores: (rows, inputs), answers: (rows,

@@ -139,12 +139,14 @@ class Shown:
         return inputs, scores
 
     def _classes_of(self, traces: Traces, node: int) -> npt.NDArray[np.int32]:
-        none = np.empty(0, np.int32)
-        if traces.predictions is None or not traces.answer_classes:
-            return none
+        """Answers that have a column, -1 for none among them: who gives none is mostly wrong."""
+        if traces.predictions is None:
+            return np.empty(0, np.int32)
         classes, counts = np.unique(traces.predictions[:, node], return_counts=True)
-        frequent = classes[(counts >= FEWEST_OF_CLASS) & (classes >= 0)]
-        return frequent.astype(np.int32) if 2 <= len(frequent) <= MOST_CLASSES else none
+        frequent = classes[counts >= FEWEST_OF_CLASS].astype(np.int32)
+        known, none = frequent[frequent >= 0], frequent[(frequent < 0) & (counts[0] < len(traces))]
+        is_shown = traces.answer_classes and 2 <= len(known) <= MOST_CLASSES
+        return np.concatenate([none, known]) if is_shown else none
 
     def _block(self, node: int, parts: list[Floats], rows: int) -> Floats:
         """Columns of one node: of its inputs, of its answers, and of its answers times the first of the inputs'."""

@@ -133,12 +133,11 @@ class SetEstimator:
 
     def answers(self, traces: Traces) -> npt.NDArray[np.int32]:
         """(N, n) : what each node answered, -1 for none."""
-        decides_on_classes = len(self.tables["classes"]) > 0
         if traces.predictions is None:
-            if decides_on_classes or self.tables["agreeing"].any():
+            if len(self.tables["classes"]) or self.tables["agreeing"].any():
                 raise ValueError("traces: expected answers, which the policy decides on, got none")
             return np.full((len(traces), self.topology.nodes), -1, np.int32)
-        if decides_on_classes and not traces.answer_classes:
+        if (self.tables["classes"] >= 0).any() and not traces.answer_classes:
             raise ValueError("traces: expected answers that are classes, which the policy decides on (classes=True)")
         return traces.predictions
 

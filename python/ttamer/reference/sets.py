@@ -39,8 +39,8 @@ def estimate_sets(tables: Tables, scores: Floats32, answers: Integers32) -> tupl
         columns, values : (I,) int32 and (*,) float64
             How many columns an input contributes, and what they are in each of its bins, a row a bin.
         class_offsets, classes : (n + 1,) int32 and (*,) int32
-            Answers of each node that have a column, 1 where the node says so, else 0. After them come their products
-            with the first column of the node's inputs, if it has one.
+            Answers of each node that have a column, 1 where the node says so, else 0; -1 is none. After them come
+            their products with the first column of the node's inputs, if it has one.
         agreeing : (n,) int32
             1 where answers are compared with those of others.
         cell_offsets, cell_nodes : (U + 1,) int32 and (*,) int32
