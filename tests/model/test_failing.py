@@ -106,14 +106,24 @@ def test_units_and_categories_stay() -> None:
 @pytest.mark.parametrize(
     ("model", "nodes", "error", "message"),
     [
-        (random_model(Topology.skip(3), 2, 0), [1], ValueError, "model: expected a line of plain signals, got a skip"),
+        (
+            random_model(Topology.skip(3), 2, 0),
+            [1],
+            ValueError,
+            "model: expected a line of plain signals, or independent models, got a skip",
+        ),
         (
             posterior(independent(60)),
             [1],
             ValueError,
-            "model: expected a line of plain signals, got estimate='posterior'",
+            "model: expected a line of plain signals, or independent models, got estimate='posterior'",
         ),
-        (random_model(Topology.line(2), 2, 0), [0, 1], ValueError, "nodes: expected one that is left, got all of them"),
+        (
+            random_model(Topology.line(2), 2, 0),
+            [0, 1],
+            ValueError,
+            "nodes: expected one that can answer to be left, got all of them",
+        ),
         (random_model(Topology.line(2), 2, 0), [2], IndexError, "nodes: expected 0 to 1, got 2"),
         ("model", [0], TypeError, "model: expected a CascadeModel, got str"),
     ],

@@ -177,6 +177,40 @@ class TestFailures:
         expected = batch.decide(policy.first_node, np.array([np.nan], np.float32)).tolist()
         assert [Dispatcher(policy).enter().failed("no")] == expected
 
+    @pytest.mark.parametrize("estimate", ["sets", "chains"])
+    def test_of_independent_models_the_best_of_the_others(self, estimate: str) -> None:
+        """The same as serving the policy without the silent one, with what was told before."""
+        traces = recorded(rows=200)
+        model = ttamer.fit(traces, estimate=estimate)
+        policy = ttamer.solve(model, 0.995)
+        dispatcher, failures = Dispatcher(policy, model=model), 0
+        for down in (1, 2, 3):
+            other = ttamer.solve(failing(model, [down]), 0.995)
+            for row in range(40):
+                context = {name: column[row] for name, column in traces.context.items()}
+                flight = dispatcher.enter(context=context)
+                while flight.node not in (STOP, down):
+                    tell(flight, traces, row)
+                if flight.node == STOP:
+                    continue
+                told = [visit.node for visit in flight.visits]
+                flight.failed("no")
+                failures += 1
+                again = Dispatcher(other).enter(context=context)
+                for node in told:
+                    if again.node == STOP:
+                        again.resume(node)
+                    again.node = node
+                    tell(again, traces, row)
+                assert flight.node == again.node
+                while flight.node != STOP:
+                    tell(flight, traces, row)
+                    tell(again, traces, row)
+                assert (flight.answer_node, again.answer_node) == (again.answer_node, flight.answer_node)
+                assert down not in (flight.answer_node, *flight.open)
+                assert flight.reason == "failure"
+        assert failures > 20
+
     def test_of_several_models_what_the_others_show_counts(self) -> None:
         traces = recorded(rows=200)
         policy = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.999)

@@ -166,15 +166,15 @@ class _Service(NamedTuple):
 
     def plan(self, tier: str, weight: float) -> Plan:
         """The one that decides on a request."""
+        if self.front is None and weight == 1.0 and tier in self.tiers:
+            return self.tiers[tier]
         if self.front is not None and tier == DEFAULT:
             if not 0 < checks.real("weight", weight) < math.inf:
                 raise ValueError(f"weight: expected a number above 0, got {weight}")
             return self.plans[self.front.place(self.price * weight)]
         if weight != 1.0:
             raise ValueError(f"weight: expected 1, as there is no front to choose a trade-off from, got {weight}")
-        if tier not in self.tiers:
-            raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
-        return self.tiers[tier]
+        raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
 
 
 def _service_of(policy: object, tradeoff: float | None, model: CascadeModel | None, signal: str | None) -> _Service:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
+from ttamer._core import Batch
 from ttamer.serve.plan import Plan
 
 
@@ -63,28 +64,14 @@ class Flight:
         resumed. None while it is under way. A certificate of `ttamer.tune` speaks of requests that stop by the policy.
     """
 
-    __slots__ = (
-        "_answers",
-        "_batch",
-        "_began",
-        "_blind",
-        "_codes",
-        "_context",
-        "_deadline",
-        "_down",
-        "_errors",
-        "_overridden",
-        "_plan",
-        "_score",
-        "_seconds",
-        "_since",
-        "_visits",
-        "cost",
-        "node",
-        "reason",
-        "tier",
-        "weight",
-    )
+    # What most flights never change stands in the class: entering is quicker.
+    node = STOP
+    cost = 0.0
+    reason: str | None = None
+    _errors: dict[int, BaseException] | None = None
+    _codes: dict[Hashable, int] | None = None
+    _blind = False  # whether no policy decides any more
+    _overridden = False
 
     def __init__(
         self,
@@ -96,23 +83,17 @@ class Flight:
         down: frozenset[int],
         context: Mapping[str, Any] | None,
     ) -> None:
+        self.tier = tier
+        self.weight = weight
         self._plan = plan
         self._batch = plan.start()
         self._score = np.empty(1, np.float32)
         self._answers: dict[int, Any] = {}
-        self._codes: dict[Hashable, int] | None = None
         self._visits: list[tuple[Any, ...]] = []
-        self._errors: dict[int, BaseException] | None = None
-        self._blind = self._overridden = False
         self._context = context
         self._deadline = deadline
         self._seconds = seconds
         self._down = down
-        self.node = STOP
-        self.cost = 0.0
-        self.tier = tier
-        self.weight = weight
-        self.reason: str | None = None
         self._began = self._since = perf_counter()
         if plan.has_front:
             self._go(plan.show_context(self._batch, context))
@@ -208,7 +189,10 @@ class Flight:
             following = STOP
         else:
             plan = self._plan.without(self._errors)
-            following = self._tell_nan(node) if plan is None else self._tell_again(plan, node)
+            if plan is not None:
+                self._note(node, None, -1, None, paid, cause)
+                return self._go(self._tell_again(plan))
+            following = self._tell_nan(node)
         return self._keep(node, None, -1, None, paid, cause, following)
 
     def resume(self, node: int | None = None) -> int:
@@ -238,7 +222,7 @@ class Flight:
             names = ", ".join(self._plan.names[each] for each in open_nodes) or "none"
             raise ValueError(f"resume: expected a node that may follow, {names}, got {node!r}")
         if not self._blind:
-            self._batch.resume(self._last())
+            self._batch.resume(self._told()[-1])
         self._overridden, self.reason = True, None
         self.node, self._since = node, perf_counter()
         return node
@@ -278,7 +262,7 @@ class Flight:
     @property
     def open(self) -> tuple[int, ...]:
         """Tuple of int : nodes that may be consulted after the last one, whatever the policy says."""
-        return self._plan.open_after([visit.node for visit in self.visits if not visit.shadow])
+        return tuple(node for node in self._plan.open_after(self._told()) if node not in (self._errors or ()))
 
     @property
     def visits(self) -> list[Visit]:
@@ -357,6 +341,12 @@ class Flight:
 
     # ---------------------------------------------------------------- inside
 
+    def _told(self) -> list[int]:
+        """Nodes that the batch was told of, in order; of independent models without those known to be silent."""
+        told = [visit for visit in self.visits if not visit.shadow]
+        skips = self._plan.independent and self._errors and self._plan.without(self._errors) is not None
+        return [visit.node for visit in told if visit.error is None or not skips]
+
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{what}: the flight has stopped; resume() goes on, shadowed() is for the record")
 
@@ -406,19 +396,19 @@ class Flight:
             return int(batch.decide_logits(node, np.full((1, plan.class_count), np.nan, np.float32))[0])
         return int(batch.decide(node, _NAN)[0])
 
-    def _tell_again(self, plan: Plan, node: int) -> int:
-        """All that was told, and that this node is silent, to a policy for silent nodes."""
-        assert self._errors is not None
-        batch, following, last = plan.start(), plan.policy.first_node, ROOT
-        told = [visit for visit in self.visits if not visit.shadow]
-        for each, signal, logits in [*((visit.node, visit.signal, visit.logits) for visit in told), (node, 0.0, None)]:
+    def _tell_again(self, plan: Plan) -> int:
+        """All that was told to a policy for silent nodes, which answers what follows."""
+        batch, following, last = plan.start(), plan.first_node, ROOT
+        if plan.has_front:
+            following = plan.show_context(batch, self._context)
+        for visit in self.visits:
+            silent = visit.error is not None
+            if visit.shadow or (silent and plan.independent):
+                continue
             if following == STOP:  # it would not have come so far; now more is known
                 batch.resume(last)
-            if logits is None:
-                following = int(batch.decide(each, np.array([0.0 if signal is None else signal], np.float32))[0])
-            else:
-                following = int(batch.decide_logits(each, logits)[0])
-            last = each
+            following = _tell(batch, plan, visit)
+            last = visit.node
         self._batch = batch
         return following
 
@@ -432,11 +422,22 @@ class Flight:
         error: BaseException | None,
         following: int,
     ) -> int:
+        self._note(node, score, code, logits, cost, error)
+        return self._go(following)
+
+    def _note(
+        self,
+        node: int,
+        score: float | None,
+        code: int,
+        logits: npt.NDArray[np.float32] | None,
+        cost: float,
+        error: BaseException | None,
+    ) -> None:
         now = perf_counter()
         self._visits.append((node, score, code, logits, cost, now - self._since, error, False))
         self._since = now
         self.cost += cost
-        return self._go(following)
 
     def _go(self, following: int) -> int:
         self.node = following
@@ -466,6 +467,16 @@ class Flight:
 
 _NAN = np.full(1, np.nan, np.float32)
 _NONE = np.full(1, -1, np.int32)
+
+
+def _tell(batch: Batch, plan: Plan, visit: Visit) -> int:
+    """A visit, or that its node is silent, to a batch of one row."""
+    if visit.logits is not None:
+        return int(batch.decide_logits(visit.node, visit.logits)[0])
+    signal = np.array([0.0 if visit.signal is None else visit.signal], np.float32)
+    if plan.takes_answers:
+        return int(batch.decide_answers(visit.node, signal, np.array([visit.label], np.int32))[0])
+    return int(batch.decide(visit.node, signal)[0])
 
 
 def _cost(cost: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from threading import Lock
 from typing import Any
@@ -51,7 +52,7 @@ class Plan:
         self.independent = sets is not None and sets.independent
         # Of several models, whether node 0 stands before all: it is the context, and nobody is asked.
         self.has_front = self.independent and self.first_node == 0 and bool(np.isinf(policy.losses(0)).all())
-        self.has_classes = sets is not None and sets.tables["classes"].size > 0
+        self.has_classes = sets is not None and bool((sets.tables["classes"] >= 0).any())
         self.compares_answers = sets is not None and bool(sets.tables["agreeing"].any())
         self._model = model
         self._signal = signal
@@ -168,19 +169,19 @@ class Plan:
     def without(self, failed: Collection[int]) -> Plan | None:
         """An optimal policy for these nodes being silent, or None where there is none.
 
-        There is one on lines of plain signals whose model is known. Policies over sets of models know a silent one
-        themselves.
+        There is one on lines of plain signals and for independent models, where the model is known.
         """
         key = frozenset(failed)
         if key in self._others:
             return self._others[key]
         policy, model = self.policy, self._model
-        plan = None
         is_line = policy.estimator is None and policy.topology.kind == "line"
-        if model is not None and is_line and len(key) < policy.topology.nodes:
+        plan = None
+        if model is not None and (is_line or self.independent) and not key.issuperset(self.answering):
             prices = prices_in(policy.unit) if len(model.unit_costs) > 1 else None
-            solved = solve(failing(model, key), policy.tradeoff, policy.recall, prices=prices)
-            plan = Plan(solved, None, solved.signal or None)
+            with suppress(ValueError):  # of chains none may be left
+                solved = solve(failing(model, key), policy.tradeoff, policy.recall, prices=prices)
+                plan = Plan(solved, None, solved.signal if is_line and solved.signal else None)
         with self._lock:
             if len(self._others) < MOST_PLANS:
                 self._others[key] = plan
