@@ -69,6 +69,25 @@ Parameters
 rows : (B,) int32 or int64, optional
     Rows to reset, without repeats, as for `decide`; by default all.)";
 
+constexpr const char *kResumeDoc = R"(Let rows that have stopped go on after all, as when another opinion is wanted.
+
+What was seen and the answer stay. The nodes that may follow `node` are open again; which of them to consult is the
+caller's choice, and `decide` then goes on as before.
+
+Parameters
+----------
+node : int
+    The node that the rows consulted last.
+rows : (B,) int32 or int64, optional
+    As for `decide`; by default all.
+
+Raises
+------
+ValueError
+    If a row has not stopped; then nothing is changed.
+IndexError
+    A node or row out of range.)";
+
 // Below this, some ten microseconds of work, handing the GIL over and back is not worth its tens of nanoseconds. A
 // round number, not a tuned one.
 constexpr std::size_t kWorthReleasing = std::size_t{1} << 15;
@@ -164,6 +183,12 @@ class BoundBatch {
     void reset(py::handle rows) {
         check_here();
         steps_ ? steps_->reset(rows_of(rows)) : batch_->reset(rows_of(rows));
+    }
+
+    void resume(py::handle node, py::handle rows) {
+        const std::int64_t last = node_from(node);
+        check_here();
+        steps_ ? steps_->resume(last, rows_of(rows)) : batch_->resume(last, rows_of(rows));
     }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
@@ -396,6 +421,7 @@ void bind_batch(py::module_ &m) {
         .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
+        .def("resume", &BoundBatch::resume, py::arg("node"), py::arg("rows") = py::none(), kResumeDoc)
         .def_property_readonly("answer_node", &BoundBatch::answer_node,
                                "(capacity,) int32 : the node that answers, -1 while none does. "
                                "A copy.")

@@ -383,7 +383,9 @@ def test_nodes_that_are_not_open() -> None:
         batch.decide_answers(2, None, ANSWERS[:, 2].copy())
     batch.decide_answers(0, scores_of(SCORES, 0), ANSWERS[:, 0].copy())
     assert batch.decide_answers(1, scores_of(SCORES, 1)).tolist() == [-1] * 4
-    with pytest.raises(ValueError, match=r"^rows: row 0 has stopped; reset it before it takes a new request$"):
+    with pytest.raises(
+        ValueError, match=r"^rows: row 0 has stopped; reset it before it takes a new request, or resume it$"
+    ):
         batch.decide_answers(1, scores_of(SCORES, 1))
 
 

@@ -152,7 +152,7 @@ def test_rows_of_another_length(rows: Any) -> None:
 
 
 def test_a_row_that_has_stopped() -> None:
-    message = "rows: row 3 has stopped; reset it before it takes a new request"
+    message = "rows: row 3 has stopped; reset it before it takes a new request, or resume it"
     refuses(lambda batch: batch.decide(1, f32(GO, GO, GO, GO)), ValueError, message)
     refuses(lambda batch: batch.decide(1, f32(GO, STAY), rows=i32(0, 3)), ValueError, message)
     refuses(lambda batch: batch.decide(0, f32(GO, STAY), rows=i32(4, 3)), ValueError, message)

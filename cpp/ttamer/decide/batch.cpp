@@ -234,6 +234,25 @@ void Batch::reset(const Rows &rows) {
     }
 }
 
+void Batch::resume(std::int64_t node, const Rows &rows) {
+    if (node < 0 || node >= policy_->nodes()) {
+        throw std::out_of_range("node: expected 0 to " + text(policy_->nodes() - 1) + ", got " + text(node));
+    }
+    check_rows(rows);
+    const std::size_t count = rows.given ? rows.size() : capacity();
+    for (std::size_t k = 0; k < count; ++k) {
+        if (!has_stopped(rows.at(k))) {
+            complain_resumed(rows);
+        }
+    }
+    with_states([&](auto &states) {
+        for (std::size_t k = 0; k < count; ++k) {
+            auto &row = states.rows[rows.at(k)];
+            row = with_position(row, static_cast<std::int32_t>(node) + 1);
+        }
+    });
+}
+
 void Batch::answer_node(std::span<std::int32_t> out) const {
     with_states([&](const auto &states) {
         std::transform(states.rows.begin(), states.rows.end(), out.begin(),

@@ -44,6 +44,8 @@ class Batch {
 
     // Rows taken over by new requests; without rows, all.
     void reset(const Rows &rows);
+    // Rows that have stopped, after `node` was consulted last, go on: the nodes that may follow it are open again.
+    void resume(std::int64_t node, const Rows &rows);
 
     // Throws std::out_of_range unless the rows are there.
     void check_rows(const Rows &rows) const;
@@ -140,6 +142,7 @@ class Batch {
     [[noreturn]] void complain_range(const Rows &rows) const;
     [[noreturn]] void complain_repeated(const Rows &rows) const;
     [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
+    [[noreturn]] void complain_resumed(const Rows &rows) const;
 
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;

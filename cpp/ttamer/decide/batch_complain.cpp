@@ -58,11 +58,19 @@ void Batch::refuse(const Call &call) {
     }
 }
 
+void Batch::complain_resumed(const Rows &rows) const {
+    for (std::size_t k = 0;; ++k) {
+        if (!has_stopped(rows.at(k))) {
+            throw std::invalid_argument("rows: row " + text(rows.at(k)) + " has not stopped");
+        }
+    }
+}
+
 void Batch::complain_closed(const Call &call, std::size_t k) const {
     const std::size_t row = call.rows.at(k);
     const auto which = "row " + text(row);
     if (has_stopped(row)) {
-        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
+        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request, or resume it");
     }
     std::string open;
     for (std::int32_t node = 0; node < policy_->nodes(); ++node) {

@@ -4,6 +4,7 @@
 #include "ttamer/decide/kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 #include <string>
 
@@ -26,6 +27,7 @@ StepBatch::StepBatch(std::span<const std::int32_t> last, std::int32_t nodes,
     }
     const std::size_t rows = batch_.capacity();
     answers_.assign(rows, -1);
+    last_steps_.assign(rows, kRoot);
     nodes_.resize(rows);
     steps_.resize(rows);
     signals_.resize(rows);
@@ -75,6 +77,7 @@ std::span<const std::int32_t> StepBatch::commit(std::size_t count, const Rows &r
         batch_.decide(std::span<const std::int32_t>(steps_.data(), count), {signals_.data(), count}, rows);
     for (std::size_t k = 0; k < count; ++k) {
         answers_[rows.at(k)] = new_answers_[k];
+        last_steps_[rows.at(k)] = steps_[k];
     }
     // Last: `rows` may be the result of the last call, which this overwrites.
     for (std::size_t k = 0; k < count; ++k) {
@@ -94,6 +97,27 @@ void StepBatch::reset(const Rows &rows) {
     }
 }
 
+void StepBatch::resume(std::int64_t node, const Rows &rows) {
+    check_node(node);
+    batch_.check_rows(rows);
+    const std::size_t count = rows.given ? rows.size() : capacity();
+    for (std::size_t k = 0; k < count; ++k) {
+        const std::size_t row = rows.at(k);
+        if (batch_.has_stopped(row) && last_[static_cast<std::size_t>(last_steps_[row])] != node) {
+            throw std::invalid_argument("node: expected the one consulted last, " +
+                                        text(last_[static_cast<std::size_t>(last_steps_[row])]) + " for row " +
+                                        text(row) + ", got " + text(node));
+        }
+        if (!batch_.has_stopped(row)) {
+            throw std::invalid_argument("rows: row " + text(row) + " has not stopped");
+        }
+    }
+    for (std::size_t k = 0; k < count; ++k) {
+        const std::array<std::int64_t, 1> row{static_cast<std::int64_t>(rows.at(k))};
+        batch_.resume(last_steps_[rows.at(k)], Rows{{}, row, true});
+    }
+}
+
 void StepBatch::answer_node(std::span<std::int32_t> out) const {
     std::copy(answers_.begin(), answers_.end(), out.begin());
 }
@@ -101,7 +125,7 @@ void StepBatch::answer_node(std::span<std::int32_t> out) const {
 void StepBatch::complain_closed(std::size_t row, std::int32_t node) const {
     const auto which = "row " + text(row);
     if (batch_.has_stopped(row)) {
-        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request");
+        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request, or resume it");
     }
     const std::int32_t step = batch_.last_node(row);
     std::string open;

@@ -17,6 +17,8 @@ namespace ttamer {
 class StepBatch {
   public:
     void reset(const Rows &rows);
+    // As Batch::resume; the node has to be the one that each row consulted last.
+    void resume(std::int64_t node, const Rows &rows);
     std::size_t capacity() const { return batch_.capacity(); }
     // The node whose answer is given, -1 while there is none.
     void answer_node(std::span<std::int32_t> out) const;
@@ -70,6 +72,7 @@ class StepBatch {
     Batch batch_;
     std::vector<std::int32_t> step_after_; // (steps + 1) x nodes
     std::vector<std::int32_t> answers_;    // of each row
+    std::vector<std::int32_t> last_steps_; // of each row, also once it has stopped
     // Of a call, by position.
     std::vector<std::int32_t> nodes_;
     std::vector<std::int32_t> steps_;

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from ttamer._base import files
 from ttamer._base.checks import brief, check_same_unit, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import number
 from ttamer.model import CascadeModel
+from ttamer.policy import front_file
 from ttamer.policy.policy import MOST_ROWS, Policy
 from ttamer.policy.replay import Replay
 from ttamer.traces import Traces
@@ -124,6 +130,48 @@ class Front(Sequence[FrontPoint]):
         if not affordable:
             raise ValueError(f"max_cost: no point costs at most {most:g}, the cheapest costs {self.points[0].cost:g}")
         return affordable[-1]
+
+    def at(self, tradeoff: float) -> FrontPoint:
+        """The point that was solved for the trade-off nearest to this one, by the ratio of the prices of costs.
+
+        Raises
+        ------
+        ValueError
+            If it is not in (0, 1].
+        """
+        if not 0 < real("tradeoff", tradeoff) <= 1:
+            raise ValueError(f"tradeoff: expected a number in (0, 1], got {tradeoff}")
+        return self.points[self.place((1 - tradeoff) / tradeoff)]
+
+    def place(self, price: float) -> int:
+        """Place of the point that is nearest to a price of costs, in units of loss: (1 - tradeoff) / tradeoff."""
+        return bisect_right(self._borders, -price)
+
+    @cached_property
+    def _borders(self) -> list[float]:
+        """Minus the prices half way, geometrically, between neighbours: dearer points are for lower prices."""
+        prices = [(1 - point.policy.tradeoff) / point.policy.tradeoff for point in self.points]
+        return sorted(-((low * high) ** 0.5) for low, high in pairwise(prices))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all points and the model into one safetensors file; what was compared (`choice`) is not kept."""
+        points = [(point.cost, point.error, point.policy) for point in self.points]
+        files.write(path, front_file.to_bytes(points, self.unit, self.model))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Front:
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of another kind or another format version, or its parts do not fit together.
+        """
+
+        def build(points: list[tuple[float, float, Policy]], unit: str, model: CascadeModel | None) -> Front:
+            return cls([FrontPoint(*point) for point in points], unit, model)
+
+        return front_file.from_bytes(*files.read(path), build)
 
     def mix(self, max_cost: float) -> Mixture:
         """The most accurate mixture of two points with at most this mean cost.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -357,12 +358,16 @@ class Policy:
                 own = f"None, for this policy decides on {shown}"
             expected = f"{self.signal!r}, which the policy decides on" if self.signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
+        return self._starter(signal)(capacity=capacity, nan=nan)
+
+    def _starter(self, signal: str | None) -> Callable[..., Batch]:
+        """What opens batches of a capacity and a meaning of NaN; arguments are not checked."""
         if isinstance(self._estimator, SetEstimator):
-            return start_sets(self._estimator.core, self._core, capacity, nan, self._estimator.signal)
+            return partial(start_sets, self._estimator.core, self._core, signal=self._estimator.signal)
         if self._estimator is not None:
-            return start_estimated(self._estimator.core, self._core, capacity, nan)
+            return partial(start_estimated, self._estimator.core, self._core)
         handed = self._recorded_signal if signal is None else signal
-        return start_batch(self._core, capacity, nan, self._signal, handed)
+        return partial(start_batch, self._core, signal=self._signal, handed=handed)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.
@@ -464,7 +469,7 @@ class Policy:
         offsets = self._core.arrays()["state_offsets"]
         return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
 
-    def _to_bytes(self) -> bytes:
+    def _to_bytes(self, with_estimator: bool = True) -> bytes:
         analysis = self._expectations()
         fields: dict[str, Any] = {
             "topology": self.steps.kind,
@@ -482,7 +487,7 @@ class Policy:
             fields["aggregation"] = list(vars(analysis.aggregation).values())
         if analysis.index is not None:
             arrays.update({f"index.{j}": row for j, row in enumerate(analysis.index)})
-        if self._estimator is not None:
+        if self._estimator is not None and with_estimator:
             estimator_fields, tables = self._estimator.to_file()
             fields.update(estimator_fields)
             arrays.update(tables)
@@ -496,7 +501,8 @@ class Policy:
         return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
-    def _from_bytes(cls, data: bytes, source: str) -> Policy:
+    def _from_bytes(cls, data: bytes, source: str, shared: AnyEstimator | None = None) -> Policy:
+        """What `_to_bytes` gave; `shared` is the estimator of a policy that was written without its own."""
         fields, arrays = files.from_bytes(data, "policy", FORMAT_VERSION, source)
         try:
             files.check_fields(fields, _FIELDS)
@@ -504,7 +510,9 @@ class Policy:
             topology = Topology.from_parts(fields["topology"], fields["nodes"], edges)
             core = CorePolicy(topology, **{name: fields[name] for name in _SCALARS}, arrays=arrays)
             analysis = Analysis.from_arrays(core, fields, arrays)
-            estimator = estimator_from_file(fields, arrays, topology)
+            estimator = estimator_from_file(fields, arrays, topology) or shared
+            if estimator is shared is not None and shared.walk.topology != topology:
+                raise ValueError(f"topology: expected the estimator's {shared.walk.topology!r}, got {topology!r}")
             if estimator is not None and core.recall:
                 raise ValueError("recall: expected none with an estimator")
             policy = cls(core, fields["unit"], analysis, *signals_in(fields), estimator)

@@ -229,26 +229,34 @@ class Constructors(Record):
     def from_log(
         cls: type[T],
         path: str | PathLike[str],
-        topology: Topology,
+        topology: Topology | None = None,
         *,
         unit: str = "",
         nodes: Sequence[str] | None = None,
+        like: Record | None = None,
     ) -> T:
         """Traces of requests that were served, from a log of JSON lines.
 
         A line is a request: ``{"visits": [{"node": 0, "signal": 0.9, "loss": 0.0, "cost": 0.001}, ...]}``, the nodes
-        that it consulted in order. What a visit does not say was not recorded; other keys are ignored. A cost may be in
+        that it consulted in order. What a visit does not say was not recorded; other keys are ignored. Losses may also
+        stand beside the visits, ``"losses": {"large": 0.0}``, or in a later line, with what the request is called:
+        ``{"request": "a17", "losses": {"large": 1.0}}``. `ttamer.serve.Log` writes such lines. A cost may be in
         several units, the same ones everywhere: ``"cost": {"usd": 0.001, "ms": 20}``. Signals of a node that are texts
         are categories, see `Traces.categories`.
 
         Parameters
         ----------
         path : str or os.PathLike
-        topology : Topology
+        topology : Topology, optional
+            Unless `like` has it.
         unit : str
             Unit of the costs, unless visits name theirs.
         nodes : (n,) str, optional
             Names of the nodes, which visits may use instead of numbers.
+        like : Traces, optional
+            In place of all these: traces of the same cascade. Of independent models (`Traces.from_models`) it has to be
+            stated: their visits may be in any order and have an ``"answer"``, the number of its class or, where answers
+            are only compared, a number that equal answers share; and requests a ``"context"`` by column.
 
         Returns
         -------
@@ -265,4 +273,13 @@ class Constructors(Record):
             If a line is something else, or visits do not follow the topology; the line and visit are named. If no visit
             at all has a signal, or none a cost; the keys that visits have are listed.
         """
-        return cls._checked(**fields_of_log(path, topology, unit, nodes))
+        if like is None:
+            if topology is None:
+                raise TypeError("from_log: expected a topology, or traces of the same cascade, like=traces")
+            return cls._checked(**fields_of_log(path, topology, unit, nodes))
+        if topology is not None or unit or nodes is not None:
+            raise ValueError("like: expected no topology, unit or nodes beside it, which these traces have")
+        checks.instance("like", like, cls)
+        models = (like.answer_classes, tuple(like.context)) if like.independent else None
+        own = like.unit if len(like.unit_costs) == 1 else ""
+        return cls._checked(**fields_of_log(path, like.topology, own, like.nodes, models))

@@ -11,21 +11,29 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.types import ROOT
+from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.traces.arguments import names_of
 from ttamer.traces.categories import Names, coded
 from ttamer.traces.costs import units_of
+from ttamer.traces.models import fields_of_models
 from ttamer.traces.signals import NOTHING
 
 
 def fields_of_log(
-    path: str | PathLike[str], topology: Topology, unit: str, nodes: Sequence[str] | None
+    path: str | PathLike[str],
+    topology: Topology,
+    unit: str,
+    nodes: Sequence[str] | None,
+    models: tuple[bool, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does."""
+    """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does.
+
+    `models` is of independent models: whether their answers are classes, and the names of the columns of the context.
+    """
     checks.instance("topology", topology, Topology)
     name = checks.path("path", path)
-    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit))
+    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models)
     try:
         for line, record in json_lines(name):
             try:
@@ -68,7 +76,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Log:
     """What the lines of a log said so far."""
 
-    def __init__(self, topology: Topology, names: Sequence[str] | None, unit: str) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        names: Sequence[str] | None,
+        unit: str,
+        models: tuple[bool, Sequence[str]] | None,
+    ) -> None:
+        self.models = models
+        self.answers: list[npt.NDArray[np.int32]] = []  # of independent models, -1 for none
+        self.context: dict[str, list[Any]] = {} if models is None else {column: [] for column in models[1]}
         self.topology = topology
         self.names = names
         self.unit = unit
@@ -80,12 +97,20 @@ class _Log:
         self.costs: list[tuple[int, int, list[float]]] = []  # request, edge, and what was paid in each unit
         self.units: list[str] | None = None  # none of costs that are numbers
         self.keys: dict[str, None] = {}  # of all visits, in order of appearance
+        self.requests: dict[str, int] = {}  # rows by what they are called
 
     def add(self, record: Any) -> None:
-        """The next request."""
+        """The next request, or losses of an earlier one."""
+        if isinstance(record, dict) and "visits" not in record and isinstance(record.get("losses"), dict):
+            name = record.get("request")
+            if name not in self.requests:
+                raise ValueError(f"request: expected one that was logged before, got {checks.quoted(repr(name))}")
+            self._add_losses(self.rows[self.requests[name]][1], record["losses"])
+            return
         if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
-            raise ValueError('expected {"visits": [...]}')
+            raise ValueError('expected {"visits": [...]}, or {"request": ..., "losses": {...}}')
         signals, losses = row = np.full((2, self.topology.nodes), np.nan)
+        answers = np.full(self.topology.nodes, -1, np.int32)
         visited: list[int] = []
         for k, visit in enumerate(record["visits"]):
             if not isinstance(visit, dict) or "node" not in visit:
@@ -93,7 +118,10 @@ class _Log:
             self.keys |= dict.fromkeys(visit)
             node = self._node(f"visit {k}: node", visit["node"])
             edge = self._edge(visited, node)
-            if edge is None or node in visited:
+            if self.models is not None and visit.get("error") is None and visit.get("answer") is not None:
+                answers[node] = checks.whole(f"visit {k}: answer", visit["answer"], least=-1)
+            # Who is only consulted for the record needs no edge; what it costs is then not known.
+            if (edge is None and not visit.get("shadow")) or node in visited:
                 raise ValueError(f"visit {k}: expected a node that may follow {visited or 'the root'}, got {node}")
             if visit.get("error") is None:
                 signals[node] = self._signal(f"visit {k}: signal", visit.get("signal"), node)
@@ -102,10 +130,33 @@ class _Log:
                 losses[node] = _loss(f"visit {k}: loss", visit.get("loss"))
             elif visit.get("signal") is not None or visit.get("loss") is not None:
                 raise ValueError(f"visit {k}: expected no signal and no loss of a visit with an error")
-            if visit.get("cost") is not None:
+            if visit.get("cost") is not None and edge is not None:
                 self.costs.append((len(self.rows), edge, self._cost(f"visit {k}: cost", visit["cost"])))
             visited.append(node)
+        if "losses" in record:
+            self._add_losses(losses, record["losses"])
+        if "request" in record:
+            name = checks.text("request", record["request"])
+            if name in self.requests:
+                raise ValueError(f"request: expected names that differ, got {checks.quoted(repr(name))} again")
+            self.requests[name] = len(self.rows)
+        if self.context:
+            values = record.get("context")
+            if not isinstance(values, dict) or not set(self.context) <= set(values):
+                raise ValueError(f"context: expected {', '.join(self.context)}, got {checks.quoted(repr(values))}")
+            for column, cells in self.context.items():
+                cells.append(values[column])
+        self.answers.append(answers)
         self.rows.append(row)
+
+    def _add_losses(self, row: npt.NDArray[np.float64], losses: object) -> None:
+        """Losses by node, of nodes that the request may not have consulted too."""
+        if not isinstance(losses, dict):
+            raise ValueError(f"losses: expected a loss by node, got {type(losses).__name__}")
+        for node, loss in losses.items():
+            name = f"losses[{checks.quoted(repr(node))}]"
+            place = self._node(name, int(node) if self.names is None and node.isdecimal() else node)
+            row[place] = _loss(name, loss)
 
     def fields(self) -> dict[str, Any]:
         if not self.rows:
@@ -114,6 +165,8 @@ class _Log:
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
         signals, losses = np.stack(self.rows, axis=1)
+        if self.models is not None:
+            return self._fields_of_models(signals, losses, self.models[0])
         categories: dict[int, Names] = {}
         for node, texts in self.texts.items():
             codes, categories[node] = coded(list(texts.values()))
@@ -137,8 +190,31 @@ class _Log:
             "categories": categories,
         }
 
+    def _fields_of_models(self, scores: Floats, losses: Floats, classes: bool) -> dict[str, Any]:
+        behind = int(bool(self.context))  # the context is node 0, which no model is
+        costs = {unit: np.full(losses.shape, np.nan) for unit in self.units or [""]}
+        for row, edge, paid in self.costs:
+            for table, cost in zip(costs.values(), paid, strict=True):
+                table[row, self.topology.edges[edge, 1]] = cost
+        answers = np.stack(self.answers)[:, behind:]
+        return fields_of_models(
+            losses[:, behind:],
+            costs[""][:, behind:] if self.units is None else {unit: table[:, behind:] for unit, table in costs.items()},
+            scores[:, behind:] if np.isfinite(scores[:, behind:]).any() else None,
+            answers if (answers >= 0).any() else None,
+            classes,
+            self.context or None,
+            self.names,
+            self.unit,
+        )
+
     def _edge(self, visited: list[int], node: int) -> int | None:
-        """The edge to a node: from the last one visited, on a forest from any of them; None if there is none."""
+        """The edge to a node: from the last one visited, on a forest from any of them; None if there is none.
+
+        Independent models cost the same from anywhere.
+        """
+        if self.models is not None:
+            return next(e for (_, j), e in self.edges.items() if j == node)
         before = [ROOT, *visited] if self.topology.kind == "forest" else [visited[-1] if visited else ROOT]
         return next((self.edges[i, node] for i in before if (i, node) in self.edges), None)
 

@@ -1,0 +1,209 @@
+"""Lets requests in: which policy decides on each, which nodes are up, and what follows when policies are exchanged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, NamedTuple
+
+from ttamer._base import checks
+from ttamer.model import CascadeModel
+from ttamer.policy import Front, Policy
+from ttamer.serve.flight import Flight
+from ttamer.serve.plan import Plan
+
+DEFAULT = "default"
+
+
+class Dispatcher:
+    """Decides on requests that come one by one, in any server: asyncio, threads, Ray Serve.
+
+    Does no input or output. `enter` opens a `Flight` for each request, which is told what nodes answered and says which
+    one to consult next, exactly as `Policy.replay` would.
+
+    Parameters
+    ----------
+    policy : Policy, Front or mapping of str to Policy
+        A policy; or all trade-offs of a front, of which each request gets the one for its weight; or a policy a tier.
+    tradeoff : float, optional
+        Of a front: the trade-off of a request of weight 1.
+    model : CascadeModel, optional
+        That a policy was solved for. With it, or a front that has one, what to do after a failure is optimal on lines.
+    seconds : mapping of str or int to float, optional
+        What each node is expected to take, by name or number: needed for deadlines.
+    signal : str, optional
+        The kind of signals that will be told, as for `Policy.start`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these are no policies, they are of other nodes, or a trade-off is stated without a front, or lacks.
+
+    Notes
+    -----
+    All methods may be called from any thread. A flight keeps the policy that it entered with.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | Front | Mapping[str, Policy],
+        *,
+        tradeoff: float | None = None,
+        model: CascadeModel | None = None,
+        seconds: Mapping[str | int, float] | None = None,
+        signal: str | None = None,
+    ) -> None:
+        self._signal = signal
+        self._lock = Lock()
+        self._down: frozenset[int] = frozenset()
+        self._service = _service_of(policy, tradeoff, model, signal)
+        self._seconds = {
+            self.number("seconds", node): checks.real(f"seconds[{node!r}]", each)
+            for node, each in (seconds or {}).items()
+        }
+
+    def enter(
+        self,
+        tier: str = DEFAULT,
+        weight: float = 1.0,
+        deadline: float | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> Flight:
+        """Open a flight for a request.
+
+        Parameters
+        ----------
+        tier : str
+            Whose policy decides, where there are several.
+        weight : float
+            Of a front: how many times as much as on average its costs matter, as ``tokens / mean_tokens``, or more
+            while servers are busy. Its policy is the one for costs that weigh so many times as much.
+        deadline : float, optional
+            Seconds from now. A node that is expected to end after it is not begun while there is an answer.
+        context : mapping of str to value, optional
+            What is known before anything is consulted, where the policy decides on it.
+
+        Raises
+        ------
+        KeyError
+            If there is no such tier; those that there are are named.
+        ValueError
+            If the weight is not above 0 or there is no front to choose from, or the context lacks.
+        """
+        plan = self._service.plan(tier, weight)
+        return Flight(plan, tier, weight, deadline, self._seconds, self._down, context)
+
+    def swap(
+        self,
+        policy: Policy | Front | Mapping[str, Policy],
+        *,
+        tradeoff: float | None = None,
+        model: CascadeModel | None = None,
+    ) -> None:
+        """Let requests that enter from now on be decided by other policies; flights under way keep theirs.
+
+        Raises
+        ------
+        ValueError
+            If the policies are of other nodes; then nothing is changed.
+        """
+        service = _service_of(policy, tradeoff, model, self._signal)
+        if service.names != self._service.names:
+            raise ValueError(f"policy: expected the nodes {_listed(self._service.names)}, got {_listed(service.names)}")
+        self._service = service
+
+    def down(self, node: str | int) -> None:
+        """Take a node out: flights that would consult it go on as if it had failed."""
+        with self._lock:
+            self._down |= {self.number("node", node)}
+
+    def up(self, node: str | int) -> None:
+        """Take a node in again."""
+        with self._lock:
+            self._down -= {self.number("node", node)}
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Tuple of str : names of the nodes, or their numbers where they have none."""
+        return self._service.names
+
+    @property
+    def context_nodes(self) -> tuple[int, ...]:
+        """Tuple of int : nodes that stand for the context, which `enter` shows: nobody is asked."""
+        return (0,) if self._service.plans[0].has_front else ()
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Tuple of Policy : those that requests enter with now."""
+        return tuple(plan.policy for plan in self._service.plans)
+
+    def __repr__(self) -> str:
+        down = f", {_listed(tuple(self.nodes[node] for node in sorted(self._down)))} down" if self._down else ""
+        return f"Dispatcher({len(self._service.plans)} policies, nodes {_listed(self.nodes)}{down})"
+
+    def number(self, argument: str, node: str | int) -> int:
+        """The number of a node that is called by its name or number; `argument` names it in errors."""
+        names = self._service.names
+        if isinstance(node, str):
+            if node not in names:
+                raise ValueError(f"{argument}: expected one of {_listed(names)}, got {node!r}")
+            return names.index(node)
+        return checks.place(argument, node, len(names))
+
+
+class _Service(NamedTuple):
+    """The policies of one moment."""
+
+    tiers: dict[str, Plan]
+    front: Front | None
+    plans: tuple[Plan, ...]
+    price: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.plans[0].names
+
+    def plan(self, tier: str, weight: float) -> Plan:
+        """The one that decides on a request."""
+        if self.front is None and weight == 1.0 and tier in self.tiers:
+            return self.tiers[tier]
+        if self.front is not None and tier == DEFAULT:
+            if not 0 < checks.real("weight", weight) < math.inf:
+                raise ValueError(f"weight: expected a number above 0, got {weight}")
+            return self.plans[self.front.place(self.price * weight)]
+        if weight != 1.0:
+            raise ValueError(f"weight: expected 1, as there is no front to choose a trade-off from, got {weight}")
+        raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
+
+
+def _service_of(policy: object, tradeoff: float | None, model: CascadeModel | None, signal: str | None) -> _Service:
+    if isinstance(policy, Front):
+        if tradeoff is None:
+            raise ValueError(
+                "tradeoff: expected that of a request of weight 1, as front.best(...).policy.tradeoff, got None"
+            )
+        if not 0 < checks.number("tradeoff", tradeoff) <= 1:
+            raise ValueError(f"tradeoff: expected a number in (0, 1], got {tradeoff}")
+        plans = tuple(Plan(point.policy, model or policy.model, signal) for point in policy)
+        return _Service({DEFAULT: plans[0]}, policy, plans, (1 - tradeoff) / tradeoff)
+    if tradeoff is not None:
+        raise ValueError("tradeoff: expected None without a front, of which it is")
+    tiers: Mapping[str, Any] = policy if isinstance(policy, Mapping) else {DEFAULT: policy}
+    if not tiers:
+        raise ValueError("policy: expected at least one tier, got none")
+    for tier, each in tiers.items():
+        checks.instance(f"policy[{tier!r}]" if isinstance(policy, Mapping) else "policy", each, Policy)
+    named = {checks.text("tier", tier): Plan(each, model, signal) for tier, each in tiers.items()}
+    plans = tuple(named.values())
+    for tier, plan in named.items():
+        if plan.names != plans[0].names:
+            raise ValueError(
+                f"policy[{tier!r}]: expected the nodes {_listed(plans[0].names)}, as the first, "
+                f"got {_listed(plan.names)}"
+            )
+    return _Service(named, None, plans, 0.0)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,505 @@
+"""One request on its way through a cascade: told what nodes answered, it says which node to consult next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from time import perf_counter
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._base.types import ROOT, STOP
+from ttamer._core import Batch
+from ttamer.serve.plan import Plan
+
+
+class NodeDown(Exception):
+    """Why a node was passed over that `Dispatcher.down` took out."""
+
+
+class AllFailed(Exception):
+    """No node answered a request.
+
+    Attributes
+    ----------
+    causes : dict of str to BaseException
+        What each node failed with, by its name.
+    """
+
+    def __init__(self, causes: Mapping[str, BaseException]) -> None:
+        self.causes = dict(causes)
+        reasons = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in self.causes.items())
+        super().__init__(f"no node answered: {reasons}")
+
+
+class Visit(NamedTuple):
+    """What was told of one node; `error` if it failed."""
+
+    node: int
+    signal: float | None
+    label: int
+    logits: npt.NDArray[np.float32] | None
+    cost: float
+    seconds: float
+    error: BaseException | None
+    shadow: bool
+
+
+class Flight:
+    """A request that a `Dispatcher` let in. Does no input or output, and belongs to one task at a time.
+
+    Attributes
+    ----------
+    node : int
+        The node to consult now, or `ttamer.STOP`.
+    cost : float
+        What the request has cost so far, without shadows, in the policy's unit.
+    tier : str
+    weight : float
+    reason : str or None
+        Why it stopped: "policy"; "deadline"; "failure", where a node failed on the way; "override", where it was
+        resumed. None while it is under way. A certificate of `ttamer.tune` speaks of requests that stop by the policy.
+    """
+
+    # What most flights never change stands in the class: entering is quicker.
+    node = STOP
+    cost = 0.0
+    reason: str | None = None
+    _errors: dict[int, BaseException] | None = None
+    _codes: dict[Hashable, int] | None = None
+    _blind = False  # whether no policy decides any more
+    _overridden = False
+
+    def __init__(
+        self,
+        plan: Plan,
+        tier: str,
+        weight: float,
+        deadline: float | None,
+        seconds: Mapping[int, float],
+        down: frozenset[int],
+        context: Mapping[str, Any] | None,
+    ) -> None:
+        self.tier = tier
+        self.weight = weight
+        self._plan = plan
+        self._batch = plan.start()
+        self._score = np.empty(1, np.float32)
+        self._answers: dict[int, Any] = {}
+        self._visits: list[tuple[Any, ...]] = []
+        self._context = context
+        self._deadline = deadline
+        self._seconds = seconds
+        self._down = down
+        self._began = self._since = perf_counter()
+        if plan.has_front:
+            self._go(plan.show_context(self._batch, context))
+        elif context is not None:
+            raise ValueError("context: expected None, the policy looks at no context")
+        else:
+            self._go(plan.first_node)
+
+    # ---------------------------------------------------------------- what nodes say
+
+    def consulted(
+        self,
+        answer: Any = None,
+        signal: float | str | None = None,
+        *,
+        logits: npt.ArrayLike | None = None,
+        label: int | None = None,
+        cost: float | None = None,
+    ) -> int:
+        """Tell what the node said, and hear which one is next.
+
+        Parameters
+        ----------
+        answer : object
+            Kept for `answer`.
+        signal : float or str, optional
+            How sure the node is, of the kind that the policy's traces recorded, or the name of a category. May lack at
+            a node whose signal tells nothing, and, of several models, where a model gave none.
+        logits : (C,) float32, optional
+            In place of a signal, where policies decide on a kind that logits give, or estimate from logits.
+        label : int, optional
+            Of several models: the number of the answer's class, -1 for none. Without it an int answer is its own
+            number, and where the policy only compares answers, equal ones are the same and None is none.
+        cost : float, optional
+            What it cost; by default what the policy expects.
+
+        Returns
+        -------
+        int
+            The node to consult next, or `ttamer.STOP`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the flight has stopped, or the policy cannot use what is told. Nothing is changed then.
+        """
+        node, plan, batch = self.node, self._plan, self._batch
+        if node == STOP:
+            self._refuse("consulted")
+        paid = plan.cost_of(self._last(), node) if cost is None else _cost(cost)
+        values, code, score = None, -1, None
+        if self._blind:
+            following = STOP
+        elif plan.takes_answers:
+            score, code = self._score_of(node, signal), self._code_of(answer, label)
+            following = self._tell_answer(node, score, code)
+        elif logits is not None:
+            values = plan.row_of(logits)
+            following = int(batch.decide_logits(node, values)[0])
+        else:
+            score = plan.signal_of(node, signal)
+            self._score[0] = score
+            following = int(batch.decide(node, self._score)[0])
+        self._answers[node] = answer
+        return self._keep(node, score, code, values, paid, None, following)
+
+    def failed(self, error: BaseException | str, cost: float = 0.0) -> int:
+        """Tell that the node gave nothing, and hear which one is next.
+
+        It never answers, what it cost counts, and what was known before stays known. The next node is the best one for
+        that: on a line by an optimal policy for silent nodes, where the dispatcher has a front or a model; of several
+        models by what the others have shown. Elsewhere the node counts as in its worst state.
+
+        Parameters
+        ----------
+        error : BaseException or str
+            For `record` and `AllFailed`.
+        cost : float
+            What the attempt cost.
+
+        Returns
+        -------
+        int
+            The node to consult next, or `ttamer.STOP`.
+        """
+        node = self.node
+        if node == STOP:
+            self._refuse("failed")
+        paid = _cost(cost)
+        cause = error if isinstance(error, BaseException) else RuntimeError(checks.text("error", error))
+        self._errors = {**(self._errors or {}), node: cause}
+        if self._blind:
+            following = STOP
+        else:
+            plan = self._plan.without(self._errors)
+            if plan is not None:
+                self._note(node, None, -1, None, paid, cause)
+                return self._go(self._tell_again(plan))
+            following = self._tell_nan(node)
+        return self._keep(node, None, -1, None, paid, cause, following)
+
+    def resume(self, node: int | None = None) -> int:
+        """Go on after a stop, as when a user asks for another opinion.
+
+        Parameters
+        ----------
+        node : int, optional
+            To consult next; by default the only one that is left, or on a line the next one.
+
+        Returns
+        -------
+        int
+            That node.
+
+        Raises
+        ------
+        ValueError
+            If the flight is under way, or the node may not follow; those that may are named.
+        """
+        if self.node != STOP:
+            raise ValueError(f"resume: the flight is under way, at node {self._plan.names[self.node]}")
+        open_nodes = self.open
+        if node is None and len(open_nodes) == 1:
+            (node,) = open_nodes
+        if node not in open_nodes:
+            names = ", ".join(self._plan.names[each] for each in open_nodes) or "none"
+            raise ValueError(f"resume: expected a node that may follow, {names}, got {node!r}")
+        if not self._blind:
+            self._batch.resume(self._told()[-1])
+        self._overridden, self.reason = True, None
+        self.node, self._since = node, perf_counter()
+        return node
+
+    def shadowed(
+        self,
+        node: int,
+        answer: Any = None,
+        signal: float | str | None = None,
+        *,
+        label: int | None = None,
+        cost: float | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Tell what a node said that was only consulted for the record, after the stop; it changes nothing else.
+
+        Parameters are those of `consulted`, but for the error with which it failed.
+        """
+        if self.node != STOP:
+            raise ValueError("shadowed: the flight is under way; tell what it asks for by consulted or failed")
+        node = checks.place("node", node, len(self._plan.names))
+        score, code = None, -1
+        if error is None and self._plan.takes_answers:
+            score, code = self._score_of(node, signal), self._code_of(answer, label)
+        elif error is None and signal is not None:
+            score = self._plan.signal_of(node, signal)
+        paid = self._plan.cost_of(self._last(), node) if cost is None else _cost(cost)
+        self._visits.append((node, score, code, None, paid, perf_counter() - self._since, error, True))
+
+    # ---------------------------------------------------------------- what is known
+
+    @property
+    def name(self) -> str | None:
+        """str or None : name of the node to consult now; None after the stop."""
+        return None if self.node == STOP else self._plan.names[self.node]
+
+    @property
+    def open(self) -> tuple[int, ...]:
+        """Tuple of int : nodes that may be consulted after the last one, whatever the policy says."""
+        return tuple(node for node in self._plan.open_after(self._told()) if node not in (self._errors or ()))
+
+    @property
+    def visits(self) -> list[Visit]:
+        """List of Visit : what was told so far, shadows included, in order."""
+        return [Visit._make(visit) for visit in self._visits]
+
+    @property
+    def answer_node(self) -> int:
+        """int : the node whose answer is the best one known, -1 while there is none."""
+        node = -1 if self._blind else int(self._batch.answer_node[0])
+        if not self._blind and (self._errors is None or node not in self._errors):
+            return node
+        # The last node that answered: along a line without recall it is the one before a silent one.
+        told = [visit.node for visit in self.visits if visit.error is None and not visit.shadow]
+        return told[-1] if told else -1
+
+    @property
+    def answer(self) -> Any:
+        """object : what that node answered; the best so far while the flight is under way.
+
+        Raises
+        ------
+        AllFailed
+            If it has stopped and no node answered.
+        """
+        node = self.answer_node
+        if node < 0 and self.node == STOP:
+            raise AllFailed(self.causes)
+        return self._answers.get(node)
+
+    @property
+    def causes(self) -> dict[str, BaseException]:
+        """Dict of str to BaseException : what each node failed with, by its name."""
+        return {self._plan.names[node]: error for node, error in (self._errors or {}).items()}
+
+    @property
+    def answers(self) -> dict[str, Any]:
+        """Dict of str to object : what nodes answered so far, by name."""
+        return {self._plan.names[node]: answer for node, answer in self._answers.items()}
+
+    @property
+    def left(self) -> float | None:
+        """float or None : seconds until the deadline, if there is one."""
+        return None if self._deadline is None else self._deadline - (perf_counter() - self._began)
+
+    @property
+    def expected_loss(self) -> float:
+        """float : of that answer, under the model; inf while there is none, NaN where no policy decided."""
+        return float("nan") if self._blind else float(self._batch.answer_loss[0])
+
+    @property
+    def seconds(self) -> float:
+        """float : since the flight began, until its last node answered."""
+        return self._since - self._began
+
+    def record(self) -> dict[str, Any]:
+        """One line of a log, which `Traces.from_log` reads: who decided, why it stopped, and what each node said."""
+        plan = self._plan
+        node = self.answer_node
+        shown = {} if self._context is None else {"context": {k: _plain(v) for k, v in self._context.items()}}
+        return {
+            "policy": plan.digest,
+            "tier": self.tier,
+            "weight": self.weight,
+            "reason": self.reason,
+            "answer_node": plan.keys[node] if node >= 0 else None,
+            "cost": self.cost,
+            "seconds": self.seconds,
+            **shown,
+            "visits": [_visit_record(plan.keys[visit.node], visit) for visit in self.visits],
+        }
+
+    def __repr__(self) -> str:
+        state = f"at node {self.name}" if self.node != STOP else f"stopped by {self.reason}"
+        return f"Flight({state}, {len(self._visits)} visits, cost {self.cost:.6g})"
+
+    # ---------------------------------------------------------------- inside
+
+    def _told(self) -> list[int]:
+        """Nodes that the batch was told of, in order; of independent models without those known to be silent."""
+        told = [visit for visit in self.visits if not visit.shadow]
+        skips = self._plan.independent and self._errors and self._plan.without(self._errors) is not None
+        return [visit.node for visit in told if visit.error is None or not skips]
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(f"{what}: the flight has stopped; resume() goes on, shadowed() is for the record")
+
+    def _last(self) -> int:
+        return self._visits[-1][0] if self._visits else self._plan.before_first
+
+    def _score_of(self, node: int, signal: float | str | None) -> float:
+        if signal is None:
+            return -np.inf
+        score = checks.number("signal", signal)
+        if score != score:
+            raise ValueError(
+                f"signal: expected a number, or None for none, got NaN; tell failed(error) if {node} failed"
+            )
+        return score
+
+    def _code_of(self, answer: Any, label: int | None) -> int:
+        if label is not None:
+            return checks.whole("label", label, least=-1)
+        if answer is None:
+            return -1
+        if self._plan.has_classes:
+            if isinstance(answer, bool) or not isinstance(answer, (int, np.integer)):
+                raise ValueError(
+                    "label: expected the number of the answer's class, which the policy decides on, got None"
+                )
+            return int(answer)
+        if not self._plan.compares_answers:
+            return -1
+        self._codes = {} if self._codes is None else self._codes
+        try:
+            return self._codes.setdefault(answer, len(self._codes))
+        except TypeError:
+            raise TypeError(
+                f"answer: expected one that can be compared, or a label, got {type(answer).__name__}"
+            ) from None
+
+    def _tell_answer(self, node: int, score: float, code: int) -> int:
+        self._score[0] = score
+        return int(self._batch.decide_answers(node, self._score, np.array([code], np.int32))[0])
+
+    def _tell_nan(self, node: int) -> int:
+        plan, batch = self._plan, self._batch
+        if plan.takes_answers:
+            return int(batch.decide_answers(node, _NAN, _NONE)[0])
+        if plan.class_count:
+            return int(batch.decide_logits(node, np.full((1, plan.class_count), np.nan, np.float32))[0])
+        return int(batch.decide(node, _NAN)[0])
+
+    def _tell_again(self, plan: Plan) -> int:
+        """All that was told to a policy for silent nodes, which answers what follows."""
+        batch, following, last = plan.start(), plan.first_node, ROOT
+        if plan.has_front:
+            following = plan.show_context(batch, self._context)
+        for visit in self.visits:
+            silent = visit.error is not None
+            if visit.shadow or (silent and plan.independent):
+                continue
+            if following == STOP:  # it would not have come so far; now more is known
+                batch.resume(last)
+            following = _tell(batch, plan, visit)
+            last = visit.node
+        self._batch = batch
+        return following
+
+    def _keep(
+        self,
+        node: int,
+        score: float | None,
+        code: int,
+        logits: npt.NDArray[np.float32] | None,
+        cost: float,
+        error: BaseException | None,
+        following: int,
+    ) -> int:
+        self._note(node, score, code, logits, cost, error)
+        return self._go(following)
+
+    def _note(
+        self,
+        node: int,
+        score: float | None,
+        code: int,
+        logits: npt.NDArray[np.float32] | None,
+        cost: float,
+        error: BaseException | None,
+    ) -> None:
+        now = perf_counter()
+        self._visits.append((node, score, code, logits, cost, now - self._since, error, False))
+        self._since = now
+        self.cost += cost
+
+    def _go(self, following: int) -> int:
+        self.node = following
+        if following == STOP:
+            return self._stop("policy")
+        if self._deadline is not None and self._visits:  # there is nothing to return before
+            late = self._since - self._began + self._seconds.get(following, 0.0) > self._deadline
+            if late and self.answer_node >= 0:
+                return self._stop("deadline")
+        if following in self._down:
+            return self.failed(NodeDown(f"{self._plan.names[following]} is down"))
+        return following
+
+    def _stop(self, reason: str) -> int:
+        if self._errors is not None and self.answer_node < 0:
+            # The policy knows no further node, and nothing has answered: any that is left is better than none.
+            left = [node for node in self._plan.answering if all(visit.node != node for visit in self.visits)]
+            if left and self._plan.independent:
+                self._blind, self.node = True, left[0]
+                return self._go(left[0])
+        self.node = STOP
+        self.reason = (
+            "override" if self._overridden else "failure" if reason == "policy" and self._errors is not None else reason
+        )
+        return STOP
+
+
+_NAN = np.full(1, np.nan, np.float32)
+_NONE = np.full(1, -1, np.int32)
+
+
+def _tell(batch: Batch, plan: Plan, visit: Visit) -> int:
+    """A visit, or that its node is silent, to a batch of one row."""
+    if visit.logits is not None:
+        return int(batch.decide_logits(visit.node, visit.logits)[0])
+    signal = np.array([0.0 if visit.signal is None else visit.signal], np.float32)
+    if plan.takes_answers:
+        return int(batch.decide_answers(visit.node, signal, np.array([visit.label], np.int32))[0])
+    return int(batch.decide(visit.node, signal)[0])
+
+
+def _cost(cost: float) -> float:
+    number = cost if type(cost) is float else checks.real("cost", cost)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"cost: expected a finite number >= 0, got {cost}")
+    return number
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as one of Python's, for JSON; NaN, which JSON does not have, as none."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if plain != plain else plain
+
+
+def _visit_record(name: str | int, visit: Visit) -> dict[str, Any]:
+    record: dict[str, Any] = {"node": name, "cost": visit.cost, "seconds": visit.seconds}
+    if visit.error is not None:
+        record["error"] = f"{type(visit.error).__name__}: {visit.error}"
+    elif visit.signal is not None:
+        record["signal"] = visit.signal
+    if visit.label >= 0:
+        record["answer"] = visit.label
+    if visit.shadow:
+        record["shadow"] = True
+    return record

@@ -1,0 +1,95 @@
+"""Records of requests that were served, one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, TextIO
+from uuid import uuid4
+
+from ttamer._base import checks
+from ttamer.serve.flight import Flight
+
+
+class Log:
+    """A file that lines are appended to, which `Traces.from_log` reads.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Made if it is not there. Lines are written whole: threads, and processes that append to the same file, do not
+        mix them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._lock = Lock()
+        self._file: TextIO = open(checks.path("path", path), "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+
+    def write(self, flight: Flight, request: str | None = None, losses: Mapping[str, float] | None = None) -> str:
+        """Append `Flight.record`.
+
+        Parameters
+        ----------
+        flight : Flight
+        request : str, optional
+            What the request is called, for losses that become known later; by default a new name.
+        losses : mapping of str to float, optional
+            By name of node, as far as they are known.
+
+        Returns
+        -------
+        str
+            What the request is called.
+        """
+        checks.instance("flight", flight, Flight)
+        name = uuid4().hex if request is None else checks.text("request", request)
+        record: dict[str, Any] = {"request": name, **flight.record()}
+        if losses is not None:
+            record["losses"] = _checked(losses)
+        self._append(record)
+        return name
+
+    def losses(self, request: str, losses: Mapping[str, float]) -> None:
+        """Append the losses of an earlier request, such as whether an answer was wrong, by name of node."""
+        self._append({"request": checks.text("request", request), "losses": _checked(losses)})
+
+    def close(self) -> None:
+        """Close the file; another call changes nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(_finite(record)) + "\n"
+        with self._lock:
+            self._file.write(line)
+
+
+def _checked(losses: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(losses, Mapping):
+        raise TypeError(f"losses: expected a mapping of nodes to losses, got {type(losses).__name__}")
+    values = {checks.text("losses", node): checks.real(f"losses[{node!r}]", loss) for node, loss in losses.items()}
+    for node, loss in values.items():
+        if not 0 <= loss < math.inf:
+            raise ValueError(f"losses[{node!r}]: expected a finite number >= 0, got {loss}")
+    return values
+
+
+def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Without scores of -inf, which JSON has no number for: a model that gave none."""
+    visits = record.get("visits")
+    if visits is None:
+        return dict(record)
+    return {**record, "visits": [{k: v for k, v in visit.items() if v != -math.inf} for visit in visits]}

@@ -1,0 +1,193 @@
+"""What flights of one policy share: all that is looked up and not made anew for each request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttamer._base import checks
+from ttamer._base.types import ROOT
+from ttamer._core import Batch
+from ttamer.model import CascadeModel
+from ttamer.model.failing import failing
+from ttamer.model.set_estimators import SetEstimator
+from ttamer.policy import Policy, solve
+from ttamer.traces.costs import prices_in
+
+MOST_PLANS = 64
+"""Policies kept for sets of failed nodes; of six nodes that is any set."""
+
+
+class Plan:
+    """A policy, and what serving it one request at a time needs.
+
+    Parameters
+    ----------
+    policy : Policy
+    model : CascadeModel, optional
+        That the policy was solved for: what to do after a failure is solved from it.
+    signal : str, optional
+        As for `Policy.start`.
+    """
+
+    def __init__(self, policy: Policy, model: CascadeModel | None = None, signal: str | None = None) -> None:
+        policy.start(0, "failed", signal)  # refused now, and not at the first request
+        self.start: Callable[[], Batch] = partial(policy._starter(signal), capacity=1, nan="failed")
+        self.policy = policy
+        self.first_node = policy.first_node
+        self.keys: tuple[str | int, ...] = policy.nodes or tuple(range(policy.topology.nodes))
+        self.names = tuple(map(str, self.keys))
+        estimator = policy.estimator
+        sets = estimator if isinstance(estimator, SetEstimator) else None
+        self.takes_answers = sets is not None
+        self.class_count = 0 if estimator is None or isinstance(estimator, SetEstimator) else estimator.class_count
+        self.context = () if sets is None else sets.context
+        self.independent = sets is not None and sets.independent
+        # Of several models, whether node 0 stands before all: it is the context, and nobody is asked.
+        self.has_front = self.independent and self.first_node == 0 and bool(np.isinf(policy.losses(0)).all())
+        self.has_classes = sets is not None and bool((sets.tables["classes"] >= 0).any())
+        self.compares_answers = sets is not None and bool(sets.tables["agreeing"].any())
+        self._model = model
+        self._signal = signal
+        own = policy.recorded_signal if signal is None else signal
+        self._needs_logits = estimator is None and policy.signal != own
+        self._takes_signals = estimator is None and not self._needs_logits
+        # Nodes whose signal is looked at.
+        self._telling = set() if estimator else {j for j in policy.signal_nodes if policy.bin_edges(j).size}
+        self._others: dict[frozenset[int], Plan | None] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the policy's tables: who decided, in a log."""
+        return hashlib.sha256(self.policy._to_bytes()).hexdigest()[:16]
+
+    @cached_property
+    def after(self) -> dict[int, dict[int, int]]:
+        """Of each step, ROOT before the first, the step that each node leads to."""
+        last = list(range(self.policy.steps.nodes))
+        if self.policy.estimator is not None:
+            last = self.policy.estimator.walk.last.tolist()
+        table: dict[int, dict[int, int]] = {step: {} for step in range(ROOT, len(last))}
+        for before, step in self.policy.steps.edges.tolist():
+            table[before][last[step]] = step
+        return table
+
+    @cached_property
+    def costs(self) -> dict[tuple[int, int], float]:
+        """Mean cost of a node after another one, ROOT for none."""
+        last = list(range(self.policy.steps.nodes))
+        if self.policy.estimator is not None:
+            last = self.policy.estimator.walk.last.tolist()
+        costs: dict[tuple[int, int], float] = {}
+        for (before, step), cost in zip(self.policy.steps.edges.tolist(), self.policy.costs.tolist(), strict=True):
+            costs.setdefault((ROOT if before == ROOT else last[before], last[step]), cost)
+        for (_, node), cost in list(costs.items()):  # from where nothing leads to it, as on forests
+            costs.setdefault((ROOT, node), cost)
+        return costs
+
+    def cost_of(self, before: int, node: int) -> float:
+        """The mean cost of a node after another one."""
+        cost = self.costs.get((before, node))
+        return self.costs[ROOT, node] if cost is None else cost
+
+    @cached_property
+    def answering(self) -> tuple[int, ...]:
+        """Nodes that may answer, the one with the lowest number first."""
+        estimator = self.policy.estimator
+        if isinstance(estimator, SetEstimator):
+            tables = estimator.tables
+            starts = tables["target_offsets"][:-1]
+            counts = tables["answering"]
+            return tuple(
+                sorted({int(t) for k, n in zip(starts, counts, strict=True) for t in tables["targets"][k : k + n]})
+            )
+        if estimator is not None:
+            return tuple(range(self.policy.topology.nodes))
+        return tuple(j for j in range(self.policy.steps.nodes) if np.isfinite(self.policy.losses(j)).any())
+
+    def open_after(self, told: Sequence[int]) -> tuple[int, ...]:
+        """Nodes that may follow those that were consulted, in this order."""
+        if self.policy.steps.kind == "forest":
+            parents = self.policy.steps.edges[:, 0].tolist()
+            return tuple(j for j, parent in enumerate(parents) if parent in (ROOT, *told) and j not in told)
+        step: int | None = ROOT
+        for node in (0, *told) if self.has_front else told:
+            step = None if step is None else self.after[step].get(node)
+        return () if step is None else tuple(sorted(self.after[step]))
+
+    def signal_of(self, node: int, signal: float | str | None) -> float:
+        """The number that a batch takes for a signal.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is none and the policy looks at it, or it is NaN or of another kind.
+        """
+        if self._takes_signals and type(signal) is float and signal == signal:
+            return signal
+        if not self._takes_signals:
+            what = f"on {self.policy.signal!r}" if self._needs_logits else "on logits"
+            own = f", or say that signals are, Dispatcher(signal={self.policy.signal!r})" if self._needs_logits else ""
+            raise ValueError(f"signal: this policy decides {what}; tell logits{own}")
+        if signal is None:
+            if node in self._telling:
+                raise ValueError(f"signal: expected a number, which node {self.names[node]} is judged by, got None")
+            return 0.0
+        if isinstance(signal, str):
+            return float(self.policy.codes(node, [signal])[0])
+        number = checks.number("signal", signal)
+        if number != number:
+            raise ValueError(f"signal: expected a number, got NaN; tell failed(error) if {self.names[node]} failed")
+        return number
+
+    def row_of(self, logits: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Logits (C,) as the (1, C) that a batch takes."""
+        array = np.asarray(logits)
+        if array.ndim != 1:
+            raise ValueError(f"logits: expected (C,), those of one request, got {array.shape}")
+        kept = array.dtype if array.dtype in (np.float32, np.float16) else np.float32
+        return np.ascontiguousarray(array, kept)[None]
+
+    def show_context(self, batch: Batch, context: Mapping[str, Any] | None) -> int:
+        """Tell a batch the context of its request; the first model to ask."""
+        if not self.context:  # chains do not look at it
+            return int(batch.decide_answers(0, np.zeros(1, np.float32), np.full(1, -1, np.int32))[0])
+        names = [name for name, _ in self.context]
+        if not isinstance(context, Mapping):
+            raise ValueError(f"context: expected {', '.join(names)}, which the policy decides on, got {context!r}")
+        scores = self.policy.context_scores({name: [value] for name, value in context.items()})
+        return int(batch.decide_answers(0, scores)[0])
+
+    def without(self, failed: Collection[int]) -> Plan | None:
+        """An optimal policy for these nodes being silent, or None where there is none.
+
+        There is one on lines of plain signals and for independent models, where the model is known.
+        """
+        key = frozenset(failed)
+        if key in self._others:
+            return self._others[key]
+        policy, model = self.policy, self._model
+        is_line = policy.estimator is None and policy.topology.kind == "line"
+        plan = None
+        if model is not None and (is_line or self.independent) and not key.issuperset(self.answering):
+            prices = prices_in(policy.unit) if len(model.unit_costs) > 1 else None
+            with suppress(ValueError):  # of chains none may be left
+                solved = solve(failing(model, key), policy.tradeoff, policy.recall, prices=prices)
+                plan = Plan(solved, None, solved.signal if is_line and solved.signal else None)
+        with self._lock:
+            if len(self._others) < MOST_PLANS:
+                self._others[key] = plan
+        return plan
+
+    @property
+    def before_first(self) -> int:
+        """int : the node before the first model: that of the context, or ROOT."""
+        return 0 if self.has_front else ROOT

@@ -1,0 +1,214 @@
+"""The asyncio loop: answers of a replay, timeouts, failures, cancellation, deadlines, shadows, records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import random_model, random_traces
+from set_traces import recorded
+
+import ttamer
+from ttamer import Topology, Traces
+from ttamer.serve import AllFailed, Cascade, Dispatcher, Flight, Log, Outcome
+
+LINE = random_traces(Topology.line(3), 300, 3)._with(nodes=("small", "middle", "large"))
+MODEL = ttamer.fit(LINE, 6)
+POLICY = ttamer.solve(MODEL, 0.9)
+
+
+def node_of(traces: Traces, node: int) -> Callable[[int, Flight], Awaitable[Outcome]]:
+    """Answers with its number and the row."""
+
+    async def call(request: int, flight: Flight) -> Outcome:
+        await asyncio.sleep(0)
+        label = None if traces.predictions is None else int(traces.predictions[request, node])
+        return Outcome((node, request), float(traces.signals[request, node]), label=label)
+
+    return call
+
+
+def nodes_of(traces: Traces, **changes: Any) -> dict[str, Any]:
+    assert traces.nodes is not None
+    return {name: node_of(traces, node) for node, name in enumerate(traces.nodes)} | changes
+
+
+def test_many_at_once_are_served_as_replayed() -> None:
+    replay = POLICY.replay(LINE)
+    decisions: list[int] = []
+    cascade = Cascade(nodes_of(LINE), Dispatcher(POLICY), on_decision=lambda flight: decisions.append(flight.node))
+
+    async def serve() -> list[Flight]:
+        return await asyncio.gather(*(cascade(row) for row in range(len(LINE))))
+
+    flights = asyncio.run(serve())
+    assert [flight.answer for flight in flights] == [(node, row) for row, node in enumerate(replay.answer_node)]
+    np.testing.assert_allclose([flight.cost for flight in flights], replay.cost)
+    assert len(decisions) == sum(len(flight.visits) for flight in flights)
+
+
+def test_several_models_with_a_context() -> None:
+    traces = recorded(rows=150, nodes=["small", "middle", "large"])
+    policy = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.95)
+    calls = nodes_of(traces)
+    del calls[(traces.nodes or ())[0]]
+    cascade = Cascade(calls, Dispatcher(policy))
+
+    async def serve() -> list[Flight]:
+        contexts = [{name: column[row] for name, column in traces.context.items()} for row in range(60)]
+        return [await cascade(row, context=context) for row, context in enumerate(contexts)]
+
+    assert [flight.answer_node for flight in asyncio.run(serve())] == policy.replay(traces[:60]).answer_node.tolist()
+
+
+def test_logs_of_several_models_are_traces_again(tmp_path: Path) -> None:
+    """Everything that was told, in whatever order: with all requests shadowed, all that was recorded."""
+    traces = recorded(rows=120, nodes=["small", "middle", "large"])
+    policy = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.95)
+    calls = nodes_of(traces)
+    del calls[(traces.nodes or ())[0]]
+
+    async def serve() -> None:
+        with Log(tmp_path / "log.jsonl") as log:
+            cascade = Cascade(calls, Dispatcher(policy), shadow=1.0, log=log)
+            for row in range(len(traces)):
+                await cascade(row, context={name: column[row] for name, column in traces.context.items()})
+                await cascade.join()
+        lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        with Log(tmp_path / "log.jsonl") as log:
+            for row, line in enumerate(lines):
+                log.losses(
+                    line["request"],
+                    {name: float(traces.losses[row, j]) for j, name in enumerate(traces.nodes or ()) if j},
+                )
+
+    asyncio.run(serve())
+    logged = Traces.from_log(tmp_path / "log.jsonl", like=traces)
+    for name in ("signals", "losses", "predictions", "request_reach_costs"):
+        np.testing.assert_allclose(getattr(logged, name), getattr(traces, name), rtol=1e-6)
+    assert (logged.independent, logged.answer_classes, logged.nodes) == (True, True, traces.nodes)
+    for name, column in traces.context.items():
+        np.testing.assert_array_equal(logged.context[name], column)
+
+
+def test_failures_and_timeouts() -> None:
+    class Refused(Exception):
+        cost = 0.5
+
+    async def refuse(request: int, flight: Flight) -> Outcome:
+        raise Refused("rate limit")
+
+    async def hang(request: int, flight: Flight) -> Outcome:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+    calls = nodes_of(LINE, small=refuse, middle=hang)
+    cascade = Cascade(calls, Dispatcher(POLICY, model=MODEL), timeouts={"middle": 0.01})
+    flight = asyncio.run(cascade(0))
+    assert (flight.answer, flight.reason) == ((2, 0), "failure")
+    assert [type(visit.error).__name__ for visit in flight.visits] == ["Refused", "TimeoutError", "NoneType"]
+    assert flight.visits[0].cost == 0.5
+
+
+def test_all_failed_is_recorded_and_raised(tmp_path: Path) -> None:
+    async def refuse(request: int, flight: Flight) -> Outcome:
+        raise ConnectionError("gone")
+
+    with Log(tmp_path / "log.jsonl") as log:
+        cascade = Cascade(dict.fromkeys(LINE.nodes or (), refuse), Dispatcher(POLICY), log=log)
+        with pytest.raises(AllFailed, match="^no node answered: small: ConnectionError: gone; middle"):
+            asyncio.run(cascade(0))
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["answer_node"] is None
+
+
+def test_cancellation_leaves_nothing_behind() -> None:
+    ended: list[str] = []
+
+    async def hang(request: int, flight: Flight) -> Outcome:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("node")
+        raise AssertionError("nobody waits so long")
+
+    async def serve() -> int:
+        cascade = Cascade(dict.fromkeys(LINE.nodes or (), hang), Dispatcher(POLICY), timeouts={"small": 30.0})
+        task = asyncio.ensure_future(cascade(0))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(serve()) == 1  # this one
+    assert ended == ["node"]
+
+
+def test_a_node_that_overruns_the_deadline_is_left() -> None:
+    async def hang(request: int, flight: Flight) -> Outcome:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+    policy = ttamer.solve(MODEL, 0.999)
+    cascade = Cascade(nodes_of(LINE, middle=hang, large=hang), Dispatcher(policy, model=MODEL, seconds={"large": 9.0}))
+    row = int(np.flatnonzero(policy.replay(LINE).last_node > 0)[0])
+    flight = asyncio.run(cascade(row, deadline=0.05))
+    assert (flight.answer, flight.reason) == ((0, row), "deadline")
+    assert flight.seconds < 5
+
+
+def test_shadows_ask_all_and_are_read_back(tmp_path: Path) -> None:
+    async def serve() -> None:
+        with Log(tmp_path / "log.jsonl") as log:
+            cascade = Cascade(nodes_of(LINE), Dispatcher(POLICY), shadow=0.5, log=log, seed=0)
+            for row in range(40):
+                flight = await cascade(row)
+                assert flight.answer == (POLICY.replay(LINE[row : row + 1]).answer_node[0], row)
+            await cascade.join()
+            log.losses(log.write(flight, "again", {"small": 1.0}), {"large": 0.0})
+
+    asyncio.run(serve())
+    traces = Traces.from_log(tmp_path / "log.jsonl", Topology.line(3), nodes=LINE.nodes)
+    assert len(traces) == 41
+    everything = (~np.isnan(traces.signals)).all(axis=1)
+    assert 8 <= everything[:40].sum() < 40
+    assert traces.losses[-1, [0, 2]].tolist() == [1.0, 0.0]
+    assert np.isnan(traces.losses[:-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"nodes": {"small": None}},
+            ValueError,
+            "nodes: expected a function for each node, got none for middle, large",
+        ),
+        ({"nodes": nodes_of(LINE, extra=None)}, ValueError, "nodes: expected one of small, middle, large, got 'extra'"),
+        ({"dispatcher": POLICY}, TypeError, "dispatcher: expected a Dispatcher, got Policy"),
+        ({"timeouts": {"small": 0.0}}, ValueError, r"timeouts\['small'\]: expected more than 0 seconds, got 0"),
+        ({"timeouts": {7: 1.0}}, IndexError, "timeouts: expected 0 to 2, got 7"),
+        ({"shadow": 1.5}, ValueError, "shadow: expected a share from 0 to 1, got 1.5"),
+    ],
+)
+def test_refusals(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        Cascade(**{"nodes": nodes_of(LINE), "dispatcher": Dispatcher(POLICY), **arguments})
+
+
+def test_logs_refuse_what_is_no_loss(tmp_path: Path) -> None:
+    flight = Dispatcher(ttamer.solve(random_model(Topology.line(2), 3, 0), 0.1)).enter()
+    with Log(tmp_path / "log.jsonl") as log:
+        with pytest.raises(ValueError, match=r"^losses\['a'\]: expected a finite number >= 0, got -1.0$"):
+            log.write(flight, losses={"a": -1.0})
+        with pytest.raises(TypeError, match=r"^losses: expected a mapping of nodes to losses, got list$"):
+            log.losses("x", [1.0])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"^flight: expected a Flight, got int$"):
+            log.write(3)  # type: ignore[arg-type]
+    assert (tmp_path / "log.jsonl").read_text() == ""
