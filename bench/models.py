@@ -147,8 +147,10 @@ def summary(rows: Sequence[Row]) -> list[Row]:
 def draws(name: str, calibration: Requests, test: Requests, count: int) -> list[Row]:
     """A row a way: how it compares where the calibration requests are drawn anew, so many times."""
     gaps: dict[str, list[list[float]]] = {}
+    same: dict[str, list[float]] = {}
     for seed in range(count):
         for row in study(name, *calibration.drawn_anew(test, seed), RESAMPLES):
+            same.setdefault(row["way"], []).append(np.inf if row["same loss"] is None else row["same loss"])
             if row["way"] != OURS:
                 gaps.setdefault(row["way"], []).append(row["ttamer minus it"])
     return [
@@ -159,6 +161,8 @@ def draws(name: str, calibration: Requests, test: Requests, count: int) -> list[
             "mean difference": 1e4 * float(np.mean([value for value, _, _ in own])),
             "better": sum(high < 0 for _, _, high in own),
             "worse": sum(low > 0 for _, low, _ in own),
+            "its same loss": float(np.median(same[way])),
+            "ttamer's": float(np.median(same[OURS])),
         }
         for way, own in gaps.items()
     ]
@@ -192,7 +196,8 @@ TITLES = {
     "losses": f"mean loss over {BUDGETS} budgets, 1e-4, and [5%, 95%] of ttamer's less it; ttamer's choice and seconds",
     "summary": "sets on which ttamer is better than each way, or worse, and the mean difference, 1e-4",
     "costs": "cost at the loss of the most accurate model, as a share of its cost",
-    "draws": "calibration requests drawn anew: mean difference to each way, 1e-4, and draws in which it is beyond 0",
+    "draws": "calibration requests drawn anew: mean difference to each way, 1e-4, draws in which it is beyond 0, and "
+    "the median cost at the loss of the most accurate model",
 }
 
 

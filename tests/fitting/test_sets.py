@@ -21,6 +21,7 @@ from ttamer._base.hull import lower_hull, mixing_shares
 from ttamer.fitting import choosing
 from ttamer.fitting.budgets import default_budgets
 from ttamer.fitting.choosing import Choice
+from ttamer.fitting.leaves import FEWEST_ROWS
 
 Floats = npt.NDArray[np.float64]
 NAN = np.nan
@@ -45,6 +46,26 @@ def fixed_losses_at(traces: Traces, budgets: Floats) -> Floats:
 def independently(policy: ttamer.Policy, traces: Traces) -> ttamer.Replay:
     """A replay of the same requests as if they were others."""
     return policy.replay(traces[:])
+
+
+class TestStates:
+    def test_rows_that_show_the_same_are_served_in_the_states_they_were_fitted_in(self) -> None:
+        """Two scores a model, three classes: a tree could tell their rows apart by the folds of fitting alone."""
+        rng = np.random.default_rng(0)
+        hard, labels = rng.random(3000), rng.integers(0, 3, 3000)
+        right = rng.random((3000, 2)) > hard[:, None] * [1.0, 0.4]
+        answers = np.where(right, labels[:, None], (labels[:, None] + 1) % 3)
+        sure = (hard[:, None] + rng.normal(0, 0.2, (3000, 2)) < 0.5).astype(np.float64)
+        traces = Traces.from_models(~right, [1.0, 10.0], scores=sure, answers=answers)
+        model = ttamer.fit(traces, estimate="sets")
+        fitted, served = traces._kept_estimates.get(model.estimator), sets_of(model).estimate_traces(traces)
+        _, groups, rows = np.unique(
+            np.concatenate([sure, answers], axis=1), axis=0, return_inverse=True, return_counts=True
+        )
+        many = rows[groups.ravel()] >= FEWEST_ROWS
+        assert 0.9 < many.mean() < 1
+        np.testing.assert_array_equal(fitted.signals[many], served.signals[many])
+        np.testing.assert_array_equal(fitted.answers[many], served.answers[many])
 
 
 class TestSteps:

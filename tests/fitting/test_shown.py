@@ -130,6 +130,17 @@ class TestAnswers:
         assert shown.columns((0, 1, 2))[:4].tolist() == [[1], [0], [0], [1]]
         assert shown.columns((0, 2)).shape == (20, 0)
 
+    def test_rows_that_show_the_same_are_a_group(self) -> None:
+        """Whatever it is made of: scores in one bin, answers, agreements."""
+        traces = recorded(3, 300)
+        scores = np.round(traces.signals, 1)
+        shown = Shown(traces._with(signals=scores.astype(np.float32)))
+        for nodes in ((0,), (1,), (0, 2), (0, 1, 3)):
+            columns, groups = shown.columns(nodes), shown.groups(nodes)
+            _, expected = np.unique(columns, axis=0, return_inverse=True)
+            assert len(np.unique(groups)) == len(np.unique(expected))
+            assert len(np.unique(np.stack([groups, expected.ravel()]), axis=1).T) == len(np.unique(groups))
+
     def test_verdicts_of_a_verifier_are_shown(self) -> None:
         said = np.repeat([[0, 5], [1, 5]], 20, axis=0)
         shown = Shown(Traces.from_models(np.full((40, 2), [np.inf, 0.0]), [1, 1], answers=said))

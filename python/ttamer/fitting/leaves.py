@@ -108,9 +108,12 @@ def quantile_cut(estimates: Floats) -> Tree:
     """`cut` at quantiles of estimates (N,)."""
     bins = min(MOST_BINS, max(1, len(estimates) // FEWEST_ROWS))
     thresholds = np.quantile(estimates, np.arange(1, bins) / bins)
-    # Every leaf has rows: of thresholds between the same estimates one is enough.
-    below, first = np.unique(np.searchsorted(np.sort(estimates), thresholds, side="right"), return_index=True)
-    return cut(thresholds[first[below < len(estimates)]])
+    # Every leaf has rows: of thresholds between the same estimates one is enough. It lies half way between them, so
+    # that an estimate that is served with another rounding is in the same leaf.
+    ordered = np.sort(estimates)
+    below = np.unique(np.searchsorted(ordered, thresholds, side="right"))
+    below = below[below < len(estimates)]
+    return cut((ordered[below - 1] + ordered[below]) / 2)
 
 
 def _new_regressor(fewest: float) -> Any:

@@ -18,7 +18,7 @@ from ttamer._base.progress import Progress
 from ttamer._base.types import ROOT, Floats
 from ttamer.fitting.cells import PRIOR, Cell, Step, graph_between, model_of_cells
 from ttamer.fitting.crossfit import folds_of, sigmoid
-from ttamer.fitting.leaves import grown, quantile_cut
+from ttamer.fitting.leaves import FEWEST_ROWS, grown, quantile_cut
 from ttamer.fitting.regressions import cross_fitted
 from ttamer.fitting.shown import Shown, shows_context
 from ttamer.fitting.signals import AUTO_STRENGTH
@@ -149,8 +149,13 @@ def _cell(
     rng: np.random.Generator,
 ) -> Cell:
     targets = (*answering, *others)
-    columns = shown.columns(nodes)
+    columns, groups = shown.columns(nodes), shown.groups(nodes)
     coefficients, log_odds = cross_fitted(columns, shares[:, targets], folds)
+    # Rows that show the same are told apart by their folds alone: a tree that cuts between them makes states that no
+    # request is served in. Where they are enough for a leaf all get what is served; of a few, that was made of each
+    # one's own loss.
+    are_many = (np.bincount(groups) >= FEWEST_ROWS)[groups]
+    log_odds[are_many] = coefficients[:, 0] + columns[are_many] @ coefficients[:, 1:].T
     rates = sigmoid(log_odds)
     count = len(answering)
     if not count:

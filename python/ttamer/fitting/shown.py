@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -175,13 +176,30 @@ class Shown:
     def columns(self, nodes: Sequence[int]) -> Floats:
         """(N, d) : the columns of a cell that looks at these nodes, in the order of the core."""
         parts = [self._blocks[node] for node in nodes]
-        for place, first in enumerate(nodes):
-            for second in nodes[place + 1 :]:
-                if self.agreeing[first] and self.agreeing[second]:
-                    assert self._answers is not None
-                    ours, others = self._answers[:, first], self._answers[:, second]
-                    parts.append(((ours >= 0) & (ours == others)).astype(np.float64)[:, None])
+        for first, second in combinations([node for node in nodes if self.agreeing[node]], 2):
+            parts.append(self._agree(first, second).astype(np.float64)[:, None])
         return np.concatenate(parts, axis=1)
+
+    def groups(self, nodes: Sequence[int]) -> npt.NDArray[np.intp]:
+        """(N,) : a number, the same of rows that show the same at a cell."""
+        numbers = np.zeros(len(self._blocks[0]), np.intp)
+        for node in nodes:
+            own = self._groups[node]
+            numbers = np.unique(numbers * (own.max() + 1) + own, return_inverse=True)[1]
+        for first, second in combinations([node for node in nodes if self.agreeing[node]], 2):
+            numbers = 2 * numbers + self._agree(first, second)
+        return np.unique(numbers, return_inverse=True)[1]
+
+    @cached_property
+    def _groups(self) -> list[npt.NDArray[np.intp]]:
+        return [np.unique(block, axis=0, return_inverse=True)[1].ravel() for block in self._blocks]
+
+    def _agree(self, first: int, second: int) -> npt.NDArray[np.bool_]:
+        assert self._answers is not None
+        agree: npt.NDArray[np.bool_] = (self._answers[:, first] >= 0) & (
+            self._answers[:, first] == self._answers[:, second]
+        )
+        return agree
 
     @property
     def tables(self) -> dict[str, npt.NDArray[Any]]:
