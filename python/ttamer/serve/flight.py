@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, NamedTuple, NoReturn
 
@@ -312,6 +313,12 @@ class Flight:
     def expected_loss(self) -> float:
         """float : of that answer, under the model; inf while there is none, NaN where no policy decided."""
         return float("nan") if self._blind else float(self._batch.answer_loss[0])
+
+    @property
+    def expected_cost(self) -> float:
+        """float : of the path so far, each node at its mean cost, in the policy's unit."""
+        nodes = [self._plan.before_first, *(visit.node for visit in self.visits if not visit.shadow)]
+        return sum(self._plan.cost_of(before, node) for before, node in pairwise(nodes))
 
     @property
     def seconds(self) -> float:
