@@ -70,7 +70,8 @@ void Batch::complain_closed(const Call &call, std::size_t k) const {
     const std::size_t row = call.rows.at(k);
     const auto which = "row " + text(row);
     if (has_stopped(row)) {
-        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request, or resume it");
+        throw std::invalid_argument("rows: " + which +
+                                    " has stopped; reset it before it takes a new request, or resume it");
     }
     std::string open;
     for (std::int32_t node = 0; node < policy_->nodes(); ++node) {

@@ -125,7 +125,8 @@ void StepBatch::answer_node(std::span<std::int32_t> out) const {
 void StepBatch::complain_closed(std::size_t row, std::int32_t node) const {
     const auto which = "row " + text(row);
     if (batch_.has_stopped(row)) {
-        throw std::invalid_argument("rows: " + which + " has stopped; reset it before it takes a new request, or resume it");
+        throw std::invalid_argument("rows: " + which +
+                                    " has stopped; reset it before it takes a new request, or resume it");
     }
     const std::int32_t step = batch_.last_node(row);
     std::string open;
