@@ -35,7 +35,8 @@ class Drift:
     ----------
     policy : Policy
     reference : Traces
-        Requests as they should be, such as those that the policy was fitted on. They are replayed.
+        Requests as they should be, complete and not those that the policy was fitted on: estimates of these are a
+        little too sure. They are replayed.
     false_alarms : float
         Most false alarms a request, of all tests together.
     seed : int
@@ -79,7 +80,7 @@ class Drift:
         self.seen = self.labels = 0
 
     def saw(self, flight: Flight) -> None:
-        """Look at a request that the policy has stopped; one that stopped otherwise says nothing, and is passed over."""
+        """Look at a request that the policy has stopped; others, that stopped otherwise, are passed over."""
         checks.instance("flight", flight, Flight)
         if flight.reason == "policy":
             last = next(visit.node for visit in reversed(flight.visits) if not visit.shadow)
@@ -97,11 +98,12 @@ class Drift:
         promise : float
             Its answer's expected loss, `Batch.answer_loss`.
         """
-        self.seen += 1
+        scores = {"cost": checks.real("cost", cost), "promise": checks.real("promise", promise)}
         self._stops[checks.place("last_node", last_node, len(self._stops))] += 1
-        self._tests["cost"].add(checks.real("cost", cost))
-        self._tests["promise"].add(checks.real("promise", promise))
+        for name, score in scores.items():
+            self._tests[name].add(score)
         self._losses.wait()
+        self.seen += 1
 
     def labelled(self, loss: float) -> None:
         """A loss that became known, of a request taken at random among those that the policy stopped."""
@@ -182,7 +184,8 @@ class _Losses:
 
     def __init__(self, promise: float) -> None:
         self._promise = promise
-        self.reset()
+        self._sums = [0.0] * len(STAKES)
+        self._waiting = 0  # requests since the last loss
 
     @property
     def statistic(self) -> float:
@@ -209,8 +212,7 @@ def walked(policy: Policy, traces: Traces) -> tuple[Floats, Floats]:
     if policy.estimator is None:
         signals = traces._read_as(policy.signal, policy.categories).signals
     else:
-        policy.replay(traces)
-        signals = traces._kept_estimates[policy.estimator].signals
+        signals = policy.estimator.estimate_traces(traces).signals
     costs = {tuple(edge): cost for edge, cost in zip(policy.steps.edges.tolist(), policy.costs.tolist(), strict=True)}
     batch = start(policy._core, count, "failed", "", "")
     rows = np.arange(count)
