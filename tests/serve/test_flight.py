@@ -262,6 +262,13 @@ class TestFailures:
         with pytest.raises(AllFailed, match="^no node answered: 0: NodeDown: 0 is down; 1: NodeDown: 1 is down; 2"):
             flight.answer  # noqa: B018
 
+    def test_a_node_that_goes_down_on_the_way(self) -> None:
+        dispatcher = Dispatcher(ttamer.solve(MODEL, 0.99), model=MODEL)
+        flight = dispatcher.enter()
+        dispatcher.down(1)
+        assert flight.consulted("a", 0.0) == 2
+        assert flight.record()["visits"][1].keys() == {"node", "seconds", "error"}  # it cost nothing: nobody asked
+
 
 class TestDeadlines:
     def test_the_best_answer_so_far(self) -> None:
@@ -272,9 +279,37 @@ class TestDeadlines:
         assert (flight.consulted("a", 0.0), flight.reason, flight.answer) == (STOP, "deadline", "a")
         assert dispatcher.enter(deadline=1e5).consulted("a", 0.0) == 1
 
+    def test_a_node_that_overran_it(self) -> None:
+        flight = Dispatcher(ttamer.solve(MODEL, 0.99)).enter(deadline=0.0)
+        assert flight.failed(TimeoutError()) == 1
+        assert (flight.consulted("a", 0.0), flight.reason) == (STOP, "deadline")
+
     def test_never_without_an_answer(self) -> None:
         flight = Dispatcher(ttamer.solve(MODEL, 0.99), seconds={1: 3600.0}).enter(deadline=10.0)
         assert flight.failed("no") == 1
+
+
+class TestCosts:
+    def test_in_several_units(self) -> None:
+        traces = Traces(LINE.signals, LINE.losses, {"usd": [0.1, 0.2, 0.3], "ms": [10.0, 20.0, 30.0]})
+        model = ttamer.fit(traces, 6)
+        policy = ttamer.solve(model, prices={"usd": 1, "ms": 0.01}, error_price=9.0)
+        flight = Dispatcher(policy, model=model).enter()
+        flight.consulted("a", 0.0, cost={"usd": 0.5, "ms": 50.0})
+        assert flight.cost == pytest.approx(1.0)
+        flight.failed("no", cost={"usd": 0.0, "ms": 100.0})
+        assert flight.cost == pytest.approx(2.0)
+        assert [visit["cost"] for visit in flight.record()["visits"]] == [
+            {"usd": 0.5, "ms": 50.0},
+            {"usd": 0.0, "ms": 100.0},
+        ]
+        with pytest.raises(ValueError, match=r"^cost: expected usd, ms, got eur$"):
+            flight.consulted("a", 0.5, cost={"eur": 1.0})
+        with pytest.raises(ValueError, match=r"^cost: expected ms, got usd$"):
+            Dispatcher(POLICY_IN_MS).enter().consulted("a", 0.5, cost={"usd": 1.0})
+
+
+POLICY_IN_MS = ttamer.solve(MODEL)
 
 
 class TestMore:
@@ -289,7 +324,7 @@ class TestMore:
         assert (flight.reason, flight.answer) == ("override", "b")
         with pytest.raises(ValueError, match=r"^resume: expected a node that may follow, 2, got 0$"):
             flight.resume(0)
-        flight.resume(2)
+        flight.resume("2")
         flight.consulted("c", 0.5)
         with pytest.raises(ValueError, match=r"^resume: expected a node that may follow, none, got None$"):
             flight.resume()
@@ -312,7 +347,9 @@ class TestMore:
         flight.consulted("a", 1.0)
         cost = flight.cost
         flight.shadowed(1, "b", 0.5, cost=7.0)
-        flight.shadowed(2, error=OSError("gone"), cost=0.0)
+        flight.shadowed("2", error=OSError("gone"), cost=0.0)
+        with pytest.raises(ValueError, match=r"^node: expected one that was not consulted, got 1$"):
+            flight.shadowed(1)
         assert (flight.answer, flight.cost, flight.reason) == ("a", cost, "policy")
         assert flight.record()["visits"][1:] == [
             {"node": 1, "cost": 7.0, "seconds": flight.visits[1].seconds, "signal": 0.5, "shadow": True},
@@ -404,6 +441,8 @@ class TestRefusals:
                 "cost: expected a finite number >= 0, got inf",
             ),
             (lambda f: f.consulted("a", logits=np.zeros((2, 3))), ValueError, r"logits: expected \(C,\), those of one"),
+            (lambda f: f.consulted("a", 0.5, node="1"), ValueError, "node: expected 0, which was asked for, got '1'"),
+            (lambda f: f.consulted("a", 0.5, node="x"), ValueError, "node: expected one of 0, 1, 2, got 'x'"),
             (lambda f: f.failed(3), TypeError, "error: expected a str, got int"),
             (lambda f: f.failed("x", cost="y"), TypeError, "cost: expected a number, got str"),
         ],
@@ -458,11 +497,19 @@ class TestRefusals:
             (("front",), {"tradeoff": 0.0}, ValueError, r"tradeoff: expected a number in \(0, 1\], got 0.0"),
             (("policy",), {"seconds": {"x": 1.0}}, ValueError, "seconds: expected one of 0, 1, 2, got 'x'"),
             (("policy",), {"seconds": {5: 1.0}}, IndexError, "seconds: expected 0 to 2, got 5"),
+            (("policy",), {"seconds": {0: -1.0}}, ValueError, r"seconds\[0\]: expected seconds >= 0, got -1"),
+            (
+                ("policy",),
+                {"model": "other"},
+                ValueError,
+                "model: expected the one that the policy was solved for, got",
+            ),
             (("policy",), {"signal": "entropy"}, ValueError, "signal: expected None, for its signals are your own"),
         ],
     )
     def test_dispatchers(self, arguments: Any, options: Any, error: type[Exception], message: str) -> None:
         made = {"policy": ttamer.solve(MODEL), "front": ttamer.frontier(LINE, estimate="signal")}
+        options = {**options, "model": ttamer.fit(LINE, 5)} if options.get("model") == "other" else options
         with pytest.raises(error, match=f"^{message}"):
             Dispatcher(*(made.get(each, each) if isinstance(each, str) else each for each in arguments), **options)
 
@@ -476,6 +523,15 @@ class TestRefusals:
         front = Dispatcher(ttamer.frontier(LINE, estimate="signal"), tradeoff=0.9)
         with pytest.raises(ValueError, match=r"^weight: expected a number above 0, got 0$"):
             front.enter(weight=0)
+        for deadline, message in ((-1.0, "expected seconds >= 0, got -1"), (np.nan, "expected a number, got nan")):
+            with pytest.raises(ValueError, match=rf"^deadline: {message}$"):
+                dispatcher.enter(deadline=deadline)
+        with pytest.raises(TypeError, match=r"^deadline: expected a number, got str$"):
+            dispatcher.enter(deadline="2s")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"^policy: expected a front or the tiers default, got of a front$"):
+            dispatcher.swap(ttamer.frontier(LINE, estimate="signal"), tradeoff=0.9)
+        with pytest.raises(ValueError, match=r"^policy: expected costs in ms, got s$"):
+            dispatcher.swap(ttamer.solve(ttamer.fit(Traces(LINE.signals, LINE.losses, LINE.costs, unit="s"), 6)))
         with pytest.raises(ValueError, match=r"^policy: expected the nodes 0, 1, 2, got 0, 1$"):
             dispatcher.swap(ttamer.solve(random_model(Topology.line(2), 3, 0)))
         with pytest.raises(ValueError, match=r"^policy\['b'\]: expected the nodes 0, 1, 2, as the first, got 0, 1$"):

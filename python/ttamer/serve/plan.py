@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -39,6 +40,8 @@ class Plan:
 
     def __init__(self, policy: Policy, model: CascadeModel | None = None, signal: str | None = None) -> None:
         policy.start(0, "failed", signal)  # refused now, and not at the first request
+        if model is not None:
+            _check_model(model, policy)
         self.start: Callable[[], Batch] = partial(policy._starter(signal), capacity=1, nan="failed")
         self.policy = policy
         self.first_node = policy.first_node
@@ -54,6 +57,7 @@ class Plan:
         self.has_front = self.independent and self.first_node == 0 and bool(np.isinf(policy.losses(0)).all())
         self.has_classes = sets is not None and bool((sets.tables["classes"] >= 0).any())
         self.compares_answers = sets is not None and bool(sets.tables["agreeing"].any())
+        self._prices = prices_in(policy.unit)  # of the units that its costs are a sum of
         self._model = model
         self._signal = signal
         own = policy.recorded_signal if signal is None else signal
@@ -92,6 +96,29 @@ class Plan:
         for (_, node), cost in list(costs.items()):  # from where nothing leads to it, as on forests
             costs.setdefault((ROOT, node), cost)
         return costs
+
+    def paid(self, cost: object) -> float:
+        """What was told of a cost, in the policy's unit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no number >= 0, or not in the units that the policy's is a sum of.
+        """
+        if isinstance(cost, Mapping):
+            if set(cost) != set(self._prices):
+                units = ", ".join(self._prices) or f"a number, in {self.policy.unit or 'the unit of its traces'}"
+                raise ValueError(f"cost: expected {units}, got {', '.join(map(str, cost))}")
+            return sum(self._prices[unit] * _cost(f"cost[{unit!r}]", value) for unit, value in cost.items())
+        return _cost("cost", cost)
+
+    def number(self, argument: str, node: str | int) -> int:
+        """The number of a node that is called by its name or number; `argument` names it in errors."""
+        if isinstance(node, str):
+            if node not in self.names:
+                raise ValueError(f"{argument}: expected one of {', '.join(self.names)}, got {node!r}")
+            return self.names.index(node)
+        return checks.place(argument, node, len(self.names))
 
     def cost_of(self, before: int, node: int) -> float:
         """The mean cost of a node after another one."""
@@ -191,3 +218,21 @@ class Plan:
     def before_first(self) -> int:
         """int : the node before the first model: that of the context, or ROOT."""
         return 0 if self.has_front else ROOT
+
+
+def _cost(name: str, cost: object) -> float:
+    number = cost if type(cost) is float else checks.real(name, cost)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}: expected a finite number >= 0, got {cost}")
+    return number
+
+
+def _check_model(model: CascadeModel, policy: Policy) -> None:
+    """Raise unless the policy can have been solved for the model."""
+    checks.instance("model", model, CascadeModel)
+    own, other = (model.topology, model.nodes, model.estimator), (policy.steps, policy.nodes, policy.estimator)
+    same_edges = own == other and all(
+        np.array_equal(edges, policy.bin_edges(node)) for node, edges in enumerate(model.bin_edges)
+    )
+    if not same_edges:
+        raise ValueError(f"model: expected the one that the policy was solved for, got {model!r}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -21,28 +22,56 @@ from ttamer.traces.signals import NOTHING
 
 
 def fields_of_log(
-    path: str | PathLike[str],
+    paths: Sequence[str | PathLike[str]],
     topology: Topology,
     unit: str,
     nodes: Sequence[str] | None,
     models: tuple[bool, Sequence[str]] | None = None,
+    units: Collection[str] | None = None,
+    shadowed: bool = False,
 ) -> dict[str, Any]:
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does.
 
     `models` is of independent models: whether their answers are classes, and the names of the columns of the context.
+    `units` are those that costs have to be in, None of any.
     """
     checks.instance("topology", topology, Topology)
-    name = checks.path("path", path)
-    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models)
+    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed)
+    if not paths:
+        raise ValueError("path: expected at least one file, got none")
+    for path in paths:
+        name = checks.path("path", path)
+        try:
+            for line, record in _whole_lines(name):
+                try:
+                    log.add(record)
+                except (TypeError, ValueError, IndexError) as error:
+                    raise ValueError(f"line {line}: {checks.quoted(error)}") from None
+        except ValueError as error:
+            raise ValueError(f"{checks.printable(name)}: {error}") from None
     try:
-        for line, record in json_lines(name):
-            try:
-                log.add(record)
-            except (TypeError, ValueError, IndexError) as error:
-                raise ValueError(f"line {line}: {checks.quoted(error)}") from None
-        return log.fields()
+        return log.fields(units)
     except ValueError as error:
-        raise ValueError(f"{checks.printable(name)}: {error}") from None
+        raise ValueError(f"{checks.printable(', '.join(map(str, paths)))}: {error}") from None
+
+
+def _whole_lines(name: str) -> Iterator[tuple[int, Any]]:
+    """What each line says; the last one may have been cut off while it was written, and is then left out."""
+    lines = json_lines(name)
+    while True:
+        try:
+            line = next(lines, None)
+        except ValueError as error:
+            with open(name, "rb") as file:
+                content = file.read()
+            last = len(content.splitlines())
+            if content.endswith(b"\n") or not str(error).startswith(f"line {last}: not JSON"):
+                raise
+            warnings.warn(f"{checks.printable(name)}: line {last} was cut off and is left out", stacklevel=5)
+            return
+        if line is None:
+            return
+        yield line
 
 
 def json_lines(name: str) -> Iterator[tuple[int, Any]]:
@@ -82,8 +111,13 @@ class _Log:
         names: Sequence[str] | None,
         unit: str,
         models: tuple[bool, Sequence[str]] | None,
+        shadowed: bool,
     ) -> None:
         self.models = models
+        self.shadowed = shadowed
+        self.passed_over: set[str] = set()  # requests that are not asked for
+        self.later: list[tuple[str, object]] = []  # losses by request, which may stand before it
+        self.named_units: set[str] = set()  # what records say of their costs
         self.answers: list[npt.NDArray[np.int32]] = []  # of independent models, -1 for none
         self.context: dict[str, list[Any]] = {} if models is None else {column: [] for column in models[1]}
         self.topology = topology
@@ -102,13 +136,14 @@ class _Log:
     def add(self, record: Any) -> None:
         """The next request, or losses of an earlier one."""
         if isinstance(record, dict) and "visits" not in record and isinstance(record.get("losses"), dict):
-            name = record.get("request")
-            if name not in self.requests:
-                raise ValueError(f"request: expected one that was logged before, got {checks.quoted(repr(name))}")
-            self._add_losses(self.rows[self.requests[name]][1], record["losses"])
+            self.later.append((checks.text("request", record.get("request")), record["losses"]))
             return
         if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
             raise ValueError('expected {"visits": [...]}, or {"request": ..., "losses": {...}}')
+        if self.shadowed and not record.get("is_shadowed"):
+            self.passed_over.add(str(record.get("request")))
+            return
+        self.named_units |= {str(record["unit"])} if record.get("unit") else set()
         signals, losses = row = np.full((2, self.topology.nodes), np.nan)
         answers = np.full(self.topology.nodes, -1, np.int32)
         visited: list[int] = []
@@ -158,9 +193,20 @@ class _Log:
             place = self._node(name, int(node) if self.names is None and node.isdecimal() else node)
             row[place] = _loss(name, loss)
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self, units: Collection[str] | None) -> dict[str, Any]:
         if not self.rows:
-            raise ValueError("expected at least one request, got none")
+            what = "expected at least one request" + (" that was shown to all nodes" if self.shadowed else "")
+            raise ValueError(f"{what}, got none")
+        for name, values in self.later:
+            if name in self.requests:
+                self._add_losses(self.rows[self.requests[name]][1], values)
+            elif name not in self.passed_over:
+                raise ValueError(
+                    f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
+                )
+        found = self.units if self.units is not None else sorted(self.named_units)
+        if units is not None and found and set(found) != set(units):
+            raise ValueError(f"cost: expected {', '.join(units) or 'no unit'}, as before, got {', '.join(found)}")
         for key in ("signal", "cost"):
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
