@@ -90,10 +90,14 @@ def rows_of(name: str, streams: int) -> list[Row]:
                 "allowed": held * RATE * streams if kind == "none" else None,
                 "before the change": None if kind == "none" else len(delays) - len(late),
                 "median delay": None if kind == "none" else float(np.median(late)),
-                "95% of delays": None if kind == "none" else float(np.quantile(late, 0.95, method="higher")),
+                "95% of delays": None if kind == "none" else _finite(np.quantile(late, 0.95, method="higher")),
             }
         )
     return table
+
+
+def _finite(delay: float) -> float | None:
+    return float(delay) if np.isfinite(delay) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

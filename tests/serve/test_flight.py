@@ -470,7 +470,9 @@ class TestRefusals:
         with pytest.raises(ValueError, match=rf"^context: expected {names}, which the policy decides on, got None$"):
             dispatcher.enter()
         flight = dispatcher.enter(context=context)
-        with pytest.raises(ValueError, match=r"^label: expected the number of the answer's class, .*, got None$"):
+        with pytest.raises(
+            ValueError, match=r"^label: expected the number of the answer's class, .*, got none for 'yes'$"
+        ):
             flight.consulted("yes", 0.5)
         with pytest.raises(ValueError, match=r"^label: expected at least -1, got -2$"):
             flight.consulted("yes", 0.5, label=-2)

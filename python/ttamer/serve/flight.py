@@ -413,7 +413,8 @@ class Flight:
         if self._plan.has_classes:
             if isinstance(answer, bool) or not isinstance(answer, (int, np.integer)):
                 raise ValueError(
-                    "label: expected the number of the answer's class, which the policy decides on, got None"
+                    "label: expected the number of the answer's class, which the policy decides on, got none for "
+                    f"{checks.quoted(repr(answer))}"
                 )
             return int(answer)
         if not self._plan.compares_answers:  # nothing looks at answers; a number of a class is for the log
