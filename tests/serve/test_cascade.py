@@ -315,3 +315,76 @@ def test_the_random_share_is_kept_apart(tmp_path: Path) -> None:
     everything = Traces.from_log(tmp_path / "log.jsonl", like=LINE)
     assert len(everything) == 60
     assert len(drawn) < everything.complete.sum()  # who asked all nodes anyway is no random share
+
+
+def test_a_log_is_of_the_same_cascade(tmp_path: Path) -> None:
+    """Names of categories, kinds of signals, and nodes that cannot answer."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 400)
+    signals = np.stack([codes, rng.random(400), rng.random(400)], axis=1).astype(np.float32)
+    losses = (rng.random((400, 3)) > [0.3, 0.5, 0.9]).astype(np.float32)
+    losses[:, 0] = np.inf
+    traces = Traces(signals, losses, np.full(3, 0.02), categories={0: ["maths", "law", "art"]}, nodes=LINE.nodes)
+    policy = ttamer.solve(ttamer.fit(traces, 4), 0.95)
+    dispatcher = Dispatcher(policy)
+    with Log(tmp_path / "log.jsonl") as log:
+        for row in range(60):
+            flight = dispatcher.enter(request=str(row))
+            while flight.node != ttamer.STOP:
+                signal = ["maths", "law", "art"][codes[row]] if flight.node == 0 else float(signals[row, flight.node])
+                flight.consulted(None, signal if row or flight.node else "unseen")
+            log.write(flight)
+    found = Traces.from_log(tmp_path / "log.jsonl", like=traces)
+    assert set(found.categories[0]) == {"maths", "law", "art", "other"}
+    assert found.probes == (0,)
+    names = np.array(found.categories[0])[found.signals[1:, 0].astype(int)]
+    np.testing.assert_array_equal(names, np.array(["maths", "law", "art"])[codes[1:60]])
+    (traces + found)[:400]
+
+
+def test_a_log_has_a_kind_of_signals(tmp_path: Path) -> None:
+    traces = LINE._with(signal="margin")
+    flight = Dispatcher(ttamer.solve(ttamer.fit(traces, 6), 0.9)).enter()
+    flight.consulted("a", 0.5)
+    with Log(tmp_path / "log.jsonl") as log:
+        log.write(flight)
+    assert Traces.from_log(tmp_path / "log.jsonl", like=traces).signal == "margin"
+    with pytest.raises(ValueError, match=r"signal: expected 'entropy', as before, got \['margin'\]$"):
+        Traces.from_log(tmp_path / "log.jsonl", like=LINE._with(signal="entropy"))
+
+
+def test_shadows_before_a_resume_are_read(tmp_path: Path) -> None:
+    flight = Dispatcher(ttamer.solve(random_model(Topology.skip(3), 3, 0), 1e-6)).enter()
+    flight.consulted("a", 1.0)
+    flight.shadowed(2, "c", 0.5, cost=1.0)
+    flight.resume(1)
+    flight.consulted("b", 1.0)
+    with Log(tmp_path / "log.jsonl") as log:
+        log.write(flight)
+    traces = Traces.from_log(tmp_path / "log.jsonl", Topology.skip(3))
+    assert np.isfinite(traces.signals).all()
+    assert np.nansum(traces.paid_costs) == pytest.approx(flight.cost + 1.0)
+
+
+def test_shadows_do_not_ask_nodes_that_are_down() -> None:
+    asked: list[int] = []
+
+    def spy(node: int) -> Callable[[int, Flight], Awaitable[Outcome]]:
+        async def call(payload: int, flight: Flight) -> Outcome:
+            asked.append(node)
+            return Outcome("a", 0.9999)
+
+        return call
+
+    dispatcher = Dispatcher(ttamer.solve(MODEL, 1e-6), model=MODEL)
+    dispatcher.down("large")
+
+    async def serve() -> None:
+        cascade = Cascade({node: spy(node) for node in range(3)}, dispatcher, shadow=1.0)
+        flight = await cascade(0)
+        await cascade.join()
+        with pytest.raises(ValueError, match=r"^resume: expected a node that is up, large is down$"):
+            flight.resume("large")
+
+    asyncio.run(serve())
+    assert asked == [0, 1]

@@ -238,12 +238,6 @@ class TestContext:
             "answers: expected (3, 2) integers like losses, codes of which equal ones are equal answers and -1 is "
             "none, got (3, 2) float64",
         ),
-        (
-            {"answers": [["yes", "no"]] * 3},
-            TypeError,
-            "answers: expected (3, 2) integers like losses, got (3, 2) text; number the texts of each request, equal ones "
-            "alike, and say classes=False, or number all texts where equal ones are one class",
-        ),
         ({"answers": np.full((3, 2), -2)}, ValueError, "answers: expected values >= -1, got -2 at row 0, model 0"),
         ({"nodes": ["a"]}, ValueError, "nodes: expected 2 names, one a node, got 1"),
         ({"context": [1, 2]}, ValueError, "context: expected (3,) numbers or texts, one a request, got (2,)"),

@@ -164,13 +164,11 @@ class Cascade:
         asked = {visit.node for visit in flight.visits}
         try:
             for node, call in sorted(self._nodes.items()):
-                if node in asked:
+                if node in asked or self.dispatcher.is_down(node):
                     continue
                 try:
                     outcome = await _within(call(payload, flight), self._timeouts.get(node))
-                    told = _told(outcome)
-                    del told["logits"]
-                    flight.shadowed(node, *outcome[:2], **told)
+                    flight.shadowed(node, *outcome[:2], **_told(outcome))
                 except Exception as error:
                     flight.shadowed(node, error=error, cost=_cost_of(error))
         finally:

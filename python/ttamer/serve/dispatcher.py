@@ -92,6 +92,7 @@ class Dispatcher:
             If the weight is not above 0 or there is no front to choose from, the deadline is no time, or the context
             lacks.
         """
+        weight = float(checks.real("weight", weight))
         plan = self._service.plan(tier, weight)
         if deadline is not None:
             deadline = _seconds("deadline", deadline)
@@ -107,6 +108,8 @@ class Dispatcher:
         model: CascadeModel | None = None,
     ) -> None:
         """Let requests that enter from now on be decided by other policies; flights under way keep theirs.
+
+        Parameters are those of the dispatcher. A policy without its model goes by worst states after failures.
 
         Raises
         ------
@@ -134,6 +137,10 @@ class Dispatcher:
     def up(self, node: str | int) -> None:
         """Take a node in again."""
         self._down.discard(self.number("node", node))
+
+    def is_down(self, node: str | int) -> bool:
+        """Whether a node was taken out."""
+        return self.number("node", node) in self._down
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -180,10 +187,10 @@ class _Service(NamedTuple):
         if self.front is None and weight == 1.0 and tier in self.tiers:
             return self.tiers[tier]
         if self.front is not None and tier == DEFAULT:
-            if not 0 < checks.real("weight", weight) < math.inf:
+            if not 0 < weight < math.inf:
                 raise ValueError(f"weight: expected a number above 0, got {weight}")
             return self.plans[self.front.place(self.price * weight)]
-        if weight != 1.0:
+        if self.front is None and tier in self.tiers:
             raise ValueError(f"weight: expected 1, as there is no front to choose a trade-off from, got {weight}")
         raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
 

@@ -15,6 +15,9 @@ from ttamer._base.types import ROOT, STOP
 from ttamer._core import Batch
 from ttamer.serve.plan import Plan
 
+LARGEST_LABEL = 2**30 - 1
+"""Numbers beyond are those of answers that are no numbers themselves."""
+
 
 class NodeDown(Exception):
     """Why a node was passed over that `Dispatcher.down` took out."""
@@ -82,6 +85,7 @@ class Flight:
     _errors: dict[int, BaseException] | None = None
     _codes: dict[Hashable, int] | None = None
     is_shadowed = False
+    _shadows_since = 0.0
     _blind = False  # whether no policy decides any more
     _overridden = False
 
@@ -172,6 +176,7 @@ class Flight:
         elif logits is not None:
             values = plan.row_of(logits)
             following = int(batch.decide_logits(asked, values)[0])
+            score = plan.signal_in(values)
         else:
             score = plan.signal_of(asked, signal)
             self._score[0] = score
@@ -208,8 +213,10 @@ class Flight:
         self._note((node, None, None, -1, None, paid, cost if isinstance(cost, Mapping) else None), cause)
         if self._blind:
             return self._go(STOP)
+        if not self._plan.knows_silent_nodes:
+            return self._go(self._tell_nan(node))
         plan = self._plan.without(self._errors)
-        return self._go(self._tell_nan(node) if plan is None else self._tell_again(plan))
+        return self._go(STOP if plan is None else self._tell_again(plan))
 
     def resume(self, node: str | int | None = None) -> int:
         """Go on after a stop, as when a user asks for another opinion.
@@ -234,6 +241,8 @@ class Flight:
         open_nodes = self.open
         number = open_nodes[0] if node is None and len(open_nodes) == 1 else node
         number = number if number is None else self._plan.number("node", number)
+        if number in self._down:
+            raise ValueError(f"resume: expected a node that is up, {self._plan.names[number]} is down")
         if number not in open_nodes:
             names = ", ".join(self._plan.names[each] for each in open_nodes) or "none"
             raise ValueError(f"resume: expected a node that may follow, {names}, got {node!r}")
@@ -254,6 +263,7 @@ class Flight:
         answer: Any = None,
         signal: float | str | None = None,
         *,
+        logits: npt.ArrayLike | None = None,
         label: int | None = None,
         cost: float | Mapping[str, float] | None = None,
         error: BaseException | None = None,
@@ -270,12 +280,16 @@ class Flight:
         score, code = None, -1
         if error is None and plan.takes_answers:
             score, code = self._score_of(number, signal), self._code_of(answer, label)
+        elif error is None and logits is not None:
+            score = plan.signal_in(plan.row_of(logits))
         elif error is None and signal is not None:
             score = plan.signal_of(number, signal)
         paid = plan.cost_of(self._last(), number) if cost is None else plan.paid(cost)
         units = cost if isinstance(cost, Mapping) else None
         self.is_shadowed = True
-        self._visits.append((number, answer, score, code, None, paid, units, perf_counter() - self._since, error, True))
+        now = perf_counter()
+        seconds, self._shadows_since = now - max(self._since, self._shadows_since), now
+        self._visits.append((number, answer, score, code, None, paid, units, seconds, error, True))
 
     # ---------------------------------------------------------------- what is known
 
@@ -301,8 +315,9 @@ class Flight:
         if not self._blind and (self._errors is None or node not in self._errors):
             return node
         # The last node that answered: along a line without recall it is the one before a silent one.
-        told = [visit.node for visit in self.visits if visit.error is None and not visit.shadow]
-        return told[-1] if told else -1
+        answering = self._plan.answering
+        told = [visit for visit in self.visits if visit.error is None and not visit.shadow and visit.node in answering]
+        return told[-1].node if told else -1
 
     @property
     def answer(self) -> Any:
@@ -370,10 +385,11 @@ class Flight:
             "answer_node": plan.keys[node] if node >= 0 else None,
             "cost": self.cost,
             "unit": plan.policy.unit,
+            "signal": plan.signal_kind,
             "is_shadowed": self.is_shadowed,
             "seconds": self.seconds,
             **shown,
-            "visits": [_visit_record(plan.keys[visit.node], visit, answers) for visit in self.visits],
+            "visits": [_visit_record(plan, visit, answers) for visit in self.visits],
         }
 
     def __repr__(self) -> str:
@@ -385,14 +401,14 @@ class Flight:
     def _told(self) -> list[int]:
         """Nodes that the batch was told of, in order; of independent models without those known to be silent."""
         told = [visit for visit in self.visits if not visit.shadow]
-        skips = self._plan.independent and self._errors and self._plan.without(self._errors) is not None
+        skips = self._plan.independent and self._plan.knows_silent_nodes
         return [visit.node for visit in told if visit.error is None or not skips]
 
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{what}: the flight has stopped; resume() goes on, shadowed() is for the record")
 
     def _last(self) -> int:
-        return self._visits[-1][0] if self._visits else self._plan.before_first
+        return next((visit[0] for visit in reversed(self._visits) if not visit[-1]), self._plan.before_first)
 
     def _score_of(self, node: int, signal: float | str | None) -> float:
         if signal is None:
@@ -406,22 +422,25 @@ class Flight:
         return score
 
     def _code_of(self, answer: Any, label: int | None) -> int:
+        if label is None and isinstance(answer, (int, np.integer)) and not isinstance(answer, bool):
+            label = int(answer)
         if label is not None:
-            return checks.whole("label", label, least=-1)
+            number = checks.whole("label", label, least=-1)
+            if number > LARGEST_LABEL:
+                raise ValueError(f"label: expected at most {LARGEST_LABEL}, got {checks.brief(number)}")
+            return number
         if answer is None:
             return -1
         if self._plan.has_classes:
-            if isinstance(answer, bool) or not isinstance(answer, (int, np.integer)):
-                raise ValueError(
-                    "label: expected the number of the answer's class, which the policy decides on, got none for "
-                    f"{checks.quoted(repr(answer))}"
-                )
-            return int(answer)
-        if not self._plan.compares_answers:  # nothing looks at answers; a number of a class is for the log
-            return int(answer) if isinstance(answer, (int, np.integer)) and not isinstance(answer, bool) else -1
+            raise ValueError(
+                "label: expected the number of the answer's class, which the policy decides on, got none for "
+                f"{checks.quoted(repr(answer))}"
+            )
+        if not self._plan.compares_answers:
+            return -1
         self._codes = {} if self._codes is None else self._codes
         try:
-            return self._codes.setdefault(answer, len(self._codes))
+            return self._codes.setdefault(answer, LARGEST_LABEL + 1 + len(self._codes))
         except TypeError:
             raise TypeError(
                 f"answer: expected one that can be compared, or a label, got {type(answer).__name__}"
@@ -509,15 +528,15 @@ def _plain(value: Any) -> Any:
     return None if plain != plain else plain
 
 
-def _visit_record(name: str | int, visit: Visit, answers: bool) -> dict[str, Any]:
-    cost = visit.cost if visit.unit_costs is None else dict(visit.unit_costs)
-    # A node that was down was not asked: what it would have cost is not known.
-    asked = {} if isinstance(visit.error, NodeDown) else {"cost": cost}
-    record: dict[str, Any] = {"node": name, **asked, "seconds": visit.seconds}
+def _visit_record(plan: Plan, visit: Visit, answers: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {"node": plan.keys[visit.node], "seconds": visit.seconds}
+    # A failure that cost nothing says nothing of what the node costs, and one that was down was not asked.
+    if visit.error is None or visit.cost > 0:
+        record["cost"] = visit.cost if visit.unit_costs is None else dict(visit.unit_costs)
     if visit.error is not None:
         record["error"] = f"{type(visit.error).__name__}: {visit.error}"
     elif visit.signal is not None:
-        record["signal"] = visit.signal
+        record["signal"] = plan.shown(visit.node, visit.signal)
     if answers and visit.error is None:
         record["said"] = visit.answer
     if visit.label >= 0:

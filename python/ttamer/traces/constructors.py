@@ -290,4 +290,5 @@ class Constructors(Record):
         models = (like.answer_classes, tuple(like.context)) if like.independent else None
         units = list(like.unit_costs)
         own = units[0] if len(units) == 1 else ""
-        return cls._checked(**fields_of_log(paths, like.topology, own, like.nodes, models, units, shadowed))
+        rest = (models, units, like.signal, like.probes, shadowed)
+        return cls._checked(**fields_of_log(paths, like.topology, own, like.nodes, *rest))

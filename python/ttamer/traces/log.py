@@ -28,12 +28,15 @@ def fields_of_log(
     nodes: Sequence[str] | None,
     models: tuple[bool, Sequence[str]] | None = None,
     units: Collection[str] | None = None,
+    signal: str | None = None,
+    probes: Collection[int] = (),
     shadowed: bool = False,
 ) -> dict[str, Any]:
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does.
 
     `models` is of independent models: whether their answers are classes, and the names of the columns of the context.
-    `units` are those that costs have to be in, None of any.
+    `units` are those that costs have to be in, and `signal` the kind that signals have to be of, None of any. `probes`
+    cannot answer.
     """
     checks.instance("topology", topology, Topology)
     log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed)
@@ -50,7 +53,7 @@ def fields_of_log(
         except ValueError as error:
             raise ValueError(f"{checks.printable(name)}: {error}") from None
     try:
-        return log.fields(units)
+        return log.fields(units, signal, probes)
     except ValueError as error:
         raise ValueError(f"{checks.printable(', '.join(map(str, paths)))}: {error}") from None
 
@@ -118,6 +121,7 @@ class _Log:
         self.passed_over: set[str] = set()  # requests that are not asked for
         self.later: list[tuple[str, object]] = []  # losses by request, which may stand before it
         self.named_units: set[str] = set()  # what records say of their costs
+        self.kinds: set[str] = set()  # and of their signals
         self.answers: list[npt.NDArray[np.int32]] = []  # of independent models, -1 for none
         self.context: dict[str, list[Any]] = {} if models is None else {column: [] for column in models[1]}
         self.topology = topology
@@ -144,15 +148,19 @@ class _Log:
             self.passed_over.add(str(record.get("request")))
             return
         self.named_units |= {str(record["unit"])} if record.get("unit") else set()
+        self.kinds |= {str(record["signal"])} if "signal" in record else set()
         signals, losses = row = np.full((2, self.topology.nodes), np.nan)
         answers = np.full(self.topology.nodes, -1, np.int32)
         visited: list[int] = []
+        path: list[int] = []  # without those that were consulted for the record alone
         for k, visit in enumerate(record["visits"]):
             if not isinstance(visit, dict) or "node" not in visit:
                 raise ValueError(f'visit {k}: expected {{"node": ...}}')
             self.keys |= dict.fromkeys(visit)
             node = self._node(f"visit {k}: node", visit["node"])
-            edge = self._edge(visited, node)
+            edge = self._edge(path, node)
+            if edge is None and visit.get("shadow"):
+                edge = self._edge(visited, node)
             if self.models is not None and visit.get("error") is None and visit.get("answer") is not None:
                 answers[node] = checks.whole(f"visit {k}: answer", visit["answer"], least=-1)
             # Who is only consulted for the record needs no edge; what it costs is then not known.
@@ -168,6 +176,8 @@ class _Log:
             if visit.get("cost") is not None and edge is not None:
                 self.costs.append((len(self.rows), edge, self._cost(f"visit {k}: cost", visit["cost"])))
             visited.append(node)
+            if not visit.get("shadow"):
+                path.append(node)
         if "losses" in record:
             self._add_losses(losses, record["losses"])
         if "request" in record:
@@ -193,7 +203,7 @@ class _Log:
             place = self._node(name, int(node) if self.names is None and node.isdecimal() else node)
             row[place] = _loss(name, loss)
 
-    def fields(self, units: Collection[str] | None) -> dict[str, Any]:
+    def fields(self, units: Collection[str] | None, signal: str | None, probes: Collection[int]) -> dict[str, Any]:
         if not self.rows:
             what = "expected at least one request" + (" that was shown to all nodes" if self.shadowed else "")
             raise ValueError(f"{what}, got none")
@@ -207,12 +217,15 @@ class _Log:
         found = self.units if self.units is not None else sorted(self.named_units)
         if units is not None and found and set(found) != set(units):
             raise ValueError(f"cost: expected {', '.join(units) or 'no unit'}, as before, got {', '.join(found)}")
+        if signal is not None and not self.kinds <= {signal}:
+            raise ValueError(f"signal: expected {signal or 'the own ones'!r}, as before, got {sorted(self.kinds)}")
         for key in ("signal", "cost"):
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
         signals, losses = np.stack(self.rows, axis=1)
+        losses[:, list(probes)] = np.inf
         if self.models is not None:
-            return self._fields_of_models(signals, losses, self.models[0])
+            return self._fields_of_models(signals, losses, self.models[0]) | {"signal": signal or ""}
         categories: dict[int, Names] = {}
         for node, texts in self.texts.items():
             codes, categories[node] = coded(list(texts.values()))
@@ -231,6 +244,7 @@ class _Log:
             "losses": np.where(cannot, np.inf, losses).astype(np.float32),
             "costs": tables[""] if self.units is None else tables,
             "topology": self.topology,
+            "signal": signal or "",
             "unit": self.unit,
             "nodes": self.names,
             "categories": categories,

@@ -114,11 +114,6 @@ def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.flo
 def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
     expected = f"{shape} integers like losses"
     array = checks.as_array("answers", answers, expected)
-    if array.dtype.kind == "U":
-        raise TypeError(
-            f"answers: expected {expected}, got {checks.describe(array)}; number the texts of each request, equal ones "
-            "alike, and say classes=False, or number all texts where equal ones are one class"
-        )
     if array.dtype.kind == "f":
         raise TypeError(
             f"answers: expected {expected}, codes of which equal ones are equal answers and -1 is none, "
