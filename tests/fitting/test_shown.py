@@ -141,6 +141,13 @@ class TestAnswers:
             assert len(np.unique(groups)) == len(np.unique(expected))
             assert len(np.unique(np.stack([groups, expected.ravel()]), axis=1).T) == len(np.unique(groups))
 
+    def test_many_models_that_are_compared_are_told_apart(self) -> None:
+        said = np.random.default_rng(0).integers(0, 2, (400, 14))
+        shown = Shown(Traces.from_models(np.zeros((400, 14)), np.ones(14), answers=said, classes=False))
+        nodes = tuple(range(14))
+        agreements = np.unique(shown.columns(nodes), axis=0)
+        assert len(np.unique(shown.groups(nodes))) == len(agreements)
+
     def test_verdicts_of_a_verifier_are_shown(self) -> None:
         said = np.repeat([[0, 5], [1, 5]], 20, axis=0)
         shown = Shown(Traces.from_models(np.full((40, 2), [np.inf, 0.0]), [1, 1], answers=said))

@@ -45,6 +45,24 @@ def test_policies_of_several_kinds(tmp_path: Path) -> None:
     assert found.model is None
 
 
+def test_a_point_is_found_by_its_own_trade_off() -> None:
+    """Also where trade-offs do not rise with the measured cost."""
+    for seed in range(4):
+        front = ttamer.frontier(recorded(4, 300, seed), estimate="sets")
+        assert [front.at(point.policy.tradeoff) for point in front] == list(front)
+    policies = [ttamer.solve(random_model(Topology.line(2), 3, 0), tradeoff) for tradeoff in (0.9, 0.1, 0.5)]
+    front = Front([FrontPoint(float(k), 1.0 - k / 9, policy) for k, policy in enumerate(policies)])
+    assert [front.at(policy.tradeoff).policy for policy in policies] == policies
+
+
+def test_points_and_model_are_of_one_cascade() -> None:
+    one, other = (ttamer.solve(random_model(Topology.line(n), 3, 0), 0.9) for n in (2, 3))
+    with pytest.raises(ValueError, match=r"^points\[1\]: expected a policy of Topology.line\(2\), as the"):
+        Front([FrontPoint(1.0, 0.5, one), FrontPoint(2.0, 0.4, other)])
+    with pytest.raises(ValueError, match=r"^model: expected the one that the policies were solved for, got"):
+        Front([FrontPoint(1.0, 0.5, one)], model=random_model(Topology.line(3), 3, 0))
+
+
 def test_the_point_for_a_trade_off() -> None:
     """The nearest by the ratio of prices; costs that weigh nothing are for those alone who say so, or nearly."""
     solved = (0.1, 0.5, 0.9)

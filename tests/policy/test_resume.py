@@ -95,6 +95,9 @@ def test_refusals() -> None:
         batch.resume(0, np.array([7]))
     with pytest.raises(TypeError, match=r"^node: expected an int or \(B,\) int32, got str"):
         batch.resume("a")
+    estimating = ttamer.solve(posterior(independent(60)), 0.01).start(2)
+    estimating.decide_logits(0, np.zeros((1, 3), np.float32))
+    estimating.resume(0, np.array([0, 0]))  # a row may be named twice
     estimating = ttamer.solve(posterior(independent(60)), 0.9).start(2)
     with pytest.raises(ValueError, match=r"^rows: row 0 has not stopped$"):
         estimating.resume(0)

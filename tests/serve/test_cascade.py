@@ -171,7 +171,9 @@ def test_shadows_ask_all_and_are_read_back(tmp_path: Path) -> None:
                 flight = await cascade(row)
                 assert flight.answer == (POLICY.replay(LINE[row : row + 1]).answer_node[0], row)
             await cascade.join()
-            log.losses(log.write(flight, "again", {"small": 1.0}), {"large": 0.0})
+            flight.request = "again"
+            log.losses("again", {"large": 0.0})  # also before the request itself
+            assert log.write(flight, {"small": 1.0}) == "again"
 
     asyncio.run(serve())
     traces = Traces.from_log(tmp_path / "log.jsonl", Topology.line(3), nodes=LINE.nodes)
@@ -212,3 +214,177 @@ def test_logs_refuse_what_is_no_loss(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match=r"^flight: expected a Flight, got int$"):
             log.write(3)  # type: ignore[arg-type]
     assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+class TestNothingIsLost:
+    """An answered request stays answered and logged, whatever else goes wrong."""
+
+    def serve(self, tmp_path: Path, calls: dict[str, Any], **options: Any) -> tuple[Flight, list[dict[str, Any]]]:
+        async def run() -> Flight:
+            with Log(tmp_path / "log.jsonl", answers=True) as log:
+                cascade = Cascade(
+                    calls, Dispatcher(ttamer.solve(MODEL, 0.999), model=MODEL), log=log, seed=0, **options
+                )
+                flight = await cascade(0)
+                await cascade.join()
+                return flight
+
+        flight = asyncio.run(run())
+        return flight, [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+
+    @pytest.mark.parametrize(
+        ("outcome", "error"),
+        [
+            ("text", "TypeError: expected an Outcome, got str"),
+            (Outcome("a", float("nan")), "ValueError: signal: expected a number, got NaN; tell failed"),
+            (Outcome("a", 0.5, cost=-1.0), "ValueError: cost: expected a finite number >= 0, got -1.0"),
+        ],
+    )
+    def test_what_cannot_be_used_is_a_failure(self, tmp_path: Path, outcome: Any, error: str) -> None:
+        async def odd(payload: int, flight: Flight) -> Any:
+            return outcome
+
+        flight, (line,) = self.serve(tmp_path, nodes_of(LINE, middle=odd))
+        assert flight.answer_node in (0, 2)
+        assert line["visits"][1]["error"].startswith(error)
+
+    def test_callbacks_and_logs_that_fail(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        def complain(flight: Flight) -> None:
+            raise RuntimeError("no")
+
+        flight, (line,) = self.serve(tmp_path, nodes_of(LINE), on_decision=complain)
+        assert flight.answer is not None
+        assert line["request"] == flight.request
+        assert "after an answer to request" in caplog.text
+        closed = Log(tmp_path / "closed.jsonl")
+        closed.close()
+        cascade = Cascade(nodes_of(LINE), Dispatcher(POLICY), log=closed)
+        assert asyncio.run(cascade(0)).answer is not None
+
+    def test_a_cancelled_request_is_recorded(self, tmp_path: Path) -> None:
+        async def hang(payload: int, flight: Flight) -> Outcome:
+            await asyncio.sleep(60)
+            raise AssertionError("nobody waits so long")
+
+        async def run() -> None:
+            with Log(tmp_path / "log.jsonl") as log:
+                cascade = Cascade(nodes_of(LINE, middle=hang), Dispatcher(ttamer.solve(MODEL, 0.999)), log=log)
+                task = asyncio.ensure_future(cascade(0, request="gone"))
+                await asyncio.sleep(0.02)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        asyncio.run(run())
+        (line,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert (line["request"], line["reason"], len(line["visits"])) == ("gone", "cancelled", 1)
+
+    def test_answers_and_contexts_of_any_kind(self, tmp_path: Path) -> None:
+        class Odd:
+            def __str__(self) -> str:
+                return "odd"
+
+        async def odd(payload: int, flight: Flight) -> Outcome:
+            return Outcome(Odd(), 0.1)
+
+        flight, (line,) = self.serve(tmp_path, nodes_of(LINE, small=odd), shadow=1.0)
+        assert line["visits"][0]["said"] == "odd"
+        assert [visit.answer for visit in flight.visits][1:] == [(1, 0), (2, 0)]
+        assert line["is_shadowed"]
+
+
+def test_the_random_share_is_kept_apart(tmp_path: Path) -> None:
+    async def serve() -> None:
+        with Log(tmp_path / "log.jsonl") as log:
+            cascade = Cascade(nodes_of(LINE), Dispatcher(ttamer.solve(MODEL, 0.999)), shadow=0.3, log=log, seed=0)
+            for row in range(60):
+                await cascade(row, request=str(row))
+            await cascade.join()
+            for row in range(60):
+                log.losses(str(row), {name: float(LINE.losses[row, j]) for j, name in enumerate(LINE.nodes or ())})
+
+    asyncio.run(serve())
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    drawn = [int(line["request"]) for line in lines if line.get("is_shadowed")]
+    share = Traces.from_log(tmp_path / "log.jsonl", like=LINE, shadowed=True)
+    assert len(share) == len(drawn)
+    assert 8 <= len(drawn) <= 28
+    assert share.complete.all()
+    np.testing.assert_allclose(share.signals, LINE.signals[drawn])
+    np.testing.assert_array_equal(share.losses, LINE.losses[drawn])
+    everything = Traces.from_log(tmp_path / "log.jsonl", like=LINE)
+    assert len(everything) == 60
+    assert len(drawn) < everything.complete.sum()  # who asked all nodes anyway is no random share
+
+
+def test_a_log_is_of_the_same_cascade(tmp_path: Path) -> None:
+    """Names of categories, kinds of signals, and nodes that cannot answer."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 400)
+    signals = np.stack([codes, rng.random(400), rng.random(400)], axis=1).astype(np.float32)
+    losses = (rng.random((400, 3)) > [0.3, 0.5, 0.9]).astype(np.float32)
+    losses[:, 0] = np.inf
+    traces = Traces(signals, losses, np.full(3, 0.02), categories={0: ["maths", "law", "art"]}, nodes=LINE.nodes)
+    policy = ttamer.solve(ttamer.fit(traces, 4), 0.95)
+    dispatcher = Dispatcher(policy)
+    with Log(tmp_path / "log.jsonl") as log:
+        for row in range(60):
+            flight = dispatcher.enter(request=str(row))
+            while flight.node != ttamer.STOP:
+                signal = ["maths", "law", "art"][codes[row]] if flight.node == 0 else float(signals[row, flight.node])
+                flight.consulted(None, signal if row or flight.node else "unseen")
+            log.write(flight)
+    found = Traces.from_log(tmp_path / "log.jsonl", like=traces)
+    assert set(found.categories[0]) == {"maths", "law", "art", "other"}
+    assert found.probes == (0,)
+    names = np.array(found.categories[0])[found.signals[1:, 0].astype(int)]
+    np.testing.assert_array_equal(names, np.array(["maths", "law", "art"])[codes[1:60]])
+    (traces + found)[:400]
+
+
+def test_a_log_has_a_kind_of_signals(tmp_path: Path) -> None:
+    traces = LINE._with(signal="margin")
+    flight = Dispatcher(ttamer.solve(ttamer.fit(traces, 6), 0.9)).enter()
+    flight.consulted("a", 0.5)
+    with Log(tmp_path / "log.jsonl") as log:
+        log.write(flight)
+    assert Traces.from_log(tmp_path / "log.jsonl", like=traces).signal == "margin"
+    with pytest.raises(ValueError, match=r"signal: expected 'entropy', as before, got \['margin'\]$"):
+        Traces.from_log(tmp_path / "log.jsonl", like=LINE._with(signal="entropy"))
+
+
+def test_shadows_before_a_resume_are_read(tmp_path: Path) -> None:
+    flight = Dispatcher(ttamer.solve(random_model(Topology.skip(3), 3, 0), 1e-6)).enter()
+    flight.consulted("a", 1.0)
+    flight.shadowed(2, "c", 0.5, cost=1.0)
+    flight.resume(1)
+    flight.consulted("b", 1.0)
+    with Log(tmp_path / "log.jsonl") as log:
+        log.write(flight)
+    traces = Traces.from_log(tmp_path / "log.jsonl", Topology.skip(3))
+    assert np.isfinite(traces.signals).all()
+    assert np.nansum(traces.paid_costs) == pytest.approx(flight.cost + 1.0)
+
+
+def test_shadows_do_not_ask_nodes_that_are_down() -> None:
+    asked: list[int] = []
+
+    def spy(node: int) -> Callable[[int, Flight], Awaitable[Outcome]]:
+        async def call(payload: int, flight: Flight) -> Outcome:
+            asked.append(node)
+            return Outcome("a", 0.9999)
+
+        return call
+
+    dispatcher = Dispatcher(ttamer.solve(MODEL, 1e-6), model=MODEL)
+    dispatcher.down("large")
+
+    async def serve() -> None:
+        cascade = Cascade({node: spy(node) for node in range(3)}, dispatcher, shadow=1.0)
+        flight = await cascade(0)
+        await cascade.join()
+        with pytest.raises(ValueError, match=r"^resume: expected a node that is up, large is down$"):
+            flight.resume("large")
+
+    asyncio.run(serve())
+    assert asked == [0, 1]

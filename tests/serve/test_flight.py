@@ -21,6 +21,7 @@ import ttamer
 from ttamer import STOP, Policy, Topology, Traces
 from ttamer.model.failing import failing
 from ttamer.serve import AllFailed, Dispatcher, Flight, NodeDown
+from ttamer.serve.plan import MOST_PLANS, Plan
 
 SHAPES = [Topology.line(4), Topology.skip(4), Topology.forest([-1, -1, 0, 1])]
 
@@ -86,6 +87,36 @@ class TestDecisions:
                 flight.consulted(logits=logits[row, flight.node])
             same += flight.answer_node == result.answer_node[row]
         assert same >= 59  # a signal that lies on the edge of a bin may fall on either side
+
+    def test_a_router_that_is_asked_first_is_no_context(self) -> None:
+        rng = np.random.default_rng(0)
+        hard = rng.random(1500)
+        losses = np.stack([np.full(1500, np.inf), rng.random(1500) < 0.9 * hard, rng.random(1500) < 0.1], axis=1)
+        scores = np.stack([1 - hard, rng.random(1500), rng.random(1500)], axis=1)
+        traces = Traces.from_models(losses, [0.05, 1.0, 4.0], scores=scores, nodes=["router", "small", "large"])
+        policy = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.9)
+        assert policy.first_node == 0
+        dispatcher = Dispatcher(policy)
+        assert (dispatcher.context_nodes, dispatcher.enter().name) == ((), "router")
+        same_as_replay(policy, traces[:150])
+
+    def test_answers_and_labels_are_numbers_of_their_own(self) -> None:
+        """Ints are kept as they are; other answers are numbered apart from them."""
+        rng = np.random.default_rng(0)
+        answers = rng.integers(0, 3, (200, 2))
+        traces = Traces.from_models(rng.random((200, 2)) < 0.4, [1.0, 2.0], answers=answers, classes=False)
+        dispatcher = Dispatcher(ttamer.solve(ttamer.fit(traces, estimate="sets"), 1.0))
+        for said, labels in ((("a", "a"), None), ((7, 0), (7, 0)), (("a", 5), None), ((5, "a"), None)):
+            flight = dispatcher.enter()
+            for answer in said:
+                if flight.node != STOP:
+                    flight.consulted(answer)
+            codes = [visit.label for visit in flight.visits]
+            if len(codes) == 2:
+                assert (codes[0] == codes[1]) == (said[0] == said[1])
+            assert labels is None or codes == list(labels[: len(codes)])
+        with pytest.raises(ValueError, match=r"^label: expected at most 1073741823, got 1099511627776$"):
+            dispatcher.enter().consulted("a", label=2**40)
 
     def test_categories_and_silent_nodes(self) -> None:
         names = np.array(["low", "high"])
@@ -262,6 +293,48 @@ class TestFailures:
         with pytest.raises(AllFailed, match="^no node answered: 0: NodeDown: 0 is down; 1: NodeDown: 1 is down; 2"):
             flight.answer  # noqa: B018
 
+    def test_a_node_that_goes_down_on_the_way(self) -> None:
+        dispatcher = Dispatcher(ttamer.solve(MODEL, 0.99), model=MODEL)
+        flight = dispatcher.enter()
+        dispatcher.down(1)
+        assert flight.consulted("a", 0.0) == 2
+        assert flight.record()["visits"][1].keys() == {"node", "seconds", "error"}  # it cost nothing: nobody asked
+
+    def test_a_probe_that_speaks_last_never_answers(self) -> None:
+        """A line of small, middle, verifier and large: after a silent one the answer is the last real one."""
+        rng = np.random.default_rng(0)
+        signals = rng.random((600, 4)).astype(np.float32)
+        losses = (rng.random((600, 4)) > signals).astype(np.float32)
+        losses[:, 2] = np.inf
+        model = ttamer.fit(Traces(signals, losses, np.full(4, 0.05)), 5)
+        flight = Dispatcher(ttamer.solve(model, 0.97), model=model).enter()
+        flight.consulted("small", 0.0)
+        flight.failed("no")
+        flight.consulted("verdict", 0.0)
+        assert (flight.node, flight.answer) == (3, "small")
+        flight.failed("no")
+        assert (flight.answer, flight.answer_node) == ("small", 0)
+
+    def test_a_failed_model_is_not_asked_again(self) -> None:
+        for estimate in ("sets", "chains"):
+            traces = recorded(4, 200)
+            model = ttamer.fit(traces, estimate=estimate)
+            flight = Dispatcher(ttamer.solve(model, 0.9), model=model).enter(
+                context={name: column[0] for name, column in traces.context.items()}
+            )
+            while flight.node != STOP:
+                flight.failed("no")
+            assert sorted(visit.node for visit in flight.visits) == [1, 2, 3, 4]
+            assert set(flight.causes) == set((traces.nodes or ())[1:])
+
+    def test_only_the_latest_plans_are_kept(self) -> None:
+        traces = random_traces(Topology.line(6), 300, 0)
+        model = ttamer.fit(traces, 4)
+        plan = Plan(ttamer.solve(model, 0.9), model)
+        for k in range(2, 40):
+            plan.without([node for node in range(6) if k >> node & 1])
+        assert len(plan._others) == MOST_PLANS
+
 
 class TestDeadlines:
     def test_the_best_answer_so_far(self) -> None:
@@ -272,9 +345,37 @@ class TestDeadlines:
         assert (flight.consulted("a", 0.0), flight.reason, flight.answer) == (STOP, "deadline", "a")
         assert dispatcher.enter(deadline=1e5).consulted("a", 0.0) == 1
 
+    def test_a_node_that_overran_it(self) -> None:
+        flight = Dispatcher(ttamer.solve(MODEL, 0.99)).enter(deadline=0.0)
+        assert flight.failed(TimeoutError()) == 1
+        assert (flight.consulted("a", 0.0), flight.reason) == (STOP, "deadline")
+
     def test_never_without_an_answer(self) -> None:
         flight = Dispatcher(ttamer.solve(MODEL, 0.99), seconds={1: 3600.0}).enter(deadline=10.0)
         assert flight.failed("no") == 1
+
+
+class TestCosts:
+    def test_in_several_units(self) -> None:
+        traces = Traces(LINE.signals, LINE.losses, {"usd": [0.1, 0.2, 0.3], "ms": [10.0, 20.0, 30.0]})
+        model = ttamer.fit(traces, 6)
+        policy = ttamer.solve(model, prices={"usd": 1, "ms": 0.01}, error_price=9.0)
+        flight = Dispatcher(policy, model=model).enter()
+        flight.consulted("a", 0.0, cost={"usd": 0.5, "ms": 50.0})
+        assert flight.cost == pytest.approx(1.0)
+        flight.failed("no", cost={"usd": 0.0, "ms": 100.0})
+        assert flight.cost == pytest.approx(2.0)
+        assert [visit["cost"] for visit in flight.record()["visits"]] == [
+            {"usd": 0.5, "ms": 50.0},
+            {"usd": 0.0, "ms": 100.0},
+        ]
+        with pytest.raises(ValueError, match=r"^cost: expected usd, ms, got eur$"):
+            flight.consulted("a", 0.5, cost={"eur": 1.0})
+        with pytest.raises(ValueError, match=r"^cost: expected ms, got usd$"):
+            Dispatcher(POLICY_IN_MS).enter().consulted("a", 0.5, cost={"usd": 1.0})
+
+
+POLICY_IN_MS = ttamer.solve(MODEL)
 
 
 class TestMore:
@@ -289,7 +390,7 @@ class TestMore:
         assert (flight.reason, flight.answer) == ("override", "b")
         with pytest.raises(ValueError, match=r"^resume: expected a node that may follow, 2, got 0$"):
             flight.resume(0)
-        flight.resume(2)
+        flight.resume("2")
         flight.consulted("c", 0.5)
         with pytest.raises(ValueError, match=r"^resume: expected a node that may follow, none, got None$"):
             flight.resume()
@@ -312,11 +413,13 @@ class TestMore:
         flight.consulted("a", 1.0)
         cost = flight.cost
         flight.shadowed(1, "b", 0.5, cost=7.0)
-        flight.shadowed(2, error=OSError("gone"), cost=0.0)
+        flight.shadowed("2", error=OSError("gone"), cost=0.0)
+        with pytest.raises(ValueError, match=r"^node: expected one that was not consulted, got 1$"):
+            flight.shadowed(1)
         assert (flight.answer, flight.cost, flight.reason) == ("a", cost, "policy")
         assert flight.record()["visits"][1:] == [
             {"node": 1, "cost": 7.0, "seconds": flight.visits[1].seconds, "signal": 0.5, "shadow": True},
-            {"node": 2, "cost": 0.0, "seconds": flight.visits[2].seconds, "error": "OSError: gone", "shadow": True},
+            {"node": 2, "seconds": flight.visits[2].seconds, "error": "OSError: gone", "shadow": True},
         ]
 
     def test_record(self) -> None:
@@ -328,15 +431,12 @@ class TestMore:
         assert {key: record[key] for key in ("tier", "weight", "answer_node", "cost")} == {
             "tier": "default", "weight": 1.0, "answer_node": 0, "cost": flight.cost,
         }  # fmt: skip
-        assert record["visits"][1] | {"seconds": 0} == {
-            "node": 1,
-            "cost": 0.0,
-            "seconds": 0,
-            "error": "TimeoutError: late",
-        }
+        assert record["visits"][1] | {"seconds": 0} == {"node": 1, "seconds": 0, "error": "TimeoutError: late"}
+        flight.failed(OSError("gone"), cost=0.5)
+        assert flight.record()["visits"][2]["cost"] == 0.5
         assert len(record["policy"]) == 16
         assert record["policy"] == dispatcher.enter().record()["policy"]
-        assert repr(flight).startswith("Flight(at node 2, 2 visits, cost ")
+        assert repr(flight).startswith("Flight(stopped by failure, 3 visits, cost ")
 
 
 class TestDispatcher:
@@ -395,6 +495,7 @@ class TestRefusals:
         [
             (lambda f: f.consulted("a", np.nan), ValueError, "signal: expected a number, got NaN; tell failed"),
             (lambda f: f.consulted("a", None), ValueError, "signal: expected a number, which node 0 is judged by, got"),
+            (lambda f: f.consulted("a", np.inf), ValueError, "signal: expected a finite number, got inf"),
             (lambda f: f.consulted("a", [1]), TypeError, "signal: expected a number, got list"),
             (lambda f: f.consulted("a", "x"), ValueError, "node: expected one whose signal is a category"),
             (lambda f: f.consulted("a", 0.5, cost=-1.0), ValueError, "cost: expected a finite number >= 0, got -1.0"),
@@ -404,6 +505,8 @@ class TestRefusals:
                 "cost: expected a finite number >= 0, got inf",
             ),
             (lambda f: f.consulted("a", logits=np.zeros((2, 3))), ValueError, r"logits: expected \(C,\), those of one"),
+            (lambda f: f.consulted("a", 0.5, node="1"), ValueError, "node: expected 0, which was asked for, got '1'"),
+            (lambda f: f.consulted("a", 0.5, node="x"), ValueError, "node: expected one of 0, 1, 2, got 'x'"),
             (lambda f: f.failed(3), TypeError, "error: expected a str, got int"),
             (lambda f: f.failed("x", cost="y"), TypeError, "cost: expected a number, got str"),
         ],
@@ -431,7 +534,9 @@ class TestRefusals:
         with pytest.raises(ValueError, match=rf"^context: expected {names}, which the policy decides on, got None$"):
             dispatcher.enter()
         flight = dispatcher.enter(context=context)
-        with pytest.raises(ValueError, match=r"^label: expected the number of the answer's class, .*, got None$"):
+        with pytest.raises(
+            ValueError, match=r"^label: expected the number of the answer's class, .*, got none for 'yes'$"
+        ):
             flight.consulted("yes", 0.5)
         with pytest.raises(ValueError, match=r"^label: expected at least -1, got -2$"):
             flight.consulted("yes", 0.5, label=-2)
@@ -444,6 +549,9 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"^signal: this policy decides on 'logit_margin'; tell logits, or say"):
             Dispatcher(policy).enter().consulted("a", 0.5)
         assert Dispatcher(policy, signal="logit_margin").enter().consulted("a", 50.0) == STOP
+        nan = np.full(3, np.nan, np.float32)
+        with pytest.raises(ValueError, match=r"^logits: expected numbers, got NaN; tell failed\(error\) if the"):
+            Dispatcher(ttamer.solve(posterior(independent(60)))).enter().consulted("a", logits=nan)
         with pytest.raises(ValueError, match=r"^signal: this policy decides on logits; tell logits$"):
             Dispatcher(ttamer.solve(posterior(independent(60)))).enter().consulted("a", 0.5)
 
@@ -458,11 +566,19 @@ class TestRefusals:
             (("front",), {"tradeoff": 0.0}, ValueError, r"tradeoff: expected a number in \(0, 1\], got 0.0"),
             (("policy",), {"seconds": {"x": 1.0}}, ValueError, "seconds: expected one of 0, 1, 2, got 'x'"),
             (("policy",), {"seconds": {5: 1.0}}, IndexError, "seconds: expected 0 to 2, got 5"),
+            (("policy",), {"seconds": {0: -1.0}}, ValueError, r"seconds\[0\]: expected seconds >= 0, got -1"),
+            (
+                ("policy",),
+                {"model": "other"},
+                ValueError,
+                "model: expected the one that the policy was solved for, got",
+            ),
             (("policy",), {"signal": "entropy"}, ValueError, "signal: expected None, for its signals are your own"),
         ],
     )
     def test_dispatchers(self, arguments: Any, options: Any, error: type[Exception], message: str) -> None:
         made = {"policy": ttamer.solve(MODEL), "front": ttamer.frontier(LINE, estimate="signal")}
+        options = {**options, "model": ttamer.fit(LINE, 5)} if options.get("model") == "other" else options
         with pytest.raises(error, match=f"^{message}"):
             Dispatcher(*(made.get(each, each) if isinstance(each, str) else each for each in arguments), **options)
 
@@ -474,8 +590,17 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"^weight: expected 1, as there is no front to choose a trade-off from"):
             dispatcher.enter(weight=2.0)
         front = Dispatcher(ttamer.frontier(LINE, estimate="signal"), tradeoff=0.9)
-        with pytest.raises(ValueError, match=r"^weight: expected a number above 0, got 0$"):
+        with pytest.raises(ValueError, match=r"^weight: expected a number above 0, got 0.0$"):
             front.enter(weight=0)
+        for deadline, message in ((-1.0, "expected seconds >= 0, got -1"), (np.nan, "expected a number, got nan")):
+            with pytest.raises(ValueError, match=rf"^deadline: {message}$"):
+                dispatcher.enter(deadline=deadline)
+        with pytest.raises(TypeError, match=r"^deadline: expected a number, got str$"):
+            dispatcher.enter(deadline="2s")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"^policy: expected a front or the tiers default, got of a front$"):
+            dispatcher.swap(ttamer.frontier(LINE, estimate="signal"), tradeoff=0.9)
+        with pytest.raises(ValueError, match=r"^policy: expected costs in ms, got s$"):
+            dispatcher.swap(ttamer.solve(ttamer.fit(Traces(LINE.signals, LINE.losses, LINE.costs, unit="s"), 6)))
         with pytest.raises(ValueError, match=r"^policy: expected the nodes 0, 1, 2, got 0, 1$"):
             dispatcher.swap(ttamer.solve(random_model(Topology.line(2), 3, 0)))
         with pytest.raises(ValueError, match=r"^policy\['b'\]: expected the nodes 0, 1, 2, as the first, got 0, 1$"):

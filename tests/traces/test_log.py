@@ -226,3 +226,58 @@ def test_other_files(tmp_path: Path) -> None:
     logged(path, [{"node": 0, "signal": 0, "cost": 1, "loss": np.inf}], [{"node": 0, "loss": 1}])
     with pytest.raises(ValueError, match="losses: expected finite values, or inf in every row"):
         Traces.from_log(path, Topology.line(1))
+
+
+def test_losses_may_come_before_their_request_and_in_other_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "monday.jsonl", tmp_path / "tuesday.jsonl"
+    visit = {"node": 0, "signal": 0.5, "cost": 1.0}
+    first.write_text(
+        json.dumps({"request": "b", "losses": {"1": 1.0}}) + "\n"
+        + json.dumps({"request": "a", "visits": [visit]}) + "\n"
+    )  # fmt: skip
+    second.write_text(
+        json.dumps({"request": "b", "visits": [visit], "losses": {"0": 0.5}}) + "\n"
+        + json.dumps({"request": "a", "losses": {"0": 0.0}}) + "\n"
+    )  # fmt: skip
+    traces = Traces.from_log([first, second], Topology.line(2))
+    np.testing.assert_array_equal(traces.losses, [[0.0, np.nan], [0.5, 1.0]])
+    with pytest.raises(
+        ValueError, match=r"monday.jsonl: request: expected losses of requests that were logged, got 'b'"
+    ):
+        Traces.from_log(first, Topology.line(2))
+    with pytest.raises(ValueError, match=r"^path: expected at least one file, got none$"):
+        Traces.from_log([], Topology.line(2))
+
+
+def test_a_line_that_was_cut_off_while_it_was_written(tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.jsonl", [{"node": 0, "signal": 0.5, "cost": 1.0}])
+    whole = path.read_text().rstrip("\n") + "\n"
+    path.write_text(whole + whole[:20])
+    with pytest.warns(UserWarning, match=r"log.jsonl: line 2 was cut off and is left out"):
+        assert len(Traces.from_log(path, Topology.line(2))) == 1
+    path.write_text(whole + whole[:20] + "\n")
+    with pytest.raises(ValueError, match=r"line 2: not JSON"):
+        Traces.from_log(path, Topology.line(2))
+
+
+def test_like_needs_the_same_units(tmp_path: Path) -> None:
+    signals, losses = np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32)
+    several = Traces(signals, losses, {"usd": [1.0], "ms": [2.0]})
+    single = Traces(signals, losses, [1.0], unit="usd")
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"unit": "ms", "visits": [{"node": 0, "signal": 0.5, "cost": 1.0}]}) + "\n")
+    for traces, expected in ((several, "usd, ms"), (single, "usd")):
+        with pytest.raises(ValueError, match=rf"cost: expected {expected}, as before, got ms$"):
+            Traces.from_log(path, like=traces)
+    path.write_text(json.dumps({"visits": [{"node": 0, "signal": 0.5, "cost": {"usd": 1.0, "ms": 2.0}}]}) + "\n")
+    assert set(Traces.from_log(path, like=several).unit_costs) == {"usd", "ms"}
+    with pytest.raises(
+        ValueError, match=r"line 1: unit: expected none with costs in several units, which name their own"
+    ):
+        Traces.from_log(path, like=single)
+    with pytest.raises(ValueError, match=r"^like: expected no topology, unit or nodes beside it"):
+        Traces.from_log(path, Topology.line(1), like=single)
+    with pytest.raises(TypeError, match=r"^from_log: expected a topology, or traces of the same cascade"):
+        Traces.from_log(path)
+    with pytest.raises(ValueError, match=r"expected at least one request that was shown to all nodes, got none$"):
+        Traces.from_log(path, like=several, shadowed=True)

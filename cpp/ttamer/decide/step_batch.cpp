@@ -114,7 +114,9 @@ void StepBatch::resume(std::int64_t node, const Rows &rows) {
     }
     for (std::size_t k = 0; k < count; ++k) {
         const std::array<std::int64_t, 1> row{static_cast<std::int64_t>(rows.at(k))};
-        batch_.resume(last_steps_[rows.at(k)], Rows{{}, row, true});
+        if (batch_.has_stopped(rows.at(k))) { // a row may be named twice
+            batch_.resume(last_steps_[rows.at(k)], Rows{{}, row, true});
+        }
     }
 }
 

@@ -30,6 +30,7 @@ from ttamer.cli.arguments import (
 from ttamer.cli.bench_tables import bench_dict, print_bench
 from ttamer.cli.comparison_tables import print_comparison
 from ttamer.cli.demo_tables import print_demo
+from ttamer.cli.exporting import export
 from ttamer.cli.importing import import_table
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
@@ -406,6 +407,7 @@ def _show(
 app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")(
     import_table
 )
+app.command("export", epilog="Example: ttamer export policy.safetensors --output thresholds.yaml")(export)
 
 
 @app.command("bench", epilog="Example: ttamer bench --only call --only replay")

@@ -187,8 +187,9 @@ class Shown:
             own = self._groups[node]
             numbers = np.unique(numbers * (own.max() + 1) + own, return_inverse=True)[1]
         for first, second in combinations([node for node in nodes if self.agreeing[node]], 2):
-            numbers = 2 * numbers + self._agree(first, second)
-        return np.unique(numbers, return_inverse=True)[1]
+            # After each, or numbers would outgrow their type.
+            numbers = np.unique(2 * numbers + self._agree(first, second), return_inverse=True)[1]
+        return numbers
 
     @cached_property
     def _groups(self) -> list[npt.NDArray[np.intp]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +66,12 @@ class Front(Sequence[FrontPoint]):
         self.unit = text("unit", unit)
         for k, point in enumerate(self.points):
             check_same_unit(f"points[{k}]", point.policy.unit, self.unit)
+            first, own = self.points[0].policy, point.policy
+            if (own.topology, own.nodes) != (first.topology, first.nodes):
+                raise ValueError(f"points[{k}]: expected a policy of {first.topology!r}, as the first, got {own!r}")
+        steps = [point.policy.steps for point in self.points]
+        if model is not None and model.topology not in steps:
+            raise ValueError(f"model: expected the one that the policies were solved for, got {model!r}")
         self.model = model
 
     @property
@@ -145,13 +151,15 @@ class Front(Sequence[FrontPoint]):
 
     def place(self, price: float) -> int:
         """Place of the point that is nearest to a price of costs, in units of loss: (1 - tradeoff) / tradeoff."""
-        return bisect_right(self._borders, -price)
+        places, borders = self._by_price
+        return places[bisect_left(borders, price)]
 
     @cached_property
-    def _borders(self) -> list[float]:
-        """Minus the prices half way, geometrically, between neighbours: dearer points are for lower prices."""
+    def _by_price(self) -> tuple[list[int], list[float]]:
+        """Places of the points by rising price, and the borders half way, geometrically, between these prices."""
         prices = [(1 - point.policy.tradeoff) / point.policy.tradeoff for point in self.points]
-        return sorted(-((low * high) ** 0.5) for low, high in pairwise(prices))
+        places = sorted(range(len(prices)), key=lambda place: prices[place])
+        return places, [(prices[low] * prices[high]) ** 0.5 for low, high in pairwise(places)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all points and the model into one safetensors file; what was compared (`choice`) is not kept."""

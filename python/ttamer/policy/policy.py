@@ -19,6 +19,7 @@ from ttamer._core import start as start_batch
 from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.replay import Replay
+from ttamer.policy.thresholds import Threshold, thresholds_of
 from ttamer.traces import Traces, complete_traces
 from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
@@ -288,6 +289,22 @@ class Policy:
             ]
             for s in range(begin, end)
         ]
+
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """The same policy as one threshold a node, for gateways that know nothing else; most on lines are that.
+
+        Returns
+        -------
+        tuple of Threshold
+            Of each node that requests reach: ``(node, stops_from, following)``.
+
+        Raises
+        ------
+        ValueError
+            If it is none: it recalls, estimates, is of a forest, or a node does something else than to stop from some
+            signal on. The node is named.
+        """
+        return thresholds_of(self)
 
     @property
     def expected_visits(self) -> tuple[Floats, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy.typing as npt
 
@@ -23,7 +26,7 @@ class Outcome(NamedTuple):
     signal: float | str | None = None
     logits: npt.ArrayLike | None = None
     label: int | None = None
-    cost: float | None = None
+    cost: float | Mapping[str, float] | None = None
 
 
 Node = Callable[[Any, Flight], Awaitable[Outcome]]
@@ -93,16 +96,18 @@ class Cascade:
 
     async def __call__(
         self,
-        request: Any,
+        payload: Any,
         *,
         tier: str = DEFAULT,
         weight: float = 1.0,
         deadline: float | None = None,
         context: Mapping[str, Any] | None = None,
+        request: str | None = None,
     ) -> Flight:
         """Ask nodes until the policy stops.
 
-        Parameters are those of `Dispatcher.enter`. A node that overruns the deadline is left once there is an answer.
+        Parameters are those of `Dispatcher.enter`, but for the payload, which nodes get. A node that overruns the
+        deadline is left once there is an answer. With a log every request has a name, ``flight.request``.
 
         Returns
         -------
@@ -112,57 +117,86 @@ class Cascade:
         Raises
         ------
         AllFailed
-            If no node answered. It is recorded all the same.
+            If no node answered. It is recorded all the same, and so is a request that is cancelled.
         """
-        flight = self.dispatcher.enter(tier, weight, deadline, context)
-        while flight.node != STOP:
-            await self._ask(request, flight)
-            if self._on_decision is not None:
-                self._on_decision(flight)
+        if request is None and self._log is not None:
+            request = uuid4().hex
+        flight = self.dispatcher.enter(tier, weight, deadline, context, request)
+        try:
+            while flight.node != STOP:
+                await self._ask(payload, flight)
+                if self._on_decision is not None:
+                    _quietly(self._on_decision, flight)
+        except BaseException:
+            flight.cancel()
+            self._record(flight)
+            raise
         if self._shadow and self._random.random() < self._shadow:
-            task = asyncio.ensure_future(self._go_on(request, flight))
+            flight.is_shadowed = True
+            task = asyncio.ensure_future(self._go_on(payload, flight))
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
-        elif self._log is not None:
-            self._log.write(flight)
+        else:
+            self._record(flight)
         if flight.answer_node < 0:
             raise AllFailed(flight.causes)
         return flight
 
     async def join(self) -> None:
-        """Wait for shadows that are under way."""
+        """Wait for shadows that are under way, as before the log is closed."""
         while self._shadows:
-            await asyncio.gather(*self._shadows)
+            await asyncio.gather(*self._shadows, return_exceptions=True)
 
-    async def _ask(self, request: Any, flight: Flight) -> None:
+    async def _ask(self, payload: Any, flight: Flight) -> None:
         node = flight.node
         limit = self._timeouts.get(node)
         left = flight.left
         if left is not None and flight.answer_node >= 0:
             limit = left if limit is None else min(limit, left)
         try:
-            outcome = await _within(self._nodes[node](request, flight), limit)
-        except Exception as error:
-            flight.failed(error, getattr(error, "cost", 0.0))
-        else:
-            flight.consulted(
-                outcome.answer, outcome.signal, logits=outcome.logits, label=outcome.label, cost=outcome.cost
-            )
+            outcome = await _within(self._nodes[node](payload, flight), limit)
+            flight.consulted(*outcome[:2], **_told(outcome))
+        except Exception as error:  # what cannot be used is a failure like one that was raised
+            flight.failed(error, _cost_of(error))
 
-    async def _go_on(self, request: Any, flight: Flight) -> None:
+    async def _go_on(self, payload: Any, flight: Flight) -> None:
         """Ask all nodes that were not asked, one after the other."""
         asked = {visit.node for visit in flight.visits}
-        for node, call in sorted(self._nodes.items()):
-            if node in asked:
-                continue
-            try:
-                outcome = await _within(call(request, flight), self._timeouts.get(node))
-            except Exception as error:
-                flight.shadowed(node, error=error, cost=getattr(error, "cost", 0.0))
-            else:
-                flight.shadowed(node, outcome.answer, outcome.signal, label=outcome.label, cost=outcome.cost)
+        try:
+            for node, call in sorted(self._nodes.items()):
+                if node in asked or self.dispatcher.is_down(node):
+                    continue
+                try:
+                    outcome = await _within(call(payload, flight), self._timeouts.get(node))
+                    flight.shadowed(node, *outcome[:2], **_told(outcome))
+                except Exception as error:
+                    flight.shadowed(node, error=error, cost=_cost_of(error))
+        finally:
+            self._record(flight)
+
+    def _record(self, flight: Flight) -> None:
+        """A log that cannot be written costs no request its answer."""
         if self._log is not None:
-            self._log.write(flight)
+            _quietly(self._log.write, flight)
+
+
+def _quietly(call: Callable[[Flight], object], flight: Flight) -> None:
+    try:
+        call(flight)
+    except Exception:
+        logging.getLogger("ttamer.serve").exception("after an answer to request %s", flight.request)
+
+
+def _told(outcome: object) -> dict[str, Any]:
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
+    return {"logits": outcome.logits, "label": outcome.label, "cost": outcome.cost}
+
+
+def _cost_of(error: BaseException) -> float:
+    """What a failed attempt cost, if its exception says so."""
+    cost = getattr(error, "cost", 0.0)
+    return cost if isinstance(cost, (int, float)) and 0 <= cost < math.inf else 0.0
 
 
 async def _within(call: Awaitable[Outcome], limit: float | None) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any, NamedTuple
 
 from ttamer._base import checks
@@ -55,12 +54,10 @@ class Dispatcher:
         signal: str | None = None,
     ) -> None:
         self._signal = signal
-        self._lock = Lock()
-        self._down: frozenset[int] = frozenset()
+        self._down: set[int] = set()
         self._service = _service_of(policy, tradeoff, model, signal)
         self._seconds = {
-            self.number("seconds", node): checks.real(f"seconds[{node!r}]", each)
-            for node, each in (seconds or {}).items()
+            self.number("seconds", node): _seconds(f"seconds[{node!r}]", each) for node, each in (seconds or {}).items()
         }
 
     def enter(
@@ -69,6 +66,7 @@ class Dispatcher:
         weight: float = 1.0,
         deadline: float | None = None,
         context: Mapping[str, Any] | None = None,
+        request: str | None = None,
     ) -> Flight:
         """Open a flight for a request.
 
@@ -83,16 +81,24 @@ class Dispatcher:
             Seconds from now. A node that is expected to end after it is not begun while there is an answer.
         context : mapping of str to value, optional
             What is known before anything is consulted, where the policy decides on it.
+        request : str, optional
+            What the request is called in a log, so that its losses can be added when they are known.
 
         Raises
         ------
         KeyError
             If there is no such tier; those that there are are named.
         ValueError
-            If the weight is not above 0 or there is no front to choose from, or the context lacks.
+            If the weight is not above 0 or there is no front to choose from, the deadline is no time, or the context
+            lacks.
         """
+        weight = float(checks.real("weight", weight))
         plan = self._service.plan(tier, weight)
-        return Flight(plan, tier, weight, deadline, self._seconds, self._down, context)
+        if deadline is not None:
+            deadline = _seconds("deadline", deadline)
+        if request is not None:
+            checks.text("request", request)
+        return Flight(plan, tier, weight, deadline, self._seconds, self._down, context, request)
 
     def swap(
         self,
@@ -103,25 +109,38 @@ class Dispatcher:
     ) -> None:
         """Let requests that enter from now on be decided by other policies; flights under way keep theirs.
 
+        Parameters are those of the dispatcher. A policy without its model goes by worst states after failures.
+
         Raises
         ------
         ValueError
-            If the policies are of other nodes; then nothing is changed.
+            If the policies are of other nodes or costs, or not a front or the same tiers as before; then nothing is
+            changed.
         """
-        service = _service_of(policy, tradeoff, model, self._signal)
-        if service.names != self._service.names:
-            raise ValueError(f"policy: expected the nodes {_listed(self._service.names)}, got {_listed(service.names)}")
+        service, own = _service_of(policy, tradeoff, model, self._signal), self._service
+        for what, found, expected in (
+            ("the nodes", _listed(service.names), _listed(own.names)),
+            ("costs in", service.plans[0].policy.unit, own.plans[0].policy.unit),
+            ("a front or the tiers", service.form, own.form),
+        ):
+            if found != expected:
+                raise ValueError(f"policy: expected {what} {expected}, got {found}")
         self._service = service
 
     def down(self, node: str | int) -> None:
-        """Take a node out: flights that would consult it go on as if it had failed."""
-        with self._lock:
-            self._down |= {self.number("node", node)}
+        """Take a node out: flights that would consult it, those under way too, go on as if it had failed."""
+        number = self.number("node", node)
+        if number in self.context_nodes:
+            raise ValueError(f"node: expected one that is asked, got the context, {self.nodes[number]}")
+        self._down.add(number)
 
     def up(self, node: str | int) -> None:
         """Take a node in again."""
-        with self._lock:
-            self._down -= {self.number("node", node)}
+        self._down.discard(self.number("node", node))
+
+    def is_down(self, node: str | int) -> bool:
+        """Whether a node was taken out."""
+        return self.number("node", node) in self._down
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -144,12 +163,7 @@ class Dispatcher:
 
     def number(self, argument: str, node: str | int) -> int:
         """The number of a node that is called by its name or number; `argument` names it in errors."""
-        names = self._service.names
-        if isinstance(node, str):
-            if node not in names:
-                raise ValueError(f"{argument}: expected one of {_listed(names)}, got {node!r}")
-            return names.index(node)
-        return checks.place(argument, node, len(names))
+        return self._service.plans[0].number(argument, node)
 
 
 class _Service(NamedTuple):
@@ -164,15 +178,19 @@ class _Service(NamedTuple):
     def names(self) -> tuple[str, ...]:
         return self.plans[0].names
 
+    @property
+    def form(self) -> str:
+        return "of a front" if self.front is not None else _listed(tuple(sorted(self.tiers)))
+
     def plan(self, tier: str, weight: float) -> Plan:
         """The one that decides on a request."""
         if self.front is None and weight == 1.0 and tier in self.tiers:
             return self.tiers[tier]
         if self.front is not None and tier == DEFAULT:
-            if not 0 < checks.real("weight", weight) < math.inf:
+            if not 0 < weight < math.inf:
                 raise ValueError(f"weight: expected a number above 0, got {weight}")
             return self.plans[self.front.place(self.price * weight)]
-        if weight != 1.0:
+        if self.front is None and tier in self.tiers:
             raise ValueError(f"weight: expected 1, as there is no front to choose a trade-off from, got {weight}")
         raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
 
@@ -207,3 +225,10 @@ def _service_of(policy: object, tradeoff: float | None, model: CascadeModel | No
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names)
+
+
+def _seconds(name: str, value: object) -> float:
+    seconds = checks.real(name, value)
+    if seconds < 0:
+        raise ValueError(f"{name}: expected seconds >= 0, got {seconds:g}")
+    return seconds

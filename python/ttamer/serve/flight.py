@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,6 +14,9 @@ from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
 from ttamer._core import Batch
 from ttamer.serve.plan import Plan
+
+LARGEST_LABEL = 2**30 - 1
+"""Numbers beyond are those of answers that are no numbers themselves."""
 
 
 class NodeDown(Exception):
@@ -36,13 +39,19 @@ class AllFailed(Exception):
 
 
 class Visit(NamedTuple):
-    """What was told of one node; `error` if it failed."""
+    """What was told of one node: what it answered, or the error with which it failed.
+
+    `label` is the number of the answer's class, or one that equal answers of the request share; -1 for none. `cost` is
+    in the policy's unit, `unit_costs` what was told where that was in several.
+    """
 
     node: int
+    answer: Any
     signal: float | None
     label: int
     logits: npt.NDArray[np.float32] | None
     cost: float
+    unit_costs: Mapping[str, float] | None
     seconds: float
     error: BaseException | None
     shadow: bool
@@ -57,11 +66,16 @@ class Flight:
         The node to consult now, or `ttamer.STOP`.
     cost : float
         What the request has cost so far, without shadows, in the policy's unit.
+    request : str or None
+        What the request is called in a log.
+    is_shadowed : bool
+        Whether it was drawn to be shown to all nodes for the log.
     tier : str
     weight : float
     reason : str or None
         Why it stopped: "policy"; "deadline"; "failure", where a node failed on the way; "override", where it was
-        resumed. None while it is under way. A certificate of `ttamer.tune` speaks of requests that stop by the policy.
+        resumed; "cancelled". None while it is under way. A certificate of `ttamer.tune` speaks of requests that stop
+        by the policy.
     """
 
     # What most flights never change stands in the class: entering is quicker.
@@ -70,6 +84,8 @@ class Flight:
     reason: str | None = None
     _errors: dict[int, BaseException] | None = None
     _codes: dict[Hashable, int] | None = None
+    is_shadowed = False
+    _shadows_since = 0.0
     _blind = False  # whether no policy decides any more
     _overridden = False
 
@@ -80,9 +96,11 @@ class Flight:
         weight: float,
         deadline: float | None,
         seconds: Mapping[int, float],
-        down: frozenset[int],
+        down: set[int],
         context: Mapping[str, Any] | None,
+        request: str | None = None,
     ) -> None:
+        self.request = request
         self.tier = tier
         self.weight = weight
         self._plan = plan
@@ -111,7 +129,8 @@ class Flight:
         *,
         logits: npt.ArrayLike | None = None,
         label: int | None = None,
-        cost: float | None = None,
+        cost: float | Mapping[str, float] | None = None,
+        node: str | int | None = None,
     ) -> int:
         """Tell what the node said, and hear which one is next.
 
@@ -127,8 +146,10 @@ class Flight:
         label : int, optional
             Of several models: the number of the answer's class, -1 for none. Without it an int answer is its own
             number, and where the policy only compares answers, equal ones are the same and None is none.
-        cost : float, optional
-            What it cost; by default what the policy expects.
+        cost : float or mapping of str to float, optional
+            What it cost; by default what the policy expects. In several units where the policy's is a sum of them.
+        node : str or int, optional
+            Who says so, by name or number: refused unless it is the one that was asked for.
 
         Returns
         -------
@@ -140,27 +161,31 @@ class Flight:
         TypeError, ValueError
             If the flight has stopped, or the policy cannot use what is told. Nothing is changed then.
         """
-        node, plan, batch = self.node, self._plan, self._batch
-        if node == STOP:
+        asked, plan, batch = self.node, self._plan, self._batch
+        if asked == STOP:
             self._refuse("consulted")
-        paid = plan.cost_of(self._last(), node) if cost is None else _cost(cost)
+        if node is not None and plan.number("node", node) != asked:
+            raise ValueError(f"node: expected {plan.names[asked]}, which was asked for, got {node!r}")
+        paid = plan.cost_of(self._last(), asked) if cost is None else plan.paid(cost)
         values, code, score = None, -1, None
         if self._blind:
             following = STOP
         elif plan.takes_answers:
-            score, code = self._score_of(node, signal), self._code_of(answer, label)
-            following = self._tell_answer(node, score, code)
+            score, code = self._score_of(asked, signal), self._code_of(answer, label)
+            following = self._tell_answer(asked, score, code)
         elif logits is not None:
             values = plan.row_of(logits)
-            following = int(batch.decide_logits(node, values)[0])
+            following = int(batch.decide_logits(asked, values)[0])
+            score = plan.signal_in(values)
         else:
-            score = plan.signal_of(node, signal)
+            score = plan.signal_of(asked, signal)
             self._score[0] = score
-            following = int(batch.decide(node, self._score)[0])
-        self._answers[node] = answer
-        return self._keep(node, score, code, values, paid, None, following)
+            following = int(batch.decide(asked, self._score)[0])
+        self._answers[asked] = answer
+        self._note((asked, answer, score, code, values, paid, cost if isinstance(cost, Mapping) else None))
+        return self._go(following)
 
-    def failed(self, error: BaseException | str, cost: float = 0.0) -> int:
+    def failed(self, error: BaseException | str, cost: float | Mapping[str, float] = 0.0) -> int:
         """Tell that the node gave nothing, and hear which one is next.
 
         It never answers, what it cost counts, and what was known before stays known. The next node is the best one for
@@ -171,7 +196,7 @@ class Flight:
         ----------
         error : BaseException or str
             For `record` and `AllFailed`.
-        cost : float
+        cost : float or mapping of str to float
             What the attempt cost.
 
         Returns
@@ -182,26 +207,24 @@ class Flight:
         node = self.node
         if node == STOP:
             self._refuse("failed")
-        paid = _cost(cost)
+        paid = self._plan.paid(cost)
         cause = error if isinstance(error, BaseException) else RuntimeError(checks.text("error", error))
         self._errors = {**(self._errors or {}), node: cause}
+        self._note((node, None, None, -1, None, paid, cost if isinstance(cost, Mapping) else None), cause)
         if self._blind:
-            following = STOP
-        else:
-            plan = self._plan.without(self._errors)
-            if plan is not None:
-                self._note(node, None, -1, None, paid, cause)
-                return self._go(self._tell_again(plan))
-            following = self._tell_nan(node)
-        return self._keep(node, None, -1, None, paid, cause, following)
+            return self._go(STOP)
+        if not self._plan.knows_silent_nodes:
+            return self._go(self._tell_nan(node))
+        plan = self._plan.without(self._errors)
+        return self._go(STOP if plan is None else self._tell_again(plan))
 
-    def resume(self, node: int | None = None) -> int:
+    def resume(self, node: str | int | None = None) -> int:
         """Go on after a stop, as when a user asks for another opinion.
 
         Parameters
         ----------
-        node : int, optional
-            To consult next; by default the only one that is left, or on a line the next one.
+        node : str or int, optional
+            To consult next, by name or number; by default the only one that may follow.
 
         Returns
         -------
@@ -216,25 +239,33 @@ class Flight:
         if self.node != STOP:
             raise ValueError(f"resume: the flight is under way, at node {self._plan.names[self.node]}")
         open_nodes = self.open
-        if node is None and len(open_nodes) == 1:
-            (node,) = open_nodes
-        if node not in open_nodes:
+        number = open_nodes[0] if node is None and len(open_nodes) == 1 else node
+        number = number if number is None else self._plan.number("node", number)
+        if number in self._down:
+            raise ValueError(f"resume: expected a node that is up, {self._plan.names[number]} is down")
+        if number not in open_nodes:
             names = ", ".join(self._plan.names[each] for each in open_nodes) or "none"
             raise ValueError(f"resume: expected a node that may follow, {names}, got {node!r}")
         if not self._blind:
             self._batch.resume(self._told()[-1])
         self._overridden, self.reason = True, None
-        self.node, self._since = node, perf_counter()
-        return node
+        self.node, self._since = number, perf_counter()
+        return number
+
+    def cancel(self) -> None:
+        """Stop: nobody waits for the answer any more."""
+        if self.node != STOP:
+            self.node, self.reason = STOP, "cancelled"
 
     def shadowed(
         self,
-        node: int,
+        node: str | int,
         answer: Any = None,
         signal: float | str | None = None,
         *,
+        logits: npt.ArrayLike | None = None,
         label: int | None = None,
-        cost: float | None = None,
+        cost: float | Mapping[str, float] | None = None,
         error: BaseException | None = None,
     ) -> None:
         """Tell what a node said that was only consulted for the record, after the stop; it changes nothing else.
@@ -243,14 +274,22 @@ class Flight:
         """
         if self.node != STOP:
             raise ValueError("shadowed: the flight is under way; tell what it asks for by consulted or failed")
-        node = checks.place("node", node, len(self._plan.names))
+        number, plan = self._plan.number("node", node), self._plan
+        if any(visit.node == number for visit in self.visits):
+            raise ValueError(f"node: expected one that was not consulted, got {plan.names[number]}")
         score, code = None, -1
-        if error is None and self._plan.takes_answers:
-            score, code = self._score_of(node, signal), self._code_of(answer, label)
+        if error is None and plan.takes_answers:
+            score, code = self._score_of(number, signal), self._code_of(answer, label)
+        elif error is None and logits is not None:
+            score = plan.signal_in(plan.row_of(logits))
         elif error is None and signal is not None:
-            score = self._plan.signal_of(node, signal)
-        paid = self._plan.cost_of(self._last(), node) if cost is None else _cost(cost)
-        self._visits.append((node, score, code, None, paid, perf_counter() - self._since, error, True))
+            score = plan.signal_of(number, signal)
+        paid = plan.cost_of(self._last(), number) if cost is None else plan.paid(cost)
+        units = cost if isinstance(cost, Mapping) else None
+        self.is_shadowed = True
+        now = perf_counter()
+        seconds, self._shadows_since = now - max(self._since, self._shadows_since), now
+        self._visits.append((number, answer, score, code, None, paid, units, seconds, error, True))
 
     # ---------------------------------------------------------------- what is known
 
@@ -276,8 +315,9 @@ class Flight:
         if not self._blind and (self._errors is None or node not in self._errors):
             return node
         # The last node that answered: along a line without recall it is the one before a silent one.
-        told = [visit.node for visit in self.visits if visit.error is None and not visit.shadow]
-        return told[-1] if told else -1
+        answering = self._plan.answering
+        told = [visit for visit in self.visits if visit.error is None and not visit.shadow and visit.node in answering]
+        return told[-1].node if told else -1
 
     @property
     def answer(self) -> Any:
@@ -314,25 +354,42 @@ class Flight:
         return float("nan") if self._blind else float(self._batch.answer_loss[0])
 
     @property
+    def expected_cost(self) -> float:
+        """float : of the path so far, each node at its mean cost, in the policy's unit."""
+        nodes = [self._plan.before_first, *(visit.node for visit in self.visits if not visit.shadow)]
+        return sum(self._plan.cost_of(before, node) for before, node in pairwise(nodes))
+
+    @property
     def seconds(self) -> float:
         """float : since the flight began, until its last node answered."""
         return self._since - self._began
 
-    def record(self) -> dict[str, Any]:
-        """One line of a log, which `Traces.from_log` reads: who decided, why it stopped, and what each node said."""
+    def record(self, answers: bool = False) -> dict[str, Any]:
+        """One line of a log, which `Traces.from_log` reads: who decided, why it stopped, and what each node said.
+
+        Parameters
+        ----------
+        answers : bool
+            Whether to say what nodes answered, under "said".
+        """
         plan = self._plan
         node = self.answer_node
         shown = {} if self._context is None else {"context": {k: _plain(v) for k, v in self._context.items()}}
+        name = {} if self.request is None else {"request": self.request}
         return {
+            **name,
             "policy": plan.digest,
             "tier": self.tier,
             "weight": self.weight,
             "reason": self.reason,
             "answer_node": plan.keys[node] if node >= 0 else None,
             "cost": self.cost,
+            "unit": plan.policy.unit,
+            "signal": plan.signal_kind,
+            "is_shadowed": self.is_shadowed,
             "seconds": self.seconds,
             **shown,
-            "visits": [_visit_record(plan.keys[visit.node], visit) for visit in self.visits],
+            "visits": [_visit_record(plan, visit, answers) for visit in self.visits],
         }
 
     def __repr__(self) -> str:
@@ -344,41 +401,46 @@ class Flight:
     def _told(self) -> list[int]:
         """Nodes that the batch was told of, in order; of independent models without those known to be silent."""
         told = [visit for visit in self.visits if not visit.shadow]
-        skips = self._plan.independent and self._errors and self._plan.without(self._errors) is not None
+        skips = self._plan.independent and self._plan.knows_silent_nodes
         return [visit.node for visit in told if visit.error is None or not skips]
 
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{what}: the flight has stopped; resume() goes on, shadowed() is for the record")
 
     def _last(self) -> int:
-        return self._visits[-1][0] if self._visits else self._plan.before_first
+        return next((visit[0] for visit in reversed(self._visits) if not visit[-1]), self._plan.before_first)
 
     def _score_of(self, node: int, signal: float | str | None) -> float:
         if signal is None:
             return -np.inf
         score = checks.number("signal", signal)
         if score != score:
+            name = self._plan.names[node]
             raise ValueError(
-                f"signal: expected a number, or None for none, got NaN; tell failed(error) if {node} failed"
+                f"signal: expected a number, or None for none, got NaN; tell failed(error) if {name} failed"
             )
         return score
 
     def _code_of(self, answer: Any, label: int | None) -> int:
+        if label is None and isinstance(answer, (int, np.integer)) and not isinstance(answer, bool):
+            label = int(answer)
         if label is not None:
-            return checks.whole("label", label, least=-1)
+            number = checks.whole("label", label, least=-1)
+            if number > LARGEST_LABEL:
+                raise ValueError(f"label: expected at most {LARGEST_LABEL}, got {checks.brief(number)}")
+            return number
         if answer is None:
             return -1
         if self._plan.has_classes:
-            if isinstance(answer, bool) or not isinstance(answer, (int, np.integer)):
-                raise ValueError(
-                    "label: expected the number of the answer's class, which the policy decides on, got None"
-                )
-            return int(answer)
+            raise ValueError(
+                "label: expected the number of the answer's class, which the policy decides on, got none for "
+                f"{checks.quoted(repr(answer))}"
+            )
         if not self._plan.compares_answers:
             return -1
         self._codes = {} if self._codes is None else self._codes
         try:
-            return self._codes.setdefault(answer, len(self._codes))
+            return self._codes.setdefault(answer, LARGEST_LABEL + 1 + len(self._codes))
         except TypeError:
             raise TypeError(
                 f"answer: expected one that can be compared, or a label, got {type(answer).__name__}"
@@ -412,32 +474,12 @@ class Flight:
         self._batch = batch
         return following
 
-    def _keep(
-        self,
-        node: int,
-        score: float | None,
-        code: int,
-        logits: npt.NDArray[np.float32] | None,
-        cost: float,
-        error: BaseException | None,
-        following: int,
-    ) -> int:
-        self._note(node, score, code, logits, cost, error)
-        return self._go(following)
-
-    def _note(
-        self,
-        node: int,
-        score: float | None,
-        code: int,
-        logits: npt.NDArray[np.float32] | None,
-        cost: float,
-        error: BaseException | None,
-    ) -> None:
+    def _note(self, told: tuple[Any, ...], error: BaseException | None = None) -> None:
+        """Keep what a visit was told, and the time that it took."""
         now = perf_counter()
-        self._visits.append((node, score, code, logits, cost, now - self._since, error, False))
+        self._visits.append((*told, now - self._since, error, False))
         self._since = now
-        self.cost += cost
+        self.cost += told[5]
 
     def _go(self, following: int) -> int:
         self.node = following
@@ -459,9 +501,10 @@ class Flight:
                 self._blind, self.node = True, left[0]
                 return self._go(left[0])
         self.node = STOP
-        self.reason = (
-            "override" if self._overridden else "failure" if reason == "policy" and self._errors is not None else reason
-        )
+        late = self._deadline is not None and self._since - self._began > self._deadline
+        if reason == "policy" and self._errors is not None:
+            reason = "deadline" if late else "failure"
+        self.reason = "override" if self._overridden else reason
         return STOP
 
 
@@ -479,25 +522,23 @@ def _tell(batch: Batch, plan: Plan, visit: Visit) -> int:
     return int(batch.decide(visit.node, signal)[0])
 
 
-def _cost(cost: float) -> float:
-    number = cost if type(cost) is float else checks.real("cost", cost)
-    if not 0 <= number < math.inf:
-        raise ValueError(f"cost: expected a finite number >= 0, got {cost}")
-    return number
-
-
 def _plain(value: Any) -> Any:
     """A number of NumPy's as one of Python's, for JSON; NaN, which JSON does not have, as none."""
     plain = value.item() if isinstance(value, np.generic) else value
     return None if plain != plain else plain
 
 
-def _visit_record(name: str | int, visit: Visit) -> dict[str, Any]:
-    record: dict[str, Any] = {"node": name, "cost": visit.cost, "seconds": visit.seconds}
+def _visit_record(plan: Plan, visit: Visit, answers: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {"node": plan.keys[visit.node], "seconds": visit.seconds}
+    # A failure that cost nothing says nothing of what the node costs, and one that was down was not asked.
+    if visit.error is None or visit.cost > 0:
+        record["cost"] = visit.cost if visit.unit_costs is None else dict(visit.unit_costs)
     if visit.error is not None:
         record["error"] = f"{type(visit.error).__name__}: {visit.error}"
     elif visit.signal is not None:
-        record["signal"] = visit.signal
+        record["signal"] = plan.shown(visit.node, visit.signal)
+    if answers and visit.error is None:
+        record["said"] = visit.answer
     if visit.label >= 0:
         record["answer"] = visit.label
     if visit.shadow:

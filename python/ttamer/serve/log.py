@@ -22,6 +22,8 @@ class Log:
     path : str or os.PathLike
         Made if it is not there. Lines are written whole: threads, and processes that append to the same file, do not
         mix them.
+    answers : bool
+        Whether to keep what nodes answered, as text where it is something else: to judge later what shadows said.
 
     Raises
     ------
@@ -29,18 +31,18 @@ class Log:
         If it cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], answers: bool = False) -> None:
+        self._answers = checks.flag("answers", answers)
         self._lock = Lock()
         self._file: TextIO = open(checks.path("path", path), "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
-    def write(self, flight: Flight, request: str | None = None, losses: Mapping[str, float] | None = None) -> str:
+    def write(self, flight: Flight, losses: Mapping[str, float] | None = None) -> str:
         """Append `Flight.record`.
 
         Parameters
         ----------
         flight : Flight
-        request : str, optional
-            What the request is called, for losses that become known later; by default a new name.
+            Without a name (`Flight.request`) it gets one.
         losses : mapping of str to float, optional
             By name of node, as far as they are known.
 
@@ -50,12 +52,12 @@ class Log:
             What the request is called.
         """
         checks.instance("flight", flight, Flight)
-        name = uuid4().hex if request is None else checks.text("request", request)
-        record: dict[str, Any] = {"request": name, **flight.record()}
+        flight.request = uuid4().hex if flight.request is None else flight.request
+        record = flight.record(self._answers)
         if losses is not None:
             record["losses"] = _checked(losses)
         self._append(record)
-        return name
+        return flight.request
 
     def losses(self, request: str, losses: Mapping[str, float]) -> None:
         """Append the losses of an earlier request, such as whether an answer was wrong, by name of node."""
@@ -72,7 +74,7 @@ class Log:
         self.close()
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(_finite(record)) + "\n"
+        line = json.dumps(_finite(record), default=str) + "\n"
         with self._lock:
             self._file.write(line)
 

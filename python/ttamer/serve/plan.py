@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -14,15 +15,17 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import ROOT
-from ttamer._core import Batch
+from ttamer._core import Batch, logit_signals
 from ttamer.model import CascadeModel
 from ttamer.model.failing import failing
 from ttamer.model.set_estimators import SetEstimator
 from ttamer.policy import Policy, solve
 from ttamer.traces.costs import prices_in
 
-MOST_PLANS = 64
-"""Policies kept for sets of failed nodes; of six nodes that is any set."""
+OTHER = "other"
+"""What a log calls a category that has no state of its own."""
+MOST_PLANS = 8
+"""Policies kept for sets of failed nodes, the latest ones."""
 
 
 class Plan:
@@ -39,6 +42,8 @@ class Plan:
 
     def __init__(self, policy: Policy, model: CascadeModel | None = None, signal: str | None = None) -> None:
         policy.start(0, "failed", signal)  # refused now, and not at the first request
+        if model is not None:
+            _check_model(model, policy)
         self.start: Callable[[], Batch] = partial(policy._starter(signal), capacity=1, nan="failed")
         self.policy = policy
         self.first_node = policy.first_node
@@ -50,13 +55,16 @@ class Plan:
         self.class_count = 0 if estimator is None or isinstance(estimator, SetEstimator) else estimator.class_count
         self.context = () if sets is None else sets.context
         self.independent = sets is not None and sets.independent
-        # Of several models, whether node 0 stands before all: it is the context, and nobody is asked.
-        self.has_front = self.independent and self.first_node == 0 and bool(np.isinf(policy.losses(0)).all())
+        # Of several models, whether node 0 stands before all others: it is the context, and nobody is asked.
+        fronts = [j for i, j in policy.topology.edges.tolist() if i == ROOT]
+        self.has_front = self.independent and fronts == [0]
         self.has_classes = sets is not None and bool((sets.tables["classes"] >= 0).any())
         self.compares_answers = sets is not None and bool(sets.tables["agreeing"].any())
+        self._prices = prices_in(policy.unit)  # of the units that its costs are a sum of
         self._model = model
         self._signal = signal
         own = policy.recorded_signal if signal is None else signal
+        self.signal_kind = policy.signal if estimator is not None or policy.signal != own else own
         self._needs_logits = estimator is None and policy.signal != own
         self._takes_signals = estimator is None and not self._needs_logits
         # Nodes whose signal is looked at.
@@ -92,6 +100,29 @@ class Plan:
         for (_, node), cost in list(costs.items()):  # from where nothing leads to it, as on forests
             costs.setdefault((ROOT, node), cost)
         return costs
+
+    def paid(self, cost: object) -> float:
+        """What was told of a cost, in the policy's unit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no number >= 0, or not in the units that the policy's is a sum of.
+        """
+        if isinstance(cost, Mapping):
+            if set(cost) != set(self._prices):
+                units = ", ".join(self._prices) or f"a number, in {self.policy.unit or 'the unit of its traces'}"
+                raise ValueError(f"cost: expected {units}, got {', '.join(map(str, cost))}")
+            return sum(self._prices[unit] * _cost(f"cost[{unit!r}]", value) for unit, value in cost.items())
+        return _cost("cost", cost)
+
+    def number(self, argument: str, node: str | int) -> int:
+        """The number of a node that is called by its name or number; `argument` names it in errors."""
+        if isinstance(node, str):
+            if node not in self.names:
+                raise ValueError(f"{argument}: expected one of {', '.join(self.names)}, got {node!r}")
+            return self.names.index(node)
+        return checks.place(argument, node, len(self.names))
 
     def cost_of(self, before: int, node: int) -> float:
         """The mean cost of a node after another one."""
@@ -131,7 +162,7 @@ class Plan:
         TypeError, ValueError
             If there is none and the policy looks at it, or it is NaN or of another kind.
         """
-        if self._takes_signals and type(signal) is float and signal == signal:
+        if self._takes_signals and type(signal) is float and signal - signal == 0.0:
             return signal
         if not self._takes_signals:
             what = f"on {self.policy.signal!r}" if self._needs_logits else "on logits"
@@ -146,6 +177,8 @@ class Plan:
         number = checks.number("signal", signal)
         if number != number:
             raise ValueError(f"signal: expected a number, got NaN; tell failed(error) if {self.names[node]} failed")
+        if math.isinf(number):
+            raise ValueError(f"signal: expected a finite number, got {number}")
         return number
 
     def row_of(self, logits: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -153,8 +186,21 @@ class Plan:
         array = np.asarray(logits)
         if array.ndim != 1:
             raise ValueError(f"logits: expected (C,), those of one request, got {array.shape}")
+        if np.isnan(array).any():
+            raise ValueError("logits: expected numbers, got NaN; tell failed(error) if the node failed")
         kept = array.dtype if array.dtype in (np.float32, np.float16) else np.float32
         return np.ascontiguousarray(array, kept)[None]
+
+    def signal_in(self, logits: npt.NDArray[Any]) -> float | None:
+        """The signal that a batch makes of logits (1, C), None where it estimates from them."""
+        return (
+            None if self.class_count or not self.policy.signal else float(logit_signals(logits, self.policy.signal)[0])
+        )
+
+    def shown(self, node: int, signal: float) -> float | str:
+        """A signal as it was told: of a category its name."""
+        names = self.policy.categories.get(node)
+        return signal if names is None else names[int(signal)] if signal < len(names) else OTHER
 
     def show_context(self, batch: Batch, context: Mapping[str, Any] | None) -> int:
         """Tell a batch the context of its request; the first model to ask."""
@@ -172,22 +218,47 @@ class Plan:
         There is one on lines of plain signals and for independent models, where the model is known.
         """
         key = frozenset(failed)
-        if key in self._others:
-            return self._others[key]
+        with self._lock:
+            if key in self._others:
+                return self._others[key]
         policy, model = self.policy, self._model
-        is_line = policy.estimator is None and policy.topology.kind == "line"
         plan = None
-        if model is not None and (is_line or self.independent) and not key.issuperset(self.answering):
+        if model is not None and self.knows_silent_nodes and not key.issuperset(self.answering):
             prices = prices_in(policy.unit) if len(model.unit_costs) > 1 else None
             with suppress(ValueError):  # of chains none may be left
                 solved = solve(failing(model, key), policy.tradeoff, policy.recall, prices=prices)
-                plan = Plan(solved, None, solved.signal if is_line and solved.signal else None)
+                plan = Plan(solved, None, (solved.signal or None) if solved.estimator is None else None)
         with self._lock:
-            if len(self._others) < MOST_PLANS:
-                self._others[key] = plan
+            while len(self._others) >= MOST_PLANS:
+                del self._others[next(iter(self._others))]
+            self._others[key] = plan
         return plan
+
+    @property
+    def knows_silent_nodes(self) -> bool:
+        """bool : whether there are policies for silent nodes."""
+        is_line = self.policy.estimator is None and self.policy.topology.kind == "line"
+        return self._model is not None and (is_line or self.independent)
 
     @property
     def before_first(self) -> int:
         """int : the node before the first model: that of the context, or ROOT."""
         return 0 if self.has_front else ROOT
+
+
+def _cost(name: str, cost: object) -> float:
+    number = cost if type(cost) is float else checks.real(name, cost)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}: expected a finite number >= 0, got {cost}")
+    return number
+
+
+def _check_model(model: CascadeModel, policy: Policy) -> None:
+    """Raise unless the policy can have been solved for the model."""
+    checks.instance("model", model, CascadeModel)
+    own, other = (model.topology, model.nodes, model.estimator), (policy.steps, policy.nodes, policy.estimator)
+    same_edges = own == other and all(
+        np.array_equal(edges, policy.bin_edges(node)) for node, edges in enumerate(model.bin_edges)
+    )
+    if not same_edges:
+        raise ValueError(f"model: expected the one that the policy was solved for, got {model!r}")

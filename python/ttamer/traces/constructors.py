@@ -228,12 +228,13 @@ class Constructors(Record):
     @classmethod
     def from_log(
         cls: type[T],
-        path: str | PathLike[str],
+        path: str | PathLike[str] | Sequence[str | PathLike[str]],
         topology: Topology | None = None,
         *,
         unit: str = "",
         nodes: Sequence[str] | None = None,
         like: Record | None = None,
+        shadowed: bool = False,
     ) -> T:
         """Traces of requests that were served, from a log of JSON lines.
 
@@ -246,7 +247,8 @@ class Constructors(Record):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str or os.PathLike, or a sequence of these
+            Several are read as one.
         topology : Topology, optional
             Unless `like` has it.
         unit : str
@@ -257,6 +259,9 @@ class Constructors(Record):
             In place of all these: traces of the same cascade. Of independent models (`Traces.from_models`) it has to be
             stated: their visits may be in any order and have an ``"answer"``, the number of its class or, where answers
             are only compared, a number that equal answers share; and requests a ``"context"`` by column.
+        shadowed : bool
+            Only requests that were drawn to be shown to all nodes (`ttamer.serve.Cascade`): a random share, which
+            policies can be judged on.
 
         Returns
         -------
@@ -273,13 +278,17 @@ class Constructors(Record):
             If a line is something else, or visits do not follow the topology; the line and visit are named. If no visit
             at all has a signal, or none a cost; the keys that visits have are listed.
         """
+        paths = [path] if isinstance(path, (str, PathLike)) else list(path)
+        checks.flag("shadowed", shadowed)
         if like is None:
             if topology is None:
                 raise TypeError("from_log: expected a topology, or traces of the same cascade, like=traces")
-            return cls._checked(**fields_of_log(path, topology, unit, nodes))
+            return cls._checked(**fields_of_log(paths, topology, unit, nodes, shadowed=shadowed))
         if topology is not None or unit or nodes is not None:
             raise ValueError("like: expected no topology, unit or nodes beside it, which these traces have")
         checks.instance("like", like, cls)
         models = (like.answer_classes, tuple(like.context)) if like.independent else None
-        own = like.unit if len(like.unit_costs) == 1 else ""
-        return cls._checked(**fields_of_log(path, like.topology, own, like.nodes, models))
+        units = list(like.unit_costs)
+        own = units[0] if len(units) == 1 else ""
+        rest = (models, units, like.signal, like.probes, shadowed)
+        return cls._checked(**fields_of_log(paths, like.topology, own, like.nodes, *rest))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -21,28 +22,59 @@ from ttamer.traces.signals import NOTHING
 
 
 def fields_of_log(
-    path: str | PathLike[str],
+    paths: Sequence[str | PathLike[str]],
     topology: Topology,
     unit: str,
     nodes: Sequence[str] | None,
     models: tuple[bool, Sequence[str]] | None = None,
+    units: Collection[str] | None = None,
+    signal: str | None = None,
+    probes: Collection[int] = (),
+    shadowed: bool = False,
 ) -> dict[str, Any]:
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does.
 
     `models` is of independent models: whether their answers are classes, and the names of the columns of the context.
+    `units` are those that costs have to be in, and `signal` the kind that signals have to be of, None of any. `probes`
+    cannot answer.
     """
     checks.instance("topology", topology, Topology)
-    name = checks.path("path", path)
-    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models)
+    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed)
+    if not paths:
+        raise ValueError("path: expected at least one file, got none")
+    for path in paths:
+        name = checks.path("path", path)
+        try:
+            for line, record in _whole_lines(name):
+                try:
+                    log.add(record)
+                except (TypeError, ValueError, IndexError) as error:
+                    raise ValueError(f"line {line}: {checks.quoted(error)}") from None
+        except ValueError as error:
+            raise ValueError(f"{checks.printable(name)}: {error}") from None
     try:
-        for line, record in json_lines(name):
-            try:
-                log.add(record)
-            except (TypeError, ValueError, IndexError) as error:
-                raise ValueError(f"line {line}: {checks.quoted(error)}") from None
-        return log.fields()
+        return log.fields(units, signal, probes)
     except ValueError as error:
-        raise ValueError(f"{checks.printable(name)}: {error}") from None
+        raise ValueError(f"{checks.printable(', '.join(map(str, paths)))}: {error}") from None
+
+
+def _whole_lines(name: str) -> Iterator[tuple[int, Any]]:
+    """What each line says; the last one may have been cut off while it was written, and is then left out."""
+    lines = json_lines(name)
+    while True:
+        try:
+            line = next(lines, None)
+        except ValueError as error:
+            with open(name, "rb") as file:
+                content = file.read()
+            last = len(content.splitlines())
+            if content.endswith(b"\n") or not str(error).startswith(f"line {last}: not JSON"):
+                raise
+            warnings.warn(f"{checks.printable(name)}: line {last} was cut off and is left out", stacklevel=5)
+            return
+        if line is None:
+            return
+        yield line
 
 
 def json_lines(name: str) -> Iterator[tuple[int, Any]]:
@@ -82,8 +114,14 @@ class _Log:
         names: Sequence[str] | None,
         unit: str,
         models: tuple[bool, Sequence[str]] | None,
+        shadowed: bool,
     ) -> None:
         self.models = models
+        self.shadowed = shadowed
+        self.passed_over: set[str] = set()  # requests that are not asked for
+        self.later: list[tuple[str, object]] = []  # losses by request, which may stand before it
+        self.named_units: set[str] = set()  # what records say of their costs
+        self.kinds: set[str] = set()  # and of their signals
         self.answers: list[npt.NDArray[np.int32]] = []  # of independent models, -1 for none
         self.context: dict[str, list[Any]] = {} if models is None else {column: [] for column in models[1]}
         self.topology = topology
@@ -102,22 +140,27 @@ class _Log:
     def add(self, record: Any) -> None:
         """The next request, or losses of an earlier one."""
         if isinstance(record, dict) and "visits" not in record and isinstance(record.get("losses"), dict):
-            name = record.get("request")
-            if name not in self.requests:
-                raise ValueError(f"request: expected one that was logged before, got {checks.quoted(repr(name))}")
-            self._add_losses(self.rows[self.requests[name]][1], record["losses"])
+            self.later.append((checks.text("request", record.get("request")), record["losses"]))
             return
         if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
             raise ValueError('expected {"visits": [...]}, or {"request": ..., "losses": {...}}')
+        if self.shadowed and not record.get("is_shadowed"):
+            self.passed_over.add(str(record.get("request")))
+            return
+        self.named_units |= {str(record["unit"])} if record.get("unit") else set()
+        self.kinds |= {str(record["signal"])} if "signal" in record else set()
         signals, losses = row = np.full((2, self.topology.nodes), np.nan)
         answers = np.full(self.topology.nodes, -1, np.int32)
         visited: list[int] = []
+        path: list[int] = []  # without those that were consulted for the record alone
         for k, visit in enumerate(record["visits"]):
             if not isinstance(visit, dict) or "node" not in visit:
                 raise ValueError(f'visit {k}: expected {{"node": ...}}')
             self.keys |= dict.fromkeys(visit)
             node = self._node(f"visit {k}: node", visit["node"])
-            edge = self._edge(visited, node)
+            edge = self._edge(path, node)
+            if edge is None and visit.get("shadow"):
+                edge = self._edge(visited, node)
             if self.models is not None and visit.get("error") is None and visit.get("answer") is not None:
                 answers[node] = checks.whole(f"visit {k}: answer", visit["answer"], least=-1)
             # Who is only consulted for the record needs no edge; what it costs is then not known.
@@ -133,6 +176,8 @@ class _Log:
             if visit.get("cost") is not None and edge is not None:
                 self.costs.append((len(self.rows), edge, self._cost(f"visit {k}: cost", visit["cost"])))
             visited.append(node)
+            if not visit.get("shadow"):
+                path.append(node)
         if "losses" in record:
             self._add_losses(losses, record["losses"])
         if "request" in record:
@@ -158,15 +203,29 @@ class _Log:
             place = self._node(name, int(node) if self.names is None and node.isdecimal() else node)
             row[place] = _loss(name, loss)
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self, units: Collection[str] | None, signal: str | None, probes: Collection[int]) -> dict[str, Any]:
         if not self.rows:
-            raise ValueError("expected at least one request, got none")
+            what = "expected at least one request" + (" that was shown to all nodes" if self.shadowed else "")
+            raise ValueError(f"{what}, got none")
+        for name, values in self.later:
+            if name in self.requests:
+                self._add_losses(self.rows[self.requests[name]][1], values)
+            elif name not in self.passed_over:
+                raise ValueError(
+                    f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
+                )
+        found = self.units if self.units is not None else sorted(self.named_units)
+        if units is not None and found and set(found) != set(units):
+            raise ValueError(f"cost: expected {', '.join(units) or 'no unit'}, as before, got {', '.join(found)}")
+        if signal is not None and not self.kinds <= {signal}:
+            raise ValueError(f"signal: expected {signal or 'the own ones'!r}, as before, got {sorted(self.kinds)}")
         for key in ("signal", "cost"):
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
         signals, losses = np.stack(self.rows, axis=1)
+        losses[:, list(probes)] = np.inf
         if self.models is not None:
-            return self._fields_of_models(signals, losses, self.models[0])
+            return self._fields_of_models(signals, losses, self.models[0]) | {"signal": signal or ""}
         categories: dict[int, Names] = {}
         for node, texts in self.texts.items():
             codes, categories[node] = coded(list(texts.values()))
@@ -185,6 +244,7 @@ class _Log:
             "losses": np.where(cannot, np.inf, losses).astype(np.float32),
             "costs": tables[""] if self.units is None else tables,
             "topology": self.topology,
+            "signal": signal or "",
             "unit": self.unit,
             "nodes": self.names,
             "categories": categories,
