@@ -304,7 +304,20 @@ class Policy:
             If it is none: it recalls, estimates, is of a forest, or a node does something else than to stop from some
             signal on. The node is named.
         """
-        return thresholds_of(self)
+        if self._estimator is not None or self.steps.kind == "forest" or self.recall != "none":
+            what = f"estimate={self.estimate!r}" if self._estimator is not None else self.steps.kind
+            recall = "" if self.recall == "none" else " with recall"
+            raise ValueError(
+                f"thresholds: expected a line, skip or dag of plain signals without recall, got {what}{recall}"
+            )
+        if self._categories:
+            node = min(self._categories)
+            raise ValueError(f"thresholds: expected signals that are numbers, node {node}'s are categories")
+
+        def following(node: int) -> list[int]:
+            return [intervals[0][1] for intervals in self.actions(node)]
+
+        return thresholds_of(self.first_node, self.signal_nodes, following, self.bin_edges)
 
     @property
     def expected_visits(self) -> tuple[Floats, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ttamer._base.types import STOP
-
-if TYPE_CHECKING:
-    from ttamer.policy.policy import Policy
 
 
 class Threshold(NamedTuple):
@@ -28,34 +29,29 @@ class Threshold(NamedTuple):
     following: int
 
 
-def thresholds_of(policy: Policy) -> tuple[Threshold, ...]:
-    """As `Policy.thresholds`."""
-    if policy.estimator is not None or policy.steps.kind == "forest" or policy.recall != "none":
-        what = f"estimate={policy.estimate!r}" if policy.estimator is not None else policy.steps.kind
-        recall = "" if policy.recall == "none" else " with recall"
-        raise ValueError(
-            f"thresholds: expected a line, skip or dag of plain signals without recall, got {what}{recall}"
-        )
-    if policy.categories:
-        raise ValueError(
-            f"thresholds: expected signals that are numbers, node {min(policy.categories)}'s are categories"
-        )
-    reached, table = {policy.first_node}, []
-    for node in range(policy.steps.nodes):
+def thresholds_of(
+    first_node: int,
+    signal_nodes: Sequence[int],
+    following: Callable[[int], list[int]],
+    bin_edges: Callable[[int], npt.NDArray[np.float32]],
+) -> tuple[Threshold, ...]:
+    """Of a policy without recall, what follows each node by state; as `Policy.thresholds`."""
+    reached, table = {first_node}, []
+    for node, source in enumerate(signal_nodes):
         if node not in reached:
             continue
-        if policy.signal_nodes[node] != node:
-            raise ValueError(f"thresholds: node {node} goes by the signal of node {policy.signal_nodes[node]}")
-        following = [actions[0][1] for actions in policy.actions(node)]
-        goes = [each for each in following if each != STOP]
-        stops = [each == STOP for each in following]
+        if source != node:
+            raise ValueError(f"thresholds: node {node} goes by the signal of node {source}")
+        nodes = following(node)
+        goes = [each for each in nodes if each != STOP]
+        stops = [each == STOP for each in nodes]
         first = stops.index(True) if any(stops) else len(stops)
         if not all(stops[first:]) or len(set(goes)) > 1:
             raise ValueError(
                 f"thresholds: node {node} does not stop at large signals and go on at small ones to one node; "
-                f"what it does by state: {following}"
+                f"what it does by state: {nodes}"
             )
-        edges = [-math.inf, *policy.bin_edges(node).tolist(), math.inf]
+        edges = [-math.inf, *bin_edges(node).tolist(), math.inf]
         table.append(Threshold(node, edges[first], goes[0] if goes else STOP))
         reached |= set(goes)
     return tuple(table)

@@ -3,7 +3,8 @@
 from ttamer.serve.cascade import Cascade, Outcome
 from ttamer.serve.dispatcher import Dispatcher
 from ttamer.serve.drift import Drift
-from ttamer.serve.flight import AllFailed, Flight, NodeDown
+from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
+from ttamer.serve.visits import AllFailed, NodeDown, Visit
 
-__all__ = ["AllFailed", "Cascade", "Dispatcher", "Drift", "Flight", "Log", "NodeDown", "Outcome"]
+__all__ = ["AllFailed", "Cascade", "Dispatcher", "Drift", "Flight", "Log", "NodeDown", "Outcome", "Visit"]

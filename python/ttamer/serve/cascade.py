@@ -15,8 +15,9 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.types import STOP
 from ttamer.serve.dispatcher import DEFAULT, Dispatcher
-from ttamer.serve.flight import AllFailed, Flight
+from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
+from ttamer.serve.visits import AllFailed
 
 
 class Outcome(NamedTuple):

@@ -5,56 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import checks
-from ttamer._base.types import ROOT, STOP
-from ttamer._core import Batch
+from ttamer._base.types import STOP
 from ttamer.serve.plan import Plan
-
-LARGEST_LABEL = 2**30 - 1
-"""Numbers beyond are those of answers that are no numbers themselves."""
-
-
-class NodeDown(Exception):
-    """Why a node was passed over that `Dispatcher.down` took out."""
-
-
-class AllFailed(Exception):
-    """No node answered a request.
-
-    Attributes
-    ----------
-    causes : dict of str to BaseException
-        What each node failed with, by its name.
-    """
-
-    def __init__(self, causes: Mapping[str, BaseException]) -> None:
-        self.causes = dict(causes)
-        reasons = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in self.causes.items())
-        super().__init__(f"no node answered: {reasons}")
-
-
-class Visit(NamedTuple):
-    """What was told of one node: what it answered, or the error with which it failed.
-
-    `label` is the number of the answer's class, or one that equal answers of the request share; -1 for none. `cost` is
-    in the policy's unit, `unit_costs` what was told where that was in several.
-    """
-
-    node: int
-    answer: Any
-    signal: float | None
-    label: int
-    logits: npt.NDArray[np.float32] | None
-    cost: float
-    unit_costs: Mapping[str, float] | None
-    seconds: float
-    error: BaseException | None
-    shadow: bool
+from ttamer.serve.telling import number_of, score_of, silence, tell_again
+from ttamer.serve.visits import AllFailed, NodeDown, Visit, plain, visit_record
 
 
 class Flight:
@@ -83,7 +43,7 @@ class Flight:
     cost = 0.0
     reason: str | None = None
     _errors: dict[int, BaseException] | None = None
-    _codes: dict[Hashable, int] | None = None
+    _numbers: dict[Hashable, int] | None = None  # of answers that are no numbers themselves
     is_shadowed = False
     _shadows_since = 0.0
     _blind = False  # whether no policy decides any more
@@ -171,7 +131,7 @@ class Flight:
         if self._blind:
             following = STOP
         elif plan.takes_answers:
-            score, code = self._score_of(asked, signal), self._code_of(answer, label)
+            score, code = score_of(plan, asked, signal), self._number_of(answer, label)
             following = self._tell_answer(asked, score, code)
         elif logits is not None:
             values = plan.row_of(logits)
@@ -214,9 +174,12 @@ class Flight:
         if self._blind:
             return self._go(STOP)
         if not self._plan.knows_silent_nodes:
-            return self._go(self._tell_nan(node))
+            return self._go(silence(self._batch, self._plan, node))
         plan = self._plan.without(self._errors)
-        return self._go(STOP if plan is None else self._tell_again(plan))
+        if plan is None:  # nothing is left to decide
+            return self._go(STOP)
+        self._batch, following = tell_again(plan, self.visits, self._context)
+        return self._go(following)
 
     def resume(self, node: str | int | None = None) -> int:
         """Go on after a stop, as when a user asks for another opinion.
@@ -279,7 +242,7 @@ class Flight:
             raise ValueError(f"node: expected one that was not consulted, got {plan.names[number]}")
         score, code = None, -1
         if error is None and plan.takes_answers:
-            score, code = self._score_of(number, signal), self._code_of(answer, label)
+            score, code = score_of(plan, number, signal), self._number_of(answer, label)
         elif error is None and logits is not None:
             score = plan.signal_in(plan.row_of(logits))
         elif error is None and signal is not None:
@@ -374,7 +337,7 @@ class Flight:
         """
         plan = self._plan
         node = self.answer_node
-        shown = {} if self._context is None else {"context": {k: _plain(v) for k, v in self._context.items()}}
+        shown = {} if self._context is None else {"context": {k: plain(v) for k, v in self._context.items()}}
         name = {} if self.request is None else {"request": self.request}
         return {
             **name,
@@ -389,7 +352,7 @@ class Flight:
             "is_shadowed": self.is_shadowed,
             "seconds": self.seconds,
             **shown,
-            "visits": [_visit_record(plan, visit, answers) for visit in self.visits],
+            "visits": [visit_record(plan, visit, answers) for visit in self.visits],
         }
 
     def __repr__(self) -> str:
@@ -410,69 +373,13 @@ class Flight:
     def _last(self) -> int:
         return next((visit[0] for visit in reversed(self._visits) if not visit[-1]), self._plan.before_first)
 
-    def _score_of(self, node: int, signal: float | str | None) -> float:
-        if signal is None:
-            return -np.inf
-        score = checks.number("signal", signal)
-        if score != score:
-            name = self._plan.names[node]
-            raise ValueError(
-                f"signal: expected a number, or None for none, got NaN; tell failed(error) if {name} failed"
-            )
-        return score
-
-    def _code_of(self, answer: Any, label: int | None) -> int:
-        if label is None and isinstance(answer, (int, np.integer)) and not isinstance(answer, bool):
-            label = int(answer)
-        if label is not None:
-            number = checks.whole("label", label, least=-1)
-            if number > LARGEST_LABEL:
-                raise ValueError(f"label: expected at most {LARGEST_LABEL}, got {checks.brief(number)}")
-            return number
-        if answer is None:
-            return -1
-        if self._plan.has_classes:
-            raise ValueError(
-                "label: expected the number of the answer's class, which the policy decides on, got none for "
-                f"{checks.quoted(repr(answer))}"
-            )
-        if not self._plan.compares_answers:
-            return -1
-        self._codes = {} if self._codes is None else self._codes
-        try:
-            return self._codes.setdefault(answer, LARGEST_LABEL + 1 + len(self._codes))
-        except TypeError:
-            raise TypeError(
-                f"answer: expected one that can be compared, or a label, got {type(answer).__name__}"
-            ) from None
+    def _number_of(self, answer: Any, label: int | None) -> int:
+        self._numbers = {} if self._numbers is None else self._numbers
+        return number_of(self._plan, self._numbers, answer, label)
 
     def _tell_answer(self, node: int, score: float, code: int) -> int:
         self._score[0] = score
         return int(self._batch.decide_answers(node, self._score, np.array([code], np.int32))[0])
-
-    def _tell_nan(self, node: int) -> int:
-        plan, batch = self._plan, self._batch
-        if plan.takes_answers:
-            return int(batch.decide_answers(node, _NAN, _NONE)[0])
-        if plan.class_count:
-            return int(batch.decide_logits(node, np.full((1, plan.class_count), np.nan, np.float32))[0])
-        return int(batch.decide(node, _NAN)[0])
-
-    def _tell_again(self, plan: Plan) -> int:
-        """All that was told to a policy for silent nodes, which answers what follows."""
-        batch, following, last = plan.start(), plan.first_node, ROOT
-        if plan.has_front:
-            following = plan.show_context(batch, self._context)
-        for visit in self.visits:
-            silent = visit.error is not None
-            if visit.shadow or (silent and plan.independent):
-                continue
-            if following == STOP:  # it would not have come so far; now more is known
-                batch.resume(last)
-            following = _tell(batch, plan, visit)
-            last = visit.node
-        self._batch = batch
-        return following
 
     def _note(self, told: tuple[Any, ...], error: BaseException | None = None) -> None:
         """Keep what a visit was told, and the time that it took."""
@@ -506,41 +413,3 @@ class Flight:
             reason = "deadline" if late else "failure"
         self.reason = "override" if self._overridden else reason
         return STOP
-
-
-_NAN = np.full(1, np.nan, np.float32)
-_NONE = np.full(1, -1, np.int32)
-
-
-def _tell(batch: Batch, plan: Plan, visit: Visit) -> int:
-    """A visit, or that its node is silent, to a batch of one row."""
-    if visit.logits is not None:
-        return int(batch.decide_logits(visit.node, visit.logits)[0])
-    signal = np.array([0.0 if visit.signal is None else visit.signal], np.float32)
-    if plan.takes_answers:
-        return int(batch.decide_answers(visit.node, signal, np.array([visit.label], np.int32))[0])
-    return int(batch.decide(visit.node, signal)[0])
-
-
-def _plain(value: Any) -> Any:
-    """A number of NumPy's as one of Python's, for JSON; NaN, which JSON does not have, as none."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if plain != plain else plain
-
-
-def _visit_record(plan: Plan, visit: Visit, answers: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"node": plan.keys[visit.node], "seconds": visit.seconds}
-    # A failure that cost nothing says nothing of what the node costs, and one that was down was not asked.
-    if visit.error is None or visit.cost > 0:
-        record["cost"] = visit.cost if visit.unit_costs is None else dict(visit.unit_costs)
-    if visit.error is not None:
-        record["error"] = f"{type(visit.error).__name__}: {visit.error}"
-    elif visit.signal is not None:
-        record["signal"] = plan.shown(visit.node, visit.signal)
-    if answers and visit.error is None:
-        record["said"] = visit.answer
-    if visit.label >= 0:
-        record["answer"] = visit.label
-    if visit.shadow:
-        record["shadow"] = True
-    return record
