@@ -5,6 +5,7 @@ from ttamer.serve.dispatcher import Dispatcher
 from ttamer.serve.drift import Drift
 from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
+from ttamer.serve.metrics import Metrics
 from ttamer.serve.visits import AllFailed, NodeDown, Visit
 
-__all__ = ["AllFailed", "Cascade", "Dispatcher", "Drift", "Flight", "Log", "NodeDown", "Outcome", "Visit"]
+__all__ = ["AllFailed", "Cascade", "Dispatcher", "Drift", "Flight", "Log", "Metrics", "NodeDown", "Outcome", "Visit"]

@@ -17,6 +17,7 @@ from ttamer._base.types import STOP
 from ttamer.serve.dispatcher import DEFAULT, Dispatcher
 from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
+from ttamer.serve.metrics import Metrics
 from ttamer.serve.visits import AllFailed
 
 
@@ -51,6 +52,8 @@ class Cascade:
         it is the only way to know what a node that was not asked would have said.
     log : Log, optional
         Where each flight is recorded when it is over, shadows included.
+    metrics : Metrics, optional
+        Where each flight is counted then.
     on_decision : callable, optional
         Called with the flight after every answer and every failure.
     seed : int, optional
@@ -70,6 +73,7 @@ class Cascade:
         timeouts: Mapping[str, float] | Mapping[int, float] | None = None,
         shadow: float = 0.0,
         log: Log | None = None,
+        metrics: Metrics | None = None,
         on_decision: Callable[[Flight], None] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -91,6 +95,7 @@ class Cascade:
             raise ValueError(f"shadow: expected a share from 0 to 1, got {shadow}")
         self._shadow = shadow
         self._log = log
+        self._metrics = metrics
         self._on_decision = on_decision
         self._random = random.Random(seed)
         self._shadows: set[asyncio.Task[None]] = set()
@@ -179,6 +184,8 @@ class Cascade:
         """A log that cannot be written costs no request its answer."""
         if self._log is not None:
             _quietly(self._log.write, flight)
+        if self._metrics is not None:
+            _quietly(self._metrics.saw, flight)
 
 
 def _quietly(call: Callable[[Flight], object], flight: Flight) -> None:

@@ -257,6 +257,11 @@ class Flight:
     # ---------------------------------------------------------------- what is known
 
     @property
+    def nodes(self) -> tuple[str, ...]:
+        """Tuple of str : names of all nodes, their numbers where they have none."""
+        return self._plan.names
+
+    @property
     def name(self) -> str | None:
         """str or None : name of the node to consult now; None after the stop."""
         return None if self.node == STOP else self._plan.names[self.node]
