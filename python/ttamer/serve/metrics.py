@@ -19,19 +19,19 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 class Metrics:
     """Counts flights that are over, in a registry of prometheus-client.
 
-    ============================  ============  =======================================================
-    metric                                      labels                    counts
-    ============================  ============  =======================================================
-    ttamer_requests_total                       tier, reason              requests, by why they stopped
-    ttamer_answers_total                        tier, node                requests, by who answered; node "" if all failed
-    ttamer_consultations_total                  node, outcome             calls: "answer", "failure" or "shadow"
-    ttamer_request_cost_total                   tier                      costs of requests, in the policy's unit
-    ttamer_shadow_cost_total                    costs of shadows
-    ttamer_request_seconds                      tier                      time until the answer, a histogram
-    ttamer_consultation_seconds                 node                      time of a call, a histogram
-    ttamer_drift_evidence                       test                      of an alarm, as a share of what one takes
-    ttamer_drift_stability_index                of the nodes at which requests stop
-    ============================  ============  =======================================================
+    ============================  =============  =======================================================
+    metric                        labels         counts
+    ============================  =============  =======================================================
+    ttamer_requests_total         tier, reason   requests, by why they stopped
+    ttamer_answers_total          tier, node     requests, by who answered; node "" if all failed
+    ttamer_consultations_total    node, outcome  calls: "answer", "failure" or "shadow"
+    ttamer_request_cost_total     tier           costs of requests, in the policy's unit
+    ttamer_shadow_cost_total                     costs of shadows
+    ttamer_request_seconds        tier           time until the answer, a histogram
+    ttamer_consultation_seconds   node           time of a call, a histogram
+    ttamer_drift_evidence         test           of an alarm, as a share of what one takes
+    ttamer_drift_stability_index                 of the nodes at which requests stop
+    ============================  =============  =======================================================
 
     All labels are of closed sets: tiers, reasons, nodes, outcomes and tests.
 
