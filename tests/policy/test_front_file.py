@@ -61,6 +61,8 @@ def test_points_and_model_are_of_one_cascade() -> None:
         Front([FrontPoint(1.0, 0.5, one), FrontPoint(2.0, 0.4, other)])
     with pytest.raises(ValueError, match=r"^model: expected the one that the policies were solved for, got"):
         Front([FrontPoint(1.0, 0.5, one)], model=random_model(Topology.line(3), 3, 0))
+    with pytest.raises(TypeError, match=r"^model: expected a CascadeModel, got int$"):
+        Front([FrontPoint(1.0, 0.5, one)], model=3)  # type: ignore[arg-type]
 
 
 def test_the_point_for_a_trade_off() -> None:

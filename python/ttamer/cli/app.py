@@ -34,6 +34,7 @@ from ttamer.cli.exporting import export
 from ttamer.cli.importing import import_table
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
+from ttamer.cli.refitting import refit
 from ttamer.cli.tables import (
     model_dict,
     print_certificate,
@@ -407,6 +408,9 @@ def _show(
 app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")(
     import_table
 )
+app.command(
+    "refit", epilog="Example: ttamer refit requests.jsonl --traces recorded.npz --policy old.st --output new.st"
+)(refit)
 app.command("export", epilog="Example: ttamer export policy.safetensors --output thresholds.yaml")(export)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import files
-from ttamer._base.checks import brief, check_same_unit, instances, real, text, whole
+from ttamer._base.checks import brief, check_same_unit, instance, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import number
 from ttamer.model import CascadeModel
@@ -70,7 +70,7 @@ class Front(Sequence[FrontPoint]):
             if (own.topology, own.nodes) != (first.topology, first.nodes):
                 raise ValueError(f"points[{k}]: expected a policy of {first.topology!r}, as the first, got {own!r}")
         steps = [point.policy.steps for point in self.points]
-        if model is not None and model.topology not in steps:
+        if model is not None and instance("model", model, CascadeModel).topology not in steps:
             raise ValueError(f"model: expected the one that the policies were solved for, got {model!r}")
         self.model = model
 

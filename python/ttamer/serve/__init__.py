@@ -6,6 +6,20 @@ from ttamer.serve.drift import Drift
 from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
 from ttamer.serve.metrics import Metrics
+from ttamer.serve.refitting import Refit, refit
 from ttamer.serve.visits import AllFailed, NodeDown, Visit
 
-__all__ = ["AllFailed", "Cascade", "Dispatcher", "Drift", "Flight", "Log", "Metrics", "NodeDown", "Outcome", "Visit"]
+__all__ = [
+    "AllFailed",
+    "Cascade",
+    "Dispatcher",
+    "Drift",
+    "Flight",
+    "Log",
+    "Metrics",
+    "NodeDown",
+    "Outcome",
+    "Refit",
+    "Visit",
+    "refit",
+]

@@ -1,0 +1,56 @@
+"""The command that makes the next policy of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ttamer
+from ttamer.cli.arguments import Json, check_folders
+from ttamer.cli.output import console, print_json
+
+
+def refit(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="What `ttamer.serve.Log` wrote; in order.")],
+    traces: Annotated[Path, typer.Option("--traces", metavar="TRACES", help="What the old policy was fitted on.")],
+    policy: Annotated[Path, typer.Option("--policy", metavar="OLD", help="The policy that serves now.")],
+    output: Annotated[Path, typer.Option("--output", metavar="NEW", help="Where the new one goes, if it is better.")],
+    newer: Annotated[float, typer.Option("--newer", help="Share of the logged requests that is judged on.")] = 0.5,
+    json: Json = False,
+) -> None:
+    """Fit the next policy on what was recorded and the older part of a log, and judge it on the newer part.
+
+    Only requests that were drawn to be shown to all nodes count, as a policy's own choices are no fair sample. The new
+    policy is written if it is better beyond a 95% interval, in loss and in cost at what the old one's trade-off says
+    it is worth. Else nothing is written, and the exit status is 1.
+    """
+    from ttamer.serve.refitting import refit as fit_again
+
+    check_folders(output)
+    recording = ttamer.Traces.load(traces)
+    logged = ttamer.Traces.from_log(list(logs), like=recording, shadowed=True)
+    result = fit_again(ttamer.Policy.load(policy), recording, logged, newer=newer)
+    if result.is_better:
+        result.policy.save(output)
+    if json:
+        value, low, high = result.change
+        print_json(
+            {
+                "better": result.is_better,
+                "change": {"value": value, "low": low, "high": high},
+                "old": {"loss": result.old[0], "cost": result.old[1]},
+                "new": {"loss": result.new[0], "cost": result.new[1]},
+                "fitted": result.fitted,
+                "judged": result.judged,
+                "unit": result.policy.unit,
+                "policy": str(output) if result.is_better else None,
+            }
+        )
+    else:
+        out = console()
+        out.print(str(result), soft_wrap=True)
+        out.print(f"wrote the policy to {output}" if result.is_better else "wrote nothing", soft_wrap=True)
+    if not result.is_better:
+        raise typer.Exit(1)

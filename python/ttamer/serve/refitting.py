@@ -1,0 +1,126 @@
+"""The next policy, from the log of the last one: fitted on the older requests, judged on the newer ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ttamer._base import checks
+from ttamer.fitting import fit
+from ttamer.model import CascadeModel
+from ttamer.policy import Policy, solve
+from ttamer.traces import Traces
+from ttamer.traces.costs import prices_in
+
+FEWEST_ROWS = 100
+"""To judge on; with fewer an interval says nothing."""
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A new policy, and how it does beside the old one.
+
+    Attributes
+    ----------
+    policy : Policy
+    model : CascadeModel
+        That it was solved for.
+    fitted, judged : int
+        Requests it was fitted on, and requests that both were judged on.
+    old, new : (float, float)
+        Mean loss and mean cost of each on the latter.
+    change : (float, float, float)
+        Of the new one less the old one: loss, and cost at what the old policy's trade-off says it is worth; the mean
+        and the ends of its 95% interval.
+    """
+
+    policy: Policy
+    model: CascadeModel
+    fitted: int
+    judged: int
+    old: tuple[float, float]
+    new: tuple[float, float]
+    change: tuple[float, float, float]
+
+    @property
+    def is_better(self) -> bool:
+        """bool : whether the interval is below 0."""
+        return self.change[2] < 0
+
+    def __str__(self) -> str:
+        value, low, high = self.change
+        verdict = "better" if self.is_better else "worse" if low > 0 else "no better, as far as these requests tell"
+        (loss, cost), (new_loss, new_cost) = self.old, self.new
+        return (
+            f"{verdict}: loss and priced cost {value:+.4g} [{low:+.4g}, {high:+.4g}] on {self.judged:,} requests; "
+            f"loss {loss:.4f} -> {new_loss:.4f}, cost {cost:.4g} -> {new_cost:.4g} {self.policy.unit}"
+        ).rstrip()
+
+
+def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5, seed: int = 0) -> Refit:
+    """Fit a policy like the old one on what was recorded and the older part of a log, and compare the two on the rest.
+
+    Parameters
+    ----------
+    policy : Policy
+        The old one, whose kind of states and trade-off the new one has.
+    traces : Traces
+        That it was fitted on, or as much of these as still counts; `Traces.weighted` cannot be judged on.
+    logged : Traces
+        Requests in the order in which they came, a random share of all: ``Traces.from_log(path, like=traces,
+        shadowed=True)``. Incomplete ones are left out.
+    newer : float
+        Share of these that is judged on.
+    seed : int
+        Of the folds, and of the interval.
+
+    Returns
+    -------
+    Refit
+
+    Raises
+    ------
+    ValueError
+        If fewer than 100 complete requests are left to judge on, or these are of another cascade.
+    """
+    for name, value, kind in (("policy", policy, Policy), ("traces", traces, Traces), ("logged", logged, Traces)):
+        checks.instance(name, value, kind)
+    if not 0 < checks.real("newer", newer) < 1:
+        raise ValueError(f"newer: expected a share between 0 and 1, got {newer}")
+    whole = logged[logged.complete]
+    judged = round(newer * len(whole))
+    if judged < FEWEST_ROWS:
+        raise ValueError(
+            f"logged: expected at least {FEWEST_ROWS} complete requests to judge on, got {judged} of {len(logged)}; "
+            "show more of them to all nodes, and label them"
+        )
+    known, rest = traces + whole[: len(whole) - judged], whole[len(whole) - judged :]
+    model = _fitted(policy, known, seed)
+    prices = prices_in(policy.unit) if len(known.unit_costs) > 1 else None
+    worth = policy.cost_scale * policy.tradeoff / (1 - policy.tradeoff) if policy.tradeoff < 1 else np.inf
+    made = solve(model, 1.0, prices=prices) if np.isinf(worth) else solve(model, prices=prices, error_price=worth)
+    before, after = policy.replay(rest), made.replay(rest)
+    change = (after.loss - before.loss) + (after.cost - before.cost) / worth
+    draws = np.random.default_rng(seed).integers(0, judged, (RESAMPLES, judged))
+    low, high = np.quantile(change[draws].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Refit(
+        made,
+        model,
+        len(known),
+        judged,
+        (before.error, before.mean_cost),
+        (after.error, after.mean_cost),
+        (float(change.mean()), float(low), float(high)),
+    )
+
+
+def _fitted(policy: Policy, traces: Traces, seed: int) -> CascadeModel:
+    """A model whose states are made of what those of the policy are made of."""
+    if policy.estimator is not None and policy.estimate not in ("posterior", "sets", "chains"):
+        raise ValueError(f"policy: expected one that can be fitted today, got estimate={policy.estimate!r}")
+    if policy.estimator is None and policy.signal != traces.signal and policy.signal:
+        traces = traces.with_signal(policy.signal)
+    return fit(traces, "auto", policy.estimate, seed=seed, progress=lambda words: None)
