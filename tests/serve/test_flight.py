@@ -538,6 +538,8 @@ class TestRefusals:
             ValueError, match=r"^label: expected the number of the answer's class, .*, got none for 'yes'$"
         ):
             flight.consulted("yes", 0.5)
+        with pytest.raises(ValueError, match=r"^signal: expected a finite number, or None for none, got inf$"):
+            flight.consulted(1, np.inf)
         with pytest.raises(ValueError, match=r"^label: expected at least -1, got -2$"):
             flight.consulted("yes", 0.5, label=-2)
         with pytest.raises(ValueError, match=r"^context: expected None, the policy looks at no context$"):

@@ -162,7 +162,7 @@ class Plan:
         TypeError, ValueError
             If there is none and the policy looks at it, or it is NaN or of another kind.
         """
-        if self._takes_signals and type(signal) is float and signal - signal == 0.0:
+        if self._takes_signals and type(signal) is float and signal - signal == 0.0:  # a finite one, the common case
             return signal
         if not self._takes_signals:
             what = f"on {self.policy.signal!r}" if self._needs_logits else "on logits"

@@ -27,6 +27,8 @@ def score_of(plan: Plan, node: int, signal: float | str | None) -> float:
     if score != score:
         name = plan.names[node]
         raise ValueError(f"signal: expected a number, or None for none, got NaN; tell failed(error) if {name} failed")
+    if score == np.inf:
+        raise ValueError("signal: expected a finite number, or None for none, got inf")
     return score
 
 
