@@ -16,9 +16,10 @@ import numpy as np
 import ttamer
 from fuzzers.files import with_extremes
 from fuzzers.runner import Case, Fuzzer
-from ttamer import baselines, compare, plots, tuning
+from ttamer import baselines, compare, plots, serve, tuning
 from ttamer._core import logit_signals
 from ttamer.model.estimators import Estimator
+from ttamer.model.failing import failing
 from ttamer.traces import signals
 
 NUMBERS = [0, 1, -1, 2, 5, 2**31, 2**32, 2**40, 2**63, 2**64, 10**400, -(10**400), 10**5000]
@@ -77,7 +78,7 @@ def start() -> Callable[[np.random.Generator], Case]:
     os.chdir(folder.name)  # a path that is a hostile text is a file here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calls = list(_calls(Path(folder.name)))
+        calls = [*_calls(Path(folder.name)), *_serving(Path(folder.name))]
         for call in calls:  # a case tells only something if the arguments that it leaves are right
             call.function(**call.arguments)
     own = {id(value): value for call in calls for value in call.arguments.values()}
@@ -324,6 +325,71 @@ def _calls(folder: Path) -> Iterator[Call]:
     yield Call("plots.index", plots.index, {"policy": policy, "path": None, "title": "a"})
     yield Call("plots.reliability", plots.reliability, {"traces": traces, "path": None, "bins": 5, "title": "a"})
     yield Call("plots.topology", plots.topology, {"shape": policy, "path": None, "title": "a"})
+
+
+def _serving(folder: Path) -> Iterator[Call]:
+    """Calls of the room that serves, each on a flight or dispatcher of its own."""
+    rng = np.random.default_rng(1)
+    losses = (rng.random((200, 3)) < 0.4).astype(np.float32)
+    line = ttamer.Traces(rng.random((200, 3)).astype(np.float32), losses, [1, 1, 1], unit="ms")
+    context = {"size": rng.random(200)}
+    models = ttamer.Traces.from_models(
+        losses, [1, 2, 3], scores=rng.random((200, 3)), answers=rng.integers(0, 3, (200, 3)), context=context
+    )
+    model, sets = ttamer.fit(line, 4), ttamer.fit(models, estimate="sets")
+    policy, several = ttamer.solve(model, 0.9), ttamer.solve(sets, 0.9)
+    front, hasty = ttamer.frontier(line, [0.3, 0.6, 0.9], "signal", bins=4), ttamer.solve(model, 1e-9)
+    dispatcher, asking = serve.Dispatcher(policy, model=model), serve.Dispatcher(several, model=sets)
+
+    def stopped() -> serve.Flight:
+        flight = serve.Dispatcher(hasty).enter()
+        flight.consulted("a", 0.5)
+        return flight
+
+    def watching() -> serve.Drift:
+        return serve.Drift(policy, line)
+
+    yield Call("Dispatcher", serve.Dispatcher, {"policy": policy, "model": model, "seconds": {0: 1.0}, "signal": None})
+    yield Call("Dispatcher of a front", serve.Dispatcher, {"policy": front, "tradeoff": 0.5})
+    enters = {"tier": "default", "weight": 1.0, "deadline": 9.0, "context": None, "request": "a"}
+    yield Call("enter", dispatcher.enter, enters)
+    yield Call("enter a front", serve.Dispatcher(front, tradeoff=0.5).enter, enters)
+    yield Call("enter with a context", asking.enter, {"context": {"size": 0.5}})
+    yield Call("swap", serve.Dispatcher(policy).swap, {"policy": policy, "tradeoff": None, "model": model})
+    for name, method in (("down", serve.Dispatcher(policy).down), ("up", serve.Dispatcher(policy).up)):
+        yield Call(name, method, {"node": 1})
+    tells = {"answer": "a", "signal": 0.5, "logits": None, "label": None, "cost": 1.0, "node": 0}
+    yield Call("consulted", lambda **told: dispatcher.enter().consulted(**told), tells)
+    said = {"answer": "a", "signal": 0.5, "label": 1, "cost": {"": 1.0}}
+    yield Call("consulted of models", lambda **told: asking.enter(context={"size": 1.0}).consulted(**told), said)
+    yield Call("failed", lambda **told: dispatcher.enter().failed(**told), {"error": "no", "cost": 1.0})
+    yield Call("resume", lambda node: stopped().resume(node), {"node": 1})
+    shadow = {"node": 1, "answer": "a", "signal": 0.5, "logits": None, "label": None, "cost": 1.0, "error": None}
+    yield Call("shadowed", lambda **told: stopped().shadowed(**told), shadow)
+    yield Call("Drift", serve.Drift, {"policy": policy, "reference": line, "false_alarms": 0.01, "seed": 0})
+    yield Call("Drift.saw", lambda flight: watching().saw(flight), {"flight": stopped()})
+    yield Call("Drift.look", lambda **seen: watching().look(**seen), {"last_node": 0, "cost": 1.0, "promise": 0.1})
+    yield Call("Drift.labelled", lambda loss: watching().labelled(loss), {"loss": 1.0})
+    yield Call("refit", serve.refit, {"policy": policy, "traces": line, "logged": line, "newer": 0.6, "seed": 0})
+    log = serve.Log(folder / "served.jsonl")
+    yield Call("Log", serve.Log, {"path": folder / "other.jsonl", "answers": True})
+    yield Call("Log.write", log.write, {"flight": stopped(), "losses": {"0": 1.0}})
+    yield Call("Log.losses", log.losses, {"request": "a", "losses": {"0": 1.0}})
+    logged = {"path": folder / "log.jsonl", "like": line, "shadowed": False}
+    yield Call("Traces.from_log like", ttamer.Traces.from_log, logged)
+    front.save(folder / "front")
+    yield Call("Front.save", front.save, {"path": folder / "front"})
+    yield Call("Front.load", ttamer.Front.load, {"path": folder / "front"})
+    yield Call("Front.at", front.at, {"tradeoff": 0.5})
+    yield Call("Front.place", front.place, {"price": 0.5})
+    yield Call("failing", failing, {"model": model, "nodes": [1]})
+
+    def resumed(**told: Any) -> None:
+        batch = hasty.start(4)
+        batch.decide(0, np.full(4, 0.5, np.float32))
+        batch.resume(**told)
+
+    yield Call("Batch.resume", resumed, {"node": 0, "rows": None})
 
 
 FUZZER = Fuzzer(start, (ValueError, TypeError, IndexError, OSError, OwnError), memory=1 << 30, longest=21_000)

@@ -56,6 +56,8 @@ class Dispatcher:
         self._signal = signal
         self._down: set[int] = set()
         self._service = _service_of(policy, tradeoff, model, signal)
+        if seconds is not None and not isinstance(seconds, Mapping):
+            raise TypeError(f"seconds: expected a mapping of nodes to seconds, got {type(seconds).__name__}")
         self._seconds = {
             self.number("seconds", node): _seconds(f"seconds[{node!r}]", each) for node, each in (seconds or {}).items()
         }
@@ -86,11 +88,9 @@ class Dispatcher:
 
         Raises
         ------
-        KeyError
-            If there is no such tier; those that there are are named.
         ValueError
-            If the weight is not above 0 or there is no front to choose from, the deadline is no time, or the context
-            lacks.
+            If there is no such tier (those that there are are named), the weight is not above 0 or there is no front to
+            choose from, the deadline is no time, or the context lacks.
         """
         weight = float(checks.real("weight", weight))
         plan = self._service.plan(tier, weight)
@@ -192,7 +192,7 @@ class _Service(NamedTuple):
             return self.plans[self.front.place(self.price * weight)]
         if self.front is None and tier in self.tiers:
             raise ValueError(f"weight: expected 1, as there is no front to choose a trade-off from, got {weight}")
-        raise KeyError(f"tier: expected {_listed(tuple(self.tiers))}, got {tier!r}")
+        raise ValueError(f"tier: expected {_listed(tuple(self.tiers))}, got {checks.quoted(repr(tier))}")
 
 
 def _service_of(policy: object, tradeoff: float | None, model: CascadeModel | None, signal: str | None) -> _Service:

@@ -24,6 +24,7 @@ from ttamer.traces.costs import prices_in
 
 OTHER = "other"
 """What a log calls a category that has no state of its own."""
+LARGEST = float(np.finfo(np.float32).max)
 MOST_PLANS = 8
 """Policies kept for sets of failed nodes, the latest ones."""
 
@@ -162,7 +163,7 @@ class Plan:
         TypeError, ValueError
             If there is none and the policy looks at it, or it is NaN or of another kind.
         """
-        if self._takes_signals and type(signal) is float and signal - signal == 0.0:  # a finite one, the common case
+        if self._takes_signals and type(signal) is float and -LARGEST < signal < LARGEST:  # the common case
             return signal
         if not self._takes_signals:
             what = f"on {self.policy.signal!r}" if self._needs_logits else "on logits"
@@ -177,19 +178,19 @@ class Plan:
         number = checks.number("signal", signal)
         if number != number:
             raise ValueError(f"signal: expected a number, got NaN; tell failed(error) if {self.names[node]} failed")
-        if math.isinf(number):
-            raise ValueError(f"signal: expected a finite number, got {number}")
-        return number
+        return in_float32(number)
 
     def row_of(self, logits: npt.ArrayLike) -> npt.NDArray[Any]:
         """Logits (C,) as the (1, C) that a batch takes."""
-        array = np.asarray(logits)
-        if array.ndim != 1:
-            raise ValueError(f"logits: expected (C,), those of one request, got {array.shape}")
-        if np.isnan(array).any():
-            raise ValueError("logits: expected numbers, got NaN; tell failed(error) if the node failed")
-        kept = array.dtype if array.dtype in (np.float32, np.float16) else np.float32
-        return np.ascontiguousarray(array, kept)[None]
+        array = checks.as_array("logits", logits, "(C,) numbers, those of one request")
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise ValueError(f"logits: expected (C,) numbers, those of one request, got {checks.describe(array)}")
+        if array.dtype not in (np.float32, np.float16):
+            with np.errstate(over="ignore"):  # what is too large is refused as infinite
+                array = array.astype(np.float32)
+        if np.isnan(array).any() or np.isposinf(array).any():
+            raise ValueError("logits: expected finite numbers, or -inf; tell failed(error) if the node failed")
+        return np.ascontiguousarray(array)[None]
 
     def signal_in(self, logits: npt.NDArray[Any]) -> float | None:
         """The signal that a batch makes of logits (1, C), None where it estimates from them."""
@@ -244,6 +245,13 @@ class Plan:
     def before_first(self) -> int:
         """int : the node before the first model: that of the context, or ROOT."""
         return 0 if self.has_front else ROOT
+
+
+def in_float32(signal: float) -> float:
+    """The signal; ValueError if float32 does not hold it."""
+    if not -LARGEST < signal < LARGEST:
+        raise ValueError(f"signal: expected a finite number that float32 holds, got {signal:g}")
+    return signal
 
 
 def _cost(name: str, cost: object) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
 from ttamer._core import Batch
-from ttamer.serve.plan import Plan
+from ttamer.serve.plan import Plan, in_float32
 from ttamer.serve.visits import Visit
 
 LARGEST_LABEL = 2**30 - 1
@@ -27,9 +27,7 @@ def score_of(plan: Plan, node: int, signal: float | str | None) -> float:
     if score != score:
         name = plan.names[node]
         raise ValueError(f"signal: expected a number, or None for none, got NaN; tell failed(error) if {name} failed")
-    if score == np.inf:
-        raise ValueError("signal: expected a finite number, or None for none, got inf")
-    return score
+    return score if score == -np.inf else in_float32(score)
 
 
 def number_of(plan: Plan, numbers: dict[Hashable, int], answer: Any, label: int | None) -> int:
