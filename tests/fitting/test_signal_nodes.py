@@ -70,6 +70,7 @@ class TestRouter:
     def test_shrunk_as_usual(self) -> None:
         assert ttamer.frontier(router(Topology.dag(3, [(-1, 0), (0, 1), (0, 2)])))[-1].error == 0.0
 
+    @pytest.mark.filterwarnings("ignore:fit. the signal of node")  # which is true, and not what is looked at
     def test_two_specialists_that_may_be_asked_first_keep_a_state_each(self) -> None:
         topology = Topology.dag(3, [(-1, 0), (-1, 1), (0, 1), (0, 2)])
         traces = router(Topology.forest([-1, 0, 0]))
@@ -94,6 +95,7 @@ def test_a_last_model_without_confidence() -> None:
         assert policy.expected_cost == pytest.approx(replay.mean_cost, abs=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:fit. the signal of node")  # which is true, and not what is looked at
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=30)
 @given(st.data())
@@ -225,3 +227,20 @@ class TestFiles:
             arrays["signal_nodes"] = table
             with pytest.raises((ValueError, TypeError), match=f"f: not a valid {kind} .*{message}|{message}"):
                 type(made)._from_bytes(files.to_bytes(kind, 2, fields, arrays), "f")
+
+
+def test_what_cannot_be_kept_is_said() -> None:
+    """Where other paths lead to a specialist too, and what it loses depends on the router; everything seen keeps it."""
+    known = router(Topology.line(3))
+    several = Traces(known.signals, known.losses, np.ones(6), Topology.skip(3))
+    message = (
+        r"^fit: the signal of node 1 tells nothing, and what node 0 told before it, on which its loss depends, is not"
+    )
+    with pytest.warns(UserWarning, match=message):
+        ttamer.fit(several, 4)
+    assert ttamer.frontier(several)[-1].error == 0
+    # Where nothing is forgotten, or it would change nothing, a warning would be an error here.
+    for topology in (Topology.dag(3, [(-1, 0), (0, 1), (0, 2)]), Topology.forest([-1, 0, 0]), Topology.line(3)):
+        ttamer.fit(router(topology), 4)
+    ttamer.fit(several._with(signals=np.zeros_like(several.signals)), 4)
+    ttamer.fit(several._with(losses=np.random.default_rng(0).integers(0, 2, (400, 3)).astype(np.float32)), 4)

@@ -24,6 +24,8 @@ from ttamer.traces import Traces
 
 ESTIMATES = ("auto", "signal", "posterior", *SET_KINDS)
 DEFAULT_BINS = 64
+FORGOTTEN = 0.1
+"""Share of a loss by which it may depend on what is not kept without a warning."""
 FAR = 0.25
 """Share of a loss by which promise and replay may differ without a warning."""
 
@@ -166,6 +168,7 @@ def fit(
         model = fit_signals(
             traces, most, smoothing, loss_strength, transition_strength, recorded_signal=recorded_signal
         )
+        _warn_of_forgotten(model, traces)
         _warn_of_promise(model, traces)
     else:
         assert transition_strength is not None
@@ -193,6 +196,31 @@ def _warn_of_many(traces: Traces) -> None:
             "alone, and asking all pairs would take too many steps",
             stacklevel=3,
         )
+
+
+def _warn_of_forgotten(model: CascadeModel, traces: Traces) -> None:
+    """Say so where the loss of a node that says nothing depends on what was told before it, and that is not kept."""
+    if traces.observed:
+        return
+    scale = loss_scale(traces.losses)
+    for before, node in model.topology.edges.tolist():
+        if before < 0 or len(model.bin_edges[before]) == 0 or len(model.bin_edges[node]) > 0:
+            continue
+        losses = traces.losses[:, node].astype(np.float64)
+        known = np.isfinite(losses) & ~np.isnan(traces.signals[:, before])
+        states = np.searchsorted(model.bin_edges[before], traces.signals[known, before], side="right")
+        rows = np.bincount(states)
+        means = np.bincount(states, losses[known]) / np.maximum(rows, 1)
+        far = np.abs(means - losses[known].mean()) if known.any() else np.zeros(0)
+        errors = losses[known].std() / np.sqrt(np.maximum(rows, 1)) if known.any() else far
+        if (far > np.maximum(FORGOTTEN * scale, 4 * errors))[rows > 0].any():
+            warnings.warn(
+                f"fit: the signal of node {traces._node_text(node)} tells nothing, and what node "
+                f"{traces._node_text(before)} told before it, on which its loss depends, is not kept, as other paths "
+                "lead there too; estimate='sets' decides on everything seen",
+                stacklevel=3,
+            )
+            return
 
 
 def _warn_of_promise(model: CascadeModel, traces: Traces) -> None:
