@@ -92,7 +92,7 @@ class Dispatcher:
             If there is no such tier (those that there are are named), the weight is not above 0 or there is no front to
             choose from, the deadline is no time, or the context lacks.
         """
-        weight = float(checks.real("weight", weight))
+        weight = weight if type(weight) is float else checks.real("weight", weight)
         plan = self._service.plan(tier, weight)
         if deadline is not None:
             deadline = _seconds("deadline", deadline)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.types import STOP
 from ttamer.serve.plan import Plan
-from ttamer.serve.telling import number_of, score_of, silence, tell_again
+from ttamer.serve.telling import number_of, score_of, silence, tell_again, unit_costs
 from ttamer.serve.visits import AllFailed, NodeDown, Visit, plain, visit_record
 
 
@@ -72,6 +72,7 @@ class Flight:
         self._deadline = deadline
         self._seconds = seconds
         self._down = down
+        self._last = plan.before_first  # consulted, without shadows
         self._began = self._since = perf_counter()
         if plan.has_front:
             self._go(plan.show_context(self._batch, context))
@@ -126,7 +127,7 @@ class Flight:
             self._refuse("consulted")
         if node is not None and plan.number("node", node) != asked:
             raise ValueError(f"node: expected {plan.names[asked]}, which was asked for, got {node!r}")
-        paid = plan.cost_of(self._last(), asked) if cost is None else plan.paid(cost)
+        paid = plan.cost_of(self._last, asked) if cost is None else plan.paid(cost)
         values, code, score = None, -1, None
         if self._blind:
             following = STOP
@@ -142,7 +143,7 @@ class Flight:
             self._score[0] = score
             following = int(batch.decide(asked, self._score)[0])
         self._answers[asked] = answer
-        self._note((asked, answer, score, code, values, paid, cost if isinstance(cost, Mapping) else None))
+        self._note((asked, answer, score, code, values, paid, unit_costs(cost)))
         return self._go(following)
 
     def failed(self, error: BaseException | str, cost: float | Mapping[str, float] = 0.0) -> int:
@@ -170,7 +171,7 @@ class Flight:
         paid = self._plan.paid(cost)
         cause = error if isinstance(error, BaseException) else RuntimeError(checks.text("error", error))
         self._errors = {**(self._errors or {}), node: cause}
-        self._note((node, None, None, -1, None, paid, cost if isinstance(cost, Mapping) else None), cause)
+        self._note((node, None, None, -1, None, paid, unit_costs(cost)), cause)
         if self._blind:
             return self._go(STOP)
         if not self._plan.knows_silent_nodes:
@@ -247,12 +248,11 @@ class Flight:
             score = plan.signal_in(plan.row_of(logits))
         elif error is None and signal is not None:
             score = plan.signal_of(number, signal)
-        paid = plan.cost_of(self._last(), number) if cost is None else plan.paid(cost)
-        units = cost if isinstance(cost, Mapping) else None
+        paid = plan.cost_of(self._last, number) if cost is None else plan.paid(cost)
         self.is_shadowed = True
         now = perf_counter()
         seconds, self._shadows_since = now - max(self._since, self._shadows_since), now
-        self._visits.append((number, answer, score, code, None, paid, units, seconds, error, True))
+        self._visits.append((number, answer, score, code, None, paid, unit_costs(cost), seconds, error, True))
 
     # ---------------------------------------------------------------- what is known
 
@@ -375,9 +375,6 @@ class Flight:
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(f"{what}: the flight has stopped; resume() goes on, shadowed() is for the record")
 
-    def _last(self) -> int:
-        return next((visit[0] for visit in reversed(self._visits) if not visit[-1]), self._plan.before_first)
-
     def _number_of(self, answer: Any, label: int | None) -> int:
         self._numbers = {} if self._numbers is None else self._numbers
         return number_of(self._plan, self._numbers, answer, label)
@@ -390,7 +387,7 @@ class Flight:
         """Keep what a visit was told, and the time that it took."""
         now = perf_counter()
         self._visits.append((*told, now - self._since, error, False))
-        self._since = now
+        self._since, self._last = now, told[0]
         self.cost += told[5]
 
     def _go(self, following: int) -> int:

@@ -59,6 +59,7 @@ class Plan:
         # Of several models, whether node 0 stands before all others: it is the context, and nobody is asked.
         fronts = [j for i, j in policy.topology.edges.tolist() if i == ROOT]
         self.has_front = self.independent and fronts == [0]
+        self.before_first = 0 if self.has_front else ROOT
         self.has_classes = sets is not None and bool((sets.tables["classes"] >= 0).any())
         self.compares_answers = sets is not None and bool(sets.tables["agreeing"].any())
         self._prices = prices_in(policy.unit)  # of the units that its costs are a sum of
@@ -110,7 +111,7 @@ class Plan:
         TypeError, ValueError
             If it is no number >= 0, or not in the units that the policy's is a sum of.
         """
-        if isinstance(cost, Mapping):
+        if not isinstance(cost, (int, float)) and isinstance(cost, Mapping):
             if set(cost) != set(self._prices):
                 units = ", ".join(self._prices) or f"a number, in {self.policy.unit or 'the unit of its traces'}"
                 raise ValueError(f"cost: expected {units}, got {', '.join(map(str, cost))}")
@@ -240,11 +241,6 @@ class Plan:
         """bool : whether there are policies for silent nodes."""
         is_line = self.policy.estimator is None and self.policy.topology.kind == "line"
         return self._model is not None and (is_line or self.independent)
-
-    @property
-    def before_first(self) -> int:
-        """int : the node before the first model: that of the context, or ROOT."""
-        return 0 if self.has_front else ROOT
 
 
 def in_float32(signal: float) -> float:

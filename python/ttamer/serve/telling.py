@@ -60,6 +60,13 @@ def number_of(plan: Plan, numbers: dict[Hashable, int], answer: Any, label: int 
         raise TypeError(f"answer: expected one that can be compared, or a label, got {type(answer).__name__}") from None
 
 
+def unit_costs(cost: object) -> Mapping[str, float] | None:
+    """A cost that was told in several units; numbers, the common case, are looked at first."""
+    if cost is None or isinstance(cost, (int, float)):
+        return None
+    return cost if isinstance(cost, Mapping) else None
+
+
 def silence(batch: Batch, plan: Plan, node: int) -> int:
     """Tell that a node failed, to a policy that goes by its worst state; the node that comes next."""
     if plan.takes_answers:
