@@ -388,16 +388,16 @@ class Policy:
                 own = f"None, for this policy decides on {shown}"
             expected = f"{self.signal!r}, which the policy decides on" if self.signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
-        return self._starter(signal)(capacity=capacity, nan=nan)
+        return self._starter(int(capacity), nan, signal)()
 
-    def _starter(self, signal: str | None) -> Callable[..., Batch]:
-        """What opens batches of a capacity and a meaning of NaN; arguments are not checked."""
+    def _starter(self, capacity: int, nan: str, signal: str | None) -> Callable[[], Batch]:
+        """What opens batches; arguments are not checked, and handed over by position, which is twice as quick."""
         if isinstance(self._estimator, SetEstimator):
-            return partial(start_sets, self._estimator.core, self._core, signal=self._estimator.signal)
+            return partial(start_sets, self._estimator.core, self._core, capacity, nan, self._estimator.signal)
         if self._estimator is not None:
-            return partial(start_estimated, self._estimator.core, self._core)
+            return partial(start_estimated, self._estimator.core, self._core, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
-        return partial(start_batch, self._core, signal=self._signal, handed=handed)
+        return partial(start_batch, self._core, capacity, nan, self._signal, handed)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.

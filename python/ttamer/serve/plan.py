@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -45,7 +45,7 @@ class Plan:
         policy.start(0, "failed", signal)  # refused now, and not at the first request
         if model is not None:
             _check_model(model, policy)
-        self.start: Callable[[], Batch] = partial(policy._starter(signal), capacity=1, nan="failed")
+        self.start: Callable[[], Batch] = policy._starter(1, "failed", signal)
         self.policy = policy
         self.first_node = policy.first_node
         self.keys: tuple[str | int, ...] = policy.nodes or tuple(range(policy.topology.nodes))
