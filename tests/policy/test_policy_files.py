@@ -131,10 +131,10 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"model\.safetensors: expected a policy file, got a model file"):
             ttamer.Policy.load(tmp_path / "model.safetensors")
 
-    @pytest.mark.parametrize("version", [0, 5, "1", None])
+    @pytest.mark.parametrize("version", [0, 6, "1", None])
     def test_another_version(self, version: Any) -> None:
         data = files.to_bytes("policy", version, {}, {"levels": np.zeros(1)})
-        with pytest.raises(ValueError, match=f"f: policy format version {version}, this ttamer reads versions 1 to 4"):
+        with pytest.raises(ValueError, match=f"f: policy format version {version}, this ttamer reads versions 1 to 5"):
             read(data)
 
     def test_tables_that_are_not_the_digest_s(self) -> None:

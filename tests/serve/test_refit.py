@@ -81,6 +81,36 @@ class TestRefit:
         careless = ttamer.solve(ttamer.fit(traces, "auto"), 1.0)
         assert refit(careless, traces[:300], traces[300:]).policy.tradeoff == 1.0
 
+    def test_what_was_certified_is_certified_again(self) -> None:
+        """By the same limits, on requests that had no part in fitting it."""
+        old = ttamer.tune(requests(4000, 0), max_error=0.2, max_cost_quantile=(0.5, 0.7), estimate="signal")
+        assert old.guarantee is not None
+        result = refit(old, requests(4000, 1, power=0.02), requests(3000, 2, power=0.02))
+        assert result.broken == ()
+        assert result.replaces == result.is_better
+        made = result.policy.guarantee
+        assert made is not None
+        assert (made.limits, made.confidence) == (old.guarantee.limits, old.guarantee.confidence)
+        assert (made.fitted_rows, made.tested_rows) == (5500, 1500)
+        assert made.traces == requests(3000, 2, power=0.02)[1500:].digest
+
+    def test_better_and_not_certified_replaces_nothing(self) -> None:
+        easy, hard = requests(4000, 0, power=0.02), requests(3000, 2, power=8.0)
+        tuned = ttamer.tune(easy, max_error=0.05, estimate="signal")
+        result = refit(tuned, requests(4000, 1, power=8.0), hard)
+        assert result.is_better
+        assert result.broken == ("an error of at most 0.05",)
+        assert not result.replaces
+        assert result.policy.guarantee is None
+        assert str(result).startswith("better, but not shown to keep an error of at most 0.05: loss and priced cost -")
+
+    def test_what_was_said_to_be_impossible(self) -> None:
+        tuned = ttamer.tune(requests(2000, 0), max_cost_quantile=(0.9, 0.65), max_error=0.2, estimate="signal")
+        graded = requests(1000, 1)
+        graded = graded._with(losses=2 * graded.losses)
+        with pytest.raises(ValueError, match=r"^max_loss: expected a bound on every loss, got 1 and a loss of 2"):
+            refit(tuned, requests(1000, 2), graded)
+
     def test_refusals(self) -> None:
         traces = requests(300, 0)
         policy = ttamer.solve(ttamer.fit(traces), 0.9)
@@ -197,7 +227,7 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     again = ["refit", "log.jsonl", "--traces", "recorded.npz", "--policy", "new.st", "--output", "newer.st"]
     assert main([*again, "--json"]) == 1
     figures = json.loads(capsys.readouterr().out)
-    assert (figures["better"], figures["policy"], figures["judged"]) == (False, None, 600)
+    assert (figures["better"], figures["broken"], figures["policy"], figures["judged"]) == (False, [], None, 600)
     assert not Path("newer.st").exists()
     assert main(again) == 1
     assert capsys.readouterr().out.endswith("wrote nothing\n")

@@ -31,7 +31,7 @@ def to_bytes(kind: str, version: int, fields: Mapping[str, Any], arrays: Mapping
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps({"kind": kind, "version": version, **fields}, sort_keys=True)
     # One entry: the order of several in the header would change from call to call, and equal files would differ.
-    metadata = {"ttamer": json.dumps({"sha256": _digest(text, contiguous), "text": text})}
+    metadata = {"ttamer": json.dumps({"sha256": digest(text, contiguous), "text": text})}
     return bytes(safetensors.numpy.save(contiguous, metadata=metadata))
 
 
@@ -55,7 +55,7 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         raise ValueError(f"{source}: a safetensors file, but not one of ttamer's")
     try:
         signed = json.loads(metadata["ttamer"])
-        text, digest = signed["text"], signed["sha256"]
+        text, expected = signed["text"], signed["sha256"]
         fields = json.loads(text)
         text.encode()  # lone surrogates have no bytes
         found_kind, found_version = fields["kind"], fields["version"]
@@ -67,7 +67,7 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         readable = "version 1" if version == 1 else f"versions 1 to {version}"
         other = checks.quoted(found_version)
         raise ValueError(f"{source}: {kind} format version {other}, this ttamer reads {readable}")
-    if digest != _digest(text, arrays):
+    if expected != digest(text, arrays):
         raise ValueError(f"{source}: damaged, the tables do not match their digest")
     return fields, arrays
 
@@ -149,10 +149,11 @@ def _replace(name: str, target: str, data: bytes) -> None:
         raise
 
 
-def _digest(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    digest = hashlib.sha256(text.encode())
+def digest(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 of a text and arrays, with their names, dtypes and shapes, in hexadecimal digits."""
+    total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()

@@ -120,6 +120,7 @@ def policy_dict(policy: Policy) -> dict[str, Any]:
         "cost_scale": policy.cost_scale,
         "unit": policy.unit,
         "aggregation": None if policy.aggregation is None else vars(policy.aggregation),
+        "guarantee": None if policy.guarantee is None else policy.guarantee.as_dict(),
         "first_node": policy.first_node,
         "first_index": {node: float(values[0]) for node, values in _indices(policy, ROOT).items()},
         "nodes": [_node_dict(policy, node) for node in range(policy.steps.nodes)],
@@ -141,6 +142,8 @@ def print_policy(console: Console, policy: Policy, title: str, every: bool) -> N
     facts.add_row(*_answer(policy))
     facts.add_row("expected value", f"{policy.value:.6g}, with costs divided by {policy.cost_scale:.6g}")
     facts.add_row(in_unit("expected cost", policy.unit), number(policy.expected_cost))
+    if policy.guarantee is not None:
+        facts.add_row("certified", str(policy.guarantee))
     if policy.aggregation is not None:
         regret = f"{policy.aggregation.regret:.2g} worse than the exact policy"
         facts.add_row("aggregation", f"{policy.aggregation.states} meta-states a node: {regret}")

@@ -24,7 +24,8 @@ def refit(
 
     Only requests that were drawn to be shown to all nodes count, as a policy's own choices are no fair sample. The new
     policy is written if it is better beyond a 95% interval, in loss and in cost at what the old one's trade-off says
-    it is worth. Else nothing is written, and the exit status is 1.
+    it is worth, and, where the old one was certified, keeps the same limits with the same confidence. Else nothing is
+    written, and the exit status is 1.
     """
     from ttamer.serve.refitting import refit as fit_again
 
@@ -32,25 +33,26 @@ def refit(
     recording = ttamer.Traces.load(traces)
     logged = ttamer.Traces.from_log(list(logs), like=recording, shadowed=True)
     result = fit_again(ttamer.Policy.load(policy), recording, logged, newer=newer)
-    if result.is_better:
+    if result.replaces:
         result.policy.save(output)
     if json:
         value, low, high = result.change
         print_json(
             {
                 "better": result.is_better,
+                "broken": list(result.broken),
                 "change": {"value": value, "low": low, "high": high},
                 "old": {"loss": result.old[0], "cost": result.old[1]},
                 "new": {"loss": result.new[0], "cost": result.new[1]},
                 "fitted": result.fitted,
                 "judged": result.judged,
                 "unit": result.policy.unit,
-                "policy": str(output) if result.is_better else None,
+                "policy": str(output) if result.replaces else None,
             }
         )
     else:
         out = console()
         out.print(str(result), soft_wrap=True)
-        out.print(f"wrote the policy to {output}" if result.is_better else "wrote nothing", soft_wrap=True)
-    if not result.is_better:
+        out.print(f"wrote the policy to {output}" if result.replaces else "wrote nothing", soft_wrap=True)
+    if not result.replaces:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from ttamer._core import Policy as CorePolicy
 from ttamer._core import start as start_batch
 from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.policy.analysis import Aggregation, Analysis
+from ttamer.policy.guarantee import Guarantee
 from ttamer.policy.replay import Replay
 from ttamer.policy.thresholds import Threshold, thresholds_of
 from ttamer.traces import Traces, complete_traces
@@ -25,8 +27,10 @@ from ttamer.traces.arguments import check_same_nodes, names_in
 from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
 from ttamer.traces.signals import signals_in
 
-FORMAT_VERSION = 4
-"""Version 2 has `signal_nodes`, version 3 categories or names; files are written in the first that can hold them."""
+FORMAT_VERSION = 5
+"""Version 2 has `signal_nodes`, version 3 categories or names, version 4 estimators of several models, version 5 a
+guarantee; files are written in the first that can hold them.
+"""
 MOST_ROWS = 2**28
 
 _SCALARS = {
@@ -60,8 +64,10 @@ class Policy:
         estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
+        guarantee: Guarantee | None = None,
     ) -> None:
         self._core = core
+        self._guarantee = guarantee
         self._categories = dict(categories)
         self._nodes = nodes
         self._unit = unit
@@ -156,6 +162,11 @@ class Policy:
     def nodes(self) -> tuple[str, ...] | None:
         """Tuple of str or None : names of the nodes of the traces that it is for, if they had some."""
         return self._nodes
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """Guarantee or None : what `ttamer.tune` certified of it; files keep it."""
+        return self._guarantee
 
     @property
     def categories(self) -> dict[int, tuple[str, ...]]:
@@ -472,8 +483,17 @@ class Policy:
     def __reduce__(self) -> tuple[Any, ...]:
         return Policy._from_bytes, (self._to_bytes(), "pickled policy")
 
+    def _with_guarantee(self, guarantee: Guarantee) -> Policy:
+        """The same policy, of which this was certified."""
+        policy = copy(self)
+        policy._guarantee = guarantee
+        return policy
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Policy) and self._to_bytes() == other._to_bytes()
+        """Whether they decide alike; what was certified of them may differ."""
+        if not isinstance(other, Policy):
+            return False
+        return self._to_bytes(with_guarantee=False) == other._to_bytes(with_guarantee=False)
 
     def __hash__(self) -> int:
         return hash((self.tradeoff, self.value, self.recall, self.topology))
@@ -499,7 +519,7 @@ class Policy:
         offsets = self._core.arrays()["state_offsets"]
         return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
 
-    def _to_bytes(self, with_estimator: bool = True) -> bytes:
+    def _to_bytes(self, with_estimator: bool = True, with_guarantee: bool = True) -> bytes:
         analysis = self._expectations()
         fields: dict[str, Any] = {
             "topology": self.steps.kind,
@@ -528,6 +548,8 @@ class Policy:
             version, fields["node_names"] = 3, list(self._nodes)
         if isinstance(self._estimator, SetEstimator):
             version = 4
+        if self._guarantee is not None and with_guarantee:
+            version, fields["guarantee"] = 5, self._guarantee.as_dict()
         return files.to_bytes("policy", version, fields, arrays)
 
     @classmethod
@@ -549,6 +571,8 @@ class Policy:
             policy._categories = categories_from_file(fields, topology.nodes)
             check_states([policy.bin_edges(j) for j in range(topology.nodes)], policy._categories)
             policy._nodes = names_in(fields, policy.topology.nodes)
+            if "guarantee" in fields:
+                policy._guarantee = Guarantee.from_dict(fields["guarantee"])
             return policy
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{source}: not a valid policy ({checks.quoted(error)})") from None

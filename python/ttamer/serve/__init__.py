@@ -8,6 +8,7 @@ from ttamer.serve.log import Log
 from ttamer.serve.metrics import Metrics
 from ttamer.serve.refitting import Refit, refit
 from ttamer.serve.visits import AllFailed, NodeDown, Visit
+from ttamer.serve.watching import Watch
 
 __all__ = [
     "AllFailed",
@@ -21,5 +22,6 @@ __all__ = [
     "Outcome",
     "Refit",
     "Visit",
+    "Watch",
     "refit",
 ]

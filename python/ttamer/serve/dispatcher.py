@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from ttamer.model import CascadeModel
 from ttamer.policy import Front, Policy
 from ttamer.serve.flight import Flight
 from ttamer.serve.plan import Plan
+from ttamer.serve.watching import Watch
 
 DEFAULT = "default"
 
@@ -126,6 +128,46 @@ class Dispatcher:
             if found != expected:
                 raise ValueError(f"policy: expected {what} {expected}, got {found}")
         self._service = service
+
+    def watch(
+        self, path: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]], *, every: float = 10.0
+    ) -> Watch:
+        """Exchange policies now, and from now on whenever their file is written again.
+
+        Parameters
+        ----------
+        path : str, os.PathLike or mapping of str to these
+            Of a policy, or a front where one serves: it keeps the trade-off of a request of weight 1. Of several tiers
+            a file each.
+        every : float
+            Seconds between looks, by a thread in the background.
+
+        Returns
+        -------
+        Watch
+            Which `stop` ends, or a ``with`` block. A file that is damaged, or does not fit, changes nothing: the
+            policies of before serve on, the error is logged ("ttamer.serve") and stands in `Watch.error`.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the files cannot be used now.
+        """
+        if _seconds("every", every) == 0:
+            raise ValueError("every: expected more than 0 seconds, got 0")
+        if isinstance(path, Mapping) and self._service.front is not None:
+            raise ValueError(f"path: expected one, as a front serves, got {_listed(tuple(path))}")
+        tiers = path if isinstance(path, Mapping) else {DEFAULT: path}
+        paths = {tier: checks.path("path", each) for tier, each in tiers.items()}
+
+        def load() -> None:
+            price = self._service.price
+            if self._service.front is not None:
+                self.swap(Front.load(paths[DEFAULT]), tradeoff=1 / (1 + price))
+            else:
+                self.swap({tier: Policy.load(each) for tier, each in paths.items()})
+
+        return Watch(tuple(paths.values()), load, every)
 
     def down(self, node: str | int) -> None:
         """Take a node out: flights that would consult it, those under way too, go on as if it had failed."""

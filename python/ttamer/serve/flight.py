@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import STOP
+from ttamer.policy import Guarantee
 from ttamer.serve.plan import Plan
 from ttamer.serve.telling import number_of, score_of, silence, tell_again, unit_costs
 from ttamer.serve.visits import AllFailed, NodeDown, Visit, plain, visit_record
@@ -34,8 +35,8 @@ class Flight:
     weight : float
     reason : str or None
         Why it stopped: "policy"; "deadline"; "failure", where a node failed on the way; "override", where it was
-        resumed; "cancelled". None while it is under way. A certificate of `ttamer.tune` speaks of requests that stop
-        by the policy.
+        resumed; "cancelled". None while it is under way. What `ttamer.tune` certified is of requests that stop by the
+        policy, see `guarantee`.
     """
 
     # What most flights never change stands in the class: entering is quicker.
@@ -322,6 +323,11 @@ class Flight:
         return float("nan") if self._blind else float(self._batch.answer_loss[0])
 
     @property
+    def guarantee(self) -> Guarantee | None:
+        """Guarantee or None : what is certified of such requests; None once the request has left it, see `reason`."""
+        return self._plan.policy.guarantee if self.reason == "policy" else None
+
+    @property
     def expected_cost(self) -> float:
         """float : of the path so far, each node at its mean cost, in the policy's unit."""
         nodes = [self._plan.before_first, *(visit.node for visit in self.visits if not visit.shadow)]
@@ -344,6 +350,7 @@ class Flight:
         node = self.answer_node
         shown = {} if self._context is None else {"context": {k: plain(v) for k, v in self._context.items()}}
         name = {} if self.request is None else {"request": self.request}
+        certified = {} if plan.policy.guarantee is None else {"is_certified": self.guarantee is not None}
         return {
             **name,
             "policy": plan.digest,
@@ -354,6 +361,7 @@ class Flight:
             "cost": self.cost,
             "unit": plan.policy.unit,
             "signal": plan.signal_kind,
+            **certified,
             "is_shadowed": self.is_shadowed,
             "seconds": self.seconds,
             **shown,

@@ -9,9 +9,13 @@ import numpy as np
 from ttamer._base import checks
 from ttamer.fitting import fit
 from ttamer.model import CascadeModel
-from ttamer.policy import Policy, solve
+from ttamer.policy import Guarantee, Policy, solve
+from ttamer.policy.guarantee import NAMES
 from ttamer.traces import Traces
 from ttamer.traces.costs import prices_in
+from ttamer.tuning import pvalues, relative_to_last
+from ttamer.tuning.certificate import guaranteed
+from ttamer.tuning.limits import Limit, Outcome, stated
 
 FEWEST_ROWS = 100
 """To judge on; with fewer an interval says nothing."""
@@ -35,6 +39,9 @@ class Refit:
     change : (float, float, float)
         Of the new one less the old one: loss, and cost at what the old policy's trade-off says it is worth; the mean
         and the ends of its 95% interval.
+    broken : tuple of str
+        Limits of the old policy's guarantee, in words, that the new one could not be shown to keep on the requests that
+        were judged on. Without any it has a guarantee itself.
     """
 
     policy: Policy
@@ -44,15 +51,23 @@ class Refit:
     old: tuple[float, float]
     new: tuple[float, float]
     change: tuple[float, float, float]
+    broken: tuple[str, ...] = ()
 
     @property
     def is_better(self) -> bool:
         """bool : whether the interval is below 0."""
         return self.change[2] < 0
 
+    @property
+    def replaces(self) -> bool:
+        """bool : whether the new policy is better, and keeps what was certified of the old one."""
+        return self.is_better and not self.broken
+
     def __str__(self) -> str:
         value, low, high = self.change
         verdict = "better" if self.is_better else "worse" if low > 0 else "no better, as far as these requests tell"
+        if self.broken:
+            verdict += f", but not shown to keep {' and '.join(self.broken)}"
         (loss, cost), (new_loss, new_cost) = self.old, self.new
         return (
             f"{verdict}: loss and priced cost {value:+.4g} [{low:+.4g}, {high:+.4g}] on {self.judged:,} requests; "
@@ -84,7 +99,10 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
     Raises
     ------
     ValueError
-        If fewer than 100 complete requests are left to judge on, or these are of another cascade.
+        If fewer than 100 complete requests are left to judge on, these are of another cascade, or lose or cost more
+        than the old policy's guarantee takes for possible.
+    ImportError
+        If the old policy has a guarantee and SciPy is missing.
     """
     for name, value, kind in (("policy", policy, Policy), ("traces", traces, Traces), ("logged", logged, Traces)):
         checks.instance(name, value, kind)
@@ -104,6 +122,7 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
     made = solve(model, 1.0, prices=prices) if np.isinf(worth) else solve(model, prices=prices, error_price=worth)
     before, after = policy.replay(rest), made.replay(rest)
     change = (after.loss - before.loss) + (after.cost - before.cost) / worth
+    made, broken = _certified(made, policy.guarantee, len(known), rest)
     draws = np.random.default_rng(seed).integers(0, judged, (RESAMPLES, judged))
     low, high = np.quantile(change[draws].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Refit(
@@ -114,6 +133,45 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
         (before.error, before.mean_cost),
         (after.error, after.mean_cost),
         (float(change.mean()), float(low), float(high)),
+        broken,
+    )
+
+
+def _certified(
+    policy: Policy, guarantee: Guarantee | None, fitted: int, rest: Traces
+) -> tuple[Policy, tuple[str, ...]]:
+    """The policy with a guarantee like the old one's, or the limits that it cannot be shown to keep.
+
+    One policy is tested, which these rows had no part in choosing: nothing is to be corrected for.
+    """
+    if guarantee is None:
+        return policy, ()
+    pvalues.require_scipy()
+    judged = rest if guarantee.relative_to == "labels" else relative_to_last(rest)
+    outcome = Outcome.of(policy.replay(judged))
+    limits = _restated(guarantee, judged)
+    risk = 1.0 - guarantee.confidence
+    broken = tuple(limit.text() for limit in limits if limit.p_value(outcome) > risk)
+    if broken:
+        return policy, broken
+    made = guaranteed(limits, guarantee.confidence, guarantee.relative_to, fitted, len(rest), judged.digest)
+    return policy._with_guarantee(made), ()
+
+
+def _restated(guarantee: Guarantee, traces: Traces) -> tuple[Limit, ...]:
+    """The same limits of other traces; ValueError if these have losses or costs that were said to be impossible."""
+    levels = {name: [level for level in guarantee.limits if level.name == name] for name in NAMES}
+    largest = {}
+    if traces.request_costs is not None:  # a limit on a quantile alone needs none
+        costs = [*levels["max_cost"], *levels["max_cost_quantile"]]
+        largest = {level.unit: level.high for level in costs if np.isfinite(level.high)}
+    return stated(
+        traces,
+        next((level.bound for level in levels["max_error"]), None),
+        {level.unit: level.bound for level in levels["max_cost"]} or None,
+        {level.unit: (level.quantile or 0.0, level.bound) for level in levels["max_cost_quantile"]} or None,
+        next((level.high for level in levels["max_error"]), np.inf),
+        largest or None,
     )
 
 

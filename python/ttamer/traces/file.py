@@ -62,6 +62,17 @@ T = TypeVar("T")
 
 def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write the fields of `ttamer.Traces` to this path; the topology and the evidence are taken apart."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **_members(fields))
+    files.write(path, buffer.getvalue())
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of what `write` writes, before it is packed: that depends on the library that does it."""
+    return files.digest("", {name: array for name, array in _members(fields).items() if name != _VERSION_KEY})
+
+
+def _members(fields: Mapping[str, Any]) -> dict[str, Any]:
     topology: Topology = fields["topology"]
     evidence: Evidence | None = fields["evidence"]
     unit_costs: Mapping[str, Floats] = fields["unit_costs"]
@@ -98,9 +109,7 @@ def write(path: str | PathLike[str], fields: Mapping[str, Any]) -> None:
     present: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     # A damaged directory may lose members, and some are optional: the file says which it has.
     present["contents"] = np.array(sorted(present))
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **present)
-    files.write(path, buffer.getvalue())
+    return present
 
 
 def read(path: str | PathLike[str], build: Callable[[dict[str, Any]], T]) -> T:

@@ -383,6 +383,11 @@ class Traces(Constructors):
         """Write an ``.npz`` file of plain arrays to exactly this path: a format version, nothing pickled."""
         file.write(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
 
+    @property
+    def digest(self) -> str:
+        """str : SHA-256 of all that is in them, the same once they were saved and loaded: which traces these are."""
+        return file.digest({name: getattr(self, name) for name in self.__dataclass_fields__})
+
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Traces:
         """Read what `save` wrote; every shape, range and value is checked.

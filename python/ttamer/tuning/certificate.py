@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from math import ceil, floor
 from typing import Any, ParamSpec
 
@@ -20,7 +21,8 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates, loss_text, loss_word, number, with_unit
 from ttamer.evaluation import frontier
-from ttamer.policy import Policy
+from ttamer.policy import Guarantee, Policy
+from ttamer.policy.guarantee import ServiceLevel
 from ttamer.traces import Traces, complete_traces
 from ttamer.tuning import pvalues
 from ttamer.tuning.limits import Limit, stated
@@ -49,6 +51,8 @@ class Certificate:
         Every test in its order; all passed but the last, unless the order came to its end.
     are_rates : bool
         Whether the losses are 0/1 errors.
+    guarantee : Guarantee
+        What of this the file of the policy keeps.
     """
 
     best: Step
@@ -60,11 +64,12 @@ class Certificate:
     candidates: int
     steps: tuple[Step, ...]
     are_rates: bool
+    guarantee: Guarantee
 
     @property
     def policy(self) -> Policy:
-        """Policy : the one that was chosen."""
-        return self.best.policy
+        """Policy : the one that was chosen, with its guarantee."""
+        return self.best.policy._with_guarantee(self.guarantee)
 
     @property
     def failed(self) -> Step | None:
@@ -158,6 +163,7 @@ def certify(
         prices = {unit: float(f"{1 / bound:.3g}") for unit, bound in max_cost.items() if bound > 0}
     front = frontier(fit_part, tradeoffs, estimate, bins=bins, prices=prices)
     steps = Trial(front, fit_part, judged[test_rows]).certify(limits, confidence)
+    guarantee = guaranteed(limits, confidence, relative_to, len(fit_rows), len(test_rows), traces.digest)
     return Certificate(
         best=[step for step in steps if step.p_value <= risk][-1],
         limits=limits,
@@ -168,7 +174,22 @@ def certify(
         candidates=len(front),
         steps=steps,
         are_rates=are_rates(judged.losses),
+        guarantee=guarantee,
     )
+
+
+def guaranteed(
+    limits: Sequence[ServiceLevel],
+    confidence: float,
+    relative_to: str,
+    fitted_rows: int,
+    tested_rows: int,
+    traces: str,
+) -> Guarantee:
+    """The guarantee of a test that was passed today; parameters are its attributes."""
+    levels = tuple(ServiceLevel(**asdict(limit)) for limit in limits)
+    today = datetime.now(timezone.utc).date().isoformat()
+    return Guarantee(levels, float(confidence), relative_to, fitted_rows, tested_rows, traces, today)
 
 
 def _with_parameters_of(

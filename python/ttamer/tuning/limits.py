@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base.checks import at, quoted, real
-from ttamer._base.numbers import are_rates, number, with_unit
+from ttamer._base.numbers import are_rates
 from ttamer.policy import Replay
+from ttamer.policy.guarantee import ServiceLevel
 from ttamer.traces import Traces
 from ttamer.traces.paths import costliest_path, costliest_paths
 from ttamer.tuning import pvalues
@@ -55,37 +56,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Limit:
-    """One service level.
-
-    Attributes
-    ----------
-    name : str
-        The argument of `ttamer.tune` that states it.
-    bound : float
-        What is asked for: an error, or a cost in `unit`.
-    low, high : float
-        The range of the bounded quantity: an error lies in [0, max_loss], a cost between that of the cheapest first
-        node and that of the costliest walk. Where each request has its own costs, between 0 and what was stated, or
-        infinity.
-    exact : bool
-        Whether the quantity takes its two ends only, so that its mean is a binomial share.
-    quantile : float or None
-        The share of requests that may cost at most `bound`; None where `bound` is for a mean.
-    unit : str
-        Unit of `bound`.
-    graded : bool
-        Whether the error is a mean of losses other than 0 and 1.
-    """
-
-    name: str
-    bound: float
-    low: float
-    high: float
-    exact: bool
-    quantile: float | None = None
-    unit: str = ""
-    graded: bool = False
+class Limit(ServiceLevel):
+    """A service level that policies are tested for."""
 
     @property
     def level(self) -> float:
@@ -132,15 +104,6 @@ class Limit:
         if self.exact:
             return pvalues.binomial(round(mean * outcome.rows), outcome.rows, self.level)
         return pvalues.hoeffding_bentkus(mean, outcome.rows, self.level)
-
-    def text(self, bound: float | None = None) -> str:
-        """The bound, or another one, in words: ``a mean cost of 0.4 ms``."""
-        value = with_unit(number(self.bound if bound is None else bound), self.unit)
-        if self.quantile is not None:
-            return f"a cost of at most {value} in {100 * self.quantile:.4g}% of requests"
-        if self.name == "max_error":
-            return f"{'a mean loss' if self.graded else 'an error'} of at most {value}"
-        return f"a mean cost of at most {value}"
 
 
 def stated(
