@@ -231,3 +231,106 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert not Path("newer.st").exists()
     assert main(again) == 1
     assert capsys.readouterr().out.endswith("wrote nothing\n")
+
+
+def logits_of(traces: Traces) -> npt.NDArray[np.float32]:
+    """Logits (N, n, C) whose evidence is that of traces that keep all classes."""
+    assert traces.evidence is not None
+    logits = np.zeros((*traces.signals.shape, traces.evidence.class_count), np.float32)
+    np.put_along_axis(logits, traces.evidence.classes.astype(np.int64), traces.evidence.log_probs, axis=2)
+    return logits
+
+
+def serve_logits(policy: ttamer.Policy, traffic: Traces, path: Path, shadow: float = 1.0) -> None:
+    """A log of all rows, labelled; the last one's first node fails."""
+    logits = logits_of(traffic)
+
+    def node(number: int) -> Any:
+        async def call(row: int, flight: Flight) -> Outcome:
+            if (row, number) == (len(traffic) - 1, 0):
+                raise TimeoutError
+            return Outcome(number, logits=logits[row, number])
+
+        return call
+
+    async def serve() -> None:
+        with Log(path) as log:
+            nodes = {number: node(number) for number in range(traffic.topology.nodes)}
+            cascade = Cascade(nodes, Dispatcher(policy), shadow=shadow, log=log, seed=0)
+            for row in range(len(traffic)):
+                await cascade(row, request=str(row))
+                await cascade.join()
+                log.losses(str(row), {str(j): float(loss) for j, loss in enumerate(traffic.losses[row])})
+
+    asyncio.run(serve())
+
+
+class TestNetworks:
+    """Of logits, which a log keeps as evidence."""
+
+    @pytest.mark.parametrize("kind", ["posterior", "logit_margin"])
+    def test_a_log_of_logits_is_evidence(self, kind: str, tmp_path: Path) -> None:
+        recording, traffic = nested(400), nested(401, seed=1)
+        estimated = kind == "posterior"
+        model = posterior(recording) if estimated else ttamer.fit(recording.with_signal(kind), 8)
+        policy = ttamer.solve(model, 0.9)
+        serve_logits(policy, traffic, tmp_path / "log")
+        recording.save(tmp_path / "recording.npz")
+        policy.save(tmp_path / "old.st")
+        like = recording if estimated else recording.with_signal(kind)
+        if estimated:
+            with pytest.warns(UserWarning, match=r"^1 requests are left out: evidence is kept of requests that were"):
+                logged = Traces.from_log(tmp_path / "log", like=like, shadowed=True)
+            assert logged.evidence is not None
+            assert traffic.evidence is not None
+            rows = [int(json.loads(line)["request"]) for line in (tmp_path / "log").read_text().splitlines()[::2]]
+            assert rows[:-1] == list(range(400))
+            np.testing.assert_array_equal(logged.evidence.classes, traffic.evidence.classes[:400])
+            np.testing.assert_allclose(logged.evidence.log_probs, traffic.evidence.log_probs[:400], atol=1e-6)
+            np.testing.assert_allclose(logged.signals, traffic.signals[:400], atol=1e-6)
+        else:
+            logged = Traces.from_log(tmp_path / "log", like=like, shadowed=True)
+            assert logged.evidence is None
+            seen = np.isfinite(logged.signals[:400])
+            assert seen.all()
+            margins = traffic.with_signal(kind).signals[:400]
+            np.testing.assert_allclose(logged.signals[:400], margins, rtol=1e-5, atol=1e-6)
+        result = refit(policy, recording, logged)
+        assert (result.policy.estimate, result.policy.signal) == (policy.estimate, policy.signal)
+        assert result.judged == 200
+
+    def test_the_command_reads_signals_as_the_policy_does(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        recording, traffic = nested(400), nested(401, seed=1)
+        policy = ttamer.solve(ttamer.fit(recording.with_signal("logit_margin"), 8), 0.9)
+        serve_logits(policy, traffic, tmp_path / "log")
+        recording.save(tmp_path / "recording.npz")
+        policy.save(tmp_path / "old.st")
+        command = ["refit", str(tmp_path / "log"), "--traces", str(tmp_path / "recording.npz")]
+        main([*command, "--policy", str(tmp_path / "old.st"), "--output", str(tmp_path / "new.st"), "--json"])
+        assert json.loads(capsys.readouterr().out)["judged"] == 200
+
+    def test_evidence_that_is_none(self, tmp_path: Path) -> None:
+        recording = nested(400)
+        whole = [{"node": j, "cost": 1.0, "log_probs": [-0.2, -2.5, -4.0], "classes": [1, 0, 2]} for j in range(3)]
+        for changes, message in (
+            ({"log_probs": [-0.1]}, r"visit 2: log_probs: expected at least 3, got \(1,\)$"),
+            (
+                {"log_probs": ["a", "b", "c"]},
+                r"visit 2: log_probs: expected \(>= 3,\) numbers, got \(3,\) text$",
+            ),
+            (
+                {"classes": [0.5, 1.5, 2.5]},
+                r"visit 2: classes: expected \(>= 3,\) numbers, got \(3,\) float64$",
+            ),
+            ({"classes": [0, 1, 7]}, r"classes: expected 0..2, got 7 at row 0, node 2$"),
+            ({"log_probs": [-3.0, -2.0, -1.0]}, r"log_probs: expected a descending order"),
+        ):
+            (tmp_path / "log").write_text(json.dumps({"visits": [*whole[:2], whole[2] | changes]}) + "\n")
+            with pytest.raises(ValueError, match=message):
+                Traces.from_log(tmp_path / "log", like=recording)
+        lines = [{"visits": whole}, {"visits": [{"node": 0, "signal": 0.5, "cost": 1.0}]}]
+        (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(ValueError, match=r"log_probs: expected those of all requests or of none, got some"):
+            Traces.from_log(tmp_path / "log", like=recording)

@@ -27,12 +27,14 @@ def refit(
     it is worth, and, where the old one was certified, keeps the same limits with the same confidence. Else nothing is
     written, and the exit status is 1.
     """
+    from ttamer.serve.refitting import comparable
     from ttamer.serve.refitting import refit as fit_again
 
     check_folders(output)
-    recording = ttamer.Traces.load(traces)
+    old = ttamer.Policy.load(policy)
+    recording = comparable(old, ttamer.Traces.load(traces))
     logged = ttamer.Traces.from_log(list(logs), like=recording, shadowed=True)
-    result = fit_again(ttamer.Policy.load(policy), recording, logged, newer=newer)
+    result = fit_again(old, recording, logged, newer=newer)
     if result.replaces:
         result.policy.save(output)
     if json:

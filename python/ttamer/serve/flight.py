@@ -242,18 +242,19 @@ class Flight:
         number, plan = self._plan.number("node", node), self._plan
         if any(visit.node == number for visit in self.visits):
             raise ValueError(f"node: expected one that was not consulted, got {plan.names[number]}")
-        score, code = None, -1
+        score, code, values = None, -1, None
         if error is None and plan.takes_answers:
             score, code = score_of(plan, number, signal), self._number_of(answer, label)
         elif error is None and logits is not None:
-            score = plan.signal_in(plan.row_of(logits))
+            values = plan.row_of(logits)
+            score = plan.signal_in(values)
         elif error is None and signal is not None:
             score = plan.signal_of(number, signal)
         paid = plan.cost_of(self._last, number) if cost is None else plan.paid(cost)
         self.is_shadowed = True
         now = perf_counter()
         seconds, self._shadows_since = now - max(self._since, self._shadows_since), now
-        self._visits.append((number, answer, score, code, None, paid, unit_costs(cost), seconds, error, True))
+        self._visits.append((number, answer, score, code, values, paid, unit_costs(cost), seconds, error, True))
 
     # ---------------------------------------------------------------- what is known
 
@@ -360,7 +361,7 @@ class Flight:
             "answer_node": plan.keys[node] if node >= 0 else None,
             "cost": self.cost,
             "unit": plan.policy.unit,
-            "signal": plan.signal_kind,
+            **({} if plan.class_count else {"signal": plan.signal_kind}),
             **certified,
             "is_shadowed": self.is_shadowed,
             "seconds": self.seconds,

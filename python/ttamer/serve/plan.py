@@ -21,6 +21,7 @@ from ttamer.model.failing import failing
 from ttamer.model.set_estimators import SetEstimator
 from ttamer.policy import Policy, solve
 from ttamer.traces.costs import prices_in
+from ttamer.traces.evidence import TOP, largest
 
 OTHER = "other"
 """What a log calls a category that has no state of its own."""
@@ -192,6 +193,14 @@ class Plan:
         if np.isnan(array).any() or np.isposinf(array).any():
             raise ValueError("logits: expected finite numbers, or -inf; tell failed(error) if the node failed")
         return np.ascontiguousarray(array)[None]
+
+    def evidence_of(self, logits: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """The largest log-probabilities of logits (1, C), and their classes, as many as traces keep: (top,) both."""
+        values = logits[0].astype(np.float64)
+        odds = np.exp(values - values.max())
+        kept = min(max(TOP, getattr(self.policy.estimator, "top", 0)), len(odds))
+        log_probs, classes = largest(odds / odds.sum(), kept)
+        return log_probs, classes
 
     def signal_in(self, logits: npt.NDArray[Any]) -> float | None:
         """The signal that a batch makes of logits (1, C), None where it estimates from them."""

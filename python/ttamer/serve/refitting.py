@@ -108,6 +108,10 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
         checks.instance(name, value, kind)
     if not 0 < checks.real("newer", newer) < 1:
         raise ValueError(f"newer: expected a share between 0 and 1, got {newer}")
+    traces, logged = comparable(policy, traces), comparable(policy, logged)
+    for name in ("predictions", "labels", "evidence"):  # what a log does not say
+        if getattr(traces, name) is None or getattr(logged, name) is None:
+            traces, logged = traces._with(**{name: None}), logged._with(**{name: None})
     whole = logged[logged.complete]
     judged = round(newer * len(whole))
     if judged < FEWEST_ROWS:
@@ -135,6 +139,13 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
         (float(change.mean()), float(low), float(high)),
         broken,
     )
+
+
+def comparable(policy: Policy, traces: Traces) -> Traces:
+    """The traces with the kind of signal that the policy decides on, as its flights log it."""
+    if policy.estimator is None and policy.signal not in ("", traces.signal):
+        return traces.with_signal(policy.signal)
+    return traces
 
 
 def _certified(
@@ -179,6 +190,4 @@ def _fitted(policy: Policy, traces: Traces, seed: int) -> CascadeModel:
     """A model whose states are made of what those of the policy are made of."""
     if policy.estimator is not None and policy.estimate not in ("posterior", "sets", "chains"):
         raise ValueError(f"policy: expected one that can be fitted today, got estimate={policy.estimate!r}")
-    if policy.estimator is None and policy.signal != traces.signal and policy.signal:
-        traces = traces.with_signal(policy.signal)
     return fit(traces, "auto", policy.estimate, seed=seed, progress=lambda words: None)

@@ -62,6 +62,9 @@ def visit_record(plan: Plan, visit: Visit, answers: bool) -> dict[str, Any]:
         record["signal"] = plan.shown(visit.node, visit.signal)
     if answers and visit.error is None:
         record["said"] = visit.answer
+    if visit.logits is not None and plan.class_count:
+        log_probs, classes = plan.evidence_of(visit.logits)
+        record["log_probs"], record["classes"] = log_probs.tolist(), classes.tolist()
     if visit.label >= 0:
         record["answer"] = visit.label
     if visit.shadow:

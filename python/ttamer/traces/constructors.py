@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._core import Topology
 from ttamer.traces import arguments
-from ttamer.traces.evidence import largest, normalised_chunks, trusted
+from ttamer.traces.evidence import TOP, largest, normalised_chunks, trusted
 from ttamer.traces.log import fields_of_log
 from ttamer.traces.models import fields_of_models
 from ttamer.traces.record import Record
@@ -40,7 +40,7 @@ class Constructors(Record):
         costs: npt.ArrayLike | Mapping[str, npt.ArrayLike],
         topology: Topology | None = None,
         signal: str = "max_prob",
-        top: int = 8,
+        top: int = TOP,
         unit: str = "",
     ) -> T:
         """Traces of classifiers: signals, 0/1 errors, predictions and evidence from recorded probabilities.
@@ -243,7 +243,8 @@ class Constructors(Record):
         stand beside the visits, ``"losses": {"large": 0.0}``, or in a later line, with what the request is called:
         ``{"request": "a17", "losses": {"large": 1.0}}``. `ttamer.serve.Log` writes such lines. A cost may be in
         several units, the same ones everywhere: ``"cost": {"usd": 0.001, "ms": 20}``. Signals of a node that are texts
-        are categories, see `Traces.categories`.
+        are categories, see `Traces.categories`. Of logits the largest log-probabilities and their classes,
+        ``"log_probs": [-0.1, -2.4], "classes": [3, 0]``, are read as evidence if `like` has some.
 
         Parameters
         ----------
@@ -268,7 +269,8 @@ class Constructors(Record):
         Traces
             With the costs of each request. The cost of a visit is that of the edge from the visit before it, on a
             forest that of the node's only edge. A visit with an ``"error"`` was consulted and paid, and showed nothing.
-            A node all of whose losses are ``Infinity`` is one that cannot answer.
+            A node all of whose losses are ``Infinity`` is one that cannot answer. Evidence is kept of all nodes or
+            none: of a log that has some, requests that were not shown to all nodes are left out, which a warning says.
 
         Raises
         ------
@@ -290,5 +292,6 @@ class Constructors(Record):
         models = (like.answer_classes, tuple(like.context)) if like.independent else None
         units = list(like.unit_costs)
         own = units[0] if len(units) == 1 else ""
-        rest = (models, units, like.signal, like.probes, shadowed)
+        form = None if like.evidence is None else (like.evidence.top, like.evidence.class_count)
+        rest = (models, units, like.signal, like.probes, shadowed, form)
         return cls._checked(**fields_of_log(paths, like.topology, own, like.nodes, *rest))

@@ -17,6 +17,8 @@ PROB_FLOOR = 1e-7
 LOG_FLOOR = np.float32(np.log(PROB_FLOOR))
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a node may sum."""
+TOP = 8
+"""How many log-probabilities of a node are kept unless another number is asked for."""
 _CHUNK = 1 << 22
 """How many probabilities are widened to float64 at a time; all at once could take four times the caller's memory."""
 

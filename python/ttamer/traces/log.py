@@ -17,8 +17,9 @@ from ttamer._core import Topology
 from ttamer.traces.arguments import names_of
 from ttamer.traces.categories import Names, coded
 from ttamer.traces.costs import units_of
+from ttamer.traces.evidence import Evidence
 from ttamer.traces.models import fields_of_models
-from ttamer.traces.signals import NOTHING
+from ttamer.traces.signals import NOTHING, signals_from_evidence
 
 
 def fields_of_log(
@@ -31,15 +32,16 @@ def fields_of_log(
     signal: str | None = None,
     probes: Collection[int] = (),
     shadowed: bool = False,
+    form: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """What `ttamer.traces.arguments.checked_fields` takes, from what `Traces.from_log` does.
 
     `models` is of independent models: whether their answers are classes, and the names of the columns of the context.
     `units` are those that costs have to be in, and `signal` the kind that signals have to be of, None of any. `probes`
-    cannot answer.
+    cannot answer. `form` is that of the evidence, numbers of log-probabilities and classes, None for none.
     """
     checks.instance("topology", topology, Topology)
-    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed)
+    log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed, form)
     if not paths:
         raise ValueError("path: expected at least one file, got none")
     for path in paths:
@@ -115,7 +117,11 @@ class _Log:
         unit: str,
         models: tuple[bool, Sequence[str]] | None,
         shadowed: bool,
+        form: tuple[int, int] | None,
     ) -> None:
+        self.form = form
+        self.evidence: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]] = []  # (n, top) of each request
+        self.without_evidence = 0  # requests that are left out as they lack some of it
         self.models = models
         self.shadowed = shadowed
         self.passed_over: set[str] = set()  # requests that are not asked for
@@ -147,6 +153,13 @@ class _Log:
         if self.shadowed and not record.get("is_shadowed"):
             self.passed_over.add(str(record.get("request")))
             return
+        if self.form is not None and any("log_probs" in visit for visit in record["visits"] if isinstance(visit, dict)):
+            evidence = self._evidence(record["visits"], self.form[0])
+            if evidence is None:  # evidence is kept of all nodes or none
+                self.passed_over.add(str(record.get("request")))
+                self.without_evidence += 1
+                return
+            self.evidence.append(evidence)
         self.named_units |= {str(record["unit"])} if record.get("unit") else set()
         self.kinds |= {str(record["signal"])} if "signal" in record else set()
         signals, losses = row = np.full((2, self.topology.nodes), np.nan)
@@ -194,6 +207,22 @@ class _Log:
         self.answers.append(answers)
         self.rows.append(row)
 
+    def _evidence(
+        self, visits: Sequence[Mapping[str, Any]], top: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]] | None:
+        """Log-probabilities and classes (n, top) of a request's nodes; None if a node lacks them."""
+        shape = (self.topology.nodes, top)
+        log_probs, classes = np.full(shape, np.nan, np.float32), np.zeros(shape, np.int32)
+        for k, visit in enumerate(visits):
+            if "log_probs" in visit:
+                node, parts = self._node(f"visit {k}: node", visit.get("node")), []
+                for name, read in (("log_probs", checks.as_array), ("classes", checks.integers)):
+                    parts.append(read(f"visit {k}: {name}", visit.get(name, []), f"(>= {top},) numbers"))
+                    if parts[-1].ndim != 1 or len(parts[-1]) < top:
+                        raise ValueError(f"visit {k}: {name}: expected at least {top}, got {parts[-1].shape}")
+                log_probs[node], classes[node] = parts[0][:top], parts[1][:top]
+        return None if np.isnan(log_probs).any() else (log_probs, classes)
+
     def _add_losses(self, row: npt.NDArray[np.float64], losses: object) -> None:
         """Losses by node, of nodes that the request may not have consulted too."""
         if not isinstance(losses, dict):
@@ -219,13 +248,16 @@ class _Log:
             raise ValueError(f"cost: expected {', '.join(units) or 'no unit'}, as before, got {', '.join(found)}")
         if signal is not None and not self.kinds <= {signal}:
             raise ValueError(f"signal: expected {signal or 'the own ones'!r}, as before, got {sorted(self.kinds)}")
-        for key in ("signal", "cost"):
+        for key in ("cost",) if self.evidence else ("signal", "cost"):
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
         signals, losses = np.stack(self.rows, axis=1)
         losses[:, list(probes)] = np.inf
         if self.models is not None:
             return self._fields_of_models(signals, losses, self.models[0]) | {"signal": signal or ""}
+        evidence = self._whole_evidence()
+        if evidence is not None and signal:
+            signals = np.where(np.isnan(signals), signals_from_evidence(evidence, signal), signals)
         categories: dict[int, Names] = {}
         for node, texts in self.texts.items():
             codes, categories[node] = coded(list(texts.values()))
@@ -248,7 +280,23 @@ class _Log:
             "unit": self.unit,
             "nodes": self.names,
             "categories": categories,
+            "evidence": evidence,
         }
+
+    def _whole_evidence(self) -> Evidence | None:
+        """That of all requests, None if none was logged or asked for."""
+        if self.without_evidence:
+            warnings.warn(
+                f"{self.without_evidence} requests are left out: evidence is kept of requests that were shown to all "
+                "nodes, and answered by them",
+                stacklevel=6,
+            )
+        if not self.evidence or self.form is None:
+            return None
+        if len(self.evidence) < len(self.rows):
+            raise ValueError("log_probs: expected those of all requests or of none, got some without")
+        log_probs, classes = (np.stack(part) for part in zip(*self.evidence, strict=True))
+        return Evidence(log_probs, classes, self.form[1])
 
     def _fields_of_models(self, scores: Floats, losses: Floats, classes: bool) -> dict[str, Any]:
         behind = int(bool(self.context))  # the context is node 0, which no model is
