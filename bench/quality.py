@@ -28,7 +28,7 @@ import numpy.typing as npt
 import quality_arms
 import quality_learning
 from quality_arms import OURS, REFERENCE, Plan, Workload
-from workloads import load_recorded
+from workloads import load_recorded, recorded_names
 
 from ttamer import Topology, Traces, baselines, compare, plots
 from ttamer.bench.harness import is_kept, machine, one_thread, parser, print_rows, write
@@ -76,13 +76,6 @@ class Study:
 
 
 # ---------------------------------------------------------------- workloads and methods
-
-
-def names_in(folder: Path | None) -> list[str]:
-    """Workloads of a folder; without one, that of the package."""
-    if folder is None:
-        return ["fashion-vgg"]
-    return sorted(path.name.removesuffix("-calibration.npz") for path in folder.glob("*-calibration.npz"))
 
 
 def load(folder: Path | None, name: str, rows: int | None = None) -> Workload:
@@ -294,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.add_argument("--learning", action="store_true", help="learning curves over calibration rows instead")
     command_line.add_argument("--figures", type=Path, default=FIGURES, help="folder for the pictures (default: docs)")
     options = command_line.parse_args(arguments)
-    names = names_in(options.folder)
+    names = recorded_names(options.folder)
     selection = options.only or names
     if not names or not set(selection) <= set(names):
         choices, request = " or ".join(names) or "a recorded workload", " and ".join(selection) or "an empty folder"

@@ -7,7 +7,8 @@
   failure     test error and cost while the middle one of three exits always fails: with the best answer so far, as if
               it were in its worst state, and by the policy for silent nodes
   weights     cost at equal error where requests have token counts, lognormal with sigma 1: a policy for each request's
-              weight out of a front, beside one policy for all; at the errors of single policies, on test rows
+              weight out of a front, beside one policy for all; at the errors of single policies, on test rows of the
+              bundled workloads and of those in the folder
 
 Times are medians over rounds in which all arms are run one after the other.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from workloads import load_recorded, recorded_names
 
 import ttamer
 import ttamer.data
@@ -169,23 +171,24 @@ def failure_rows() -> list[Row]:
     return rows
 
 
-def weight_rows(resamples: int) -> list[Row]:
+def weight_rows(resamples: int, folder: Path | None) -> list[Row]:
     """A row a workload and error: what weights save, with an interval over test rows."""
     rows = []
-    for name in ("fashion-vgg", "ferplus"):
-        workload = ttamer.data.load(name)
-        front = ttamer.frontier(workload.calibration)
-        weights = np.random.default_rng(0).lognormal(-0.5, 1.0, len(workload.test))
-        replays = [point.policy.replay(workload.test) for point in front]
+    bundled = {name: ttamer.data.load(name) for name in ("fashion-vgg", "ferplus")}
+    workloads = {name: (each.calibration, each.test) for name, each in bundled.items()}
+    if folder is not None:
+        workloads |= {name: load_recorded(folder, name) for name in recorded_names(folder) if name not in bundled}
+    for name, (calibration, test) in workloads.items():
+        front = ttamer.frontier(calibration)
+        weights = np.random.default_rng(0).lognormal(-0.5, 1.0, len(test))
+        replays = [point.policy.replay(test) for point in front]
         costs, losses = np.stack([each.cost for each in replays]), np.stack([each.loss for each in replays])
         prices = np.array([(1 - point.policy.tradeoff) / point.policy.tradeoff for point in front])
         every = np.arange(len(weights))
         places = np.array([[front.place(price * weight) for weight in weights] for price in prices])
         lines = {
-            "one policy": _line("one policy", front, costs * weights, losses, workload.test.unit),
-            "by weight": _line(
-                "by weight", front, costs[places, every] * weights, losses[places, every], workload.test.unit
-            ),
+            "one policy": _line("one policy", front, costs * weights, losses, test.unit),
+            "by weight": _line("by weight", front, costs[places, every] * weights, losses[places, every], test.unit),
         }
         best, least = losses.mean(axis=1).min(), losses[0].mean()
         counts = compare.resample(len(weights), resamples)
@@ -226,7 +229,9 @@ TITLES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser(__doc__ or "", RESULTS).parse_args(arguments)
+    command_line = parser(__doc__ or "", RESULTS)
+    command_line.add_argument("folder", nargs="?", type=Path, help="recorded workloads, for the weights")
+    options = command_line.parse_args(arguments)
     repeats = QUICK_REPEATS if options.quick else REPEATS
     title = "Serving requests one by one"
     print(f"{machine_line()}\n\n{title}")
@@ -236,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "flight": lambda: flight_rows(repeats),
             "cascade": lambda: cascade_rows(repeats),
             "failure": failure_rows,
-            "weights": lambda: weight_rows(50 if options.quick else 1000),
+            "weights": lambda: weight_rows(50 if options.quick else 1000, options.folder),
         }.items():
             tables[name] = rows_of()
             print(f"\n{TITLES[name]}\n")

@@ -13,6 +13,13 @@ import numpy as np
 from ttamer import Topology, Traces, data
 
 
+def recorded_names(folder: Path | None = None) -> list[str]:
+    """Workloads of a folder; without one, that of the package."""
+    if folder is None:
+        return ["fashion-vgg"]
+    return sorted(path.name.removesuffix("-calibration.npz") for path in folder.glob("*-calibration.npz"))
+
+
 def load_recorded(folder: Path | str | None = None, name: str = "fashion-vgg") -> tuple[Traces, Traces]:
     """Calibration and test traces of a workload; costs in ms.
 

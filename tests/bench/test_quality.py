@@ -54,7 +54,7 @@ def recorded(tmp_path):
 
 class TestWorkloads:
     def test_the_bundled_line(self, quality):
-        assert quality.names_in(None) == ["fashion-vgg"]
+        assert quality.recorded_names(None) == ["fashion-vgg"]
         line = quality.load(None, "fashion-vgg", rows=100)
         total = line.calibration.costs.sum()
         assert (len(line.calibration), len(line.budgets), line.independent) == (100, 25, False)
@@ -62,7 +62,7 @@ class TestWorkloads:
         assert line.budgets[[0, -1]] == pytest.approx([max(0.1 * total, 1.5 * line.calibration.costs[0]), total])
 
     def test_recorded_trees_are_independent_models(self, quality, recorded):
-        assert quality.names_in(recorded) == ["exits", "models"]
+        assert quality.recorded_names(recorded) == ["exits", "models"]
         models = quality.load(recorded, "models")
         assert models.independent
         assert models.calibration.topology == ttamer.Topology.forest([-1, -1, -1])
