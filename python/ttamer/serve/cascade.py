@@ -17,7 +17,7 @@ from ttamer._base.types import STOP
 from ttamer.serve.dispatcher import DEFAULT, Dispatcher
 from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
-from ttamer.serve.metrics import Metrics
+from ttamer.serve.metrics import Counts
 from ttamer.serve.visits import AllFailed
 
 
@@ -73,7 +73,7 @@ class Cascade:
         timeouts: Mapping[str, float] | Mapping[int, float] | None = None,
         shadow: float = 0.0,
         log: Log | None = None,
-        metrics: Metrics | None = None,
+        metrics: Counts | None = None,
         on_decision: Callable[[Flight], None] | None = None,
         seed: int | None = None,
     ) -> None:

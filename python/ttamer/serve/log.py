@@ -74,7 +74,7 @@ class Log:
         self.close()
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(_finite(record), default=str) + "\n"
+        line = json.dumps(finite(record), default=str) + "\n"
         with self._lock:
             self._file.write(line)
 
@@ -89,7 +89,7 @@ def _checked(losses: Mapping[str, float]) -> dict[str, float]:
     return values
 
 
-def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
     """Without scores of -inf, which JSON has no number for: a model that gave none."""
     visits = record.get("visits")
     if visits is None:

@@ -30,6 +30,9 @@ class AllFailed(Exception):
         reasons = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in self.causes.items())
         super().__init__(f"no node answered: {reasons}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AllFailed, (self.causes,)
+
 
 class Visit(NamedTuple):
     """What was told of one node: what it answered, or the error with which it failed.
