@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from paths import REPOSITORY
+from ray_settings import ray_settings
 
 PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
     for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 }
 BLOCKS = [
-    pytest.param(page, block, id=f"{page}-{k}")
+    pytest.param(page, block, id=f"{page}-{k}", marks=[pytest.mark.ray] if "import ray" in block else [])
     for page, text in PAGES.items()
     for k, block in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 ]
@@ -34,8 +36,11 @@ def test_block_runs(
 ) -> None:
     if "import torch" in block:
         pytest.importorskip("torch", reason="needs the torch extra")
+    if "import ray" in block:
+        pytest.importorskip("ray", reason="needs the ray extra")
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, page, "exec"), {"__name__": "page"})
+    with ray_settings() if "import ray" in block else nullcontext():
+        exec(compile(block, page, "exec"), {"__name__": "page"})
     assert capsys.readouterr().out.strip()
 
 

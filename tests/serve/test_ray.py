@@ -291,9 +291,8 @@ def test_metrics_are_those_of_prometheus(impatient: tuple[Any, Path]) -> None:
     for name, expected in labels.items():
         for sample in found[f"ray_ttamer_{name}"]:
             assert expected == sample.labels.keys() & {"tier", "reason", "node", "outcome", "test"}
-    calls = {
-        (each.labels["node"], each.labels["outcome"]): each.value for each in found["ray_ttamer_consultations_total"]
-    }
+    calls = found["ray_ttamer_consultations_total"]
+    counted = {(each.labels["node"], each.labels["outcome"]): each.value for each in calls}
     visits = [visit for line in log.read_text().splitlines() for visit in json.loads(line)["visits"]]
     outcomes = ["shadow" if "shadow" in visit else "failure" if "error" in visit else "answer" for visit in visits]
     assert counted == Counter((visit["node"], outcome) for visit, outcome in zip(visits, outcomes, strict=True))
