@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace ttamer::bindings {
 
@@ -62,7 +63,37 @@ IndexError
 Nothing is changed when it raises. Calls of 4096 signals and more release the GIL; until they return, other threads
 must leave the arguments as they are.)";
 
+constexpr const char *kEnterDoc = R"(Hand rows over to new requests, each with a policy of its own.
+
+Of a batch that `Front.start` opened. A row keeps its policy until it is entered again or reset; a row without one
+refuses to decide.
+
+Parameters
+----------
+places : (B,) int32 or int64
+    The place in the front of each row's policy, as `Front.places` finds them.
+rows : (B,) int32 or int64, optional
+    Rows to enter, without repeats, as for `decide`; by default 0 to B - 1.
+
+Returns
+-------
+(B,) int32
+    The node at which each request starts, in memory of its own; fit for `decide` as `node`.
+
+Raises
+------
+TypeError
+    Wrong dtype or byte order.
+ValueError
+    Wrong shape or device, a repeated row, or a batch of one policy, whose rows need no entering.
+IndexError
+    A place or row out of range.
+
+Nothing is changed when it raises.)";
+
 constexpr const char *kResetDoc = R"(Hand rows over to new requests.
+
+Where each row has a policy of its own (`Front.start`), it takes that away instead: `enter` gives it the next one.
 
 Parameters
 ----------
@@ -116,8 +147,8 @@ class Away {
 class BoundBatch {
   public:
     // `signal` is what the policy decides on, `handed` what callers of `decide` have, as far as is known.
-    BoundBatch(std::shared_ptr<Policy> policy, std::int64_t capacity, const std::string &nan, const std::string &signal,
-               const std::string &handed)
+    BoundBatch(std::shared_ptr<const Policy> policy, std::int64_t capacity, const std::string &nan,
+               const std::string &signal, const std::string &handed)
         : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))),
           logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)),
           why_no_signals_(signal == handed ? "" : refusal(signal, handed)) {}
@@ -179,6 +210,17 @@ class BoundBatch {
 
     // What a call costs before any work is done: the floor that benchmarks compare with.
     void nothing(py::handle /*node*/, py::handle /*signals*/, py::handle /*rows*/) {}
+
+    py::array_t<std::int32_t> enter(py::handle places, py::handle rows) {
+        check_here();
+        const Rows tiers = integers_of(places, "places");
+        std::vector<std::int64_t> values(tiers.wide.begin(), tiers.wide.end());
+        values.insert(values.end(), tiers.narrow.begin(), tiers.narrow.end());
+        py::array_t<std::int32_t> first(static_cast<py::ssize_t>(values.size()));
+        const std::span<std::int32_t> nodes(first.mutable_data(), values.size());
+        steps_ ? steps_->enter(values, rows_of(rows), nodes) : batch_->enter(values, rows_of(rows), nodes);
+        return first;
+    }
 
     void reset(py::handle rows) {
         check_here();
@@ -348,13 +390,12 @@ class BoundBatch {
         return *value;
     }
 
-    static Rows rows_of(py::handle rows) {
+    static Rows rows_of(py::handle rows) { return rows.is_none() ? Rows{} : integers_of(rows, "rows"); }
+
+    static Rows integers_of(py::handle rows, const char *name) {
         Rows chosen;
-        if (rows.is_none()) {
-            return chosen;
-        }
         chosen.given = true;
-        const Argument argument{rows, "rows", "(B,) int32 or int64"};
+        const Argument argument{rows, name, "(B,) int32 or int64"};
         if (py::isinstance<py::array>(rows)) {
             if (has_dtype<std::int32_t>(py::reinterpret_borrow<py::array>(rows))) {
                 chosen.narrow = span_of<std::int32_t>(argument);
@@ -404,6 +445,18 @@ class BoundBatch {
     std::array<View, 2> views_;
 };
 
+// A policy, or several of one front: then each row of the batch has one of them.
+std::shared_ptr<const Policy> policy_of(py::handle policy) {
+    if (!py::isinstance<py::tuple>(policy)) {
+        return shared_of<Policy>(policy, "policy", "a Policy or a tuple of some");
+    }
+    std::vector<std::shared_ptr<const Policy>> tiers;
+    for (const py::handle each : policy) {
+        tiers.push_back(shared_of<Policy>(each, "policy", "a tuple of Policy"));
+    }
+    return std::make_shared<const Policy>(std::move(tiers));
+}
+
 } // namespace
 
 void bind_batch(py::module_ &m) {
@@ -420,6 +473,7 @@ void bind_batch(py::module_ &m) {
              py::arg("rows") = py::none(), "The (B,) float32 signals of a policy that estimates; changes nothing.")
         .def("_nothing", &BoundBatch::nothing, py::arg("node"), py::arg("signals"), py::arg("rows") = py::none(),
              "Take decide's arguments and do nothing: the floor that benchmarks compare with.")
+        .def("enter", &BoundBatch::enter, py::arg("places"), py::arg("rows") = py::none(), kEnterDoc)
         .def("reset", &BoundBatch::reset, py::arg("rows") = py::none(), kResetDoc)
         .def("resume", &BoundBatch::resume, py::arg("node"), py::arg("rows") = py::none(), kResumeDoc)
         .def_property_readonly("answer_node", &BoundBatch::answer_node,
@@ -434,26 +488,25 @@ void bind_batch(py::module_ &m) {
     m.def(
         "start",
         [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal, py::handle handed) {
-            return BoundBatch(shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
-                              string_of(nan, "nan"), string_of(signal, "signal"), string_of(handed, "handed"));
+            return BoundBatch(policy_of(policy), integer_of(capacity, "capacity"), string_of(nan, "nan"),
+                              string_of(signal, "signal"), string_of(handed, "handed"));
         },
         py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), py::arg("handed"),
-        "A batch of a policy that decides on `signal`; `decide` is refused if it is handed another kind.");
+        "A batch of a policy that decides on `signal`; `decide` is refused if it is handed another kind. Of a tuple of "
+        "policies each row gets one by `enter`.");
     m.def(
         "start_estimated",
         [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {
-            return BoundBatch(shared_of<Estimator>(estimator, "estimator", "an Estimator"),
-                              shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
-                              string_of(nan, "nan"));
+            return BoundBatch(shared_of<Estimator>(estimator, "estimator", "an Estimator"), policy_of(policy),
+                              integer_of(capacity, "capacity"), string_of(nan, "nan"));
         },
         py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
         "A batch of a policy over the steps of an estimator.");
     m.def(
         "start_sets",
         [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan, py::handle signal) {
-            return BoundBatch(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"),
-                              shared_of<Policy>(policy, "policy", "a Policy"), integer_of(capacity, "capacity"),
-                              string_of(nan, "nan"), string_of(signal, "signal"));
+            return BoundBatch(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"), policy_of(policy),
+                              integer_of(capacity, "capacity"), string_of(nan, "nan"), string_of(signal, "signal"));
         },
         py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"),
         "A batch of a policy over the steps of a set estimator, whose scores are `signal`.");

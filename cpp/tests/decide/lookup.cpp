@@ -43,14 +43,14 @@ template <typename Entry> void in_blocks(const Floats &edges, Floats signals) {
         std::vector<Entry> found(count);
         std::vector<std::int32_t> at(count);
         BlockFields fields;
-        find_entries(quantisers.lookup(0), entries.data(), signals.data() + begin, count, 0, found.data());
+        find_entries(quantisers.lookup(0), entries.data(), {}, signals.data() + begin, count, 0, found.data());
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
             same = same && found[k] == static_cast<Entry>(std::isnan(signal) ? 0 : test::count_edges(edges, signal));
             at[k] = static_cast<std::int32_t>((begin + k) % lists.size());
         }
         node_field_kernels(tables).front().read(tables, at.data(), count, fields);
-        find_entries(tables, entries.data(), at.data(), fields, signals.data() + begin, count, found.data());
+        find_entries(tables, entries.data(), {}, at.data(), fields, signals.data() + begin, count, found.data());
         for (std::size_t k = 0; k < count; ++k) {
             const float signal = signals[begin + k];
             const std::int32_t state = std::isnan(signal) ? 0 : test::count_edges(at[k] == 1 ? few : edges, signal);

@@ -29,8 +29,9 @@ Batch::Batch(std::shared_ptr<const Policy> policy, std::int64_t capacity, NanSig
     const std::size_t compared = policy_->compares_signals() ? rows : 0;
     signal_.assign(compared, kNoSignal);
     next_.assign(rows, kStop);
+    tiers_.assign(has_tiers() ? rows : 0, kNoTier);
     with_states([&]<AnyRow Row>(States<Row> &states) {
-        states.rows.assign(rows, kFresh<Row>);
+        states.rows.assign(rows, vacant_row<Row>());
         states.before.assign(policy_->is_forest() ? 0 : rows, kFresh<Row>);
     });
     if (policy_->carries_signals()) {
@@ -97,7 +98,7 @@ std::span<const float> Batch::carry(const Call &call) {
         const std::size_t place =
             call.rows.at(k) * static_cast<std::size_t>(policy_->nodes()) + static_cast<std::size_t>(source);
         const float shown = source != node       ? carried_[place]
-                            : std::isnan(signal) ? policy_->worst_signal(node)
+                            : std::isnan(signal) ? policy_of(call.rows.at(k)).worst_signal(node)
                                                  : signal;
         telling_[k] = std::isnan(signal) ? signal : shown;
         new_carried_[k] = {place, shown}; // of a node that says nothing: what is there already
@@ -187,50 +188,85 @@ bool Batch::consult_branches(const Call &call) {
         const std::int32_t node = call.nodes.at(k);
         const float signal = call.signals[k];
         const std::size_t at = call.rows.at(k);
+        const Policy &policy = policy_of(at);
         RankRow &row = states<RankRow>().rows[at];
-        const std::int32_t state = state_of(*policy_, node, signal);
+        const std::int32_t state = state_of(policy, node, signal);
         if (std::isnan(signal)) {
-            miss(*policy_, node, nan_ == NanSignal::worst, row);
+            miss(policy, node, nan_ == NanSignal::worst, row);
         } else {
-            consult_one(*policy_, node, state, signal, row, signal_.empty() ? unused : signal_[at]);
+            consult_one(policy, node, state, signal, row, signal_.empty() ? unused : signal_[at]);
         }
-        const bool goes_by_known = !std::isnan(signal) || policy_->is_probe(node);
-        const std::int32_t best = goes_by_known ? known_rank(*policy_, row) : best_rank(*policy_, row);
-        next_[k] = next_branch(*policy_, node, state, best, row, open_of(at));
+        const bool goes_by_known = !std::isnan(signal) || policy.is_probe(node);
+        const std::int32_t best = goes_by_known ? known_rank(policy, row) : best_rank(policy, row);
+        next_[k] = next_branch(policy, node, state, best, row, open_of(at));
     }
     return true;
 }
 
-void Batch::clear(std::size_t row) {
-    with_states([row]<AnyRow Row>(States<Row> &states) { states.rows[row] = kFresh<Row>; });
+void Batch::enter(std::span<const std::int64_t> tiers, const Rows &rows, std::span<std::int32_t> first_nodes) {
+    if (!has_tiers()) {
+        throw std::invalid_argument("enter: the rows of this batch have one policy; Front.start opens one whose rows "
+                                    "have policies of their own");
+    }
+    if (rows.given && rows.size() != tiers.size()) {
+        throw std::invalid_argument("rows: expected one for each of the " + text(tiers.size()) + " places, got " +
+                                    text(rows.size()));
+    }
+    if (tiers.size() > capacity()) {
+        throw std::invalid_argument("places: " + text(tiers.size()) + " exceed the batch's capacity of " +
+                                    text(capacity()));
+    }
+    if (!all_inside(tiers.data(), tiers.size(), policy_->tiers())) {
+        complain_tiers(tiers);
+    }
+    check_distinct(rows);
+    for (std::size_t k = 0; k < tiers.size(); ++k) {
+        clear(rows.at(k), static_cast<std::int32_t>(tiers[k]));
+        first_nodes[k] = policy_of(rows.at(k)).tables().first_node;
+    }
+}
+
+void Batch::clear(std::size_t row, std::int32_t tier) {
+    if (!tiers_.empty()) {
+        tiers_[row] = tier;
+    }
+    with_states(
+        [&]<AnyRow Row>(States<Row> &states) { states.rows[row] = tier == kNoTier ? vacant_row<Row>() : kFresh<Row>; });
     if (!signal_.empty()) {
         signal_[row] = kNoSignal;
     }
     if (policy_->is_forest()) {
-        open_roots(*policy_, open_of(row));
+        open_roots(policy_of(row), open_of(row));
     }
 }
 
 void Batch::reset(const Rows &rows) {
     if (!rows.given && policy_->is_forest()) {
         for (std::size_t row = 0; row < capacity(); ++row) {
-            clear(row);
+            clear(row, kNoTier);
         }
         return;
     }
     if (!rows.given) {
-        with_states(
-            []<AnyRow Row>(States<Row> &states) { std::fill(states.rows.begin(), states.rows.end(), kFresh<Row>); });
+        with_states([this]<AnyRow Row>(States<Row> &states) {
+            std::fill(states.rows.begin(), states.rows.end(), vacant_row<Row>());
+        });
+        std::fill(tiers_.begin(), tiers_.end(), kNoTier);
         std::fill(signal_.begin(), signal_.end(), kNoSignal);
         return;
     }
+    check_distinct(rows);
+    for (std::size_t k = 0; k < rows.size(); ++k) {
+        clear(rows.at(k), kNoTier);
+    }
+}
+
+// Whether rows that are to be cleared are there, once each. Leaves their marks, unless it throws.
+void Batch::check_distinct(const Rows &rows) {
     check_rows(rows);
     if (!mark(rows)) {
         give_back(rows);
         complain_repeated(rows);
-    }
-    for (std::size_t k = 0; k < rows.size(); ++k) {
-        clear(rows.at(k));
     }
 }
 
@@ -241,6 +277,7 @@ void Batch::resume(std::int64_t node, const Rows &rows) {
     check_rows(rows);
     const std::size_t count = rows.given ? rows.size() : capacity();
     for (std::size_t k = 0; k < count; ++k) {
+        check_entered(rows.at(k));
         if (!has_stopped(rows.at(k))) {
             complain_resumed(rows);
         }
@@ -261,12 +298,13 @@ void Batch::answer_node(std::span<std::int32_t> out) const {
 }
 
 void Batch::answer_loss(std::span<double> out) const {
-    const auto &levels = policy_->tables().levels;
     with_states([&](const auto &states) {
-        std::transform(states.rows.begin(), states.rows.end(), out.begin(), [&](auto row) {
-            const std::int32_t rank = best_rank(*policy_, row);
-            return rank == kNoRank ? std::numeric_limits<double>::infinity() : levels[static_cast<std::size_t>(rank)];
-        });
+        for (std::size_t row = 0; row < states.rows.size(); ++row) {
+            const Policy &policy = policy_of(row); // whose ranks on forests are its own
+            const std::int32_t rank = best_rank(policy, states.rows[row]);
+            out[row] = rank == kNoRank ? std::numeric_limits<double>::infinity()
+                                       : policy.tables().levels[static_cast<std::size_t>(rank)];
+        }
     });
 }
 

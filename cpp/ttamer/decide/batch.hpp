@@ -42,6 +42,9 @@ class Batch {
     std::span<const std::int32_t> decide(std::span<const std::int32_t> nodes, std::span<const float> signals,
                                          const Rows &rows);
 
+    // Rows taken over by new requests, the first ones without rows, each of a tier of the policy's, which has some.
+    // Until then, and after a reset, rows of such a policy consult nothing. Says where each begins.
+    void enter(std::span<const std::int64_t> tiers, const Rows &rows, std::span<std::int32_t> first_nodes);
     // Rows taken over by new requests; without rows, all.
     void reset(const Rows &rows);
     // Rows that have stopped, after `node` was consulted last, go on: the nodes that may follow it are open again.
@@ -49,11 +52,15 @@ class Batch {
 
     // Throws std::out_of_range unless the rows are there.
     void check_rows(const Rows &rows) const;
+    // Throws std::invalid_argument if the row has no tier yet of a policy that has some.
+    void check_entered(std::size_t row) const;
     // The node consulted last, kRoot before the first; meaningless once the row has stopped.
     std::int32_t last_node(std::size_t row) const { return position(row) - 1; }
     // Whether a node answers that gave a signal.
     bool has_answer(std::size_t row) const;
     bool has_stopped(std::size_t row) const { return position(row) == kStoppedPosition; }
+    // Whether each row has a policy of its own.
+    bool has_tiers() const { return policy_->tiers() > 0; }
 
     std::size_t capacity() const { return next_.size(); }
     // The node that answers each row, -1 while none does.
@@ -94,10 +101,16 @@ class Batch {
         return with_states([row](const auto &states) { return position_of(states.rows[row]); });
     }
 
+    // What decides on the row, if it has been entered.
+    const Policy &policy_of(std::size_t row) const {
+        return tiers_.empty() || tiers_[row] == kNoTier ? *policy_ : policy_->tier(tiers_[row]);
+    }
+
     std::span<const std::int32_t> decide(const Nodes &nodes, std::span<const float> signals, const Rows &rows);
     std::span<const float> carry(const Call &call);
     void keep_carried(std::size_t count);
     void check_sizes(std::size_t signals, const Rows &rows) const;
+    void check_distinct(const Rows &rows);
     bool has_nan(std::span<const float> signals) const;
     bool may_follow(std::int32_t position, std::int32_t node) const;
     bool is_open(std::size_t row, std::int32_t node) const;
@@ -128,17 +141,22 @@ class Batch {
     template <AnyRow Row> void undo(States<Row> &states, const Call &call, std::size_t end);
     template <AnyRow Row>
     void consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
-                      std::int32_t *next);
+                      const std::int32_t *tiers, std::int32_t *next);
 
     std::int32_t *open_of(std::size_t row) { return open_.data() + row * static_cast<std::size_t>(policy_->nodes()); }
     const std::int32_t *open_of(std::size_t row) const {
         return open_.data() + row * static_cast<std::size_t>(policy_->nodes());
     }
-    void clear(std::size_t row);
+    // Of a row without a tier: fresh, and of a policy that has some stopped, so that it may not consult anything.
+    template <AnyRow Row> Row vacant_row() const {
+        return has_tiers() ? with_position(kFresh<Row>, kStoppedPosition) : kFresh<Row>;
+    }
+    void clear(std::size_t row, std::int32_t tier);
 
     // Defined in batch_complain.cpp.
     [[noreturn]] void refuse(const Call &call);
     [[noreturn]] void complain_nodes(std::span<const std::int32_t> nodes) const;
+    [[noreturn]] void complain_tiers(std::span<const std::int64_t> tiers) const;
     [[noreturn]] void complain_range(const Rows &rows) const;
     [[noreturn]] void complain_repeated(const Rows &rows) const;
     [[noreturn]] void complain_closed(const Call &call, std::size_t k) const;
@@ -147,9 +165,11 @@ class Batch {
     std::shared_ptr<const Policy> policy_;
     NanSignal nan_;
     std::tuple<States<StandingRow>, States<RankRow>> states_;
-    std::vector<float> signal_;      // of each row's answer; empty unless answers are compared by it
-    std::vector<std::int32_t> open_; // forests: (capacity, nodes), see open_nodes.hpp
-    std::vector<std::int32_t> next_; // the last result
+    static constexpr std::int32_t kNoTier = -1;
+    std::vector<std::int32_t> tiers_; // of each row; empty where the policy has none
+    std::vector<float> signal_;       // of each row's answer; empty unless answers are compared by it
+    std::vector<std::int32_t> open_;  // forests: (capacity, nodes), see open_nodes.hpp
+    std::vector<std::int32_t> next_;  // the last result
     // Of a call that names rows of a walk, by its positions: what comes next, which then changes places with the last
     // result, and the signals that were. Both empty on forests, and the signals as signal_.
     std::vector<std::int32_t> pending_;

@@ -19,6 +19,21 @@ void Batch::complain_nodes(std::span<const std::int32_t> nodes) const {
     }
 }
 
+void Batch::complain_tiers(std::span<const std::int64_t> tiers) const {
+    for (std::size_t k = 0;; ++k) {
+        if (tiers[k] < 0 || static_cast<std::uint64_t>(tiers[k]) >= policy_->tiers()) {
+            throw std::out_of_range("places: expected 0 to " + text(policy_->tiers() - 1) + ", got " + text(tiers[k]) +
+                                    " at position " + text(k));
+        }
+    }
+}
+
+void Batch::check_entered(std::size_t row) const {
+    if (!tiers_.empty() && tiers_[row] == kNoTier) {
+        throw std::invalid_argument("rows: row " + text(row) + " has no policy; enter it first");
+    }
+}
+
 void Batch::complain_range(const Rows &rows) const {
     for (std::size_t k = 0;; ++k) {
         const std::int64_t row = rows.narrow.empty() ? rows.wide[k] : rows.narrow[k];
@@ -69,6 +84,7 @@ void Batch::complain_resumed(const Rows &rows) const {
 void Batch::complain_closed(const Call &call, std::size_t k) const {
     const std::size_t row = call.rows.at(k);
     const auto which = "row " + text(row);
+    check_entered(row);
     if (has_stopped(row)) {
         throw std::invalid_argument("rows: " + which +
                                     " has stopped; reset it before it takes a new request, or resume it");

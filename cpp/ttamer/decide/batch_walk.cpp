@@ -111,7 +111,8 @@ template <AnyRow Row> bool Batch::consult_first(States<Row> &states, const Call 
     }
     for (std::size_t begin = 0; begin < count; begin += kBlock) {
         consult_rows(call, begin, std::min(kBlock, count - begin), states.rows.data() + begin,
-                     signal_.empty() ? nullptr : signal_.data() + begin, next_.data() + begin);
+                     signal_.empty() ? nullptr : signal_.data() + begin,
+                     tiers_.empty() ? nullptr : tiers_.data() + begin, next_.data() + begin);
     }
     return true;
 }
@@ -185,11 +186,16 @@ void Batch::consult_gathered(States<Row> &states, const Call &call, std::size_t 
     const std::size_t count = places.size();
     std::array<Row, kBlock> rows;
     std::array<float, kBlock> best_signals;
+    std::array<std::int32_t, kBlock> tiers;
     std::copy_n(states.before.data() + begin, count, rows.begin());
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         best_signals[k] = signal_before_[begin + k];
     }
-    consult_rows(call, begin, count, rows.data(), best_signals.data(), pending_.data() + begin);
+    if (!tiers_.empty()) {
+        gather(tiers_.data(), places, tiers.data());
+    }
+    consult_rows(call, begin, count, rows.data(), best_signals.data(), tiers_.empty() ? nullptr : tiers.data(),
+                 pending_.data() + begin);
     for (std::size_t k = 0; k < count && !signal_.empty(); ++k) {
         signal_[static_cast<std::size_t>(places[k])] = best_signals[k];
     }
@@ -213,23 +219,24 @@ template <AnyRow Row> void Batch::undo(States<Row> &states, const Call &call, st
 // At most kBlock rows of a walk, side by side.
 template <AnyRow Row>
 void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count, Row *rows, float *best_signals,
-                         std::int32_t *next) {
+                         const std::int32_t *tiers, std::int32_t *next) {
     const auto signals = call.signals.subspan(begin, count);
     if (count < kFewRows || (nan_ != NanSignal::error && any_nan(signals.data(), count))) {
         float unused = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const std::int32_t node = call.nodes.at(begin + k);
+            const Policy &policy = tiers == nullptr ? *policy_ : policy_->tier(tiers[k]);
             if (std::isnan(signals[k])) {
-                next[k] = consult_missing(*policy_, node, nan_ == NanSignal::worst, rows[k]);
+                next[k] = consult_missing(policy, node, nan_ == NanSignal::worst, rows[k]);
                 continue;
             }
-            next[k] = consult_one(*policy_, node, state_of(*policy_, node, signals[k]), signals[k], rows[k],
+            next[k] = consult_one(policy, node, state_of(policy, node, signals[k]), signals[k], rows[k],
                                   signal_.empty() ? unused : best_signals[k]);
         }
     } else if (call.nodes.each.empty()) {
-        consult_block(*policy_, call.nodes.one, rows, best_signals, signals, next);
+        consult_block(*policy_, call.nodes.one, rows, best_signals, tiers, signals, next);
     } else {
-        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, signals, next);
+        consult_block(*policy_, call.nodes.each.data() + begin, rows, best_signals, tiers, signals, next);
     }
 }
 

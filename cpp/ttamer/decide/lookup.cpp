@@ -52,6 +52,15 @@ TTAMER_INLINE void pick(const std::uint32_t *table, const std::uint32_t *at, std
     }
 }
 
+// From entries of the first tier to those of each row's own.
+TTAMER_INLINE void add_tiers(const RowTiers &tiers, std::size_t count, std::uint32_t *TTAMER_RESTRICT at) {
+    if (tiers.each != nullptr) {
+        for (std::size_t k = 0; k < count; ++k) {
+            at[k] += static_cast<std::uint32_t>(tiers.each[k]) * tiers.entries;
+        }
+    }
+}
+
 // Scratch of one block.
 struct Columns {
     alignas(64) std::uint32_t offsets[kBlock];
@@ -126,8 +135,9 @@ TTAMER_INLINE void place_all(const StateLookup &lookup, Offset offset_of, const 
 }
 
 template <typename Entry>
-TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, const float *signals, std::size_t count,
-                               std::uint32_t worst, Entry *TTAMER_RESTRICT found) {
+TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, const RowTiers &tiers,
+                               const float *signals, std::size_t count, std::uint32_t worst,
+                               Entry *TTAMER_RESTRICT found) {
     // A copy: stores could otherwise change what `shared` refers to, and every climb would load it anew.
     const StateLookup lookup = shared;
     Columns columns;
@@ -147,13 +157,14 @@ TTAMER_INLINE void find_at_one(const StateLookup &shared, const Entry *entries, 
             at[k] += static_cast<std::uint32_t>(offsets[k] >= words[k]);
         }
     }
+    add_tiers(tiers, count, at);
     pick(entries, at, count, found);
 }
 
 template <typename Entry>
-TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries, const std::int32_t *nodes,
-                                const BlockFields &fields, const float *TTAMER_RESTRICT signals, std::size_t count,
-                                Entry *TTAMER_RESTRICT found) {
+TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries, const RowTiers &tiers,
+                                const std::int32_t *nodes, const BlockFields &fields,
+                                const float *TTAMER_RESTRICT signals, std::size_t count, Entry *TTAMER_RESTRICT found) {
     Columns columns;
     auto &[offsets, at, words, rests] = columns;
     for (std::size_t k = 0; k < count; ++k) {
@@ -163,8 +174,10 @@ TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries,
     }
     if (!tables.without_climbs) {
         for (std::size_t k = 0; k < count; ++k) {
-            found[k] = entries[fields.first_entry[k] + tables.nodes[nodes[k]].lookup.state_at(offsets[k])];
+            at[k] = fields.first_entry[k] + tables.nodes[nodes[k]].lookup.state_at(offsets[k]);
         }
+        add_tiers(tiers, count, at);
+        pick(entries, at, count, found);
         return;
     }
     pick(tables.cells, at, count, words);
@@ -177,30 +190,32 @@ TTAMER_INLINE void find_at_each(const JointTables &tables, const Entry *entries,
     for (std::size_t k = 0; k < count; ++k) {
         at[k] = fields.first_entry[k] + StateLookup::resolved(words[k], rests[k]);
     }
+    add_tiers(tiers, count, at);
     pick(entries, at, count, found);
 }
 
 } // namespace
 
-TTAMER_CLONES void find_entries(const StateLookup &lookup, const StandingEntry *entries, const float *signals,
-                                std::size_t count, std::uint32_t worst, StandingEntry *found) {
-    find_at_one(lookup, entries, signals, count, worst, found);
+TTAMER_CLONES void find_entries(const StateLookup &lookup, const StandingEntry *entries, const RowTiers &tiers,
+                                const float *signals, std::size_t count, std::uint32_t worst, StandingEntry *found) {
+    find_at_one(lookup, entries, tiers, signals, count, worst, found);
 }
 
-TTAMER_CLONES void find_entries(const StateLookup &lookup, const RankEntry *entries, const float *signals,
-                                std::size_t count, std::uint32_t worst, RankEntry *found) {
-    find_at_one(lookup, entries, signals, count, worst, found);
+TTAMER_CLONES void find_entries(const StateLookup &lookup, const RankEntry *entries, const RowTiers &tiers,
+                                const float *signals, std::size_t count, std::uint32_t worst, RankEntry *found) {
+    find_at_one(lookup, entries, tiers, signals, count, worst, found);
 }
 
-TTAMER_CLONES void find_entries(const JointTables &tables, const StandingEntry *entries, const std::int32_t *nodes,
-                                const BlockFields &fields, const float *signals, std::size_t count,
-                                StandingEntry *found) {
-    find_at_each(tables, entries, nodes, fields, signals, count, found);
+TTAMER_CLONES void find_entries(const JointTables &tables, const StandingEntry *entries, const RowTiers &tiers,
+                                const std::int32_t *nodes, const BlockFields &fields, const float *signals,
+                                std::size_t count, StandingEntry *found) {
+    find_at_each(tables, entries, tiers, nodes, fields, signals, count, found);
 }
 
-TTAMER_CLONES void find_entries(const JointTables &tables, const RankEntry *entries, const std::int32_t *nodes,
-                                const BlockFields &fields, const float *signals, std::size_t count, RankEntry *found) {
-    find_at_each(tables, entries, nodes, fields, signals, count, found);
+TTAMER_CLONES void find_entries(const JointTables &tables, const RankEntry *entries, const RowTiers &tiers,
+                                const std::int32_t *nodes, const BlockFields &fields, const float *signals,
+                                std::size_t count, RankEntry *found) {
+    find_at_each(tables, entries, tiers, nodes, fields, signals, count, found);
 }
 
 TTAMER_CLONES void find_switches(std::span<const std::uint32_t> switches, StandingEntry lowest, const float *signals,

@@ -15,16 +15,23 @@ struct BlockFields;
 // Rows decided together: their keys and entries stay in the first-level cache between the loops.
 inline constexpr std::size_t kBlock = 128;
 
+// The tier of each row of a block, null where the policy has none, and how many entries lie between two tiers'.
+struct RowTiers {
+    const std::int32_t *each = nullptr;
+    std::uint32_t entries = 0;
+};
+
 // The entry of each signal's state; NaN is looked up by the key `worst`. count <= kBlock.
-void find_entries(const StateLookup &lookup, const StandingEntry *entries, const float *signals, std::size_t count,
-                  std::uint32_t worst, StandingEntry *found);
-void find_entries(const StateLookup &lookup, const RankEntry *entries, const float *signals, std::size_t count,
-                  std::uint32_t worst, RankEntry *found);
+void find_entries(const StateLookup &lookup, const StandingEntry *entries, const RowTiers &tiers, const float *signals,
+                  std::size_t count, std::uint32_t worst, StandingEntry *found);
+void find_entries(const StateLookup &lookup, const RankEntry *entries, const RowTiers &tiers, const float *signals,
+                  std::size_t count, std::uint32_t worst, RankEntry *found);
 
 // The same where each row consults a node of its own, and `fields` are those of the nodes.
-void find_entries(const JointTables &tables, const StandingEntry *entries, const std::int32_t *nodes,
-                  const BlockFields &fields, const float *signals, std::size_t count, StandingEntry *found);
-void find_entries(const JointTables &tables, const RankEntry *entries, const std::int32_t *nodes,
+void find_entries(const JointTables &tables, const StandingEntry *entries, const RowTiers &tiers,
+                  const std::int32_t *nodes, const BlockFields &fields, const float *signals, std::size_t count,
+                  StandingEntry *found);
+void find_entries(const JointTables &tables, const RankEntry *entries, const RowTiers &tiers, const std::int32_t *nodes,
                   const BlockFields &fields, const float *signals, std::size_t count, RankEntry *found);
 
 // What of an entry counts where only its state says whether to stop.

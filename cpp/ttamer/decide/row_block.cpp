@@ -43,10 +43,13 @@ std::int32_t state_found(const Policy &policy, std::int32_t node, RankEntry /*fo
 }
 
 // What `settle` does, without a branch on what a row does.
-void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_nodes, const StandingEntry *found,
-                StandingRow *rows, std::size_t count, std::int32_t *next) {
+template <bool kTiers>
+void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_nodes, const std::int32_t *tiers,
+                const StandingEntry *found, StandingRow *rows, std::size_t count, std::int32_t *next) {
+    const std::int32_t states = policy.states(node);
     for (std::size_t k = 0; k < count; ++k) {
-        const auto state = static_cast<std::size_t>(policy.state_of_standing(node, found[k] >> 16));
+        const std::int32_t before = kTiers ? tiers[k] * states : 0;
+        const auto state = static_cast<std::size_t>(before + policy.state_of_standing(node, found[k] >> 16));
         const auto goes_on = mask_of<std::int32_t>(next[k] == Policy::kSeveral);
         next[k] = choose(goes_on, next_nodes.next(state, rows[k] >> 16), kStop);
         const auto stops = mask_of<std::int32_t>(next[k] == kStop);
@@ -54,15 +57,19 @@ void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_n
     }
 }
 
+const Policy &policy_of(const Policy &policy, const std::int32_t *tiers, std::size_t k) {
+    return tiers == nullptr ? policy : policy.tier(tiers[k]);
+}
+
 } // namespace
 
 template <AnyRow Row>
-void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *best_signals,
+void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *best_signals, const std::int32_t *tiers,
                    std::span<const float> signals, std::int32_t *next) {
     std::array<Row, kBlock> found; // entries are of the type of the rows
     const std::size_t count = signals.size();
-    find_entries(policy.at(node).lookup, policy.entries<Row>(node), signals.data(), count, policy.worst_key(node),
-                 found.data());
+    find_entries(policy.at(node).lookup, policy.entries<Row>(node), {tiers, policy.tier_entries()}, signals.data(),
+                 count, policy.worst_key(node), found.data());
     const std::int32_t onward = policy.only_next(node);
     consult_found(policy, node, onward, found.data(), rows, best_signals, signals, next);
     if (onward != Policy::kSeveral) {
@@ -70,20 +77,22 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
     }
     if constexpr (std::same_as<Row, StandingRow>) {
         if (const NextNodes *next_nodes = policy.next_nodes(node)) {
-            settle_all(policy, node, *next_nodes, found.data(), rows, count, next);
+            const auto settle_each = tiers == nullptr ? settle_all<false> : settle_all<true>;
+            settle_each(policy, node, *next_nodes, tiers, found.data(), rows, count, next);
             return;
         }
     }
     for (std::size_t k = 0; k < count; ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, node, state_found(policy, node, found[k], signals[k]), rows[k]);
+            next[k] =
+                settle(policy_of(policy, tiers, k), node, state_found(policy, node, found[k], signals[k]), rows[k]);
         }
     }
 }
 
 template <AnyRow Row>
 void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, float *best_signals,
-                   std::span<const float> signals, std::int32_t *next) {
+                   const std::int32_t *tiers, std::span<const float> signals, std::int32_t *next) {
     std::array<Row, kBlock> found;
     std::array<std::int32_t, kBlock> at{}; // a copy: `nodes` may be what `next` overwrites
     BlockFields fields;
@@ -91,23 +100,26 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
     const JointTables tables = policy.joint_tables();
     std::copy_n(nodes, count, at.begin());
     node_field_kernels(tables).front().read(tables, at.data(), count, fields);
-    find_entries(tables, policy.all_entries<Row>().data(), at.data(), fields, signals.data(), count, found.data());
+    find_entries(tables, policy.all_entries<Row>().data(), {tiers, policy.tier_entries()}, at.data(), fields,
+                 signals.data(), count, found.data());
     const auto *onward = reinterpret_cast<const std::int32_t *>(fields.only_next.data());
     consult_found(policy, static_cast<const std::int32_t *>(at.data()), onward, found.data(), rows, best_signals,
                   signals, next);
     for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] = settle(policy, at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
+            next[k] =
+                settle(policy_of(policy, tiers, k), at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
         }
     }
 }
 
-template void consult_block(const Policy &, std::int32_t, StandingRow *, float *, std::span<const float>,
-                            std::int32_t *);
-template void consult_block(const Policy &, std::int32_t, RankRow *, float *, std::span<const float>, std::int32_t *);
-template void consult_block(const Policy &, const std::int32_t *, StandingRow *, float *, std::span<const float>,
-                            std::int32_t *);
-template void consult_block(const Policy &, const std::int32_t *, RankRow *, float *, std::span<const float>,
-                            std::int32_t *);
+template void consult_block(const Policy &, std::int32_t, StandingRow *, float *, const std::int32_t *,
+                            std::span<const float>, std::int32_t *);
+template void consult_block(const Policy &, std::int32_t, RankRow *, float *, const std::int32_t *,
+                            std::span<const float>, std::int32_t *);
+template void consult_block(const Policy &, const std::int32_t *, StandingRow *, float *, const std::int32_t *,
+                            std::span<const float>, std::int32_t *);
+template void consult_block(const Policy &, const std::int32_t *, RankRow *, float *, const std::int32_t *,
+                            std::span<const float>, std::int32_t *);
 
 } // namespace ttamer

@@ -86,6 +86,14 @@ std::span<const std::int32_t> StepBatch::commit(std::size_t count, const Rows &r
     return {next_.data(), count};
 }
 
+void StepBatch::enter(std::span<const std::int64_t> tiers, const Rows &rows, std::span<std::int32_t> first_nodes) {
+    batch_.enter(tiers, rows, first_nodes);
+    for (std::size_t k = 0; k < tiers.size(); ++k) {
+        answers_[rows.at(k)] = -1;
+        first_nodes[k] = last_[static_cast<std::size_t>(first_nodes[k])];
+    }
+}
+
 void StepBatch::reset(const Rows &rows) {
     batch_.reset(rows);
     if (!rows.given) {
@@ -103,6 +111,7 @@ void StepBatch::resume(std::int64_t node, const Rows &rows) {
     const std::size_t count = rows.given ? rows.size() : capacity();
     for (std::size_t k = 0; k < count; ++k) {
         const std::size_t row = rows.at(k);
+        batch_.check_entered(row);
         if (batch_.has_stopped(row) && last_[static_cast<std::size_t>(last_steps_[row])] != node) {
             throw std::invalid_argument("node: expected the one consulted last, " +
                                         text(last_[static_cast<std::size_t>(last_steps_[row])]) + " for row " +
@@ -126,6 +135,7 @@ void StepBatch::answer_node(std::span<std::int32_t> out) const {
 
 void StepBatch::complain_closed(std::size_t row, std::int32_t node) const {
     const auto which = "row " + text(row);
+    batch_.check_entered(row);
     if (batch_.has_stopped(row)) {
         throw std::invalid_argument("rows: " + which +
                                     " has stopped; reset it before it takes a new request, or resume it");

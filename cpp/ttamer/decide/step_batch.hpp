@@ -16,6 +16,8 @@ namespace ttamer {
 // accepted, as of nodes that a row has not consulted nothing is read.
 class StepBatch {
   public:
+    // As Batch::enter: of a policy with tiers.
+    void enter(std::span<const std::int64_t> tiers, const Rows &rows, std::span<std::int32_t> first_nodes);
     void reset(const Rows &rows);
     // As Batch::resume; the node has to be the one that each row consulted last.
     void resume(std::int64_t node, const Rows &rows);

@@ -302,21 +302,33 @@ void Policy::build_next_nodes() {
     }
 }
 
-// The bound of an interval is the number of states whose ranks are at most its upper rank. Without recall the best is
-// the state's own, which alone says where to go.
 std::optional<NextNodes> Policy::next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const {
-    const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
-    const std::int32_t count = states(node);
     std::size_t width = 0;
-    for (std::int32_t s = 0; s < count && tables_.recall; ++s) {
-        width = std::max(width, static_cast<std::size_t>(offsets[s + 1] - offsets[s]) - 1);
-    }
+    each_tier([&](const Policy &tier) { width = std::max(width, tier.most_bounds(node)); });
     if (only_next(node) != kSeveral || width > NextNodes::kMostBounds) {
         return std::nullopt;
     }
     std::vector<std::uint16_t> bounds;
     std::vector<std::int16_t> nexts;
-    for (std::int32_t s = 0; s < count; ++s) {
+    each_tier([&](const Policy &tier) { tier.append_nexts(node, width, below, bounds, nexts); });
+    return NextNodes(width, std::move(bounds), std::move(nexts));
+}
+
+// Of a state. Without recall the best is the state's own, which alone says where to go.
+std::size_t Policy::most_bounds(std::int32_t node) const {
+    const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
+    std::size_t most = 0;
+    for (std::int32_t s = 0; s < states(node) && tables_.recall; ++s) {
+        most = std::max(most, static_cast<std::size_t>(offsets[s + 1] - offsets[s]) - 1);
+    }
+    return most;
+}
+
+// The bound of an interval is the number of states whose ranks are at most its upper rank.
+void Policy::append_nexts(std::int32_t node, std::size_t width, const std::vector<std::uint32_t> &below,
+                          std::vector<std::uint16_t> &bounds, std::vector<std::int16_t> &nexts) const {
+    const auto *offsets = tables_.interval_offsets.data() + at(node).first_entry;
+    for (std::int32_t s = 0; s < states(node); ++s) {
         if (!tables_.recall) {
             nexts.push_back(static_cast<std::int16_t>(next(node, s, rank(node, s))));
             continue;
@@ -332,7 +344,6 @@ std::optional<NextNodes> Policy::next_nodes_of(std::int32_t node, const std::vec
             }
         }
     }
-    return NextNodes(width, std::move(bounds), std::move(nexts));
 }
 
 void Policy::build_edges() {

@@ -126,8 +126,17 @@ class Policy {
     // Of tables that a solver has made for a model, whose quantisers (not null) its policies share: only its
     // numbers are checked, which may overflow.
     Policy(PolicyTables tables, std::shared_ptr<const Quantisers> quantisers);
+    // Of policies that decide on the same states, as those of one front do: *tiers*, of which each row of a batch has
+    // one. Throws std::invalid_argument where they do not. Blocks of rows are decided by tables of all tiers; what is
+    // said here of single states is the first one's: ask a tier for its own.
+    explicit Policy(std::vector<std::shared_ptr<const Policy>> tiers);
 
     const PolicyTables &tables() const { return tables_; }
+    // None of a policy that is not made of some.
+    std::size_t tiers() const { return tiers_.size(); }
+    const Policy &tier(std::int32_t number) const { return *tiers_[static_cast<std::size_t>(number)]; }
+    // How many entries lie between those of a tier and of the next.
+    std::uint32_t tier_entries() const { return static_cast<std::uint32_t>(tables_.ranks.size()); }
     const Topology &topology() const { return tables_.topology; }
     std::int32_t nodes() const { return tables_.topology.nodes(); }
     std::int32_t states(std::int32_t node) const {
@@ -208,7 +217,7 @@ class Policy {
     std::int32_t only_next(std::int32_t node) const { return at(node).only_next; }
 
     // What `next` tells of a node with kSeveral, by standings. Null for other nodes, where states have no standings,
-    // and where one has more intervals than NextNodes takes.
+    // and where one has more intervals than NextNodes takes. Of tiers, those states of the node behind each other.
     const NextNodes *next_nodes(std::int32_t node) const {
         const auto &of_node = next_nodes_[static_cast<std::size_t>(node)];
         return of_node ? &*of_node : nullptr;
@@ -258,10 +267,25 @@ class Policy {
     std::vector<std::uint32_t> count_below() const;
     void build_next_nodes();
     std::optional<NextNodes> next_nodes_of(std::int32_t node, const std::vector<std::uint32_t> &below) const;
+    std::size_t most_bounds(std::int32_t node) const;
+    void append_nexts(std::int32_t node, std::size_t width, const std::vector<std::uint32_t> &below,
+                      std::vector<std::uint16_t> &bounds, std::vector<std::int16_t> &nexts) const;
+    void check_tier(std::size_t number) const;
+    std::int32_t next_of_tiers(std::int32_t node) const;
+    // Calls visit(policy) for each tier, or for this policy where there are none.
+    template <typename Visit> void each_tier(const Visit &visit) const {
+        if (tiers_.empty()) {
+            visit(*this);
+        }
+        for (const auto &tier : tiers_) {
+            visit(*tier);
+        }
+    }
     void build_edges();
     void build_columns();
 
     PolicyTables tables_;
+    std::vector<std::shared_ptr<const Policy>> tiers_;
     std::vector<StandingEntry> standing_entries_; // exactly one of the two is filled
     std::vector<RankEntry> rank_entries_;
     struct StateOfNode {

@@ -211,7 +211,7 @@ template <AnyRow Row> class WalkRunner {
                 return;
             }
         }
-        find_entries(policy_.at(node).lookup, policy_.entries<StandingEntry>(node), signals.data(), signals.size(),
+        find_entries(policy_.at(node).lookup, policy_.entries<StandingEntry>(node), {}, signals.data(), signals.size(),
                      policy_.worst_key(node), found);
     }
 
@@ -224,7 +224,7 @@ template <AnyRow Row> class WalkRunner {
         if (!best_signals_.empty()) {
             gather(best_signals_.data(), 1, std::span(rows, count), best.data());
         }
-        consult_block(policy_, node, consulted.data(), best.data(), signals, next.data());
+        consult_block(policy_, node, consulted.data(), best.data(), nullptr, signals, next.data());
         for (std::size_t k = 0; k < count; ++k) {
             consulted[k] = choose(Row{kPositionBits}, rows[k], consulted[k]);
         }

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ttamer._base import files
-from ttamer._base.checks import brief, check_same_unit, instance, instances, real, text, whole
+from ttamer._base.checks import as_array, at, brief, check_same_unit, describe, instance, instances, real, text, whole
 from ttamer._base.hull import lower_hull
 from ttamer._base.numbers import number
+from ttamer._base.types import Floats
+from ttamer._core import Batch
 from ttamer.model import CascadeModel
 from ttamer.policy import front_file
 from ttamer.policy.policy import MOST_ROWS, Policy
@@ -154,6 +156,65 @@ class Front(Sequence[FrontPoint]):
         places, borders = self._by_price
         return places[bisect_left(borders, price)]
 
+    def places(self, tradeoff: npt.ArrayLike, weight: npt.ArrayLike = 1.0) -> npt.NDArray[np.int32]:
+        """Places of the points for many requests, as `Batch.enter` takes them.
+
+        Parameters
+        ----------
+        tradeoff : float or (B,)
+            That of a request of weight 1; or of each, as that of its tier.
+        weight : float or (B,)
+            How many times as much the costs of each request matter.
+
+        Returns
+        -------
+        (B,) int32
+            As `place` finds them; of one number where both are numbers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are no numbers, or of different lengths, a trade-off is not in (0, 1] or a weight not above 0.
+        """
+        with np.errstate(over="ignore"):  # what is infinite is nearest to the highest price
+            tradeoffs, weights = _numbers("tradeoff", tradeoff), _numbers("weight", weight)
+            _check_all("tradeoff", tradeoffs, (tradeoffs > 0) & (tradeoffs <= 1), "numbers in (0, 1]")
+            _check_all("weight", weights, (weights > 0) & (weights < np.inf), "numbers above 0")
+            if len(weights) != len(tradeoffs) and 1 not in (len(weights), len(tradeoffs)):
+                raise ValueError(f"weight: expected one for each of {len(tradeoffs)} trade-offs, got {len(weights)}")
+            prices = (1 - tradeoffs) / tradeoffs * weights
+        places, borders = self._by_price
+        return np.array(places, np.int32)[np.searchsorted(borders, prices)]
+
+    def start(self, capacity: int = 64, nan: str = "error", signal: str | None = None) -> Batch:
+        """Open a batch in which each row has a policy of its own: that of a point of this front.
+
+        `Batch.enter` says which, and where the row's request starts; before, a row refuses to decide. Every row is
+        decided exactly as a batch of its policy would.
+
+        Parameters
+        ----------
+        capacity, nan, signal
+            As for `Policy.start`.
+
+        Returns
+        -------
+        Batch
+
+        Raises
+        ------
+        ValueError
+            If the points are not of one model, which the first that differs is named for, or an argument is wrong as
+            for `Policy.start`.
+        """
+        first = self.points[0].policy
+        for k, point in enumerate(self.points):
+            own = point.policy
+            for what in ("estimate", "signal", "recorded_signal", "categories", "estimator"):
+                if getattr(own, what) != getattr(first, what):
+                    raise ValueError(f"points[{k}]: expected a policy of the first one's model, got another {what}")
+        return first._start(tuple(point.policy._core for point in self.points), capacity, nan, signal)
+
     @cached_property
     def _by_price(self) -> tuple[list[int], list[float]]:
         """Places of the points by rising price, and the borders half way, geometrically, between these prices."""
@@ -254,6 +315,19 @@ class Mixture:
             f"Mixture(tradeoff {first} or, with probability {self.probability:.4g}, {second}; "
             f"cost {number(self.cost)}{unit}, error {number(self.error)})"
         )
+
+
+def _numbers(name: str, value: npt.ArrayLike) -> Floats:
+    expected = "a number or (B,) numbers"
+    numbers = as_array(name, value, expected).astype(np.float64)
+    if numbers.ndim > 1:
+        raise ValueError(f"{name}: expected {expected}, got {describe(numbers)}")
+    return np.atleast_1d(numbers)
+
+
+def _check_all(name: str, values: Floats, good: npt.NDArray[np.bool_], expected: str) -> None:
+    if not good.all():
+        raise ValueError(f"{name}: expected {expected}, got {values[~good][0]:g}{at(~good)}")
 
 
 def _mix(front: Front, max_cost: float) -> Mixture:

@@ -391,6 +391,10 @@ class Policy:
         ValueError
             If `signal` is not the kind that the policy decides on, or another argument is none of these.
         """
+        return self._start(self._core, capacity, nan, signal)
+
+    def _start(self, core: CorePolicy | tuple[CorePolicy, ...], capacity: int, nan: str, signal: str | None) -> Batch:
+        """A batch as `start` opens it, of this policy or of several that decide on the same states."""
         check_batch(capacity, nan, ("error", "worst", "failed"))
         if signal is not None and checks.text("signal", signal) != self.signal:
             own = "None, for its signals are your own"
@@ -399,16 +403,19 @@ class Policy:
                 own = f"None, for this policy decides on {shown}"
             expected = f"{self.signal!r}, which the policy decides on" if self.signal else own
             raise ValueError(f"signal: expected {expected}, got {signal!r}")
-        return self._starter(int(capacity), nan, signal)()
+        return self._starter(int(capacity), nan, signal, core)()
 
-    def _starter(self, capacity: int, nan: str, signal: str | None) -> Callable[[], Batch]:
+    def _starter(
+        self, capacity: int, nan: str, signal: str | None, core: CorePolicy | tuple[CorePolicy, ...] | None = None
+    ) -> Callable[[], Batch]:
         """What opens batches; arguments are not checked, and handed over by position, which is twice as quick."""
+        tables = self._core if core is None else core
         if isinstance(self._estimator, SetEstimator):
-            return partial(start_sets, self._estimator.core, self._core, capacity, nan, self._estimator.signal)
+            return partial(start_sets, self._estimator.core, tables, capacity, nan, self._estimator.signal)
         if self._estimator is not None:
-            return partial(start_estimated, self._estimator.core, self._core, capacity, nan)
+            return partial(start_estimated, self._estimator.core, tables, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
-        return partial(start_batch, self._core, capacity, nan, self._signal, handed)
+        return partial(start_batch, tables, capacity, nan, self._signal, handed)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.
