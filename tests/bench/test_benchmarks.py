@@ -68,7 +68,7 @@ class TestEveryBenchmark:
 class TestWhatIsCompared:
     def test_the_reference_of_call_decides_alike(self):
         rng = np.random.default_rng(3)
-        policy = call.make_policy(rng)
+        policy = call.make_front(rng)[0].policy
         plain, batch = call.NumpyReference(policy, 4000), policy.start(4000)
         signals = rng.random(4000, dtype=np.float32)
         following = batch.decide(0, signals)

@@ -29,41 +29,54 @@ PROBES = {"line": (0, 3), "skip": (0, 2), "dag": (1, 2), "forest": (0, 3)}
 CAPACITIES = (1, 9, 33, 130, 300)
 SIZES = (1, 5, 31, 32, 33, 127, 128, 129, 260)
 BAD = ("nan", "repeated", "row", "node", "closed", "count", "long", "reset repeated", "reset row", "dtype")
+BAD_ENTRIES = ("place", "row", "repeated", "count", "dtype")
+TRADEOFFS = (0.95, 0.6, 0.99, 0.8)
 
 
 @functools.cache
 def solved(
     shape: str, recall: str, observed: bool, probes: bool
-) -> tuple[ttamer.Policy, ttamer.CascadeModel, reference.Tables]:
-    """Few distinct losses, so that answers tie all the time."""
+) -> tuple[ttamer.Front, ttamer.CascadeModel, list[reference.Tables]]:
+    """A policy a trade-off. Few distinct losses, so that answers tie all the time."""
     cannot = PROBES[shape] if probes else ()
     model = random_model(SHAPES[shape], STATES, seed=71, levels=3, probes=cannot, observed=observed)
-    policy = ttamer.solve(model, 0.95, recall)
-    tables = reference.solve(
-        model.topology, model.losses, model.transitions, model.costs, 0.95, recall == "observed", model.cost_scale
-    )
-    return policy, model, tables
+    front = ttamer.Front([ttamer.FrontPoint(0.0, 0.0, ttamer.solve(model, each, recall)) for each in TRADEOFFS])
+    tables = [
+        reference.solve(
+            model.topology, model.losses, model.transitions, model.costs, each, recall == "observed", model.cost_scale
+        )
+        for each in TRADEOFFS
+    ]
+    return front, model, tables
 
 
 @dataclass
 class Row:
     """One request as the reference knows it."""
 
+    tables: reference.Tables
     request: reference.Request
     stopped: bool = False
 
 
 class Twin:
-    """A batch, and one `reference.Request` for each of its rows."""
+    """A batch, and one `reference.Request` for each of its rows.
 
-    def __init__(self, shape: str, recall: str, observed: bool, probes: bool, capacity: int, nan: str) -> None:
-        self.policy, self.model, self.tables = solved(shape, recall, observed, probes)
-        self.observed, self.nan = observed, nan
-        self.batch = self.policy.start(capacity, nan=nan)
+    `tiers`: each row has a policy of its own, once it is entered. Until then it is as if it had stopped at once.
+    """
+
+    def __init__(
+        self, shape: str, recall: str, observed: bool, probes: bool, capacity: int, nan: str, tiers: bool
+    ) -> None:
+        self.front, self.model, self.tables = solved(shape, recall, observed, probes)
+        self.policy = self.front[0].policy
+        self.observed, self.nan, self.tiers = observed, nan, tiers
+        self.batch = (self.front if tiers else self.policy).start(capacity, nan=nan)
         self.rows = [self.fresh() for _ in range(capacity)]
 
-    def fresh(self) -> Row:
-        return Row(reference.start(self.tables))
+    def fresh(self, place: int | None = None) -> Row:
+        tables = self.tables[place or 0]
+        return Row(tables, reference.start(tables), stopped=self.tiers and place is None)
 
     def open_nodes(self, row: int) -> list[int]:
         """What this row may consult, recommended or not."""
@@ -81,22 +94,21 @@ class Twin:
         else:
             state = int(reference.states(np.array([signal]), self.model.bin_edges[node])[0])
         found = self.rows[row]
-        after = reference.decide(self.tables, found.request, node, state, float(signal), self.observed, self.nan)
+        after = reference.decide(found.tables, found.request, node, state, float(signal), self.observed, self.nan)
         found.stopped = after == ttamer.STOP
         return after
 
-    def rank(self, request: reference.Request) -> int:
-        """Of the answer's loss; a provisional answer has that of its node's worst state."""
-        provisional = request.answer != -1 and request.rank == np.iinfo(np.int32).max
-        return int(self.tables.ranks[request.answer].max()) if provisional else request.rank
+    def loss(self, row: Row) -> float:
+        """Of the answer; a provisional one has that of its node's worst state."""
+        rank = row.request.rank
+        if row.request.answer != -1 and rank == np.iinfo(np.int32).max:
+            rank = int(row.tables.ranks[row.request.answer].max())
+        return float(row.tables.levels[rank]) if rank < len(row.tables.levels) else np.inf
 
     def agree(self) -> None:
         """Every row's answer is the reference's."""
-        requests = [row.request for row in self.rows]
-        assert self.batch.answer_node.tolist() == [request.answer for request in requests]
-        levels = np.append(self.tables.levels, np.inf)
-        ranks = np.array([min(self.rank(request), len(levels) - 1) for request in requests], int)
-        assert self.batch.answer_loss.tolist() == levels[ranks].tolist()
+        assert self.batch.answer_node.tolist() == [row.request.answer for row in self.rows]
+        assert self.batch.answer_loss.tolist() == [self.loss(row) for row in self.rows]
 
 
 def some_signals(rng: np.random.Generator, count: int, nan: bool) -> npt.NDArray[np.float32]:
@@ -206,17 +218,60 @@ def reset(twin: Twin, rng: np.random.Generator, size: int) -> None:
         twin.rows[row] = twin.fresh()
 
 
+def enter(twin: Twin, rng: np.random.Generator, size: int) -> None:
+    """The first rows without names, or some in any order."""
+    rows = rng.permutation(len(twin.rows))[:size]
+    places = rng.integers(len(twin.front), size=len(rows)).astype(rng.choice([np.int32, np.int64]))
+    named: Any = rows.astype(rng.choice([np.int32, np.int64]))
+    if rng.random() < 0.3:
+        rows, named = np.arange(len(rows)), None
+    if not twin.tiers:
+        with pytest.raises(ValueError, match="^enter: the rows of this batch have one policy"):
+            twin.batch.enter(places, named)
+        return
+    found = twin.batch.enter(places, named)
+    assert found.tolist() == [twin.front[place].policy.first_node for place in places]
+    for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        twin.rows[row] = twin.fresh(place)
+
+
+def refuse_entry(twin: Twin, rng: np.random.Generator, size: int, kind: str) -> None:
+    """A call of enter with one thing wrong with it."""
+    rows = rng.permutation(len(twin.rows))[:size]
+    places, at = rng.integers(len(twin.front), size=len(rows)), int(rng.integers(len(rows)))
+    error: type[Exception] = ValueError
+    if kind == "place":
+        places[at] = rng.choice([-1, len(twin.front), 2**62, -(2**62)])
+        error = IndexError if twin.tiers else ValueError
+    elif kind == "row":
+        rows[at] = rng.choice([-1, len(twin.rows), 2**62])
+        error = IndexError if twin.tiers else ValueError
+    elif kind == "repeated":
+        rows, places = np.append(rows, rows[at]), np.append(places, places[at])
+    elif kind == "count":
+        rows = rows[:-1]
+    arguments: list[Any] = [places, rows]
+    if kind == "dtype":
+        arguments[int(rng.integers(2))] = np.zeros(len(rows))
+        error = TypeError
+    with pytest.raises(error):
+        twin.batch.enter(*arguments)
+
+
 CALLS = st.one_of(
+    st.tuples(st.just("enter"), st.sampled_from(SIZES)),
+    st.tuples(st.just("refuse entry"), st.sampled_from(SIZES), st.sampled_from(BAD_ENTRIES)),
     st.tuples(st.just("decide"), st.sampled_from(SIZES), st.booleans(), st.booleans()),
     st.tuples(st.just("refuse"), st.sampled_from(SIZES), st.sampled_from(BAD)),
     st.tuples(st.just("reset"), st.sampled_from(SIZES)),
 )
-DO = {"decide": decide, "refuse": refuse, "reset": reset}
+DO = {"decide": decide, "refuse": refuse, "reset": reset, "enter": enter, "refuse entry": refuse_entry}
 KINDS = [
     (shape, recall) for shape in SHAPES for recall in ("observed", "none") if (shape, recall) != ("forest", "none")
 ]
 
 
+@pytest.mark.parametrize("tiers", [False, True])
 @pytest.mark.parametrize("probes", [False, True])
 @pytest.mark.parametrize("observed", [False, True])
 @pytest.mark.parametrize(("shape", "recall"), KINDS)
@@ -228,9 +283,19 @@ KINDS = [
     st.lists(CALLS, min_size=1, max_size=12),
 )
 def test_any_sequence_of_calls(
-    shape: str, recall: str, observed: bool, probes: bool, capacity: int, nan: str, seed: int, calls: list[Any]
+    shape: str,
+    recall: str,
+    observed: bool,
+    probes: bool,
+    tiers: bool,
+    capacity: int,
+    nan: str,
+    seed: int,
+    calls: list[Any],
 ) -> None:
-    twin, rng = Twin(shape, recall, observed, probes, capacity, nan), np.random.default_rng(seed)
+    twin, rng = Twin(shape, recall, observed, probes, capacity, nan, tiers), np.random.default_rng(seed)
+    if tiers:
+        enter(twin, rng, capacity)
     for name, *arguments in calls:
         DO[name](twin, rng, *arguments)
         twin.agree()

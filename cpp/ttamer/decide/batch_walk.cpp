@@ -225,7 +225,7 @@ void Batch::consult_rows(const Call &call, std::size_t begin, std::size_t count,
         float unused = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const std::int32_t node = call.nodes.at(begin + k);
-            const Policy &policy = tiers == nullptr ? *policy_ : policy_->tier(tiers[k]);
+            const Policy &policy = policy_->of_row(tiers, k);
             if (std::isnan(signals[k])) {
                 next[k] = consult_missing(policy, node, nan_ == NanSignal::worst, rows[k]);
                 continue;

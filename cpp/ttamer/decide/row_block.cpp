@@ -57,10 +57,6 @@ void settle_all(const Policy &policy, std::int32_t node, const NextNodes &next_n
     }
 }
 
-const Policy &policy_of(const Policy &policy, const std::int32_t *tiers, std::size_t k) {
-    return tiers == nullptr ? policy : policy.tier(tiers[k]);
-}
-
 } // namespace
 
 template <AnyRow Row>
@@ -84,8 +80,7 @@ void consult_block(const Policy &policy, std::int32_t node, Row *rows, float *be
     }
     for (std::size_t k = 0; k < count; ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] =
-                settle(policy_of(policy, tiers, k), node, state_found(policy, node, found[k], signals[k]), rows[k]);
+            next[k] = settle(policy.of_row(tiers, k), node, state_found(policy, node, found[k], signals[k]), rows[k]);
         }
     }
 }
@@ -107,8 +102,7 @@ void consult_block(const Policy &policy, const std::int32_t *nodes, Row *rows, f
                   signals, next);
     for (std::size_t k = 0; k < count && policy.any_several(); ++k) {
         if (next[k] == Policy::kSeveral) {
-            next[k] =
-                settle(policy_of(policy, tiers, k), at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
+            next[k] = settle(policy.of_row(tiers, k), at[k], state_found(policy, at[k], found[k], signals[k]), rows[k]);
         }
     }
 }

@@ -135,6 +135,10 @@ class Policy {
     // None of a policy that is not made of some.
     std::size_t tiers() const { return tiers_.size(); }
     const Policy &tier(std::int32_t number) const { return *tiers_[static_cast<std::size_t>(number)]; }
+    // What decides on row k of a block, whose tiers are these: null where there are none.
+    const Policy &of_row(const std::int32_t *tiers, std::size_t k) const {
+        return tiers == nullptr ? *this : tier(tiers[k]);
+    }
     // How many entries lie between those of a tier and of the next.
     std::uint32_t tier_entries() const { return static_cast<std::uint32_t>(tables_.ranks.size()); }
     const Topology &topology() const { return tables_.topology; }

@@ -12,7 +12,7 @@ namespace {
 
 const Policy &first_of(const std::vector<std::shared_ptr<const Policy>> &tiers) {
     if (tiers.empty()) {
-        throw std::invalid_argument("policies: expected at least one, got none");
+        throw std::invalid_argument("points: expected at least one, got none");
     }
     return *tiers.front();
 }
@@ -51,8 +51,8 @@ void Policy::check_tier(std::size_t number) const {
     const PolicyTables &own = tiers_[number]->tables_;
     const auto require = [number](bool same, const char *what) {
         if (!same) {
-            throw std::invalid_argument("policies: expected one model's, got another " + std::string(what) + " at " +
-                                        text(number) + " than at 0");
+            throw std::invalid_argument("points[" + text(number) +
+                                        "]: expected a policy of the first one's model, got another " + what);
         }
     };
     require(own.topology == first.topology, "topology");

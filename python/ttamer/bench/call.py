@@ -22,7 +22,7 @@ from ttamer._base.types import STOP
 from ttamer._core import Batch
 from ttamer.bench.harness import Arms, Report, Row, Table, median_times, on_one_thread, optional
 from ttamer.fitting import fit
-from ttamer.policy import Policy
+from ttamer.policy import Front, FrontPoint, Policy
 from ttamer.policy import solve as solve_policy
 from ttamer.traces import Traces
 
@@ -32,6 +32,7 @@ STATES = 1024
 NODES = 4
 TENSORS = 1 << 14  # at most: one for every slice of a single signal would be gigabytes of headers
 MIXTURES = 16
+TRADEOFFS = (0.6, 0.5, 0.53, 0.56, 0.58, 0.62, 0.65, 0.7)
 POOR = 0.1  # a signal after which a request goes on, at every node but the last
 
 
@@ -64,14 +65,16 @@ PLANS = {
 }
 
 
-def make_policy(rng: np.random.Generator) -> Policy:
-    """A line with recall whose first node stops about half of its requests."""
+def make_front(rng: np.random.Generator) -> Front:
+    """Of a line with recall; the first node of the first policy stops about half of its requests."""
     count = 20_000
     quality = rng.random((count, 1))
     signals = np.clip(quality + rng.normal(0, 0.15, (count, NODES)), 0.0, 1.0).astype(np.float32)
     losses = (rng.random((count, NODES)) > signals).astype(np.float32)
     traces = Traces(signals, losses, np.ones(NODES))
-    return solve_policy(fit(traces, bins=STATES), tradeoff=0.6, recall="observed")
+    model = fit(traces, bins=STATES)
+    policies = [solve_policy(model, tradeoff, recall="observed") for tradeoff in TRADEOFFS]
+    return Front([FrontPoint(0.0, 0.0, policy) for policy in policies])  # benchmarks measure neither cost nor error
 
 
 class NumpyReference:
@@ -238,16 +241,55 @@ def measure(policy: Policy, pool: Signals, size: int, plan: Plan, torch: Any) ->
     }
 
 
+def measure_tiers(front: Front, pool: Signals, size: int, plan: Plan) -> Row:
+    """One row of the second table: the same calls where each request has one policy of a front, drawn at random."""
+    calls = max(4, plan.requests // max(size, 20))
+    slices = itertools.cycle([pool[k : k + size] for k in range(0, len(pool) - size + 1, size)])
+    one, tiers = front[0].policy.start(capacity=size), front.start(capacity=size)
+    places = np.random.default_rng(3).integers(0, len(front), size).astype(np.int32)
+
+    def loop(*steps: Callable[[Signals], object]) -> Callable[[], None]:
+        def run() -> None:
+            for signals in itertools.islice(slices, calls):
+                for step in steps:
+                    step(signals)
+
+        return run
+
+    def reset(signals: Signals) -> None:
+        one.reset()
+
+    def enter(signals: Signals) -> None:
+        tiers.enter(places)
+
+    arms = {
+        "one": loop(reset, lambda signals: one.decide(0, signals)),
+        "tiers": loop(enter, lambda signals: tiers.decide(0, signals)),
+        "reset": loop(reset),
+        "enter": loop(enter),
+        "loop": loop(),
+    }
+    per_call = {name: 1e9 * value / calls for name, value in median_times(arms, plan.repeats).items()}
+    single, mixed = per_call["one"] - per_call["reset"], per_call["tiers"] - per_call["enter"]
+    return {
+        "B": size,
+        "one policy ns": single,
+        "a policy each ns": mixed,
+        "ratio": mixed / single,
+        "enter ns": per_call["enter"] - per_call["loop"],
+    }
+
+
 def run(size: str) -> Report:
     """Run it; `size` is a key of `PLANS`."""
     plan, torch = PLANS[size], optional("torch")
     rng = np.random.default_rng(0)
-    policy = make_policy(rng)
+    front = make_front(rng)
     pool = rng.permutation(np.linspace(0.0, 1.0, plan.pool, dtype=np.float32))
     table = Table(
         "rows",
         f"Batch.decide on a line, {STATES} states a node, one thread; medians, resets taken off",
-        [measure(policy, pool, count, plan, torch) for count in plan.sizes],
+        [measure(front[0].policy, pool, count, plan, torch) for count in plan.sizes],
         {
             "B": "B",
             "decide ns": "ns",
@@ -270,4 +312,10 @@ def run(size: str) -> Report:
         "the calls that bring them there / before one, straight after such calls on another batch. tensor: the ns that "
         "a PyTorch tensor in place of an array adds.",
     )
-    return Report((table,), notes)
+    tiers = Table(
+        "tiers",
+        f"The same where each request has one of {len(front)} policies of a front; entering taken off",
+        [measure_tiers(front, pool, count, plan) for count in plan.sizes],
+        {"B": "B", "one policy ns": "one", "a policy each ns": "tiers", "ratio": "ratio", "enter ns": "enter"},
+    )
+    return Report((table, tiers), notes)

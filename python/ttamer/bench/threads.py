@@ -90,7 +90,7 @@ def make_workers(work: str, size: int, count: int) -> list[Worker]:
         policy = logits.policies(rng)["max_prob"]
         buffers = [3 * rng.standard_normal((size, CLASSES), np.float32) for _ in range(count)]
         return [partial(_repeat, _deciding_logits(policy.start(size), buffer)) for buffer in buffers]
-    policy = call.make_policy(rng)
+    policy = call.make_front(rng)[0].policy
     pools = [rng.permutation(np.linspace(0, 1, max(1 << 20, size), dtype=np.float32)) for _ in range(count)]
     return [partial(_repeat, _deciding(policy.start(size), pool, size)) for pool in pools]
 
