@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -18,6 +17,7 @@ from ttamer.traces.arguments import names_of
 from ttamer.traces.categories import Names, coded
 from ttamer.traces.costs import units_of
 from ttamer.traces.evidence import Evidence
+from ttamer.traces.lines import read_log
 from ttamer.traces.models import fields_of_models
 from ttamer.traces.signals import NOTHING, signals_from_evidence
 
@@ -42,69 +42,12 @@ def fields_of_log(
     """
     checks.instance("topology", topology, Topology)
     log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed, form)
-    if not paths:
-        raise ValueError("path: expected at least one file, got none")
-    for path in paths:
-        name = checks.path("path", path)
-        try:
-            for line, record in _whole_lines(name):
-                try:
-                    log.add(record)
-                except (TypeError, ValueError, IndexError) as error:
-                    raise ValueError(f"line {line}: {checks.quoted(error)}") from None
-        except ValueError as error:
-            raise ValueError(f"{checks.printable(name)}: {error}") from None
+    for cut in read_log(paths, log.add, lambda request, losses: log.later.append((request, losses))):
+        warnings.warn(cut, stacklevel=3)
     try:
         return log.fields(units, signal, probes)
     except ValueError as error:
         raise ValueError(f"{checks.printable(', '.join(map(str, paths)))}: {error}") from None
-
-
-def _whole_lines(name: str) -> Iterator[tuple[int, Any]]:
-    """What each line says; the last one may have been cut off while it was written, and is then left out."""
-    lines = json_lines(name)
-    while True:
-        try:
-            line = next(lines, None)
-        except ValueError as error:
-            with open(name, "rb") as file:
-                content = file.read()
-            last = len(content.splitlines())
-            if content.endswith(b"\n") or not str(error).startswith(f"line {last}: not JSON"):
-                raise
-            warnings.warn(f"{checks.printable(name)}: line {last} was cut off and is left out", stacklevel=5)
-            return
-        if line is None:
-            return
-        yield line
-
-
-def json_lines(name: str) -> Iterator[tuple[int, Any]]:
-    """What each line of a file says, with its number; ValueError if one is no JSON, or says a key twice."""
-    with open(name, encoding="utf-8-sig") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _parsed(number, line)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"expected UTF-8 ({checks.quoted(error)})") from None
-
-
-def _parsed(number: int, line: str) -> Any:
-    try:
-        return json.loads(line.rstrip(), object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number}: not JSON ({error.msg}, column {error.colno})") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"line {number}: not JSON ({checks.quoted(error)})") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
-    return record
 
 
 class _Log:
@@ -143,13 +86,8 @@ class _Log:
         self.keys: dict[str, None] = {}  # of all visits, in order of appearance
         self.requests: dict[str, int] = {}  # rows by what they are called
 
-    def add(self, record: Any) -> None:
-        """The next request, or losses of an earlier one."""
-        if isinstance(record, dict) and "visits" not in record and isinstance(record.get("losses"), dict):
-            self.later.append((checks.text("request", record.get("request")), record["losses"]))
-            return
-        if not isinstance(record, dict) or not isinstance(record.get("visits"), list):
-            raise ValueError('expected {"visits": [...]}, or {"request": ..., "losses": {...}}')
+    def add(self, record: dict[str, Any]) -> None:
+        """The next request."""
         if self.shadowed and not record.get("is_shadowed"):
             self.passed_over.add(str(record.get("request")))
             return

@@ -19,7 +19,7 @@ from ttamer._base import checks
 from ttamer._base.types import Floats
 from ttamer.traces.arguments import names_of
 from ttamer.traces.costs import recorded_mean
-from ttamer.traces.log import json_lines
+from ttamer.traces.lines import json_lines
 
 if TYPE_CHECKING:
     import pyarrow
