@@ -35,6 +35,7 @@ from ttamer.cli.importing import import_table
 from ttamer.cli.output import console, print_json, steps, write_json
 from ttamer.cli.policy_tables import policy_dict, print_policy
 from ttamer.cli.refitting import refit
+from ttamer.cli.reporting import report
 from ttamer.cli.tables import (
     model_dict,
     print_certificate,
@@ -411,6 +412,9 @@ app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --
 app.command(
     "refit", epilog="Example: ttamer refit requests.jsonl --traces recorded.npz --policy old.st --output new.st"
 )(refit)
+app.command("report", epilog="Example: ttamer report requests.jsonl --policy policy.safetensors --traces test.npz")(
+    report
+)
 app.command("export", epilog="Example: ttamer export policy.safetensors --output thresholds.yaml")(export)
 
 

@@ -7,6 +7,7 @@ from ttamer.serve.flight import Flight
 from ttamer.serve.log import Log
 from ttamer.serve.metrics import Metrics
 from ttamer.serve.refitting import Refit, refit
+from ttamer.serve.reporting import Report, report
 from ttamer.serve.visits import AllFailed, NodeDown, Visit
 from ttamer.serve.watching import Watch
 
@@ -21,7 +22,9 @@ __all__ = [
     "NodeDown",
     "Outcome",
     "Refit",
+    "Report",
     "Visit",
     "Watch",
     "refit",
+    "report",
 ]
