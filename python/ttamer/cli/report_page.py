@@ -12,9 +12,9 @@ from ttamer.plots import inline
 from ttamer.serve.reporting import Estimate, Report
 
 _CHANGES = {
-    "cost": "requests cost something else than they did",
-    "promise": "answers are expected to lose something else than they were",
-    "loss": "answers lose more than they did",
+    "cost": "what requests cost is not what it was in the traces",
+    "promise": "what answers are expected to lose is not what it was in the traces",
+    "loss": "labelled answers lose more than those of the traces",
 }
 """What an alarm of `Drift` says, by its test."""
 _PAGE = Template("""<!DOCTYPE html>

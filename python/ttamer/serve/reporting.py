@@ -489,7 +489,8 @@ def _savings(rows: Sequence[_Row], names: Sequence[str], plan: Plan | None) -> t
         costs = {name: np.full(len(paid), plan.cost_of(plan.before_first, node)) for name, node in numbers.items()}
     else:
         return None, ()
-    can = {plan.names[node] for node in plan.answering} if plan else {row.answered for row in rows}
+    # Who can answer: the policy knows it, and else it is who has lost anything.
+    can = {plan.names[node] for node in plan.answering} if plan else {name for row in whole for name in row.losses}
     answering = [name for name in costs if name in can] or list(costs)
     labelled = [row.losses for row in whole if set(answering) <= set(row.losses)]
     # Without labels the dearest node counts as the best.
