@@ -479,7 +479,7 @@ def _interval(values: Floats) -> npt.NDArray[np.float64]:
 
 def _savings(rows: Sequence[_Row], names: Sequence[str], plan: Plan | None) -> tuple[str | None, tuple[Saving, ...]]:
     """Against the best single node, and all nodes, on requests of which it is known what all nodes cost."""
-    whole = [row for row in rows if row.shadowed and set(names) <= set(row.costs)]
+    whole = [row for row in rows if row.shadowed and names and set(names) <= set(row.costs)]
     if whole:
         basis, paid = "shadowed", np.array([row.cost for row in whole])
         costs = {name: np.array([row.costs[name] for row in whole]) for name in names}
