@@ -126,11 +126,12 @@ def test_the_page_says_what_the_numbers_are(folder: Path, capsys: pytest.Capture
     assert hostile.failed > 0
     loss = numbers.shadowed_loss
     assert loss is not None
-    texts = [str(loss.requests), f"{loss.value:.4g}", f"{loss.low:.4g} to {loss.high:.4g}"]
+    texts = [str(loss.requests), f"{loss.value:.3g}", f"{loss.low:.3g} to {loss.high:.3g}"]
     assert ["those shown to all nodes", *texts] in cells.rows
     assert numbers.drift is not None
     assert [["loss", f"{numbers.drift.evidence['loss']:.3g}"]] == [row for row in cells.rows if row[0] == "loss"]
     assert f"{numbers.drift.psi:.3f}" in page
+    assert "First and last are numbers of requests in the log; expected is the mean cost" in page
 
 
 def test_the_page_needs_nothing_and_runs_nothing(folder: Path) -> None:
@@ -198,6 +199,18 @@ def test_a_log_that_says_little(tmp_path: Path) -> None:
     text = page("--policy", str(tmp_path / "policy.st"), "--traces", str(tmp_path / "traces.npz"))
     assert "Watched 0 requests that the policy stopped, 0 of them labelled." in text
     assert "No alarm." in text
+
+
+def test_an_alarm_is_said_at_the_top_and_far_evidence_is_not_spelt_out(folder: Path) -> None:
+    """The same requests are watched against others that cost and promise much less."""
+    traces = Traces.load("test.npz")
+    traces._with(signals=np.ones_like(traces.signals)).save("sure.npz")
+    assert main(["report", "log.jsonl", "--policy", "policy.st", "--traces", "sure.npz", "--output", "page.html"]) == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    top, _, drift = page.partition("<h2>Drift</h2>")
+    for part in (top, drift):
+        assert re.search(r'<p class="alarm">Alarm: what .* It was noticed at request \d+\.</p>', part)
+    assert ["cost", "over 1,000"] in Cells(page).rows
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ def _policies(report: Report) -> str:
         for policy in report.policies
     ]
     cost = in_unit("mean cost", report.unit)
-    return _table("By digest", ["policy", "requests", "first", "last", cost, "expected"], rows)
+    note = "First and last are numbers of requests in the log"
+    note += "; expected is the mean cost by the model of the policy." if any(row[-1] for row in rows) else "."
+    return _table("By digest", ["policy", "requests", "first", "last", cost, "expected"], rows) + _soft(note)
 
 
 def _drift(report: Report) -> str:
@@ -200,7 +202,8 @@ def _drift(report: Report) -> str:
     if watch is None:
         return _soft(report.drift_needs or "")
     words = f"Watched {watch.requests:,} requests that the policy stopped, {watch.labels:,} of them labelled."
-    rows = [[test, number(value, 3)] for test, value in watch.evidence.items()]
+    # Evidence multiplies: how far it is beyond an alarm says little.
+    rows = [[test, number(value, 3) if value < 1000 else "over 1,000"] for test, value in watch.evidence.items()]
     psi = watch.psi
     size = "small" if psi < 0.1 else "moderate" if psi < 0.25 else "large"
     return (
@@ -237,5 +240,6 @@ def _soft(*sentences: str) -> str:
 
 
 def _interval(estimate: Estimate, percent: bool = False) -> list[str]:
-    write = share if percent else number
-    return [write(estimate.value), f"{write(estimate.low)} to {write(estimate.high)}"]
+    values = (estimate.value, estimate.low, estimate.high)
+    value, low, high = [share(each) if percent else number(each, 3) for each in values]
+    return [value, f"{low} to {high}"]
