@@ -1,4 +1,4 @@
-"""The dashboard shows all metrics that there are, and none that there is not."""
+"""The dashboard and the alerts show all metrics that there are, and none that there is not."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ttamer.serve import Dispatcher, Drift, Metrics
 
 DASHBOARD = json.loads((REPOSITORY / "docs/assets/grafana.json").read_text(encoding="utf-8"))
 QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+PAGE = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+ALERTS = re.findall(r"^      - alert: (\w+)\n        expr: (.+)$", PAGE, flags=re.MULTILINE)
 NAME = r"\bttamer_\w+"
 
 
@@ -40,7 +42,7 @@ def samples() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("title", "query"), QUERIES)
+@pytest.mark.parametrize(("title", "query"), QUERIES + ALERTS)
 def test_queries_name_what_is_exported(title: str, query: str, samples: dict[str, set[str]]) -> None:
     names = re.findall(NAME, query)
     assert names
@@ -61,6 +63,25 @@ def test_all_that_is_exported_is_shown(samples: dict[str, set[str]]) -> None:
     assert shown == {family(name) for name in samples}
     documented = set(re.findall(r"^    (ttamer_\w+)", Metrics.__doc__ or "", flags=re.MULTILINE))
     assert shown == documented
+
+
+def test_the_page_explains_every_panel_and_every_alert() -> None:
+    def first_cells(section: str) -> list[str]:
+        text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+        return re.findall(r"^\| ([^|]+) \|", text, flags=re.MULTILINE)[1:]
+
+    assert first_cells("The dashboard") == [panel["title"] for panel in DASHBOARD["panels"]]
+    alerts = [name for cell in first_cells("Alerts") for name in cell.split(", ")]
+    assert alerts == [name for name, _ in ALERTS] == re.findall(r"alert: (\w+)", PAGE)
+    assert first_cells("Drift") == ['"cost"', '"promise"', '"loss"']
+
+
+@pytest.mark.parametrize(("name", "query"), ALERTS)
+def test_alerts_ask_for_values_that_labels_have(name: str, query: str) -> None:
+    """A name of a reason or an outcome that does not exist would match nothing for ever."""
+    values = {"node": {""}, "outcome": {"failure", "shadow"}, "reason": {"policy"}}
+    for label, value in re.findall(r"(\w+)!?=\"(.*?)\"", query):
+        assert value in values[label]
 
 
 def test_it_is_a_dashboard_of_any_data_source() -> None:
