@@ -53,6 +53,22 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+COMMANDS = [
+    "demo",
+    "fit",
+    "tune",
+    "evaluate",
+    "frontier",
+    "compare",
+    "show",
+    "import",
+    "refit",
+    "report",
+    "export",
+    "bench",
+]
+
+
 def call(capsys, *arguments):
     """Exit code, stdout and stderr."""
     code = main(arguments)
@@ -516,19 +532,33 @@ class TestMain:
     def test_version(self, capsys):
         assert call(capsys, "--version") == (0, f"ttamer {ttamer.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["demo", "fit", "tune", "evaluate", "frontier", "compare", "show", "bench"])
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_every_command_has_help_with_an_example(self, command, capsys):
         code, out, err = call(capsys, command, "--help")
         assert (code, err) == (0, "")
         assert f"Example: ttamer {command}" in out
-        assert "--json" in out
+        assert ("--format" if command == "export" else "--json") in out
+
+    @pytest.mark.parametrize(("command", "default"), [("export", "standard output"), ("import", "the first")])
+    def test_help_in_brackets_is_no_markup(self, command, default, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "120")
+        assert f"[default: {default}]" in call(capsys, command, "--help")[1]
+
+    def test_paragraphs_of_help_fill_the_line(self, capsys, monkeypatch):
+        """They do not break where the docstring does."""
+        monkeypatch.setenv("COLUMNS", "76")
+        _, out, _ = call(capsys, "report", "--help")
+        lines = [line.strip() for line in out.splitlines()]
+        first = next(k for k, line in enumerate(lines) if line.startswith("Why requests stopped"))
+        paragraph = lines[first : lines.index("", first)]
+        assert len(paragraph) >= 4
+        for line, following in itertools.pairwise(paragraph):
+            assert len(f"{line} {following.split()[0]}") > 74  # the next word had no room
 
     def test_without_arguments_it_lists_the_commands(self, capsys):
         code, out, err = call(capsys)
         assert (code, err) == (0, "")
-        assert all(
-            command in out for command in ("demo", "fit", "tune", "evaluate", "frontier", "compare", "show", "bench")
-        )
+        assert all(command in out for command in COMMANDS)
 
     def test_names_with_brackets_are_printed_as_they_are(self, folder, capsys):
         ttamer.Policy.load("none.st").save("[bold]x.st")

@@ -52,7 +52,7 @@ app = typer.Typer(
     name="ttamer",
     help="Optimal early-exit policies for cascades of models: recorded traces in, a serving policy out.",
     epilog="Start with: ttamer demo",
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
