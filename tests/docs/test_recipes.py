@@ -16,6 +16,7 @@ from paths import REPOSITORY
 
 import ttamer
 from ttamer import Policy, Traces
+from ttamer.serve import Log
 
 PAGE = (REPOSITORY / "docs/recipes.md").read_text(encoding="utf-8")
 
@@ -155,8 +156,11 @@ def test_bentoml_asks_both_services(policy: Policy) -> None:
             self.to_async = SimpleNamespace(predict=predict)
 
     stand_in = SimpleNamespace(depends=depends, api=lambda method: method, service=lambda **_: lambda made: made)
-    front = program("BentoML", bentoml=stand_in)["Front"]()
-    replies = [asyncio.run(front.predict(text)) for text in ("what?", "a long and simple question")]
+    space = program("BentoML", bentoml=stand_in)
+    with Log("requests.jsonl") as log:
+        space["Log"] = lambda path: log
+        front = space["Front"]()
+        replies = [asyncio.run(front.predict(text)) for text in ("what?", "a long and simple question")]
     assert [reply["answer"].partition(":")[0] for reply in replies] == ["large", "small"]
     assert replies[1]["cost"] == pytest.approx(0.1)
     assert {reply["reason"] for reply in replies} == {"policy"}
