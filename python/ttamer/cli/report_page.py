@@ -155,8 +155,8 @@ def _nodes(report: Report) -> str:
     table += _table("Calls, shadows included", ["node", cost, "time p50, s", "p95", "p99"], facts)
     shares = {
         "asked": [node.consulted / total for node in report.nodes],
-        "stop there": [node.stopped / total for node in report.nodes],
-        "answered by it": [node.answered / total for node in report.nodes],
+        "stopped": [node.stopped / total for node in report.nodes],
+        "answered": [node.answered / total for node in report.nodes],
     }
     picture = inline.bars([node.node for node in report.nodes], shares, "Shares of requests by node, as in the table")
     return table + picture
