@@ -3,67 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from chat_server import Server, serving
+from helpers import random_traces
 
 import ttamer
 from ttamer import Topology
 from ttamer.serve import Cascade, Dispatcher, Flight
-from ttamer.serve.openai import node
+from ttamer.serve.openai import headers, node
 
 openai = pytest.importorskip("openai", reason="needs the llm extra")
 
 
-class Server(BaseHTTPRequestHandler):
-    """Answers by the name of the model: what it says, how sure it is, or with an error."""
-
-    seen: list[dict[str, Any]] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append(body)
-        model = body["model"]
-        if model == "slow":
-            time.sleep(0.5)
-        if model in ("limited", "broken"):
-            self.respond(429 if model == "limited" else 500, {"error": {"message": f"{model} today", "type": "x"}})
-            return
-        sure = {"unsure": -3.0, "sure": -0.01}.get(model, -0.5)
-        tokens = [{"token": "Par", "logprob": sure, "bytes": None, "top_logprobs": []}] * 2
-        message: dict[str, Any] = {"role": "assistant", "content": None if model == "silent" else " Paris \n"}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        if body.get("logprobs") and model != "no log-probabilities":
-            choice["logprobs"] = {"content": tokens, "refusal": None}
-        usage = {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200}
-        answer = {"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
-        self.respond(200, answer if model == "uncounted" else {**answer, "usage": usage})
-
-    def respond(self, status: int, content: dict[str, Any]) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving() as url:
+        yield url
 
 
 @pytest.fixture
@@ -138,6 +96,48 @@ def test_errors_are_failures(client: Any, model: str, error: str) -> None:
     assert type(flight.causes["0"]).__name__ == error
 
 
+def test_what_cannot_be_read_is_paid(client: Any) -> None:
+    """The tokens were used; those of a call that was refused were not."""
+    calls = {0: node(client, "silent", price=(1.0, 5.0)), 1: node(client, "second", price=(1.0, 5.0))}
+    flight = ask(calls)
+    assert [visit.cost for visit in flight.visits] == pytest.approx([0.002, 0.002])
+    assert flight.tokens == (2000, 400)
+    flight = ask({**calls, 0: node(client, "broken", price=(1.0, 5.0))})
+    assert [visit.cost for visit in flight.visits] == pytest.approx([0.0, 0.002])
+    assert flight.tokens == (1000, 200)
+
+
+def test_tokens_are_not_those_of_shadows(client: Any) -> None:
+    async def shadowed() -> Flight:
+        cascade = Cascade({0: node(client, "sure"), 1: node(client, "second")}, Dispatcher(POLICY), shadow=1.0)
+        flight = await cascade("Capital of France?")
+        await cascade.join()
+        return flight
+
+    flight = asyncio.run(shadowed())
+    assert len(flight.visits) == 2
+    assert flight.tokens == (1000, 200)
+
+
+def test_headers(client: Any) -> None:
+    calls = {0: node(client, "broken"), 1: node(client, "second", price=(1.0, 5.0))}
+    flight = ask(calls)
+    assert headers(flight) == {
+        "x-ttamer-path": "0,1",
+        "x-ttamer-failed": "0",
+        "x-ttamer-node": "1",
+        "x-ttamer-reason": "failure",
+        "x-ttamer-cost": "0.002",
+    }
+    traces = random_traces(Topology.line(2), 60, 0)._with(nodes=("klein, schnell", "gro\u00df"))
+    flight = Dispatcher(ttamer.solve(ttamer.fit(traces, 4), 0.9)).enter(request="gr\u00f6\u00dfe 17")
+    flight.consulted("x", 0.0, cost=1.0)
+    flight.cancel()
+    assert headers(flight)["x-ttamer-path"] == "klein%2C%20schnell"
+    assert headers(flight)["x-ttamer-request"] == "gr%C3%B6%C3%9Fe%2017"
+    assert all(line.isascii() and line.isprintable() for line in headers(flight).values())
+
+
 def test_a_payload_that_is_no_message(client: Any) -> None:
     flight_calls = {0: node(client, "x"), 1: node(client, "x")}
     with pytest.raises(ttamer.serve.AllFailed, match="payload: expected a text or a list of messages, got int"):
@@ -147,6 +147,7 @@ def test_a_payload_that_is_no_message(client: Any) -> None:
 def test_servers_that_do_not_count_tokens(client: Any) -> None:
     flight = ask({0: node(client, "uncounted", price=(1.0, 1.0)), 1: node(client, "second")})
     assert flight.visits[0].cost == pytest.approx(0.1)
+    assert flight.tokens is None
 
 
 @pytest.mark.parametrize(

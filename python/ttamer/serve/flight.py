@@ -31,6 +31,8 @@ class Flight:
         What the request is called in a log.
     is_shadowed : bool
         Whether it was drawn to be shown to all nodes for the log.
+    tokens : (int, int) or None
+        What chat models counted so far, without shadows: of prompts, and of answers. None once one did not count.
     tier : str
     weight : float
     reason : str or None
@@ -46,6 +48,7 @@ class Flight:
     _errors: dict[int, BaseException] | None = None
     _numbers: dict[Hashable, int] | None = None  # of answers that are no numbers themselves
     is_shadowed = False
+    tokens: tuple[int, int] | None = (0, 0)
     _shadows_since = 0.0
     _blind = False  # whether no policy decides any more
     _overridden = False

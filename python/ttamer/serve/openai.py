@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from ttamer._base import checks
+from ttamer._base.types import STOP
 from ttamer.serve.cascade import Node, Outcome
 from ttamer.serve.flight import Flight
 
@@ -68,27 +70,69 @@ def node(
     Notes
     -----
     Answers are decided on, so they cannot be streamed before the cascade has stopped. An error of the API, an answer
-    without a text, and one that `answer` or `signal` cannot read are failures of the node.
+    without a text, and one that `answer` or `signal` cannot read are failures of the node; the last two cost what the
+    tokens do. A judge is a node around a node: an asynchronous function that asks this one, and puts another signal into
+    its `Outcome`, and what the judge cost.
     """
     create = client.chat.completions.create
     if type(client).__name__ in ("OpenAI", "AzureOpenAI"):
         raise TypeError(f"client: expected an asynchronous one, openai.AsyncOpenAI, got {type(client).__name__}")
+    prices = None if price is None else _prices(price)
+    return chat_node(create, model, lambda completion: _cost(completion, prices), signal, answer, options)
+
+
+def chat_node(
+    ask: Callable[..., Awaitable[Any]],
+    model: str,
+    cost: Callable[[Any], float | None],
+    signal: Callable[[Any], float | None] | None,
+    answer: Callable[[str], Any],
+    options: Mapping[str, Any],
+) -> Node:
+    """`node` for anything that is called, and answers, as OpenAI's client does; `cost` takes the completion."""
     checks.text("model", model)
     if options.get("stream"):
         raise ValueError("stream: expected none, an answer is decided on before it is given")
-    prices = None if price is None else _prices(price)
     if signal is mean_log_prob:
-        options.setdefault("logprobs", True)
+        options = {"logprobs": True, **options}
 
     async def call(payload: object, flight: Flight) -> Outcome:
-        completion = await create(model=model, messages=_messages(payload), **options)
-        text = completion.choices[0].message.content
-        if text is None:
-            raise ValueError(f"{model}: expected an answer with a text, got none")
-        cost = None if prices is None else _cost(completion.usage, prices)
-        return Outcome(answer(text), None if signal is None else signal(completion), cost=cost)
+        completion = await ask(model=model, messages=_messages(payload), **options)
+        paid = cost(completion)
+        if flight.node != STOP:  # not of a shadow
+            flight.tokens = _sum(flight.tokens, _tokens(completion))
+        try:
+            text = completion.choices[0].message.content
+            if text is None:
+                raise ValueError(f"{model}: expected an answer with a text, got none")
+            return Outcome(answer(text), None if signal is None else signal(completion), cost=paid)
+        except Exception as error:  # what cannot be read is a failure, and is paid all the same
+            error.cost = paid  # type: ignore[attr-defined]
+            raise
 
     return call
+
+
+def headers(flight: Flight) -> dict[str, str]:
+    """How a flight came to its answer, as headers of HTTP for those who serve it.
+
+    Returns
+    -------
+    dict of str to str
+        ``x-ttamer-path``, the nodes in order; of them ``x-ttamer-failed``, if any failed, and ``x-ttamer-node``, who
+        answered; ``x-ttamer-reason``; ``x-ttamer-cost``, in the policy's unit; ``x-ttamer-request``, its name in the
+        log, if it has one. Characters that headers do not take are percent-encoded.
+    """
+    path = [flight.nodes[visit.node] for visit in flight.visits if not visit.shadow]
+    lines = {
+        "path": ",".join(map(quote, path)),
+        "failed": ",".join(map(quote, flight.causes)),
+        "node": quote(flight.nodes[flight.answer_node]) if flight.answer_node >= 0 else "",
+        "reason": flight.reason or "",
+        "cost": repr(float(flight.cost)),
+        "request": quote(flight.request or ""),
+    }
+    return {f"x-ttamer-{name}": line for name, line in lines.items() if line}
 
 
 def _prices(price: object) -> tuple[float, float]:
@@ -108,8 +152,18 @@ def _messages(payload: object) -> Any:
     raise TypeError(f"payload: expected a text or a list of messages, got {type(payload).__name__}")
 
 
-def _cost(usage: Any, prices: tuple[float, float]) -> float | None:
-    """Of the tokens that the server counted; None if it does not count."""
-    if usage is None:
+def _tokens(completion: Any) -> tuple[int, int] | None:
+    """Tokens of the prompt and of the answer, as the server counted them; None if it does not count."""
+    usage = getattr(completion, "usage", None)
+    return None if usage is None else (usage.prompt_tokens, usage.completion_tokens)
+
+
+def _sum(first: tuple[int, int] | None, second: tuple[int, int] | None) -> tuple[int, int] | None:
+    return None if first is None or second is None else (first[0] + second[0], first[1] + second[1])
+
+
+def _cost(completion: Any, prices: tuple[float, float] | None) -> float | None:
+    tokens = _tokens(completion)
+    if tokens is None or prices is None:
         return None
-    return float((usage.prompt_tokens * prices[0] + usage.completion_tokens * prices[1]) / PER)
+    return (tokens[0] * prices[0] + tokens[1] * prices[1]) / PER
