@@ -14,8 +14,8 @@ from typing import Any
 class Server(BaseHTTPRequestHandler):
     """Answers by the name of the model: what it says, how sure it is, or with an error.
 
-    "says X" says X; "sure", "unsure" and others differ in their log-probabilities, which "no log-probabilities" does not
-    send; "silent" has no text, "uncounted" counts no tokens; "limited" and "broken" are errors, and "slow" is late.
+    "says X" says X; "sure", "unsure" and others differ in their log-probabilities, which "no log-probabilities" does
+    not send; "silent" has no text, "uncounted" counts no tokens; "limited" and "broken" are errors, and "slow" is late.
     """
 
     seen: list[dict[str, Any]] = []  # noqa: RUF012

@@ -46,7 +46,8 @@ def node(
         has no price of the model, nor `input_cost_per_token=` and `output_cost_per_token=`, it is what the policy
         expects.
     """
-    return chat_node(litellm.acompletion, model, _cost, signal, answer, options)
+    # Not logged by itself: what it costs is part of what the cascade does, and would be spent twice.
+    return chat_node(litellm.acompletion, model, _cost, signal, answer, {"no-log": True, **options})
 
 
 class Provider(CustomLLM):  # type: ignore[misc]
@@ -84,7 +85,7 @@ class Provider(CustomLLM):  # type: ignore[misc]
         checks.instance("cascade", cascade, Cascade)
         unit = cascade.dispatcher.policies[0].unit
         if usd is None and unit.lower() != "usd":
-            raise ValueError(f"usd: expected what one {unit or 'of the policy`s unit'} is in dollars, got None")
+            raise ValueError(f"usd: expected what 1 in the policy's unit, {unit!r}, is in dollars, got None")
         self._usd = 1.0 if usd is None else checks.real("usd", usd)
         if not 0 <= self._usd < math.inf:
             raise ValueError(f"usd: expected a finite number >= 0, got {self._usd}")
@@ -127,10 +128,11 @@ def _settings(model: str, call: Mapping[str, Any]) -> dict[str, Any]:
     """What a request says of itself; whatever else it asks for is refused."""
     options = dict(call["optional_params"])
     options |= options.pop("extra_body", None) or {}  # not yet unpacked, outside a proxy
+    options.pop("max_retries", None)  # its router's own
     settings = options.pop("cascade", None) or {}
     if not isinstance(settings, Mapping) or not set(settings) <= set(SETTINGS):
         raise ValueError(f"cascade: expected any of {', '.join(SETTINGS)}, got {checks.quoted(repr(settings))}")
-    others = [name for name, value in options.items() if value not in (None, False)]
+    others = [name for name, value in options.items() if value is not None and value is not False]
     if others and not (litellm.drop_params or call["litellm_params"].get("drop_params")):
         message = f"{', '.join(others)}: expected none, nodes have their own; drop_params leaves out what a request has"
         raise litellm.UnsupportedParamsError(message, model=model, llm_provider=_provider(call))

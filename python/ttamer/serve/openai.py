@@ -71,8 +71,8 @@ def node(
     -----
     Answers are decided on, so they cannot be streamed before the cascade has stopped. An error of the API, an answer
     without a text, and one that `answer` or `signal` cannot read are failures of the node; the last two cost what the
-    tokens do. A judge is a node around a node: an asynchronous function that asks this one, and puts another signal into
-    its `Outcome`, and what the judge cost.
+    tokens do. A judge is a node around a node: an asynchronous function that asks this one, and puts another signal
+    into its `Outcome`, and what the judge cost.
     """
     create = client.chat.completions.create
     if type(client).__name__ in ("OpenAI", "AzureOpenAI"):
