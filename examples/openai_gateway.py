@@ -22,7 +22,7 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 
 class Body(BaseModel):
-    """What may be asked. Parameters such as a temperature are the nodes', and policies were fitted for them: refused."""
+    """What may be asked. Others, such as a temperature, are refused: policies were fitted for those of the nodes."""
 
     model_config = ConfigDict(extra="forbid")
     model: str
@@ -84,8 +84,8 @@ def gateway(cascade: Cascade, models: Sequence[str]) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        param = ".".join(map(str, first["loc"][1:]))
-        return refusal(400, f"{param}: {first['msg']}", param)
+        param = next((name for name in first["loc"][1:] if isinstance(name, str)), None)
+        return refusal(400, f"{param or 'body'}: {first['msg']}", param)
 
     return app
 
@@ -223,11 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base-url", help="of a server that speaks OpenAI's API; without it stand-ins answer")
     parser.add_argument("--model", nargs=3, action="append", default=[], metavar=("NAME", "PROMPT", "ANSWER"))
-    parser.add_argument(
-        "--front", type=Path, help="where the policies are; fitted and written if there is no such file"
-    )
+    parser.add_argument("--front", type=Path, help="of the policies, which are fitted and written there if it is not")
     parser.add_argument("--port", type=int, help="serve there, until stopped")
-    asyncio.run(run(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    with suppress(KeyboardInterrupt):  # which ends a server
+        asyncio.run(run(options))
 
 
 if __name__ == "__main__":
