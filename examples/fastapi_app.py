@@ -1,7 +1,7 @@
 """A service of a cascade of classifiers, with everything that one needs: metrics, a log, labels, other policies.
 
 Two classifiers of scikit-learn read handwritten digits: a small one, and a large one that is asked where the small one
-is not sure enough. Asks itself a few requests, prints what came back, and stops. To serve, in the folder of the repository:
+is not sure enough. Asks itself a few requests, prints what came back, and stops. To serve, where examples/ is:
 
     uvicorn examples.fastapi_app:app
     curl localhost:8000/metrics
@@ -11,7 +11,7 @@ on, and the log. The next policy comes of
 
     ttamer refit requests.jsonl --traces traces.npz --policy policy.safetensors --output policy.safetensors
 
- Needs: pip install "ttamer[serve,fit]" fastapi uvicorn httpx
+Needs: pip install "ttamer[serve,fit]" fastapi uvicorn httpx
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ KEPT = 10_000  # requests that a label may come for
 
 
 class Request(BaseModel):
-    pixels: list[float] = Field(min_length=64, max_length=64)
+    pixels: list[Annotated[float, Field(ge=0, le=16)]] = Field(min_length=64, max_length=64)
 
 
 class Label(BaseModel):
@@ -114,7 +114,7 @@ def service(folder: Path) -> FastAPI:
 
     @app.post("/predict")
     async def predict(
-        request: Request, response: Response, deadline: Annotated[float | None, Header(ge=0)] = None
+        request: Request, deadline: Annotated[float | None, Header(ge=0, allow_inf_nan=False)] = None
     ) -> dict[str, Any]:
         """The header `deadline` has the seconds within which an answer is wanted."""
         name = uuid4().hex
@@ -125,14 +125,8 @@ def service(folder: Path) -> FastAPI:
         recent[name] = flight
         if len(recent) > KEPT:
             recent.popitem(last=False)
-        answering = flight.nodes[flight.answer_node]
-        return {
-            "request": name,
-            "digit": flight.answer,
-            "node": answering,
-            "cost": flight.cost,
-            "reason": flight.reason,
-        }
+        node = flight.nodes[flight.answer_node]
+        return {"request": name, "digit": flight.answer, "node": node, "cost": flight.cost, "reason": flight.reason}
 
     @app.post("/labels", status_code=204)
     async def label(label: Label) -> None:

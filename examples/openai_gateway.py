@@ -21,8 +21,8 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -172,22 +172,13 @@ def stand_ins() -> FastAPI:
 # ---------------------------------------------------------------- all together
 
 
-@asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """On a free port, while inside; its address."""
+async def demonstrate(app: FastAPI) -> None:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        await task
-
-
-async def demonstrate(app: FastAPI) -> None:
-    async with serving(app) as url, openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
         for model in BUDGETS:
             for question, _ in sums(4, seed=5):
                 messages: Any = [{"role": "user", "content": question}]
@@ -200,6 +191,8 @@ async def demonstrate(app: FastAPI) -> None:
             await client.chat.completions.create(model="careful", messages=messages, stream=True)
         except openai.BadRequestError as error:
             print("refused:", error.body["message"])
+    server.should_exit = True
+    await task
 
 
 async def run(options: argparse.Namespace) -> None:

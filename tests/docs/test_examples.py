@@ -21,14 +21,20 @@ PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 WITH_TORCH = {"digits", "fashion", "text"}  # test_torch_examples.py runs these, on small files of the kinds they read
 SMALL = {"observed": ["--rows", "60", "--cities", "10"]}
 """Arguments of programs that would take long."""
+NEEDS = {
+    "llm_cascade": ["pyarrow"],
+    "openai_gateway": ["fastapi", "openai", "sklearn", "uvicorn"],
+    "fastapi_app": ["fastapi", "httpx", "prometheus_client", "sklearn", "uvicorn"],
+}
+"""What a program imports that may be missing."""
 
 
 @pytest.mark.parametrize("program", [path for path in PROGRAMS if path.stem not in WITH_TORCH], ids=lambda p: p.stem)
 def test_program_runs(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if program.stem == "llm_cascade":
-        pytest.importorskip("pyarrow")
+    for package in NEEDS.get(program.stem, []):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(program), *SMALL.get(program.stem, [])])
     runpy.run_path(str(program), run_name="__main__")
