@@ -39,8 +39,8 @@ import ttamer
 from ttamer.serve import AllFailed, Cascade, Dispatcher
 from ttamer.serve.openai import headers, mean_log_prob, node
 
-BUDGETS = {"thrifty": 0.2, "careful": 0.7}
-"""Models of the gateway, and what each may cost on average, as a share of what the most accurate policy does."""
+BUDGETS = {"thrifty": 0.1, "careful": 0.7}
+"""Models of the gateway, and what each may cost: from 0, the cheapest policy there is, to 1, the most accurate one."""
 
 
 class Model(NamedTuple):
@@ -140,7 +140,8 @@ async def cascade_of(client: openai.AsyncOpenAI, models: Sequence[Model], path: 
         print(traces.summary())
         ttamer.frontier(traces).save(path)  # policies for every budget
     front = ttamer.Front.load(path)
-    tiers = {name: front.best(max_cost=share * front[-1].cost).policy for name, share in BUDGETS.items()}
+    low, high = front[0].cost, front[-1].cost
+    tiers = {name: front.best(max_cost=low + share * (high - low)).policy for name, share in BUDGETS.items()}
     # Asked as they were recorded: policies know models at the temperature, and with the prompt, of then.
     nodes = {model.name: node(client, model.name, price=model.price, temperature=0.0) for model in models}
     return Cascade(nodes, Dispatcher(tiers), timeouts={model.name: 60.0 for model in models})
