@@ -2,9 +2,9 @@
 
 First every model is asked questions whose answers are known: policies are fitted on what it said, how sure it was and
 what that cost. Then a gateway serves two of them as models, "thrifty" and "careful". It is asked a few questions with
-OpenAI's client, prints the answers, who was asked and what it cost, and stops.
+OpenAI's client; the answers, who was asked and what that cost are printed, and all of it stops.
 
-By default two stand-ins that add numbers answer, inside of this process. Others are asked at the prices of a million
+By default two stand-ins that add numbers answer, served by this process. Others are asked at the prices of a million
 tokens, of prompt and answer; --front keeps what was fitted, and with --port it serves until it is stopped:
 
     python examples/openai_gateway.py --base-url http://localhost:8000/v1 --model small 0.1 0.4 --model large 2 8 \
@@ -21,13 +21,12 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import httpx
 import openai
 import uvicorn
 from fastapi import FastAPI, Request
@@ -173,37 +172,41 @@ def stand_ins() -> FastAPI:
 # ---------------------------------------------------------------- all together
 
 
-async def demonstrate(app: FastAPI) -> None:
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """On a free port, while inside; its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def demonstrate(app: FastAPI) -> None:
+    async with serving(app) as url, openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
         for model in BUDGETS:
             for question, _ in sums(4, seed=5):
                 messages: Any = [{"role": "user", "content": question}]
                 reply = await client.chat.completions.with_raw_response.create(model=model, messages=messages)
                 path, cost = reply.headers["x-ttamer-path"], float(reply.headers["x-ttamer-cost"])
-                said = reply.parse()
-                print(f"{model}: {question.partition('?')[0]}? {said.choices[0].message.content}", end=" ")
-                print(f"(asked {path}, {said.usage.total_tokens} tokens, {1e6 * cost:.1f} USD a million)")
+                text = reply.parse().choices[0].message.content
+                print(f"{model}: {question.partition('?')[0]}? {text} (asked {path}: {1e6 * cost:.1f} USD a million)")
         try:
             await client.chat.completions.create(model="careful", messages=messages, stream=True)
         except openai.BadRequestError as error:
-            print("refused:", error.body["message"])
-    server.should_exit = True
-    await task
+            print("refused:", error.message)
 
 
 async def run(options: argparse.Namespace) -> None:
     models = [Model(name, (float(prompt), float(written))) for name, prompt, written in options.model] or STAND_INS
-    transport = None if options.base_url else httpx.ASGITransport(stand_ins())
-    async with openai.AsyncOpenAI(
-        base_url=options.base_url or "http://stand-ins/v1",
-        api_key=os.environ.get("OPENAI_API_KEY", "none"),
-        http_client=httpx.AsyncClient(transport=transport),
-    ) as client:
+    async with AsyncExitStack() as stack:
+        url = options.base_url or await stack.enter_async_context(serving(stand_ins()))
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        client = await stack.enter_async_context(openai.AsyncOpenAI(base_url=url, api_key=key))
         with tempfile.TemporaryDirectory() as folder:
             cascade = await cascade_of(client, models, options.front or Path(folder) / "front.safetensors")
         app = gateway(cascade, list(BUDGETS))

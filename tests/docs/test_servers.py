@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import runpy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from paths import EXAMPLES
 
@@ -127,22 +129,19 @@ class TestGateway:
         """A second start asks no model."""
         models, path = gateway["STAND_INS"], tmp_path / "front.safetensors"
 
-        async def start(app: Any) -> Cascade:
-            async with gateway["openai"].AsyncOpenAI(
-                base_url="http://x/v1",
-                api_key="none",
-                max_retries=0,
-                http_client=httpx.AsyncClient(transport=httpx.ASGITransport(app)),
-            ) as client:
+        async def start(url: str) -> Cascade:
+            async with gateway["openai"].AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
                 cascade: Cascade = await gateway["cascade_of"](client, models, path)
                 return cascade
 
-        async def nothing(*_: Any) -> None:
-            raise AssertionError("a model was asked")
+        async def twice() -> tuple[Cascade, Cascade]:
+            async with gateway["serving"](gateway["stand_ins"]()) as url:
+                first = await start(url)
+            assert "node 0 (small)" in capsys.readouterr().out
+            return first, await start(url)  # where nobody answers any more
 
-        first = asyncio.run(start(gateway["stand_ins"]()))
-        assert "node 0 (small)" in capsys.readouterr().out
-        assert asyncio.run(start(nothing)).dispatcher.policies == first.dispatcher.policies
+        first, second = asyncio.run(twice())
+        assert second.dispatcher.policies == first.dispatcher.policies
         assert capsys.readouterr().out == ""
 
 
@@ -181,14 +180,19 @@ class TestService:
                 said = (await client.post("/predict", json={"pixels": pixels})).json()
                 response = await client.post("/labels", json={"request": said["request"], "digit": digit})
                 assert response.status_code == 204
-                answers.append((said["node"], float(said["digit"] != digit)))
+                answers.append((said["request"], said["node"], float(said["digit"] != digit)))
             return answers
 
         answers = run(label)
-        traces = ttamer.Traces.from_log(tmp_path / "requests.jsonl", like=ttamer.Traces.load(tmp_path / "traces.npz"))
-        assert {node for node, _ in answers} == {"small", "large"}
-        for row, (node, loss) in enumerate(answers):
-            assert traces.losses[row, ("small", "large").index(node)] == loss
+        log = tmp_path / "requests.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        losses = {line["request"]: line["losses"] for line in lines if "visits" not in line}
+        assert {node for _, node, _ in answers} == {"small", "large"}
+        for request, node, loss in answers:
+            assert losses[request][node] == loss
+        traces = ttamer.Traces.from_log(log, like=ttamer.Traces.load(tmp_path / "traces.npz"))
+        assert (len(traces), traces.unit) == (20, "ms")
+        assert not np.isnan(traces.losses[:, 0]).any()
 
     def test_deadlines(self, run: Any, digits: Any) -> None:
         async def ask(client: Any, app: Any) -> tuple[Any, list[Any]]:
