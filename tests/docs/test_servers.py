@@ -226,6 +226,7 @@ class TestService:
             for node in ("small", "large"):
                 app.state.cascade.dispatcher.down(node)
             response = await client.post("/predict", json={"pixels": digits[0][0]})
+            await app.state.cascade.join()  # a shadow is counted when it is over
             return response, (await client.get("/metrics")).text
 
         response, metrics = run(fail)
@@ -236,6 +237,7 @@ class TestService:
     def test_metrics(self, run: Any, digits: Any) -> None:
         async def count(client: Any, app: Any) -> Any:
             await client.post("/predict", json={"pixels": digits[0][0]})
+            await app.state.cascade.join()
             return await client.get("/metrics")
 
         response = run(count)
