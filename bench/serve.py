@@ -196,17 +196,16 @@ def weight_rows(resamples: int, folder: Path | None) -> list[Row]:
             level = best + share * (least - best)
             paid = {arm: compare.cost_at_error(line, level) for arm, line in lines.items()}
             samples = {arm: compare.resampled_costs(line, [level], counts)[:, 0] for arm, line in lines.items()}
-            saved = 1 - samples["by weight"] / samples["one policy"]
-            low, high = np.quantile(saved, [0.05, 0.95])
+            gap = compare.difference(*paid.values(), *samples.values())  # one policy less by weight
             rows.append(
                 {
                     "workload": name,
                     "error": float(level),
                     "one policy": paid["one policy"],
                     "by weight": paid["by weight"],
-                    "saved": 1 - paid["by weight"] / paid["one policy"],
-                    "low": float(low),
-                    "high": float(high),
+                    "saved": gap.value / paid["one policy"],
+                    "low": gap.low / paid["one policy"],
+                    "high": gap.high / paid["one policy"],
                 }
             )
     return rows

@@ -239,7 +239,7 @@ class TestDrift:
         found = report(written(tmp_path / "log.jsonl", line(visit(0, 1.0), policy=digest)), policy, traces)
         assert found.drift is None
         assert found.drift_needs is not None
-        assert "decides on logits, which logs do not keep" in found.drift_needs
+        assert "Of logits logs keep only the largest" in found.drift_needs
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_said(tmp_path: Path) -> None:

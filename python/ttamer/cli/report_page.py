@@ -9,7 +9,7 @@ from string import Template
 from ttamer._base.numbers import number, with_unit
 from ttamer.cli.output import in_unit, share
 from ttamer.plots import inline
-from ttamer.serve.reporting import Estimate, Report
+from ttamer.serve.figures import Estimate, Report
 
 _CHANGES = {
     "cost": "what requests cost is not what it was in the traces",
