@@ -50,6 +50,14 @@ class Model(NamedTuple):
 # ---------------------------------------------------------------- the gateway
 
 
+class Settings(BaseModel):
+    """What a request may say of itself: `Cascade` explains it."""
+
+    model_config = ConfigDict(extra="forbid")
+    deadline: float | None = None
+    context: dict[str, Any] | None = None
+
+
 class Body(BaseModel):
     """What may be asked. Others, such as a temperature, are refused: policies were fitted for those of the nodes."""
 
@@ -57,6 +65,7 @@ class Body(BaseModel):
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)
     stream: bool | None = None
+    cascade: Settings = Settings()
 
 
 def gateway(cascade: Cascade, models: Sequence[str]) -> FastAPI:
@@ -75,9 +84,11 @@ def gateway(cascade: Cascade, models: Sequence[str]) -> FastAPI:
         if body.model not in models:
             return refusal(404, f"model: expected {' or '.join(models)}, got {body.model!r}", "model")
         try:
-            flight = await cascade(body.messages, tier=body.model)
+            flight = await cascade(body.messages, tier=body.model, **body.cascade.model_dump())
         except AllFailed as error:  # its text has every cause
             return refusal(503, str(error))
+        except (TypeError, ValueError) as error:  # of the settings; what nodes raise are failures of theirs
+            return refusal(400, f"cascade: {error}", "cascade")
         return JSONResponse(completion(body.model, str(flight.answer), flight.tokens), headers=headers(flight))
 
     @app.exception_handler(RequestValidationError)

@@ -344,6 +344,7 @@ def _serving(folder: Path) -> Iterator[Call]:
     def stopped() -> serve.Flight:
         flight = serve.Dispatcher(hasty).enter()
         flight.consulted("a", 0.5)
+        flight.is_shadowed = True
         return flight
 
     def watching() -> serve.Drift:

@@ -529,6 +529,10 @@ def test_bad_input(case, json_too, folder, capsys):
 
 
 class TestMain:
+    def test_as_a_module(self):
+        done = subprocess.run([sys.executable, "-m", "ttamer", "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == ttamer.__version__
+
     def test_version(self, capsys):
         assert call(capsys, "--version") == (0, f"ttamer {ttamer.__version__}\n", "")
 

@@ -32,6 +32,7 @@ def samples() -> dict[str, set[str]]:
         flight = Dispatcher(policy).enter()
         while flight.node != STOP:
             flight.failed("no") if fails else flight.consulted("a", 1.0)
+        flight.is_shadowed = True
         for node in range(len(flight.visits), 3):
             flight.shadowed(node, "b", 0.5)
         metrics.saw(flight)

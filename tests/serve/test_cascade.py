@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from helpers import random_model, random_traces
 from set_traces import recorded
 
 import ttamer
-from ttamer import Topology, Traces
-from ttamer.serve import AllFailed, Cascade, Dispatcher, Flight, Log, Outcome
+from ttamer import STOP, Topology, Traces
+from ttamer.serve import AllFailed, Cascade, Dispatcher, Flight, Log, Outcome, report
 
 LINE = random_traces(Topology.line(3), 300, 3)._with(nodes=("small", "middle", "large"))
 MODEL = ttamer.fit(LINE, 6)
@@ -356,6 +357,7 @@ def test_a_log_has_a_kind_of_signals(tmp_path: Path) -> None:
 def test_shadows_before_a_resume_are_read(tmp_path: Path) -> None:
     flight = Dispatcher(ttamer.solve(random_model(Topology.skip(3), 3, 0), 1e-6)).enter()
     flight.consulted("a", 1.0)
+    flight.is_shadowed = True
     flight.shadowed(2, "c", 0.5, cost=1.0)
     flight.resume(1)
     flight.consulted("b", 1.0)
@@ -388,3 +390,199 @@ def test_shadows_do_not_ask_nodes_that_are_down() -> None:
 
     asyncio.run(serve())
     assert asked == [0, 1]
+
+
+async def hang(request: int, flight: Flight) -> Outcome:
+    await asyncio.sleep(60)
+    raise AssertionError("nobody waits so long")
+
+
+class TestWhatCannotBeUsed:
+    """A node whose outcomes are of no use fails at every request: it is paid, and somebody is told."""
+
+    @pytest.mark.parametrize("signal", [float("nan"), None, True, np.True_, "sure", np.zeros(())])
+    def test_it_is_paid_and_warned_of_once(self, signal: Any, caplog: pytest.LogCaptureFixture) -> None:
+        async def small(request: int, flight: Flight) -> Outcome:
+            return Outcome("a", signal, cost=7.0)
+
+        cascade = Cascade(nodes_of(LINE, small=small), Dispatcher(POLICY, model=MODEL), seed=0)
+        with caplog.at_level("WARNING", "ttamer.serve"):
+            for row in range(3):
+                flight = asyncio.run(cascade(row))
+                assert flight.visits[0].cost == 7.0
+                assert flight.reason == "failure"
+        assert len(caplog.records) == 1
+        assert caplog.records[0].message.startswith("what small returns cannot be used, it counts as failed: ")
+
+    @pytest.mark.parametrize(
+        ("outcome", "message"),
+        [
+            (0.5, "expected an Outcome, got float"),
+            (None, "expected an Outcome, got NoneType"),
+            (("a", 0.5), "expected an Outcome, got tuple"),
+            (Outcome("a", 0.5, cost="dear"), "cost: expected a number, got str"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_without_a_cost_it_is_what_the_policy_expects(self, outcome: Any, message: str) -> None:
+        async def small(request: int, flight: Flight) -> Any:
+            return outcome
+
+        flight = asyncio.run(Cascade(nodes_of(LINE, small=small), Dispatcher(POLICY, model=MODEL))(0))
+        assert str(flight.causes["small"]) == message
+        assert flight.visits[0].cost == POLICY.costs[0]
+
+    def test_functions_that_are_not_asynchronous(self) -> None:
+        nodes = nodes_of(LINE, small=lambda request, flight: Outcome("a", 0.5))
+        flight = asyncio.run(Cascade(nodes, Dispatcher(POLICY, model=MODEL))(0))
+        assert str(flight.causes["small"]) == "expected an asynchronous function, got one that returned Outcome"
+
+    def test_costs_of_exceptions(self) -> None:
+        """Of any kind that costs may have; one that is none is what the policy expects."""
+        some = Traces(LINE.signals, LINE.losses, {"usd": [1, 2, 4], "ms": [1.0, 1.0, 1.0]})
+        prices = {"usd": 1.0, "ms": 0.5}
+        policy = ttamer.solve(ttamer.fit(some, 4), 0.9, prices=prices)
+        for cost, expected in ((np.float32(0.5), 0.5), ({"usd": 1.0, "ms": 3}, 2.5), (-1.0, 1.5), (None, 1.5)):
+
+            async def refuse(request: int, flight: Flight, cost: Any = cost) -> Outcome:
+                error = OSError("no")
+                error.cost = cost  # type: ignore[attr-defined]
+                raise error
+
+            calls = {number: node_of(LINE, number) for number in range(3)} | {0: refuse}
+            assert asyncio.run(Cascade(calls, Dispatcher(policy))(0)).visits[0].cost == expected
+
+
+def test_one_timeout_for_all() -> None:
+    cascade = Cascade(dict.fromkeys(("small", "middle", "large"), hang), Dispatcher(POLICY), timeouts=0.01)
+    with pytest.raises(AllFailed, match=r"small: TimeoutError: no answer within 0.01 s; middle"):
+        asyncio.run(cascade(0))
+    with pytest.raises(TypeError, match=r"^timeouts: expected a number, got str$"):
+        Cascade(nodes_of(LINE), Dispatcher(POLICY), timeouts="long")  # type: ignore[arg-type]
+
+
+def test_a_timeout_of_the_node_is_told_as_it_is() -> None:
+    async def late(request: int, flight: Flight) -> Outcome:
+        raise TimeoutError("the database")
+
+    cascade = Cascade(nodes_of(LINE, small=late), Dispatcher(POLICY, model=MODEL), timeouts={"small": 5.0})
+    assert str(asyncio.run(cascade(0)).causes["small"]) == "the database"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not tell who is cancelled")
+def test_a_node_whose_own_work_is_cancelled_fails() -> None:
+    async def cancelled(request: int, flight: Flight) -> Outcome:
+        task = asyncio.ensure_future(hang(request, flight))
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    cascade = Cascade(nodes_of(LINE, small=cancelled), Dispatcher(POLICY, model=MODEL))
+    flight = asyncio.run(cascade(0))
+    assert flight.reason == "failure"
+    assert str(flight.causes["small"]) == "what the node waited for was cancelled"
+
+
+def test_a_resume_while_shadows_are_under_way(tmp_path: Path) -> None:
+    """Who resumes a request tells the rest, and logs it."""
+    gate = asyncio.Event()
+
+    async def slow(request: int, flight: Flight) -> Outcome:
+        await gate.wait()
+        return Outcome("late", 0.5)
+
+    hasty = ttamer.solve(MODEL, 1e-6)
+
+    async def serve(log: Log) -> None:
+        cascade = Cascade(nodes_of(LINE, middle=slow, large=slow), Dispatcher(hasty), shadow=1.0, log=log)
+        flight = await cascade(0)
+        await asyncio.sleep(0)
+        flight.resume()
+        gate.set()
+        await cascade.join()
+        assert [visit.shadow for visit in flight.visits] == [False]
+        flight.consulted("b", 0.5)
+        if flight.node != STOP:
+            flight.consulted("c", 0.5)
+        log.write(flight)
+
+    with Log(tmp_path / "log") as log:
+        asyncio.run(serve(log))
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(line)["reason"] == "override"
+
+
+class TestLinesOfLogs:
+    def test_a_log_that_was_cut_off_goes_on(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        path.write_text('{"request": "a", "vis')
+        for _ in range(2):
+            with Log(path) as log:
+                log.losses("a", {"0": 1.0})
+        assert [line[:15] for line in path.read_text().splitlines()] == ['{"request": "a"'] * 3
+
+    def test_models_without_scores(self, tmp_path: Path) -> None:
+        """What only agreement tells is read back."""
+        traces = recorded(rows=200, scores=False, context=False, classes=False, nodes=["small", "middle", "large"])
+        policy = ttamer.solve(ttamer.fit(traces, estimate="sets"), 0.9)
+
+        def node(number: int) -> Any:
+            async def call(row: int, flight: Flight) -> Outcome:
+                return Outcome(f"text {traces.predictions[row, number]}")
+
+            return call
+
+        async def serve(log: Log) -> None:
+            cascade = Cascade({number: node(number) for number in range(3)}, Dispatcher(policy), shadow=1.0, log=log)
+            for row in range(200):
+                await cascade(row, request=str(row))
+                await cascade.join()
+                log.losses(str(row), {name: float(traces.losses[row, j]) for j, name in enumerate(traces.nodes or ())})
+
+        with Log(tmp_path / "log") as log:
+            asyncio.run(serve(log))
+        found = Traces.from_log(tmp_path / "log", like=traces, shadowed=True)
+        assert found.complete.all()
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            np.testing.assert_array_equal(
+                found.predictions[:, a] == found.predictions[:, b],
+                traces.predictions[:, a] == traces.predictions[:, b],
+            )
+
+    def test_several_units_told_and_not(self, tmp_path: Path) -> None:
+        some = Traces(LINE.signals, LINE.losses, {"usd": [1, 2, 4], "ms": [1.0, 1.0, 1.0]})
+        policy = ttamer.solve(ttamer.fit(some, 4), 0.9, prices={"usd": 1.0, "ms": 0.5})
+        for told in (True, False):
+            with Log(tmp_path / "log") as log:
+                flight = Dispatcher(policy).enter()
+                while flight.node != STOP:
+                    cost = {"usd": np.float32(0.1), "ms": 2} if told else None
+                    flight.consulted("a", 0.0, cost=cost)
+                log.write(flight)
+        with pytest.warns(UserWarning, match=r"^\d costs are left out: they were not told in usd, ms$"):
+            found = Traces.from_log(tmp_path / "log", like=some)
+        np.testing.assert_allclose(found.unit_costs["usd"][0, 0], 0.1, rtol=1e-6)
+        assert np.isnan(found.unit_costs["usd"][1]).all()
+        assert report(tmp_path / "log").requests == 2
+
+    def test_answers_that_json_does_not_have(self, tmp_path: Path) -> None:
+        with Log(tmp_path / "log", answers=True) as log:
+            for answer in (np.arange(3), {(1, 2): "key"}, np.float32(0.5), float("-inf"), object):
+                flight = Dispatcher(ttamer.solve(MODEL, 1e-6)).enter()
+                flight.consulted(answer, 0.5)
+                log.write(flight)
+        said = [json.loads(line)["visits"][0]["said"] for line in (tmp_path / "log").read_text().splitlines()]
+        assert said == ["[0 1 2]", "{(1, 2): 'key'}", 0.5, -np.inf, "<class 'object'>"]
+
+    def test_a_request_that_is_tried_again(self, tmp_path: Path) -> None:
+        """Its losses are those of every attempt."""
+        with Log(tmp_path / "log") as log:
+            for fails in (True, False):
+                flight = Dispatcher(POLICY).enter(request="a7")
+                while flight.node != STOP:
+                    flight.failed("no") if fails else flight.consulted("a", 0.0)
+                log.write(flight)
+            log.losses("a7", {"small": 1.0})
+        found = Traces.from_log(tmp_path / "log", like=LINE)
+        assert found.losses[:, 0].tolist() == [1.0, 1.0]
+        counted = report(tmp_path / "log")
+        assert (counted.requests, counted.loss is None) == (2, counted.nodes[0].answered == 0)

@@ -193,3 +193,26 @@ def test_refusals(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{message}"):
         call(drift)
     assert (drift.seen, drift.labels) == (0, 0)
+
+
+def test_other_policies_are_passed_over() -> None:
+    """Of other tiers, and of other weights of a front: their costs are others in the same traffic."""
+    other = ttamer.solve(ttamer.fit(POOL[:2000], 8), 0.3)
+    dispatcher, drift = Dispatcher({"own": POLICY, "other": other}), Drift(POLICY, REFERENCE)
+    for row in range(300):
+        flight = dispatcher.enter(("own", "other", "other")[row % 3])
+        while flight.node != STOP:
+            flight.consulted(signal=float(FRESH.signals[row, flight.node]))
+        drift.saw(flight)
+    assert (drift.seen, drift.passed_over, drift.alarm) == (100, 200, None)
+    drift.swap(other)
+    assert (drift.policy, drift.seen, drift.passed_over) == (other, 0, 0)
+    drift.saw(flight)
+    assert drift.seen == 1
+    with pytest.raises(ValueError, match=r"^traces: "):
+        drift.swap(ttamer.solve(random_model(Topology.line(2), 3, 0), 0.5))
+    with pytest.raises(TypeError, match=r"^reference: expected Traces, got int$"):
+        drift.swap(POLICY, 3)  # type: ignore[arg-type]
+    assert (drift.policy, drift.seen) == (other, 1)
+    drift.swap(POLICY, FRESH)
+    assert drift.policy == POLICY

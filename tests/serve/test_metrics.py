@@ -36,7 +36,7 @@ def test_what_is_counted() -> None:
     flight = dispatcher.enter()
     while flight.node != STOP:
         flight.consulted("b", 1.0, cost=1.0)
-    asked = len(flight.visits)
+    asked, flight.is_shadowed = len(flight.visits), True
     for node in flight.nodes[asked:]:
         flight.shadowed(node, "c", 0.5, cost=7.0)
     metrics.saw(flight)

@@ -189,7 +189,7 @@ def test_failures_and_timeouts(impatient: tuple[Any, Path]) -> None:
     assert (reply.answer, reply.record["reason"]) == ([2, 1], "failure")
     first, second, third = reply.record["visits"]
     assert (first["error"], first["cost"]) == ("Limited: rate limit", 0.25)
-    assert (second["error"], third.get("error")) == ("TimeoutError: ", None)
+    assert (second["error"], third.get("error")) == ("TimeoutError: no answer within 1 s", None)
     reply = handle.remote({"row": 2, "small": "odd", "middle": "unreadable"}).result()
     assert reply.answer == [2, 2]
     assert reply.record["visits"][0]["error"] == "TypeError: expected an Outcome, got str"

@@ -190,7 +190,7 @@ def test_the_loop_closes(tmp_path: Path) -> None:
             result = refit(policy, fresh[: len(fresh) // 4], fresh[len(fresh) // 4 :])
             assert result.is_better
             dispatcher.swap(result.policy)
-            drift.reset()
+            drift.swap(result.policy, fresh)
             await serve(cascade, log, range(start, start + 1500), 3000)
             return alarm, bad, error(range(start, start + 1500))
 
@@ -231,6 +231,57 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert not Path("newer.st").exists()
     assert main(again) == 1
     assert capsys.readouterr().out.endswith("wrote nothing\n")
+
+
+def test_the_next_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a front all policies are made anew, at the same trade-offs, and it is watched as the old one was."""
+    monkeypatch.chdir(tmp_path)
+    recording, traffic = requests(1000, 0), requests(1200, 1)
+    recording.save("recorded.npz")
+    requests(3000, 2, power=0.1).save("old.npz")
+    assert main(["frontier", "old.npz", "--estimate", "signal", "--front", "old.st"]) == 0
+    assert "wrote the front to old.st" in capsys.readouterr().out
+    old = ttamer.Front.load("old.st")
+    tradeoff = old[len(old) // 2].policy.tradeoff
+    dispatcher = Dispatcher(old, tradeoff=tradeoff)
+
+    async def serve() -> None:
+        with Log("log.jsonl") as log:
+            cascade = Cascade(nodes_of(recording, [traffic]), dispatcher, shadow=1.0, log=log)
+            for row in range(1200):
+                await cascade(row, request=str(row), weight=(0.1, 1.0, 10.0)[row % 3])
+                await cascade.join()
+                log.losses(str(row), {"small": float(traffic.losses[row, 0]), "large": float(traffic.losses[row, 1])})
+
+    asyncio.run(serve())
+    command = ["refit", "log.jsonl", "--traces", "recorded.npz", "--policy", "old.st", "--output", "new.st"]
+    assert main(command) == 2
+    assert "tradeoff: expected one of a front, got None" in capsys.readouterr().err
+    assert main([*command, "--tradeoff", str(tradeoff)]) == 0
+    assert capsys.readouterr().out.endswith("wrote the front to new.st\n")
+    new = ttamer.Front.load("new.st")
+    assert len(new) == len(old)
+    scales = [(point.policy.cost_scale, point.policy.tradeoff) for front in (old, new) for point in front]
+    worth = [scale * each / (1 - each) for scale, each in scales]
+    np.testing.assert_allclose(np.sort(worth[len(old) :]), np.sort(worth[: len(old)]), rtol=1e-9)
+    assert [point.cost for point in new] == sorted(point.cost for point in new)
+    with dispatcher.watch("new.st", every=3600.0):
+        assert dispatcher.enter().digest in {Dispatcher(point.policy).enter().digest for point in new}
+    assert main(["show", "new.st", "--all"]) == 0
+    assert "new.st" in capsys.readouterr().out
+    assert main(["show", "new.st", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["points"]) == len(new)
+    policy = old[0].policy
+    with pytest.raises(ValueError, match=r"^tradeoff: expected None without a front, got 0.5$"):
+        refit(policy, recording, traffic, tradeoff=0.5)
+
+
+def test_without_labels_it_says_so() -> None:
+    policy = ttamer.solve(ttamer.fit(requests(1000, 0), "auto"), 0.9)
+    traffic = requests(500, 1)
+    unlabelled = traffic._with(losses=np.full(traffic.losses.shape, np.nan, np.float32))
+    with pytest.raises(ValueError, match=r"^logged: expected at least 100 complete requests to judge on, got 0 of 500"):
+        refit(policy, requests(1000, 2), unlabelled)
 
 
 def logits_of(traces: Traces) -> npt.NDArray[np.float32]:

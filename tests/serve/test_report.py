@@ -17,7 +17,7 @@ import ttamer
 from ttamer import STOP, Policy, Topology, Traces
 from ttamer.serve import Dispatcher, Drift, Log, report
 
-POOL = random_traces(Topology.line(3), 3000, 0)._with(nodes=("small", "middle", "large"), unit="ct")
+POOL = random_traces(Topology.forest([-1, -1, -1]), 3000, 0)._with(nodes=("small", "middle", "large"), unit="ct")
 POLICY = ttamer.solve(ttamer.fit(POOL[:1000], 8), 0.9)
 
 
@@ -127,29 +127,52 @@ class TestCounts:
 
 class TestSavings:
     def test_of_shadowed_requests(self, tmp_path: Path) -> None:
-        """Only those that all nodes have answered, against the node that lost least."""
+        """Those of which it is known, against the node that lost least."""
+        digest = Dispatcher(POLICY).enter().digest
         extra = [visit("middle", 5.0, shadow=True), visit("large", 10.0, shadow=True)]
         path = written(
             tmp_path / "log.jsonl",
             *(line(visit("small", 1.0), *extra, losses={"small": 1, "middle": 0, "large": k % 2}) for k in range(30)),
             *(line(visit("small", 3.0), *extra) for _ in range(30)),
             *(line(visit("small", 3.0), extra[0], visit("large", error="E: no", shadow=True)) for _ in range(5)),
-            *(line(visit("small", 99.0)) for _ in range(50)),
+            *(line(visit("small", 99.0), policy=digest) for _ in range(50)),
         )
-        found = report(path)
+        found = report(path, POLICY)
         assert found.basis == "shadowed"
         middle, every = found.savings
-        assert (middle.against, middle.cost, middle.share.requests) == ("middle", 5.0, 60)
-        assert middle.share.value == pytest.approx(1 - 2 / 5)
-        assert every.against == "all nodes"
+        assert (middle.against, middle.cost, middle.share.requests) == ("middle", 5.0, 65)
+        assert middle.share.value == pytest.approx(1 - 135 / 65 / 5)
+        assert (every.against, every.share.requests) == ("all nodes", 60)
         assert every.share.value == pytest.approx(1 - 2 / 17)
-        error = 1.96 / np.sqrt(60) / 5
-        assert (middle.share.low, middle.share.high) == pytest.approx((0.6 - error, 0.6 + error), abs=0.01)
+        error = 1.96 / np.sqrt(65) / 5
+        expected = middle.share.value - error, middle.share.value + error
+        assert (middle.share.low, middle.share.high) == pytest.approx(expected, abs=0.01)
+        assert [saving.against for saving in report(path).savings] == ["all nodes"]
+
+    def test_a_line_pays_for_what_comes_before(self, tmp_path: Path) -> None:
+        """Whoever always asks the last exit runs all stages."""
+        some = random_traces(Topology.line(3), 200, 0)
+        traces = Traces(some.signals, some.losses, [1.0, 2.0, 4.0])
+        policy = ttamer.solve(ttamer.fit(traces, 4), 0.9)
+        losses = {"0": 1, "1": 1, "2": 0}
+        told = (visit(0, 1.0), visit(1, 2.0), visit(2, 4.0, shadow=True))
+        digest = Dispatcher(policy).enter().digest
+        path = written(tmp_path / "log.jsonl", *[line(*told, policy=digest, losses=losses)] * 4)
+        last, every = report(path, policy).savings
+        assert (last.against, last.cost, last.share.value) == ("2", 7.0, pytest.approx(4 / 7))
+        assert every.cost == 7.0
+        alone = written(tmp_path / "alone.jsonl", *[line(visit(0, 1.0), policy=digest)] * 4)
+        assert [saving.cost for saving in report(alone, policy).savings] == [7.0, 7.0]
 
     def test_without_labels_against_the_dearest(self, tmp_path: Path) -> None:
-        path = written(tmp_path / "log.jsonl", *[line(visit("b", 1.0), visit("a", 4.0, shadow=True))] * 3)
-        (saving, every) = report(path).savings
-        assert (saving.against, saving.share.value, every.share.value) == ("a", 0.75, 0.8)
+        dearest, digest = POOL.nodes[int(POLICY.costs.argmax())], Dispatcher(POLICY).enter().digest
+        others = [visit(name, 0.5, shadow=True) for name in POOL.nodes if name not in (dearest, "small")]
+        told = (visit("small", 1.0), visit(dearest, 4.0, shadow=True), *others)
+        assert dearest != "small"
+        path = written(tmp_path / "log.jsonl", *[line(*told, policy=digest)] * 3)
+        (saving, every) = report(path, POLICY).savings
+        assert (saving.against, saving.share.value) == (dearest, 0.75)
+        assert every.share.value == pytest.approx(1 - 1 / 5.5)
 
     def test_by_what_the_policy_expects(self, tmp_path: Path) -> None:
         digest = Dispatcher(POLICY).enter().record()["policy"]
@@ -265,7 +288,6 @@ def test_a_line_that_was_cut_off_is_left_out_and_said(tmp_path: Path) -> None:
         ([line(visit("a"), cost="1")], "line 1: cost: expected a number, got str"),
         ([line(visit("a", {"ms": 1}), cost=1)], "line 1: visit 0: cost: expected ct, got ['ms']"),
         ([line(visit("a"), losses=[1])], "line 1: losses: expected a loss by node, got list"),
-        ([line(visit("a"), request="a")] * 2, "line 2: request: expected names that differ, got 'a' again"),
         (
             [line(visit("a")), {"request": "b", "losses": {"a": 1}}],
             "request: expected losses of requests that were logged, got 'b'",

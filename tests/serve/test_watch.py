@@ -11,7 +11,7 @@ from helpers import random_model, random_traces
 
 import ttamer
 from ttamer import STOP, Policy, Topology
-from ttamer.serve import Dispatcher
+from ttamer.serve import Dispatcher, Drift
 
 LINE = random_traces(Topology.line(3), 60, 0)
 MODEL = ttamer.fit(LINE, 6)
@@ -96,6 +96,63 @@ def test_a_file_that_cannot_be_used_changes_nothing(
         assert watch.check()
         assert watch.error is None
         assert not stops_at_once(dispatcher)
+
+
+def test_a_file_that_was_away_and_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "policy.st"
+    CHEAP.save(path)
+    dispatcher = Dispatcher(GOOD)
+    with dispatcher.watch(path, every=NEVER) as watch:
+        path.rename(tmp_path / "away")
+        assert not watch.check()
+        assert isinstance(watch.error, FileNotFoundError)
+        (tmp_path / "away").rename(path)
+        assert not watch.check()
+        assert watch.error is None
+
+
+def test_who_wants_to_know_of_exchanges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A policy, a front or tiers, from the first one on; what fails then changes nothing of what serves."""
+    path, told = tmp_path / "policy.st", list[object]()
+    CHEAP.save(path)
+    drift = Drift(GOOD, random_traces(Topology.line(3), 200, 1))
+    dispatcher = Dispatcher(GOOD)
+    with dispatcher.watch(path, every=NEVER, on_swap=drift.swap) as watch:
+        assert drift.policy == CHEAP
+        fly(dispatcher, drift)
+        assert (drift.seen, drift.passed_over) == (1, 0)
+        GOOD.save(path)
+        under_way = dispatcher.enter()
+        assert watch.check()
+        while under_way.node != STOP:
+            under_way.consulted("a", 0.0)
+        drift.saw(under_way)
+        fly(dispatcher, drift)
+        assert (drift.policy, drift.seen, drift.passed_over) == (GOOD, 1, 1)
+        assert repr(drift).startswith("Drift(1 requests, 0 labels, 1 of other policies, alarm None")
+
+    def fail(loaded: object) -> None:
+        told.append(loaded)
+        raise OSError("no disk")
+
+    CHEAP.save(path)
+    with caplog.at_level(logging.ERROR, "ttamer.serve"), dispatcher.watch(path, every=NEVER, on_swap=fail) as watch:
+        GOOD.save(path)
+        assert watch.check()
+        assert (watch.swaps, str(watch.error)) == (1, "no disk")
+        assert not stops_at_once(dispatcher)
+    assert told == [CHEAP, GOOD]
+    assert [record.message for record in caplog.records] == ["after an exchange of policies"] * 2
+    tiers = Dispatcher({"free": CHEAP})
+    with tiers.watch({"free": path}, every=NEVER, on_swap=told.append):
+        assert told[-1] == {"free": GOOD}
+
+
+def fly(dispatcher: Dispatcher, drift: Drift) -> None:
+    flight = dispatcher.enter()
+    while flight.node != STOP:
+        flight.consulted("a", 0.0)
+    drift.saw(flight)
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ import pytest
 from paths import REPOSITORY
 
 
+TOKEN = secrets.token_hex()
+"""Or one is written into the home folder. A process keeps the first one that it sees."""
+
+
 @contextmanager
 def ray_settings() -> Iterator[str]:
     """While inside, what Ray starts keeps to a folder of its own, sends nothing anywhere, and finds the helpers."""
@@ -21,7 +25,7 @@ def ray_settings() -> Iterator[str]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {
                 "RAY_TMPDIR": folder,
-                "RAY_AUTH_TOKEN": secrets.token_hex(),  # or one is written into the home folder
+                "RAY_AUTH_TOKEN": TOKEN,
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
                 "PYTHONPATH": os.pathsep.join(paths),

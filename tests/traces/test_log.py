@@ -184,7 +184,7 @@ def test_keys_that_no_visit_has(visit: dict[str, Any], message: str, tmp_path: P
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "not JSON ("),
+        ("{]", "not JSON ("),
         ("[" * 100_000, "not JSON ("),
         ("[]", 'expected {"visits": [...]}'),
         ('{"visits": {}}', 'expected {"visits": [...]}'),
@@ -247,6 +247,8 @@ def test_losses_may_come_before_their_request_and_in_other_files(tmp_path: Path)
         Traces.from_log(first, Topology.line(2))
     with pytest.raises(ValueError, match=r"^path: expected at least one file, got none$"):
         Traces.from_log([], Topology.line(2))
+    with pytest.raises(ValueError, match=r"^path: expected each file once, got "):
+        Traces.from_log([first, str(first)], Topology.line(2))
 
 
 def test_a_line_that_was_cut_off_while_it_was_written(tmp_path: Path) -> None:
@@ -255,9 +257,14 @@ def test_a_line_that_was_cut_off_while_it_was_written(tmp_path: Path) -> None:
     path.write_text(whole + whole[:20])
     with pytest.warns(UserWarning, match=r"log.jsonl: line 2 was cut off and is left out"):
         assert len(Traces.from_log(path, Topology.line(2))) == 1
-    path.write_text(whole + whole[:20] + "\n")
-    with pytest.raises(ValueError, match=r"line 2: not JSON"):
-        Traces.from_log(path, Topology.line(2))
+    for cut in range(1, len(whole) - 1):  # and the process began again
+        path.write_text(whole + whole[:cut] + "\n" + whole)
+        with pytest.warns(UserWarning, match=r"log.jsonl: line 2 was cut off and is left out"):
+            assert len(Traces.from_log(path, Topology.line(2))) == 2
+    for wrong in ("{]", whole[1:].strip(), '{"visits": []}}', '{"visits": [1,]}', "[1"):
+        path.write_text(whole + wrong + "\n" + whole)
+        with pytest.raises(ValueError, match=r"line 2: not JSON"):
+            Traces.from_log(path, Topology.line(2))
 
 
 def test_like_needs_the_same_units(tmp_path: Path) -> None:

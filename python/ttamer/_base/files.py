@@ -43,6 +43,26 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
     ValueError
         If the bytes are not safetensors, are damaged, or are of another kind or version. `source` is named.
     """
+    fields, arrays, is_whole = _parsed(data, source, kind)
+    found_kind, found_version = fields["kind"], fields["version"]
+    if found_kind != kind:
+        raise ValueError(f"{source}: expected a {kind} file, got a {checks.quoted(found_kind)} file")
+    if found_version not in range(1, version + 1):
+        readable = "version 1" if version == 1 else f"versions 1 to {version}"
+        other = checks.quoted(found_version)
+        raise ValueError(f"{source}: {kind} format version {other}, this ttamer reads {readable}")
+    if not is_whole:
+        raise ValueError(f"{source}: damaged, the tables do not match their digest")
+    return fields, arrays
+
+
+def kind_in(data: bytes, source: str) -> str:
+    """What a file says it is; ValueError as of `from_bytes`."""
+    return str(_parsed(data, source, "policy")[0]["kind"])
+
+
+def _parsed(data: bytes, source: str, kind: str) -> tuple[dict[str, Any], Arrays, bool]:
+    """Fields, tables, and whether they match their digest; `kind` is what was hoped for."""
     if data.startswith(_ZIP):
         raise ValueError(f"{source}: expected a {kind} file, got a zip archive, as Traces.save writes")
     try:
@@ -58,18 +78,10 @@ def from_bytes(data: bytes, kind: str, version: int, source: str) -> tuple[dict[
         text, expected = signed["text"], signed["sha256"]
         fields = json.loads(text)
         text.encode()  # lone surrogates have no bytes
-        found_kind, found_version = fields["kind"], fields["version"]
+        fields["kind"], fields["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{source}: damaged metadata") from None
-    if found_kind != kind:
-        raise ValueError(f"{source}: expected a {kind} file, got a {checks.quoted(found_kind)} file")
-    if found_version not in range(1, version + 1):
-        readable = "version 1" if version == 1 else f"versions 1 to {version}"
-        other = checks.quoted(found_version)
-        raise ValueError(f"{source}: {kind} format version {other}, this ttamer reads {readable}")
-    if expected != digest(text, arrays):
-        raise ValueError(f"{source}: damaged, the tables do not match their digest")
-    return fields, arrays
+    return fields, arrays, expected == digest(text, arrays)
 
 
 def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:

@@ -24,6 +24,7 @@ from ttamer.cli.arguments import (
     bins_of,
     bounds_of,
     check_folders,
+    policy_or_front,
     prices_of,
     quantile_of,
 )
@@ -283,6 +284,10 @@ def _frontier(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write one policy a point into this new or empty folder.")
     ] = None,
+    whole: Annotated[
+        Path | None,
+        typer.Option("--front", metavar="FILE", help="Write all of it there, with its model, for `Front.load`."),
+    ] = None,
     bins: Bins = "auto",
     estimate: Estimate = "auto",
     price: Prices = None,
@@ -293,7 +298,7 @@ def _frontier(
 
     The front is that of TRACES, on which the model is fitted; figures to quote are those of --test.
     """
-    check_folders(plot, save)
+    check_folders(plot, save, whole)
     if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise ValueError(f"--save: expected a new or empty folder, got {save}")
     with steps(4) as begin:
@@ -303,9 +308,7 @@ def _frontier(
         test_traces = None if test is None else ttamer.Traces.load(test)._at_prices(prices)
         begin("sweep")
         front = ttamer.frontier(recording, estimate=estimate, bins=bins_of(bins))
-        points = [
-            {"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points
-        ]
+        points = _points_of(front)
         begin("test")
         if test_traces is not None:
             for point, row in zip(front.points, points, strict=True):
@@ -319,6 +322,8 @@ def _frontier(
                 curves = [compare.curve_of_front(front, recording, test_traces)]
             plots.front(curves, plot)
         files = [] if save is None else _save_points(front, save)
+        if whole is not None:
+            front.save(whole)
     rates = all(are_rates(part.losses) for part in (recording, test_traces) if part is not None)
     if json:
         facts = {
@@ -330,7 +335,8 @@ def _frontier(
             "recorded_signal": front[0].policy.recorded_signal,
         }
         choice = [candidate._asdict() for candidate in front.choice]
-        print_json({**facts, "choice": choice, "points": points, "plot": plot and str(plot), "files": files})
+        written = {"plot": plot and str(plot), "front": whole and str(whole), "files": files}
+        print_json({**facts, "choice": choice, "points": points, **written})
         return
     out = console()
     print_points(out, points, front.unit, _front_title(front, traces), every, rates)
@@ -339,6 +345,9 @@ def _frontier(
         out.print(f"drew {plot}", soft_wrap=True)
     if files:
         out.print(f"wrote {len(files)} policies, {files[0]} to {files[-1]}", soft_wrap=True)
+    if whole is not None:
+        out.print(f"wrote the front to {whole}", soft_wrap=True)
+    if files or whole is not None:
         print_serving(out, front[0].policy)
 
 
@@ -382,11 +391,13 @@ def _compare(
 
 @app.command("show", epilog="Example: ttamer show policy.safetensors --all")
 def _show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, or traces (.npz).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, a front, or traces (.npz).")],
     every: Every = False,
     json: Json = False,
 ) -> None:
-    """Print a policy: its nodes, and what it does in each state. Of traces: what each node loses and costs alone.
+    """Print a policy: its nodes, and what it does in each state.
+
+    Of traces: what each node loses and costs alone. Of a front: its points, as measured on the traces of its model.
 
     By default neighbouring states that act alike share a line; --all prints each. The best loss is the expected loss
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
@@ -399,8 +410,14 @@ def _show(
         else:
             print_summary(console(), recording, file.name)
         return
-    contents = ttamer.Policy.load(file)
-    if json:
+    contents = policy_or_front(file)
+    if isinstance(contents, ttamer.Front):
+        points = _points_of(contents)
+        if json:
+            print_json({"unit": contents.unit, "estimate": contents.estimate, "points": points})
+        else:
+            print_points(console(), points, contents.unit, file.name, every, rates=False)
+    elif json:
         print_json(policy_dict(contents))
     else:
         print_policy(console(), contents, file.name, every)
@@ -450,6 +467,10 @@ def _bench(
     print_bench(console(), reports)
     if json is not None:
         console().print(f"wrote {json}", soft_wrap=True)
+
+
+def _points_of(front: ttamer.Front) -> list[dict[str, Any]]:
+    return [{"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points]
 
 
 def _save_points(front: ttamer.Front, folder: Path) -> list[str]:

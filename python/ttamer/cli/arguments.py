@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+import ttamer
+from ttamer._base import files
+
 TracesFile = Annotated[Path, typer.Argument(metavar="TRACES", help="Traces, as Traces.save writes them (.npz).")]
 PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy, as Policy.save writes it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
@@ -87,6 +90,12 @@ def bins_of(bins: str) -> int | str:
         return int(bins)
     except ValueError:
         raise ValueError(f"--bins: expected a number or 'auto', got {bins!r}") from None
+
+
+def policy_or_front(path: Path) -> ttamer.Policy | ttamer.Front:
+    """What a file holds, of the two; errors name a policy where it is neither."""
+    kind = ttamer.Front if files.kind_in(*files.read(path)) == "front" else ttamer.Policy
+    return kind.load(path)
 
 
 def check_folders(*paths: Path | None) -> None:

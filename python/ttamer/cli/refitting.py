@@ -8,15 +8,18 @@ from typing import Annotated
 import typer
 
 import ttamer
-from ttamer.cli.arguments import Json, check_folders
+from ttamer.cli.arguments import Json, check_folders, policy_or_front
 from ttamer.cli.output import console, print_json
 
 
 def refit(
     logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="What `ttamer.serve.Log` wrote; in order.")],
     traces: Annotated[Path, typer.Option("--traces", metavar="TRACES", help="What the old policy was fitted on.")],
-    policy: Annotated[Path, typer.Option("--policy", metavar="OLD", help="The policy that serves now.")],
+    policy: Annotated[Path, typer.Option("--policy", metavar="OLD", help="The policy, or the front, that serves now.")],
     output: Annotated[Path, typer.Option("--output", metavar="NEW", help="Where the new one goes, if it is better.")],
+    tradeoff: Annotated[
+        float | None, typer.Option("--tradeoff", help="Of a front: the trade-off of a request of weight 1.")
+    ] = None,
     newer: Annotated[float, typer.Option("--newer", help="Share of the logged requests that is judged on.")] = 0.5,
     json: Json = False,
 ) -> None:
@@ -31,12 +34,12 @@ def refit(
     from ttamer.serve.refitting import refit as fit_again
 
     check_folders(output)
-    old = ttamer.Policy.load(policy)
-    recording = comparable(old, ttamer.Traces.load(traces))
+    old = policy_or_front(policy)
+    recording = comparable(old if isinstance(old, ttamer.Policy) else old[0].policy, ttamer.Traces.load(traces))
     logged = ttamer.Traces.from_log(list(logs), like=recording, shadowed=True)
-    result = fit_again(old, recording, logged, newer=newer)
+    result = fit_again(old, recording, logged, tradeoff=tradeoff, newer=newer)
     if result.replaces:
-        result.policy.save(output)
+        (result.front or result.policy).save(output)
     if json:
         value, low, high = result.change
         print_json(
@@ -55,6 +58,7 @@ def refit(
     else:
         out = console()
         out.print(str(result), soft_wrap=True)
-        out.print(f"wrote the policy to {output}" if result.replaces else "wrote nothing", soft_wrap=True)
+        what = "policy" if result.front is None else "front"
+        out.print(f"wrote the {what} to {output}" if result.replaces else "wrote nothing", soft_wrap=True)
     if not result.replaces:
         raise typer.Exit(1)

@@ -102,6 +102,9 @@ def _reasons(report: Report) -> str:
         for tier, counts in report.tiers.items()
     ]
     note = "What a certificate promises holds for requests that the policy stopped." if len(reasons) > 1 else ""
+    unanswered = report.requests - sum(node.answered for node in report.nodes)
+    if unanswered:
+        note += f" {unanswered:,} requests got no answer: their costs count, and there is no loss of them."
     return _table("Requests by tier and reason", ["tier", *reasons, "all"], rows) + _soft(note)
 
 
@@ -123,17 +126,23 @@ def _savings(report: Report) -> str:
             "Cascade(shadow=0.02), or name the policy with --policy."
         )
     rows = [
-        [f"always {saving.against}", number(saving.cost), *_interval(saving.share, percent=True)]
+        [
+            f"always {saving.against}",
+            f"{saving.share.requests:,}",
+            number(saving.cost),
+            *_interval(saving.share, percent=True),
+        ]
         for saving in report.savings
     ]
-    heads = ["against", in_unit("cost", report.unit), "saved", "95% interval"]
-    count = f"{report.savings[0].share.requests:,}" if report.savings else "no"
+    heads = ["against", "requests", in_unit("cost", report.unit), "saved", "95% interval"]
     how = (
-        f"Of {count} requests that were shown to all nodes, from what each node cost them."
+        "Of requests that were shown to all nodes, from what these cost them; where one failed it is not known."
         if report.basis == "shadowed"
-        else f"From what {count} requests cost and what the policy expects nodes to cost: none was shown to all nodes."
+        else "From what requests cost and what the policy expects nodes to cost: none was shown to all nodes."
     )
     best = "The first one is the node that lost least on labelled requests; without labels, the dearest one."
+    if len(report.savings) == 1:
+        best = "Against a single node, and what has to be asked before it, it is known with --policy."
     return _table("Cost saved", heads, rows) + _soft(how, best)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from inspect import isawaitable
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -43,10 +44,10 @@ class Cascade:
     ----------
     nodes : mapping of str or int to callable
         Of each node of the dispatcher, by name or number, an asynchronous function of the request and the flight that
-        returns an `Outcome`.
+        returns an `Outcome`. One that the policy cannot use counts as a failure that was paid, and is warned of.
     dispatcher : Dispatcher
-    timeouts : mapping of str or int to float, optional
-        Seconds after which a node counts as failed.
+    timeouts : float or mapping of str or int to float, optional
+        Seconds after which a node counts as failed; one number for all of them.
     shadow : float
         Share of requests that go on to all other nodes once they are answered, in the background and for the log alone:
         it is the only way to know what a node that was not asked would have said.
@@ -70,7 +71,7 @@ class Cascade:
         nodes: Mapping[str, Node] | Mapping[int, Node],
         dispatcher: Dispatcher,
         *,
-        timeouts: Mapping[str, float] | Mapping[int, float] | None = None,
+        timeouts: float | Mapping[str, float] | Mapping[int, float] | None = None,
         shadow: float = 0.0,
         log: Log | None = None,
         metrics: Counts | None = None,
@@ -87,10 +88,13 @@ class Cascade:
         ]
         if missing:
             raise ValueError(f"nodes: expected a function for each node, got none for {', '.join(missing)}")
-        self._timeouts = {
-            dispatcher.number("timeouts", node): _seconds(f"timeouts[{node!r}]", limit)
-            for node, limit in (timeouts or {}).items()
-        }
+        if timeouts is None or isinstance(timeouts, Mapping):
+            self._timeouts = {
+                dispatcher.number("timeouts", node): _seconds(f"timeouts[{node!r}]", limit)
+                for node, limit in (timeouts or {}).items()
+            }
+        else:
+            self._timeouts = dict.fromkeys(self._nodes, _seconds("timeouts", timeouts))
         if not 0 <= checks.real("shadow", shadow) <= 1:
             raise ValueError(f"shadow: expected a share from 0 to 1, got {shadow}")
         self._shadow = shadow
@@ -99,6 +103,7 @@ class Cascade:
         self._on_decision = on_decision
         self._random = random.Random(seed)
         self._shadows: set[asyncio.Task[None]] = set()
+        self._warned: set[int] = set()
 
     async def __call__(
         self,
@@ -161,9 +166,18 @@ class Cascade:
             limit = left if limit is None else min(limit, left)
         try:
             outcome = await _within(self._nodes[node](payload, flight), limit)
-            flight.consulted(*outcome[:2], **_told(outcome))
-        except Exception as error:  # what cannot be used is a failure like one that was raised
-            flight.failed(error, _cost_of(error))
+        except Exception as error:
+            _charged(flight.failed, error, getattr(error, "cost", 0.0))
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            flight.failed("what the node waited for was cancelled")
+        else:
+            try:
+                flight.consulted(**_told(outcome))
+            except Exception as error:  # what cannot be used is a failure, and was paid
+                self._warn(node, error)
+                _charged(flight.failed, error, getattr(outcome, "cost", None))
 
     async def _go_on(self, payload: Any, flight: Flight) -> None:
         """Ask all nodes that were not asked, one after the other."""
@@ -172,13 +186,31 @@ class Cascade:
             for node, call in sorted(self._nodes.items()):
                 if node in asked or self.dispatcher.is_down(node):
                     continue
+                shadowed = partial(_shadow_failed, flight, node)
                 try:
                     outcome = await _within(call(payload, flight), self._timeouts.get(node))
-                    flight.shadowed(node, *outcome[:2], **_told(outcome))
                 except Exception as error:
-                    flight.shadowed(node, error=error, cost=_cost_of(error))
+                    _charged(shadowed, error, getattr(error, "cost", 0.0))
+                    continue
+                if flight.node != STOP:  # somebody resumed it, and tells the rest
+                    return
+                try:
+                    flight.shadowed(node, **_told(outcome))
+                except Exception as error:
+                    self._warn(node, error)
+                    _charged(shadowed, error, getattr(outcome, "cost", None))
         finally:
-            self._record(flight)
+            if flight.node == STOP:
+                self._record(flight)
+
+    def _warn(self, node: int, error: Exception) -> None:
+        """Of what a node returned that cannot be used: it may fail at every request, and others answer."""
+        if node not in self._warned:
+            self._warned.add(node)
+            name = self.dispatcher.nodes[node]
+            logging.getLogger("ttamer.serve").warning(
+                "what %s returns cannot be used, it counts as failed: %s", name, error
+            )
 
     def _record(self, flight: Flight) -> None:
         """A log that cannot be written costs no request its answer."""
@@ -198,17 +230,39 @@ def _quietly(call: Callable[[Flight], object], flight: Flight) -> None:
 def _told(outcome: object) -> dict[str, Any]:
     if not isinstance(outcome, Outcome):
         raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
-    return {"logits": outcome.logits, "label": outcome.label, "cost": outcome.cost}
+    return outcome._asdict()
 
 
-def _cost_of(error: BaseException) -> float:
-    """What a failed attempt cost, if its exception says so."""
-    cost = getattr(error, "cost", 0.0)
-    return cost if isinstance(cost, (int, float)) and 0 <= cost < math.inf else 0.0
+def _charged(failed: Callable[[Exception, Any], object], error: Exception, cost: object) -> None:
+    """Tell a failure and what it cost: what the policy expects, where that is None or no cost."""
+    try:
+        failed(error, cost)
+    except (TypeError, ValueError):
+        failed(error, None)
+
+
+def _shadow_failed(flight: Flight, node: int, error: Exception, cost: Any) -> None:
+    if flight.node == STOP:
+        flight.shadowed(node, error=error, cost=cost)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the request that is cancelled; Python 3.10 does not tell, and then it is."""
+    task = asyncio.current_task()
+    return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
 
 
 async def _within(call: Awaitable[Outcome], limit: float | None) -> Outcome:
-    return await (call if limit is None else asyncio.wait_for(call, limit))
+    if not isawaitable(call):
+        raise TypeError(f"expected an asynchronous function, got one that returned {type(call).__name__}")
+    if limit is None:
+        return await call
+    try:
+        return await asyncio.wait_for(call, limit)
+    except asyncio.TimeoutError as error:
+        if error.args:  # the node's own
+            raise
+        raise TimeoutError(f"no answer within {limit:g} s") from None
 
 
 def _seconds(name: str, value: object) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ttamer._base import checks
@@ -77,7 +77,7 @@ class Dispatcher:
         Parameters
         ----------
         tier : str
-            Whose policy decides, where there are several.
+            Whose policy decides, where there are several; else it need not be named.
         weight : float
             Of a front: how many times as much as on average its costs matter, as ``tokens / mean_tokens``, or more
             while servers are busy. Its policy is the one for costs that weigh so many times as much.
@@ -95,7 +95,10 @@ class Dispatcher:
             choose from, the deadline is no time, or the context lacks.
         """
         weight = weight if type(weight) is float else checks.real("weight", weight)
-        plan = self._service.plan(tier, weight)
+        service = self._service
+        if tier == DEFAULT and len(service.tiers) == 1:
+            (tier,) = service.tiers
+        plan = service.plan(tier, weight)
         if deadline is not None:
             deadline = _seconds("deadline", deadline)
         if request is not None:
@@ -130,7 +133,11 @@ class Dispatcher:
         self._service = service
 
     def watch(
-        self, path: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]], *, every: float = 10.0
+        self,
+        path: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+        *,
+        every: float = 10.0,
+        on_swap: Callable[[Any], object] | None = None,
     ) -> Watch:
         """Exchange policies now, and from now on whenever their file is written again.
 
@@ -138,9 +145,12 @@ class Dispatcher:
         ----------
         path : str, os.PathLike or mapping of str to these
             Of a policy, or a front where one serves: it keeps the trade-off of a request of weight 1. Of several tiers
-            a file each.
+            a file each. A policy's file has no model, so that after failures it goes by worst states; a front's has.
         every : float
             Seconds between looks, by a thread in the background.
+        on_swap : callable, optional
+            Called with what was loaded, a Policy, a Front, or a Policy a tier, each time that it serves from then on,
+            such as `Drift.swap`; what it raises is logged.
 
         Returns
         -------
@@ -160,14 +170,20 @@ class Dispatcher:
         tiers = path if isinstance(path, Mapping) else {DEFAULT: path}
         paths = {tier: checks.path("path", each) for tier, each in tiers.items()}
 
-        def load() -> None:
-            price = self._service.price
+        def load() -> object:
+            loaded: Front | Policy | dict[str, Policy]
             if self._service.front is not None:
-                self.swap(Front.load(paths[DEFAULT]), tradeoff=1 / (1 + price))
+                loaded = Front.load(paths[DEFAULT])
+                self.swap(loaded, tradeoff=1 / (1 + self._service.price))
+            elif isinstance(path, Mapping):
+                loaded = {tier: Policy.load(each) for tier, each in paths.items()}
+                self.swap(loaded)
             else:
-                self.swap({tier: Policy.load(each) for tier, each in paths.items()})
+                loaded = Policy.load(paths[DEFAULT])
+                self.swap(loaded)
+            return loaded
 
-        return Watch(tuple(paths.values()), load, every)
+        return Watch(tuple(paths.values()), load, every, on_swap)
 
     def down(self, node: str | int) -> None:
         """Take a node out: flights that would consult it, those under way too, go on as if it had failed."""
@@ -261,6 +277,10 @@ def _service_of(policy: object, tradeoff: float | None, model: CascadeModel | No
             raise ValueError(
                 f"policy[{tier!r}]: expected the nodes {_listed(plans[0].names)}, as the first, "
                 f"got {_listed(plan.names)}"
+            )
+        if plan.policy.unit != plans[0].policy.unit:
+            raise ValueError(
+                f"policy[{tier!r}]: expected costs in {plans[0].policy.unit!r}, as the first, got {plan.policy.unit!r}"
             )
     return _Service(named, None, plans, 0.0)
 

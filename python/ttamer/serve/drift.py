@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from threading import Lock
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ttamer._base.types import ROOT, STOP, Floats
 from ttamer._core import start
 from ttamer.policy import Policy
 from ttamer.serve.flight import Flight
+from ttamer.serve.plan import Plan
 from ttamer.traces import Traces
 
 POWERS = (0.3, 0.5, 0.8)
@@ -31,6 +33,9 @@ class Drift:
     may be looked at after every request: in traffic like that of the reference there is at most one false alarm in
     ``1 / false_alarms`` requests on average.
 
+    Flights of other policies, such as other tiers and weights, and those that entered before a swap, are passed over.
+    Methods may be called from any thread.
+
     Parameters
     ----------
     policy : Policy
@@ -44,8 +49,12 @@ class Drift:
 
     Attributes
     ----------
+    policy : Policy
+        Whose requests are watched.
     seen, labels : int
         Requests and losses since the start.
+    passed_over : int
+        Flights of other policies since the start.
 
     Raises
     ------
@@ -63,26 +72,51 @@ class Drift:
     """
 
     def __init__(self, policy: Policy, reference: Traces, false_alarms: float = 1e-4, seed: int = 0) -> None:
-        checks.instance("policy", policy, Policy)
-        checks.instance("reference", reference, Traces)
+        self._reference = checks.instance("reference", reference, Traces)
         if not 0 < checks.real("false_alarms", false_alarms) < 1:
             raise ValueError(f"false_alarms: expected a rate between 0 and 1, got {false_alarms}")
-        replay = policy.replay(reference)
-        costs, promises = walked(policy, reference)
         self._random = random.Random(checks.whole("seed", seed, least=0))
-        self._tests = {"cost": _Ranks(costs, self._random), "promise": _Ranks(promises, self._random)}
+        self._false_alarms = false_alarms
+        self._lock = Lock()
+        self.swap(policy)
+
+    def swap(self, policy: Policy, reference: Traces | None = None) -> None:
+        """Watch requests under another policy from now on: the reference is replayed anew, and all evidence is gone.
+
+        ``dispatcher.watch(path, on_swap=drift.swap)`` does so whenever the policy is exchanged.
+
+        Parameters
+        ----------
+        policy : Policy
+        reference : Traces, optional
+            Requests as they are now, where that is no longer what they were.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no policy, or does not fit the reference; then nothing is changed.
+        """
+        reference = self._reference if reference is None else checks.instance("reference", reference, Traces)
+        replay = checks.instance("policy", policy, Policy).replay(reference)
+        costs, promises = walked(policy, reference)
         error = replay.loss.std() / math.sqrt(len(reference))
-        self._losses = _Losses(float(replay.loss.mean() + 2 * error))
-        self._limit = (len(self._tests) + 1) / false_alarms
-        nodes = policy.topology.nodes
-        self._expected = np.bincount(replay.last_node, minlength=nodes) / len(reference)
-        self._stops = np.zeros(nodes)
-        self.seen = self.labels = 0
+        nodes, digest = policy.topology.nodes, Plan(policy).digest
+        with self._lock:
+            self.policy, self._digest, self._reference = policy, digest, reference
+            self._tests = {"cost": _Ranks(costs, self._random), "promise": _Ranks(promises, self._random)}
+            self._losses = _Losses(float(replay.loss.mean() + 2 * error))
+            self._limit = (len(self._tests) + 1) / self._false_alarms
+            self._expected = np.bincount(replay.last_node, minlength=nodes) / len(reference)
+            self._stops = np.zeros(nodes)
+            self.seen = self.labels = self.passed_over = 0
 
     def saw(self, flight: Flight) -> None:
         """Look at a request that the policy has stopped; others, that stopped otherwise, are passed over."""
         checks.instance("flight", flight, Flight)
-        if flight.reason == "policy":
+        if flight.digest != self._digest:
+            with self._lock:
+                self.passed_over += 1
+        elif flight.reason == "policy":
             last = next(visit.node for visit in reversed(flight.visits) if not visit.shadow)
             self.look(last, flight.expected_cost, flight.expected_loss)
 
@@ -99,19 +133,22 @@ class Drift:
             Its answer's expected loss, `Batch.answer_loss`.
         """
         scores = {"cost": checks.real("cost", cost), "promise": checks.real("promise", promise)}
-        self._stops[checks.place("last_node", last_node, len(self._stops))] += 1
-        for name, score in scores.items():
-            self._tests[name].add(score)
-        self._losses.wait()
-        self.seen += 1
+        place = checks.place("last_node", last_node, len(self._stops))
+        with self._lock:
+            self._stops[place] += 1
+            for name, score in scores.items():
+                self._tests[name].add(score)
+            self._losses.wait()
+            self.seen += 1
 
     def labelled(self, loss: float) -> None:
         """A loss that became known, of a request taken at random among those that the policy stopped."""
         value = checks.real("loss", loss)
         if not 0 <= value < math.inf:
             raise ValueError(f"loss: expected a finite number >= 0, got {loss}")
-        self.labels += 1
-        self._losses.add(value)
+        with self._lock:
+            self.labels += 1
+            self._losses.add(value)
 
     @property
     def alarm(self) -> str | None:
@@ -137,14 +174,16 @@ class Drift:
 
     def reset(self) -> None:
         """Begin anew, as after an alarm that was looked into; the reference stays."""
-        for test in self._tests.values():
-            test.reset()
-        self._losses.reset()
-        self._stops[:] = 0
-        self.seen = self.labels = 0
+        with self._lock:
+            for test in self._tests.values():
+                test.reset()
+            self._losses.reset()
+            self._stops[:] = 0
+            self.seen = self.labels = self.passed_over = 0
 
     def __repr__(self) -> str:
-        return f"Drift({self.seen} requests, {self.labels} labels, alarm {self.alarm}, psi {self.psi:.3f})"
+        others = f", {self.passed_over} of other policies" if self.passed_over else ""
+        return f"Drift({self.seen} requests, {self.labels} labels{others}, alarm {self.alarm}, psi {self.psi:.3f})"
 
 
 class _Ranks:

@@ -14,7 +14,7 @@ from ttamer._base import checks
 from ttamer._base.types import STOP
 from ttamer.policy import Guarantee
 from ttamer.serve.plan import Plan
-from ttamer.serve.telling import number_of, score_of, silence, tell_again, unit_costs
+from ttamer.serve.telling import number_of, score_and_label, silence, tell_again, unit_costs
 from ttamer.serve.visits import AllFailed, NodeDown, Visit, plain, visit_record
 
 
@@ -52,6 +52,7 @@ class Flight:
     _shadows_since = 0.0
     _blind = False  # whether no policy decides any more
     _overridden = False
+    _decided = False  # whether it was the policy that stopped
 
     def __init__(
         self,
@@ -107,7 +108,8 @@ class Flight:
             How sure the node is, of the kind that the policy's traces recorded, or the name of a category. May lack at
             a node whose signal tells nothing, and, of several models, where a model gave none.
         logits : (C,) float32, optional
-            In place of a signal, where policies decide on a kind that logits give, or estimate from logits.
+            In place of a signal, where policies decide on a kind that logits give, or estimate from logits. Of several
+            models the class with the largest one is then the label.
         label : int, optional
             Of several models: the number of the answer's class, -1 for none. Without it an int answer is its own
             number, and where the policy only compares answers, equal ones are the same and None is none.
@@ -136,7 +138,8 @@ class Flight:
         if self._blind:
             following = STOP
         elif plan.takes_answers:
-            score, code = score_of(plan, asked, signal), self._number_of(answer, label)
+            score, label = score_and_label(plan, asked, signal, logits, label)
+            code = self._number_of(answer, label)
             following = self._tell_answer(asked, score, code)
         elif logits is not None:
             values = plan.row_of(logits)
@@ -150,7 +153,7 @@ class Flight:
         self._note((asked, answer, score, code, values, paid, unit_costs(cost)))
         return self._go(following)
 
-    def failed(self, error: BaseException | str, cost: float | Mapping[str, float] = 0.0) -> int:
+    def failed(self, error: BaseException | str, cost: float | Mapping[str, float] | None = 0.0) -> int:
         """Tell that the node gave nothing, and hear which one is next.
 
         It never answers, what it cost counts, and what was known before stays known. The next node is the best one for
@@ -161,8 +164,8 @@ class Flight:
         ----------
         error : BaseException or str
             For `record` and `AllFailed`.
-        cost : float or mapping of str to float
-            What the attempt cost.
+        cost : float or mapping of str to float, optional
+            What the attempt cost; None for what the policy expects of an answer.
 
         Returns
         -------
@@ -172,7 +175,7 @@ class Flight:
         node = self.node
         if node == STOP:
             self._refuse("failed")
-        paid = self._plan.paid(cost)
+        paid = self._plan.cost_of(self._last, node) if cost is None else self._plan.paid(cost)
         cause = error if isinstance(error, BaseException) else RuntimeError(checks.text("error", error))
         self._errors = {**(self._errors or {}), node: cause}
         self._note((node, None, None, -1, None, paid, unit_costs(cost)), cause)
@@ -214,9 +217,9 @@ class Flight:
         if number not in open_nodes:
             names = ", ".join(self._plan.names[each] for each in open_nodes) or "none"
             raise ValueError(f"resume: expected a node that may follow, {names}, got {node!r}")
-        if not self._blind:
+        if self._decided and not self._blind:  # else nothing was stopped but the flight
             self._batch.resume(self._told()[-1])
-        self._overridden, self.reason = True, None
+        self._overridden, self._decided, self.reason = True, False, None
         self.node, self._since = number, perf_counter()
         return number
 
@@ -238,23 +241,26 @@ class Flight:
     ) -> None:
         """Tell what a node said that was only consulted for the record, after the stop; it changes nothing else.
 
-        Parameters are those of `consulted`, but for the error with which it failed.
+        Parameters are those of `consulted`, but for the error with which it failed. The request has to be one that was
+        drawn at random, and `is_shadowed` set: of all that were drawn, also where the policy had asked all nodes.
         """
         if self.node != STOP:
             raise ValueError("shadowed: the flight is under way; tell what it asks for by consulted or failed")
+        if not self.is_shadowed:
+            raise ValueError("is_shadowed: expected True, which says of each request that it was drawn at random")
         number, plan = self._plan.number("node", node), self._plan
         if any(visit.node == number for visit in self.visits):
             raise ValueError(f"node: expected one that was not consulted, got {plan.names[number]}")
         score, code, values = None, -1, None
         if error is None and plan.takes_answers:
-            score, code = score_of(plan, number, signal), self._number_of(answer, label)
+            score, label = score_and_label(plan, number, signal, logits, label)
+            code = self._number_of(answer, label)
         elif error is None and logits is not None:
             values = plan.row_of(logits)
             score = plan.signal_in(values)
         elif error is None and signal is not None:
             score = plan.signal_of(number, signal)
         paid = plan.cost_of(self._last, number) if cost is None else plan.paid(cost)
-        self.is_shadowed = True
         now = perf_counter()
         seconds, self._shadows_since = now - max(self._since, self._shadows_since), now
         self._visits.append((number, answer, score, code, values, paid, unit_costs(cost), seconds, error, True))
@@ -265,6 +271,11 @@ class Flight:
     def nodes(self) -> tuple[str, ...]:
         """Tuple of str : names of all nodes, their numbers where they have none."""
         return self._plan.names
+
+    @property
+    def digest(self) -> str:
+        """str : the policy that it entered with, by the first digits of the SHA-256 of its file."""
+        return self._plan.digest
 
     @property
     def name(self) -> str | None:
@@ -421,7 +432,7 @@ class Flight:
             if left and self._plan.independent:
                 self._blind, self.node = True, left[0]
                 return self._go(left[0])
-        self.node = STOP
+        self.node, self._decided = STOP, reason == "policy"
         late = self._deadline is not None and self._since - self._began > self._deadline
         if reason == "policy" and self._errors is not None:
             reason = "deadline" if late else "failure"

@@ -10,6 +10,8 @@ from threading import Lock
 from typing import Any, TextIO
 from uuid import uuid4
 
+import numpy as np
+
 from ttamer._base import checks
 from ttamer.serve.flight import Flight
 
@@ -23,7 +25,7 @@ class Log:
         Made if it is not there. Lines are written whole: threads, and processes that append to the same file, do not
         mix them.
     answers : bool
-        Whether to keep what nodes answered, as text where it is something else: to judge later what shadows said.
+        Whether to keep what nodes answered, as text where JSON has nothing for it: to judge later what shadows said.
 
     Raises
     ------
@@ -34,7 +36,10 @@ class Log:
     def __init__(self, path: str | os.PathLike[str], answers: bool = False) -> None:
         self._answers = checks.flag("answers", answers)
         self._lock = Lock()
-        self._file: TextIO = open(checks.path("path", path), "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        name = checks.path("path", path)
+        self._file: TextIO = open(name, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        if not _ends_whole(name):  # who wrote it was ended in the middle of a line: that one is lost, not the next
+            self._file.write("\n")
 
     def write(self, flight: Flight, losses: Mapping[str, float] | None = None) -> str:
         """Append `Flight.record`.
@@ -74,9 +79,27 @@ class Log:
         self.close()
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(finite(record), default=str) + "\n"
+        try:
+            line = json.dumps(finite(record), default=_number_or_text)
+        except (TypeError, ValueError):  # keys that are no texts, or circles, in an answer
+            visits = [{**visit, "said": str(visit["said"])} if "said" in visit else visit for visit in record["visits"]]
+            line = json.dumps(finite({**record, "visits": visits}), default=_number_or_text)
         with self._lock:
-            self._file.write(line)
+            self._file.write(line + "\n")
+
+
+def _ends_whole(name: str) -> bool:
+    """Whether a file is empty, or its last line is ended."""
+    try:
+        with open(name, "rb") as file:
+            return file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END), file.read())[1] == b"\n"
+    except OSError:  # a pipe, which has no end
+        return True
+
+
+def _number_or_text(value: object) -> object:
+    """NumPy's numbers as Python's, for JSON; anything else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _checked(losses: Mapping[str, float]) -> dict[str, float]:
@@ -94,4 +117,9 @@ def finite(record: Mapping[str, Any]) -> dict[str, Any]:
     visits = record.get("visits")
     if visits is None:
         return dict(record)
-    return {**record, "visits": [{k: v for k, v in visit.items() if v != -math.inf} for visit in visits]}
+    return {**record, "visits": [_without_none(visit) for visit in visits]}
+
+
+def _without_none(visit: Mapping[str, Any]) -> dict[str, Any]:
+    lacks = isinstance(visit.get("signal"), float) and visit["signal"] == -math.inf
+    return {key: value for key, value in visit.items() if not (lacks and key == "signal")}

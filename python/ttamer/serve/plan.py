@@ -54,6 +54,8 @@ class Plan:
         estimator = policy.estimator
         sets = estimator if isinstance(estimator, SetEstimator) else None
         self.takes_answers = sets is not None
+        # The kind of signals that logits give, of several models; "" where their scores are others.
+        self.logit_kind = "" if sets is None else sets.signal
         self.class_count = 0 if estimator is None or isinstance(estimator, SetEstimator) else estimator.class_count
         self.context = () if sets is None else sets.context
         self.independent = sets is not None and sets.independent
@@ -131,6 +133,18 @@ class Plan:
         """The mean cost of a node after another one."""
         cost = self.costs.get((before, node))
         return self.costs[ROOT, node] if cost is None else cost
+
+    def path_to(self, node: int) -> tuple[float, list[int]]:
+        """The cheapest way to ask a node, by mean costs: what it costs, and the nodes that are asked, this one last."""
+        ways: dict[int, tuple[float, list[int]]] = {self.before_first: (0.0, [])}
+        edges = self.policy.topology.edges.tolist()
+        for _ in range(self.policy.topology.nodes):  # as many steps as a way can have
+            for before, after in edges:
+                if before in ways and after != self.before_first:
+                    cost, path = ways[before]
+                    way = (cost + self.cost_of(before, after), [*path, after])
+                    ways[after] = min(ways.get(after, way), way)
+        return ways[node]
 
     @cached_property
     def answering(self) -> tuple[int, ...]:

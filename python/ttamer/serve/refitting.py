@@ -9,7 +9,7 @@ import numpy as np
 from ttamer._base import checks
 from ttamer.fitting import fit
 from ttamer.model import CascadeModel
-from ttamer.policy import Guarantee, Policy, solve
+from ttamer.policy import Front, FrontPoint, Guarantee, Policy, solve
 from ttamer.policy.guarantee import NAMES
 from ttamer.traces import Traces
 from ttamer.traces.costs import prices_in
@@ -42,6 +42,8 @@ class Refit:
     broken : tuple of str
         Limits of the old policy's guarantee, in words, that the new one could not be shown to keep on the requests that
         were judged on. Without any it has a guarantee itself.
+    front : Front or None
+        Where the old one is of a front: a new policy for each of its trade-offs, measured on what it was fitted on.
     """
 
     policy: Policy
@@ -52,6 +54,7 @@ class Refit:
     new: tuple[float, float]
     change: tuple[float, float, float]
     broken: tuple[str, ...] = ()
+    front: Front | None = None
 
     @property
     def is_better(self) -> bool:
@@ -75,18 +78,29 @@ class Refit:
         ).rstrip()
 
 
-def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5, seed: int = 0) -> Refit:
+def refit(
+    policy: Policy | Front,
+    traces: Traces,
+    logged: Traces,
+    *,
+    tradeoff: float | None = None,
+    newer: float = 0.5,
+    seed: int = 0,
+) -> Refit:
     """Fit a policy like the old one on what was recorded and the older part of a log, and compare the two on the rest.
 
     Parameters
     ----------
-    policy : Policy
-        The old one, whose kind of states and trade-off the new one has.
+    policy : Policy or Front
+        The old one, whose kind of states and trade-off the new one has. Of a front, all policies are made anew, and
+        compared is the one for `tradeoff`.
     traces : Traces
         That it was fitted on, or as much of these as still counts; `Traces.weighted` cannot be judged on.
     logged : Traces
         Requests in the order in which they came, a random share of all: ``Traces.from_log(path, like=traces,
         shadowed=True)``. Incomplete ones are left out.
+    tradeoff : float, optional
+        Of a front: that of a request of weight 1, as for `Dispatcher`.
     newer : float
         Share of these that is judged on.
     seed : int
@@ -104,26 +118,30 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
     ImportError
         If the old policy has a guarantee and SciPy is missing.
     """
-    for name, value, kind in (("policy", policy, Policy), ("traces", traces, Traces), ("logged", logged, Traces)):
-        checks.instance(name, value, kind)
+    front = policy if isinstance(policy, Front) else None
+    if (front is None) != (tradeoff is None):
+        raise ValueError(f"tradeoff: expected {'None without' if front is None else 'one of'} a front, got {tradeoff}")
+    if front is not None and tradeoff is not None:
+        policy = front.at(tradeoff).policy
+    policy = checks.instance("policy", policy, Policy)
+    for name, value in (("traces", traces), ("logged", logged)):
+        checks.instance(name, value, Traces)
     if not 0 < checks.real("newer", newer) < 1:
         raise ValueError(f"newer: expected a share between 0 and 1, got {newer}")
     traces, logged = comparable(policy, traces), comparable(policy, logged)
     for name in ("predictions", "labels", "evidence"):  # what a log does not say
         if getattr(traces, name) is None or getattr(logged, name) is None:
             traces, logged = traces._with(**{name: None}), logged._with(**{name: None})
-    whole = logged[logged.complete]
-    judged = round(newer * len(whole))
+    judged = round(newer * int(logged.complete.sum()))
     if judged < FEWEST_ROWS:
         raise ValueError(
             f"logged: expected at least {FEWEST_ROWS} complete requests to judge on, got {judged} of {len(logged)}; "
             "show more of them to all nodes, and label them"
         )
+    whole = logged[logged.complete]
     known, rest = traces + whole[: len(whole) - judged], whole[len(whole) - judged :]
     model = _fitted(policy, known, seed)
-    prices = prices_in(policy.unit) if len(known.unit_costs) > 1 else None
-    worth = policy.cost_scale * policy.tradeoff / (1 - policy.tradeoff) if policy.tradeoff < 1 else np.inf
-    made = solve(model, 1.0, prices=prices) if np.isinf(worth) else solve(model, prices=prices, error_price=worth)
+    worth, made = _worth(policy), _like(policy, model)
     before, after = policy.replay(rest), made.replay(rest)
     change = (after.loss - before.loss) + (after.cost - before.cost) / worth
     made, broken = _certified(made, policy.guarantee, len(known), rest)
@@ -138,6 +156,7 @@ def refit(policy: Policy, traces: Traces, logged: Traces, *, newer: float = 0.5,
         (after.error, after.mean_cost),
         (float(change.mean()), float(low), float(high)),
         broken,
+        None if front is None else _front_like(front, model, known),
     )
 
 
@@ -146,6 +165,27 @@ def comparable(policy: Policy, traces: Traces) -> Traces:
     if policy.estimator is None and policy.signal not in ("", traces.signal):
         return traces.with_signal(policy.signal)
     return traces
+
+
+def _worth(policy: Policy) -> float:
+    """What a loss of 1 is worth in costs, by the policy's trade-off."""
+    return policy.cost_scale * policy.tradeoff / (1 - policy.tradeoff) if policy.tradeoff < 1 else np.inf
+
+
+def _like(policy: Policy, model: CascadeModel) -> Policy:
+    """The optimal policy of a model where losses are worth what they are to another one."""
+    prices, worth = prices_in(policy.unit) if len(model.unit_costs) > 1 else None, _worth(policy)
+    return solve(model, 1.0, prices=prices) if np.isinf(worth) else solve(model, prices=prices, error_price=worth)
+
+
+def _front_like(front: Front, model: CascadeModel, traces: Traces) -> Front:
+    whole = traces[traces.complete]
+    policies = [_like(point.policy, model) for point in front]
+    replays = [policy.replay(whole) for policy in policies]
+    points = [
+        FrontPoint(replay.mean_cost, replay.error, policy) for replay, policy in zip(replays, policies, strict=True)
+    ]
+    return Front(sorted(points, key=lambda point: point.cost), front.unit, model)
 
 
 def _certified(

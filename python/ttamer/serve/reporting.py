@@ -150,7 +150,7 @@ class _Lines:
         self.calls: dict[str, _Calls] = {}
         self.unit: str | None = None
         self.prices: dict[str, float] = {}
-        self.requests: dict[str, _Row] = {}
+        self.requests: dict[str, list[_Row]] = {}
         self.later: list[tuple[str, dict[str, Any]]] = []
 
     def add(self, record: dict[str, Any]) -> None:
@@ -178,9 +178,7 @@ class _Lines:
         row.losses |= _losses(record.get("losses", {}))
         if "request" in record:
             name = checks.text("request", record["request"])
-            if name in self.requests:
-                raise ValueError(f"request: expected names that differ, got {checks.quoted(repr(name))} again")
-            self.requests[name] = row
+            self.requests.setdefault(name, []).append(row)  # one that was tried again has several
         self.rows.append(row)
 
     def add_losses(self, request: str, losses: dict[str, Any]) -> None:
@@ -223,7 +221,8 @@ class _Lines:
                 raise ValueError(
                     f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
                 )
-            self.requests[name].losses |= losses
+            for row in self.requests[name]:
+                row.losses |= losses
 
     def check(self, plan: Plan) -> None:
         """Raise unless the policy decided requests of the log."""
@@ -308,34 +307,50 @@ def _interval(values: Floats) -> npt.NDArray[np.float64]:
 
 
 def _savings(rows: Sequence[_Row], names: Sequence[str], plan: Plan | None) -> tuple[str | None, tuple[Saving, ...]]:
-    """Against the best single node, and all nodes, on requests of which it is known what all nodes cost."""
-    whole = [row for row in rows if row.shadowed and names and set(names) <= set(row.costs)]
-    if whole:
-        basis, paid = "shadowed", np.array([row.cost for row in whole])
-        costs = {name: np.array([row.costs[name] for row in whole]) for name in names}
-    elif plan is not None:
-        basis, paid = "policy", np.array([row.cost for row in rows if row.digest == plan.digest])
-        numbers = {name: plan.names.index(name) for name in plan.names[plan.has_front :]}
-        costs = {name: np.full(len(paid), plan.cost_of(plan.before_first, node)) for name, node in numbers.items()}
-    else:
+    """Against the best single node, and all nodes, on requests of which it is known what these cost.
+
+    What has to be asked before a node, along a line of exits say, is known of a policy: without one there is no node to
+    compare with.
+    """
+    shadowed = [row for row in rows if row.shadowed]
+    basis = "shadowed" if any(set(names) <= set(row.costs) for row in shadowed) and names else "policy"
+    if basis == "policy" and plan is None:
         return None, ()
-    # Who can answer: the policy knows it, and else it is who has lost anything.
-    can = {plan.names[node] for node in plan.answering} if plan else {name for row in whole for name in row.losses}
-    answering = [name for name in costs if name in can] or list(costs)
-    labelled = [row.losses for row in whole if set(answering) <= set(row.losses)]
-    # Without labels the dearest node counts as the best.
-    best = min(
-        answering,
-        key=lambda name: (sum(each[name] for each in labelled), costs[name].mean() * (1 if labelled else -1)),
-    )
+    names = names if plan is None else plan.names[plan.has_front :]
+    own = shadowed if basis == "shadowed" else [row for row in rows if plan and row.digest == plan.digest]
     savings = []
-    for against, other in ((best, costs[best]), ("all nodes", np.sum(list(costs.values()), axis=0))):
-        if other.min() > 0:
+    for against, path in {**_best_path(shadowed, plan), "all nodes": list(names)}.items():
+        if basis == "shadowed":
+            known = [row for row in own if set(path) <= set(row.costs)]
+            other = np.array([sum(row.costs[name] for name in path) for row in known])
+        else:
+            assert plan is not None
+            known, numbers = own, [plan.names.index(name) for name in path]
+            before = [plan.before_first, *numbers]
+            other = np.full(len(own), sum(plan.cost_of(i, j) for i, j in zip(before, numbers, strict=False)))
+        if len(known) and other.min() > 0:
+            paid = np.array([row.cost for row in known])
             means = _resampled(np.column_stack([paid, other]))
             share = float(1 - paid.mean() / other.mean())
             ends = _interval(1 - means[:, 0] / means[:, 1]).tolist()
             savings.append(Saving(against, float(other.mean()), Estimate(len(paid), share, *ends)))
     return basis, tuple(savings)
+
+
+def _best_path(rows: Sequence[_Row], plan: Plan | None) -> dict[str, list[str]]:
+    """The node that lost least, without labels the dearest one, and all that has to be asked for its answer."""
+    if plan is None:
+        return {}
+    answering = [plan.names[node] for node in plan.answering]
+    labelled = [row.losses for row in rows if set(answering) <= set(row.losses)]
+    paths = {plan.names[node]: plan.path_to(node) for node in plan.answering}
+
+    def rank(name: str) -> tuple[float, float]:
+        cost = paths[name][0]
+        return sum(each[name] for each in labelled), cost if labelled else -cost
+
+    best = min(answering, key=rank)
+    return {best: [plan.names[node] for node in paths[best][1]]}
 
 
 def _watch(rows: Sequence[_Row], plan: Plan | None, traces: Traces | None) -> tuple[Watch | None, str | None]:

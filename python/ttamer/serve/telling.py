@@ -6,10 +6,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ttamer._base import checks
 from ttamer._base.types import ROOT, STOP
-from ttamer._core import Batch
+from ttamer._core import Batch, logit_signals
 from ttamer.serve.plan import Plan, in_float32
 from ttamer.serve.visits import Visit
 
@@ -19,10 +20,25 @@ _NAN = np.full(1, np.nan, np.float32)
 _NONE = np.full(1, -1, np.int32)
 
 
-def score_of(plan: Plan, node: int, signal: float | str | None) -> float:
-    """The score of one of several models, -inf for none; raises if it is no number."""
-    if signal is None:
-        return -np.inf
+def score_and_label(
+    plan: Plan, node: int, signal: float | str | None, logits: npt.ArrayLike | None, label: int | None
+) -> tuple[float, int | None]:
+    """The score of one of several models, -inf for none, and the class of its answer, as far as it was told.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the score is no number, or logits do not give the kind that the policy decides on.
+    """
+    if logits is not None:
+        if not plan.logit_kind:
+            raise ValueError("logits: expected None, as they do not give the scores that the policy decides on")
+        row = plan.row_of(logits)
+        return float(logit_signals(row, plan.logit_kind)[0]), int(row[0].argmax()) if label is None else label
+    return (-np.inf if signal is None else _score(plan, node, signal)), label
+
+
+def _score(plan: Plan, node: int, signal: float | str) -> float:
     score = checks.number("signal", signal)
     if score != score:
         name = plan.names[node]
@@ -39,7 +55,8 @@ def number_of(plan: Plan, numbers: dict[Hashable, int], answer: Any, label: int 
         If there is none and the policy looks at it.
     """
     if label is None and isinstance(answer, (int, np.integer)) and not isinstance(answer, bool):
-        label = int(answer)
+        # Where answers are only compared, one that cannot be a label is as good as any text.
+        label = int(answer) if plan.has_classes or 0 <= answer <= LARGEST_LABEL else None
     if label is not None:
         number = checks.whole("label", label, least=-1)
         if number > LARGEST_LABEL:
@@ -52,11 +69,11 @@ def number_of(plan: Plan, numbers: dict[Hashable, int], answer: Any, label: int 
             "label: expected the number of the answer's class, which the policy decides on, got none for "
             f"{checks.quoted(repr(answer))}"
         )
-    if not plan.compares_answers:
-        return -1
     try:
         return numbers.setdefault(answer, LARGEST_LABEL + 1 + len(numbers))
     except TypeError:
+        if not plan.compares_answers:  # it is for the log alone
+            return -1
         raise TypeError(f"answer: expected one that can be compared, or a label, got {type(answer).__name__}") from None
 
 

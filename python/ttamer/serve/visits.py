@@ -58,7 +58,8 @@ def visit_record(plan: Plan, visit: Visit, answers: bool) -> dict[str, Any]:
     record: dict[str, Any] = {"node": plan.keys[visit.node], "seconds": visit.seconds}
     # A failure that cost nothing says nothing of what the node costs, and one that was down was not asked.
     if visit.error is None or visit.cost > 0:
-        record["cost"] = visit.cost if visit.unit_costs is None else dict(visit.unit_costs)
+        told = visit.unit_costs
+        record["cost"] = visit.cost if told is None else {unit: float(cost) for unit, cost in told.items()}
     if visit.error is not None:
         record["error"] = f"{type(visit.error).__name__}: {visit.error}"
     elif visit.signal is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
+from typing import Any
 
 
 class Watch:
@@ -16,19 +17,24 @@ class Watch:
     Attributes
     ----------
     error : Exception or None
-        Why the last look did not lead to what the files say: the policies of before serve on. None if all is well.
+        Why the last look did not lead to what the files say: the policies of before serve on. Or what `on_swap` raised,
+        when they do not. None if all is well.
     swaps : int
         How often policies were exchanged.
     """
 
-    def __init__(self, paths: Sequence[str], load: Callable[[], None], every: float) -> None:
+    def __init__(
+        self, paths: Sequence[str], load: Callable[[], object], every: float, on_swap: Callable[[Any], object] | None
+    ) -> None:
         self.error: Exception | None = None
         self.swaps = 0
+        self._is_away = False
         self._paths = paths
         self._load = load
+        self._on_swap = on_swap
         self._lock = Lock()
         self._stamps = self._look()
-        load()
+        self._tell(load())
         self._stopped = Event()
         self._thread = Thread(target=self._run, args=(every,), name="ttamer-watch", daemon=True)
         self._thread.start()
@@ -39,17 +45,30 @@ class Watch:
             try:
                 stamps = self._look()
                 if stamps == self._stamps:
+                    if self._is_away:  # as it was before
+                        self._is_away, self.error = False, None
                     return False
                 self._stamps = stamps  # a file that cannot be used is not tried again before it changes
-                self._load()
+                loaded = self._load()
             except Exception as error:
+                self._is_away = self._is_away or isinstance(error, FileNotFoundError)
                 if str(error) != str(self.error):
                     logging.getLogger("ttamer.serve").error("the policies of before serve on: %s", error)
                 self.error = error
                 return False
-            self.error = None
+            self._is_away, self.error = False, None
             self.swaps += 1
+            self._tell(loaded)
             return True
+
+    def _tell(self, loaded: object) -> None:
+        """Policies serve, whatever becomes of this."""
+        if self._on_swap is not None:
+            try:
+                self._on_swap(loaded)
+            except Exception as error:
+                logging.getLogger("ttamer.serve").exception("after an exchange of policies")
+                self.error = error
 
     def stop(self) -> None:
         """Look no more; the policies of now serve on."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
@@ -17,11 +19,14 @@ def read_log(
 ) -> list[str]:
     """Show each request of the logs to one function, and losses that became known later, by request, to another one.
 
-    What these raise names the file and the line. The last line of a file may have been cut off while it was written:
-    which ones were, and are left out, is returned.
+    What these raise names the file and the line. Lines may have been cut off, where who wrote them was ended: which
+    ones were, and are left out, is returned.
     """
     if not paths:
         raise ValueError("path: expected at least one file, got none")
+    files = [os.path.realpath(checks.path("path", path)) for path in paths]
+    if len(set(files)) < len(files):
+        raise ValueError(f"path: expected each file once, got {checks.printable(', '.join(map(str, paths)))}")
     cuts: list[str] = []
     for path in paths:
         name = checks.path("path", path)
@@ -42,33 +47,45 @@ def read_log(
 
 
 def _whole_lines(name: str, cuts: list[str]) -> Iterator[tuple[int, Any]]:
-    """What each line says, without one that was cut off."""
-    lines = json_lines(name)
-    while True:
+    """What each line says, without those that were cut off."""
+    for number, line in _lines(name):
         try:
-            line = next(lines, None)
-        except ValueError as error:
-            with open(name, "rb") as file:
-                content = file.read()
-            last = len(content.splitlines())
-            if content.endswith(b"\n") or not str(error).startswith(f"line {last}: not JSON"):
+            yield number, _parsed(number, line)
+        except ValueError:
+            if not _is_cut(line):
                 raise
-            cuts.append(f"{checks.printable(name)}: line {last} was cut off and is left out")
-            return
-        if line is None:
-            return
-        yield line
+            cuts.append(f"{checks.printable(name)}: line {number} was cut off and is left out")
 
 
 def json_lines(name: str) -> Iterator[tuple[int, Any]]:
     """What each line of a file says, with its number; ValueError if one is no JSON, or says a key twice."""
+    for number, line in _lines(name):
+        yield number, _parsed(number, line)
+
+
+def _lines(name: str) -> Iterator[tuple[int, str]]:
     with open(name, encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parsed(number, line)
+                    yield number, line
         except UnicodeDecodeError as error:
             raise ValueError(f"expected UTF-8 ({checks.quoted(error)})") from None
+
+
+def _is_cut(line: str) -> bool:
+    """Whether a line is the beginning of an object and no more: JSON misses something at its end."""
+    text = line.strip()
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        # Where a word, a number or the escape of a character was cut, it says where that began or went wrong.
+        rest = re.fullmatch(r"[\w.+\\-]*", text[error.pos :])
+        name = error.msg.startswith("Expecting property name") and error.pos < len(text)
+        return text.startswith("{") and (error.msg.startswith("Unterminated") or (rest is not None and not name))
+    except RecursionError:
+        pass
+    return False
 
 
 def _parsed(number: int, line: str) -> Any:

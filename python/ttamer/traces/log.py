@@ -42,6 +42,8 @@ def fields_of_log(
     """
     checks.instance("topology", topology, Topology)
     log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed, form)
+    if units is not None and len(units) > 1:
+        log.units = log.known_units = list(units)
     for cut in read_log(paths, log.add, lambda request, losses: log.later.append((request, losses))):
         warnings.warn(cut, stacklevel=3)
     try:
@@ -84,7 +86,9 @@ class _Log:
         self.costs: list[tuple[int, int, list[float]]] = []  # request, edge, and what was paid in each unit
         self.units: list[str] | None = None  # none of costs that are numbers
         self.keys: dict[str, None] = {}  # of all visits, in order of appearance
-        self.requests: dict[str, int] = {}  # rows by what they are called
+        self.requests: dict[str, list[int]] = {}  # rows by what they are called: one that was tried again has several
+        self.known_units: list[str] | None = None  # where costs have to be in several
+        self.without_units = 0  # visits whose costs are in none of these
 
     def add(self, record: dict[str, Any]) -> None:
         """The next request."""
@@ -132,10 +136,7 @@ class _Log:
         if "losses" in record:
             self._add_losses(losses, record["losses"])
         if "request" in record:
-            name = checks.text("request", record["request"])
-            if name in self.requests:
-                raise ValueError(f"request: expected names that differ, got {checks.quoted(repr(name))} again")
-            self.requests[name] = len(self.rows)
+            self.requests.setdefault(checks.text("request", record["request"]), []).append(len(self.rows))
         if self.context:
             values = record.get("context")
             if not isinstance(values, dict) or not set(self.context) <= set(values):
@@ -175,18 +176,25 @@ class _Log:
             what = "expected at least one request" + (" that was shown to all nodes" if self.shadowed else "")
             raise ValueError(f"{what}, got none")
         for name, values in self.later:
-            if name in self.requests:
-                self._add_losses(self.rows[self.requests[name]][1], values)
-            elif name not in self.passed_over:
+            for place in self.requests.get(name, ()):
+                self._add_losses(self.rows[place][1], values)
+            if name not in self.requests and name not in self.passed_over:
                 raise ValueError(
                     f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
                 )
-        found = self.units if self.units is not None else sorted(self.named_units)
+        if 0 < self.without_units < len(self.costs):
+            warnings.warn(
+                f"{self.without_units} costs are left out: they were not told in {', '.join(self.known_units or ())}",
+                stacklevel=5,
+            )
+        told = self.units is not None and self.without_units < len(self.costs)
+        found = self.units if told and self.units is not None else sorted(self.named_units)
         if units is not None and found and set(found) != set(units):
             raise ValueError(f"cost: expected {', '.join(units) or 'no unit'}, as before, got {', '.join(found)}")
         if signal is not None and not self.kinds <= {signal}:
             raise ValueError(f"signal: expected {signal or 'the own ones'!r}, as before, got {sorted(self.kinds)}")
-        for key in ("cost",) if self.evidence else ("signal", "cost"):
+        # Of several models none may have a score, and of networks logits tell the signals.
+        for key in ("cost",) if self.evidence or self.models is not None else ("signal", "cost"):
             if key not in self.keys:
                 raise ValueError(f"expected visits with the key {key!r}, got the keys {checks.quoted(list(self.keys))}")
         signals, losses = np.stack(self.rows, axis=1)
@@ -288,8 +296,11 @@ class _Log:
 
     def _cost(self, name: str, value: object) -> list[float]:
         """What a visit paid, in each unit."""
-        first = not self.costs
+        first = not self.costs and self.known_units is None
         if not isinstance(value, Mapping):
+            if self.known_units is not None:  # what the policy expected, as one sum
+                self.without_units += 1
+                return [np.nan] * len(self.known_units)
             if self.units is not None:
                 raise ValueError(f"{name}: expected units {self.units} as before, got {checks.quoted(repr(value))}")
             return [_number(name, value, 0.0)]

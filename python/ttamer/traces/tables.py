@@ -134,7 +134,9 @@ def _arrow_table(name: str, suffix: str) -> pyarrow.Table:
             # Texts as they stand: "01" is another request than "1".
             options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_header(name), pyarrow.string()))
             parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
-            return pyarrow.csv.read_csv(file, convert_options=options, parse_options=parsing)
+            # Its threads may outlive the read, and abort a process that ends soon after.
+            reading = pyarrow.csv.ReadOptions(use_threads=False)
+            return pyarrow.csv.read_csv(file, reading, parsing, options)
         except (pyarrow.ArrowException, csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"not readable ({checks.quoted(error)})") from None
 
