@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 from paths import REPOSITORY
 
-
 TOKEN = secrets.token_hex()
 """Or one is written into the home folder. A process keeps the first one that it sees."""
 
