@@ -1,4 +1,4 @@
-"""bench/torch_serve.py: its arms answer alike, its policy spreads requests, and its report holds what it says."""
+"""The benchmarks of whole networks: their arms answer alike, policies spread requests, and reports hold what they say."""
 
 from __future__ import annotations
 
@@ -76,3 +76,24 @@ def test_report(
         assert row["x full"] == pytest.approx(row["policy req/s"] / row["full req/s"])
     assert len(read["aims"]) == 2
     assert all(line in printed for line in read["aims"])
+
+
+def test_arrivals(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both arms answer all requests; the report has a row a network and pattern."""
+    script = importlib.import_module("torch_arrivals")
+    model, _, x = served(bench, 60)
+    for early in (False, True):
+        with script.server(model, early) as submit:
+            assert (script.waits(submit, x.split(1), [0.0] * 60) > 0).all()
+    times = script.arrivals(1000, 50.0, 4, seed=0)
+    assert times == sorted(times)
+    assert times[3] == times[0] < times[4]
+    assert 10 < times[-1] < 30
+    monkeypatch.setattr(script, "networks", lambda quick: [("small", model, x)])
+    assert script.main(["--quick", "--output", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "torch_arrivals.json").read_text())["rows"]
+    assert [(row["network"], row["arrivals"]) for row in rows] == [("small", "Poisson"), ("small", "bursts of 32")]
+    assert all(row["on_exit p99 ms"] >= row["on_exit p50 ms"] > 0 for row in rows)
+    assert "on_exit p50 ms" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from ttamer.torch.parts import cuts_of, run, set_mode, takes
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
-from ttamer.torch.serve.serving import Serving
+from ttamer.torch.serve.serving import OnExit, Serving
 
 if TYPE_CHECKING:
     from ttamer.traces import Traces
@@ -239,13 +239,17 @@ class EarlyExit(nn.Module):
                 set_mode(part, mode)
         return self
 
-    def forward(self, x: Any, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
+    def forward(self, x: Any, *, on_exit: OnExit | None = None, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
         """Logits of all exits in training mode, else the answers.
 
         Parameters
         ----------
         x : Tensor, or tuple, list or mapping of tensors
             B requests; what the first stage takes.
+        on_exit : callable, optional
+            In evaluation mode with a policy: called at each exit at which rows leave, with the numbers of these rows,
+            (m,) int64, and their `ExitOutput`, so that they need not wait for the others. What it raises ends the call.
+            Graphs are not used then.
         **keywords
             Handed to the stages and exits that name them. The first dimension of tensors is B too.
 
@@ -262,22 +266,24 @@ class EarlyExit(nn.Module):
             If a keyword is taken by no stage and no exit, or graphs are to be captured and something is neither a
             tensor with rows nor a plain value.
         RuntimeError
-            If a graph cannot be captured of a stage, exit or signal, a signal raised, or the model is exported or
-            traced with a policy.
+            If a graph cannot be captured of a stage, exit or signal, a signal raised, the model is exported or
+            traced with a policy, or there is `on_exit` where nobody leaves: in training mode or without a policy.
         ValueError
             If numbers of rows, classes or devices disagree, there are more rows than the largest bucket, or logits are
             NaN.
         """
+        serving = self._serving  # read once: another thread may attach or detach meanwhile
+        if on_exit is not None and (self.training or serving is None):
+            raise RuntimeError("on_exit: expected a model in evaluation mode with a policy, where rows leave")
         if self.training:
             return self.all_logits(x, **keywords)
         rows, device = self._check(x, keywords)
-        serving = self._serving  # read once: another thread may attach or detach meanwhile
         if serving is None:
             return self._whole(x, keywords, rows)
         if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("export: a policy decides outside of graphs; export stages and exits, or detach it")
         with torch.no_grad():
-            return serving.serve(self._parts(), x, keywords, rows, device)
+            return serving.serve(self._parts(), x, keywords, rows, device, on_exit)
 
     def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
         """Logits of every exit, whatever the mode and the policy.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ from ttamer.torch.serve.captured import CapturedLine
 from ttamer.torch.serve.graph_inputs import kind_of
 from ttamer.torch.serve.rows import Answers, Compaction, StageInput
 
+OnExit = Callable[[Tensor, ExitOutput], object]
+"""Is told which rows of the input leave, and what they get."""
 _MOST_KINDS = 32
 """Kinds of inputs that graphs are captured for: each takes time and memory."""
 
@@ -79,6 +81,7 @@ class Serving:
         keywords: dict[str, Any],
         rows: int,
         device: torch.device,
+        on_exit: OnExit | None,
     ) -> ExitOutput:
         """Serve a batch of so many rows on a device, through stages and exits."""
         sizes, policy = self.compaction.sizes, self.decider.policy
@@ -90,7 +93,8 @@ class Serving:
         if device not in self._costs:
             # Not a buffer of a module: `half` and `to(dtype)` would round it.
             self._costs[device] = _cost_table(policy).to(device)
-        if self.capture and device.type == "cuda" and rows > 0:
+        # Graphs leave answers where they are until the end.
+        if self.capture and device.type == "cuda" and rows > 0 and on_exit is None:
             line = self._captured(parts, x, keywords, device)
             if line is not None:
                 logits, answer, last = line.serve(x, keywords, rows)
@@ -100,8 +104,8 @@ class Serving:
         flight = self.decider.start(rows, self.nan)
         inputs = StageInput(x, keywords, rows, self.compaction)
         if policy.topology.kind == "line":
-            return serve_line(network, self.decider, flight, inputs)
-        return serve_walk(network, self.decider, flight, inputs, policy.first_node)
+            return serve_line(network, self.decider, flight, inputs, on_exit)
+        return serve_walk(network, self.decider, flight, inputs, policy.first_node, on_exit)
 
     def _captured(
         self, parts: list[tuple[nn.Module, nn.Module]], x: Any, keywords: dict[str, Any], device: torch.device
@@ -127,7 +131,9 @@ class Serving:
             return line
 
 
-def serve_line(network: Network, decider: Decider, flight: Flight, inputs: StageInput) -> ExitOutput:
+def serve_line(
+    network: Network, decider: Decider, flight: Flight, inputs: StageInput, on_exit: OnExit | None
+) -> ExitOutput:
     """Serve rows along a line of exits."""
     answers = Answers(network.recall)
     like: Tensor | None = None
@@ -143,6 +149,10 @@ def serve_line(network: Network, decider: Decider, flight: Flight, inputs: Stage
         # Without recall, logits of rows that all go on are nobody's answer.
         if network.recall or live_count < inputs.count or live_count == 0:
             answers.consulted(node, logits, inputs.rows, flight)
+        if on_exit is not None and live_count < inputs.count:
+            rows = inputs.rows_at(_positions(decision.next_node == STOP, inputs.count - live_count))
+            answer, last = (each.index_select(0, rows) for each in answers.nodes(flight))
+            on_exit(rows, ExitOutput(answers.logits.index_select(0, rows), answer, last, network.costs[last]))
         if live_count == 0:
             break
         if live_count < inputs.count:
@@ -151,7 +161,9 @@ def serve_line(network: Network, decider: Decider, flight: Flight, inputs: Stage
     return ExitOutput(answers.logits, answer, last, network.costs.index_select(0, last))
 
 
-def serve_walk(network: Network, decider: Decider, flight: Flight, inputs: StageInput, first: int) -> ExitOutput:
+def serve_walk(
+    network: Network, decider: Decider, flight: Flight, inputs: StageInput, first: int, on_exit: OnExit | None
+) -> ExitOutput:
     """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
     answers, bill = Answers(network.recall), _Bill(network.costs, inputs.count)
     like: Tensor | None = None
@@ -183,6 +195,10 @@ def serve_walk(network: Network, decider: Decider, flight: Flight, inputs: Stage
             except ValueError as error:
                 raise refused(node, error) from error
         live_count = sum(waiting_for)
+        if on_exit is not None and live_count < inputs.count:
+            left = inputs.rows_at(_positions(waiting == STOP, inputs.count - live_count))
+            output = ExitOutput(answers.logits, *answers.nodes(flight), bill.cost)
+            on_exit(left, ExitOutput(*(field.index_select(0, left) for field in output)))
         if live_count == 0:
             break
         if live_count < inputs.count:
