@@ -512,6 +512,22 @@ def test_a_resume_while_shadows_are_under_way(tmp_path: Path) -> None:
 
 
 class TestLinesOfLogs:
+    def test_a_log_that_is_renamed(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        with Log(path) as log:
+            log.losses("a", {"0": 1.0})
+            path.rename(tmp_path / "log.1")
+            log.losses("b", {"0": 1.0})
+            log.reopen()
+            log.losses("c", {"0": 1.0})
+            path.unlink()
+            path.mkdir()
+            with pytest.raises(OSError, match="Is a directory"):
+                log.reopen()
+            log.losses("d", {"0": 1.0})  # the file is gone, the log is not
+        names = [json.loads(line)["request"] for line in (tmp_path / "log.1").read_text().splitlines()]
+        assert names == ["a", "b"]
+
     def test_a_log_that_was_cut_off_goes_on(self, tmp_path: Path) -> None:
         path = tmp_path / "log"
         path.write_text('{"request": "a", "vis')

@@ -1,4 +1,4 @@
-"""The benchmarks of whole networks: their arms answer alike, policies spread requests, and reports hold what they say."""
+"""The benchmarks of whole networks: arms answer alike, policies spread requests, and reports hold what they say."""
 
 from __future__ import annotations
 

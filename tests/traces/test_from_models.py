@@ -238,6 +238,18 @@ class TestContext:
             "answers: expected (3, 2) integers like losses, codes of which equal ones are equal answers and -1 is "
             "none, got (3, 2) float64",
         ),
+        (
+            {"answers": [["a", "b"]] * 3},
+            TypeError,
+            "answers: expected (3, 2) integers like losses, the numbers of classes, got (3, 2) text; classes=False "
+            "takes texts",
+        ),
+        (
+            {"answers": [["a"]] * 3, "classes": False},
+            ValueError,
+            "answers: expected (3, 2) texts like losses, got (3, 1)",
+        ),
+        ({"answers": [[b"a", 1]] * 3, "classes": False}, TypeError, "answers: expected (3, 2) integers like losses"),
         ({"answers": np.full((3, 2), -2)}, ValueError, "answers: expected values >= -1, got -2 at row 0, model 0"),
         ({"nodes": ["a"]}, ValueError, "nodes: expected 2 names, one a node, got 1"),
         ({"context": [1, 2]}, ValueError, "context: expected (3,) numbers or texts, one a request, got (2,)"),
@@ -377,3 +389,17 @@ def test_nodes_of_other_traces_with_a_context() -> None:
     assert again.categories == {0: ("law", "art")}
     with pytest.raises(ValueError, match="nodes: expected 2 names, one a node, got 3"):
         Traces.from_models(losses, [1, 2], context=context, nodes=["age", "small", "large"])
+
+
+def test_answers_that_are_texts() -> None:
+    """Equal texts are equal answers; an empty one is none."""
+    said = [["yes", "no"], ["", "no"], [None, "maybe"]]
+    traces = Traces.from_models(LOSSES, [1.0, 2.0], answers=said, classes=False)
+    assert traces.predictions is not None
+    numbers = traces.predictions.tolist()
+    assert (numbers[1][0], numbers[2][0]) == (-1, -1)
+    assert numbers[0][1] == numbers[1][1]
+    assert len({numbers[0][0], numbers[0][1], numbers[2][1]}) == 3
+    assert not traces.answer_classes
+    more = Traces.from_models(LOSSES[:2], [1.0, 2.0], answers=np.array(said[:2], object), classes=False)
+    np.testing.assert_array_equal(more.predictions[0] == more.predictions[0, 0], [True, False])

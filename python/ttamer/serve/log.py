@@ -36,10 +36,8 @@ class Log:
     def __init__(self, path: str | os.PathLike[str], answers: bool = False) -> None:
         self._answers = checks.flag("answers", answers)
         self._lock = Lock()
-        name = checks.path("path", path)
-        self._file: TextIO = open(name, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
-        if not _ends_whole(name):  # who wrote it was ended in the middle of a line: that one is lost, not the next
-            self._file.write("\n")
+        self._path = checks.path("path", path)
+        self._file = self._opened()
 
     def write(self, flight: Flight, losses: Mapping[str, float] | None = None) -> str:
         """Append `Flight.record`.
@@ -68,6 +66,18 @@ class Log:
         """Append the losses of an earlier request, such as whether an answer was wrong, by name of node."""
         self._append({"request": checks.text("request", request), "losses": _checked(losses)})
 
+    def reopen(self) -> None:
+        """Open the path anew, once the file was renamed: what is written from now on goes to a new one.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened; lines go to the old file then.
+        """
+        with self._lock:
+            old, self._file = self._file, self._opened()
+            old.close()
+
     def close(self) -> None:
         """Close the file; another call changes nothing."""
         self._file.close()
@@ -77,6 +87,14 @@ class Log:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _opened(self) -> TextIO:
+        file = open(self._path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        if not _ends_whole(
+            self._path
+        ):  # who wrote it was ended in the middle of a line: that one is lost, not the next
+            file.write("\n")
+        return file
 
     def _append(self, record: Mapping[str, Any]) -> None:
         try:

@@ -135,8 +135,9 @@ class Constructors(Record):
             How sure each model was, larger is surer; NaN or -inf, the logarithm of 0, for none. A model without any
             score keeps the state of what was known before it; where some requests lack one, they get one below all
             others: the lowest state.
-        answers : (N, n) integers, optional
-            What each model answered: equal numbers for equal answers, -1 for none. Kept as `predictions`.
+        answers : (N, n) integers or str, optional
+            What each model answered: equal numbers for equal answers, -1 for none. Texts, "" or None for none, where
+            they are no classes. Kept as `predictions`, as numbers.
         classes : bool
             Whether a number stands for the same answer in every request, such as a class. False if equal numbers mean
             equal answers within one request only.

@@ -35,7 +35,7 @@ def fields_of_models(
         for unit, each in by_unit.items()
     }
     said = None if scores is None else _scores(scores, judged.shape)
-    codes = None if answers is None else _answers(answers, judged.shape)
+    codes = None if answers is None else _answers(answers, judged.shape, classes)
     consulted = np.isfinite(judged)
     if said is not None:
         consulted |= ~np.isnan(said)
@@ -111,8 +111,17 @@ def _scores(scores: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.flo
     return values
 
 
-def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+def _answers(answers: npt.ArrayLike, shape: tuple[int, ...], classes: bool) -> npt.NDArray[np.int32]:
     expected = f"{shape} integers like losses"
+    texts = _texts(answers)
+    if texts is not None:
+        if classes:
+            raise TypeError(
+                f"answers: expected {expected}, the numbers of classes, got {checks.describe(texts)}; classes=False "
+                "takes texts, which are compared within a request"
+            )
+        _check_like_losses("answers", texts, shape, f"{shape} texts like losses")
+        return _numbered(texts)
     array = checks.as_array("answers", answers, expected)
     if array.dtype.kind == "f":
         raise TypeError(
@@ -123,6 +132,25 @@ def _answers(answers: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.i
     _check_like_losses("answers", codes, shape, expected)
     checks.check_values("answers", codes, -1, ("row", "model"))
     return codes
+
+
+def _texts(answers: npt.ArrayLike) -> npt.NDArray[Any] | None:
+    """Answers that are texts, or none where something else is among them."""
+    try:
+        array = np.asarray(answers)
+    except (TypeError, ValueError):  # no array at all, which is refused elsewhere
+        return None
+    if array.dtype.kind == "U" or (
+        array.dtype.kind == "O" and all(each is None or isinstance(each, str) for each in array.flat)
+    ):
+        return array
+    return None
+
+
+def _numbered(texts: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """A number for each text, -1 for none."""
+    numbers = {text: number for number, text in enumerate(sorted({text for text in texts.flat if text}))}
+    return np.array([numbers.get(text, -1) for text in texts.flat], np.int32).reshape(texts.shape)
 
 
 def _signals(scores: npt.NDArray[np.float32] | None, consulted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
