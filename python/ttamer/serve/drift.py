@@ -51,6 +51,8 @@ class Drift:
     ----------
     policy : Policy
         Whose requests are watched.
+    digest : str
+        Of that policy, as `Flight.digest` and "policy" in a log: labels have to be of its requests.
     seen, labels : int
         Requests and losses since the start.
     passed_over : int
@@ -102,7 +104,7 @@ class Drift:
         error = replay.loss.std() / math.sqrt(len(reference))
         nodes, digest = policy.topology.nodes, Plan(policy).digest
         with self._lock:
-            self.policy, self._digest, self._reference = policy, digest, reference
+            self.policy, self.digest, self._reference = policy, digest, reference
             self._tests = {"cost": _Ranks(costs, self._random), "promise": _Ranks(promises, self._random)}
             self._losses = _Losses(float(replay.loss.mean() + 2 * error))
             self._limit = (len(self._tests) + 1) / self._false_alarms
@@ -113,7 +115,7 @@ class Drift:
     def saw(self, flight: Flight) -> None:
         """Look at a request that the policy has stopped; others, that stopped otherwise, are passed over."""
         checks.instance("flight", flight, Flight)
-        if flight.digest != self._digest:
+        if flight.digest != self.digest:
             with self._lock:
                 self.passed_over += 1
         elif flight.reason == "policy":
