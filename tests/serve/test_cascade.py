@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -432,8 +433,9 @@ class TestWhatCannotBeUsed:
         assert flight.visits[0].cost == POLICY.costs[0]
 
     def test_functions_that_are_not_asynchronous(self) -> None:
-        nodes = nodes_of(LINE, small=lambda request, flight: Outcome("a", 0.5))
+        nodes = nodes_of(LINE, small=lambda request, flight: Outcome("a", 0.5, cost=0.7))
         flight = asyncio.run(Cascade(nodes, Dispatcher(POLICY, model=MODEL))(0))
+        assert flight.visits[0].cost == 0.7
         assert str(flight.causes["small"]) == "expected an asynchronous function, got one that returned Outcome"
 
     def test_costs_of_exceptions(self) -> None:
@@ -452,6 +454,20 @@ class TestWhatCannotBeUsed:
             assert asyncio.run(Cascade(calls, Dispatcher(policy))(0)).visits[0].cost == expected
 
 
+def test_a_node_that_cancels_the_request() -> None:
+    async def leave(request: int, flight: Flight) -> Outcome:
+        flight.cancel()
+        return Outcome("a", 0.5)
+
+    async def refuse(request: int, flight: Flight) -> Outcome:
+        flight.cancel()
+        raise OSError("no")
+
+    for node in (leave, refuse):
+        with pytest.raises(AllFailed):
+            asyncio.run(Cascade(nodes_of(LINE, small=node), Dispatcher(POLICY))(0))
+
+
 def test_one_timeout_for_all() -> None:
     cascade = Cascade(dict.fromkeys(("small", "middle", "large"), hang), Dispatcher(POLICY), timeouts=0.01)
     with pytest.raises(AllFailed, match=r"small: TimeoutError: no answer within 0.01 s; middle"):
@@ -467,6 +483,15 @@ def test_a_timeout_of_the_node_is_told_as_it_is() -> None:
     cascade = Cascade(nodes_of(LINE, small=late), Dispatcher(POLICY, model=MODEL), timeouts={"small": 5.0})
     assert str(asyncio.run(cascade(0)).causes["small"]) == "the database"
 
+    class Dear(TimeoutError):
+        cost = 0.5
+
+    async def dear(request: int, flight: Flight) -> Outcome:
+        raise Dear
+
+    cascade = Cascade(nodes_of(LINE, small=dear), Dispatcher(POLICY, model=MODEL), timeouts={"small": 5.0})
+    assert asyncio.run(cascade(0)).visits[0].cost == 0.5
+
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not tell who is cancelled")
 def test_a_node_whose_own_work_is_cancelled_fails() -> None:
@@ -477,8 +502,33 @@ def test_a_node_whose_own_work_is_cancelled_fails() -> None:
         return await task
 
     cascade = Cascade(nodes_of(LINE, small=cancelled), Dispatcher(POLICY, model=MODEL))
+
+    async def swallow() -> Flight:
+        """Also in a task that was cancelled once, and went on."""
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return await cascade(0)
+
+    assert asyncio.run(swallow()).reason == "failure"
     flight = asyncio.run(cascade(0))
     assert flight.reason == "failure"
+
+    async def shadowed() -> Flight:
+        nodes = nodes_of(LINE, middle=cancelled)
+        cascade = Cascade(nodes, Dispatcher(ttamer.solve(MODEL, 1e-6)), shadow=1.0)
+        flight = await cascade(0)
+        await cascade.join()
+        return flight
+
+    visits = asyncio.run(shadowed()).visits
+    assert [(visit.node, visit.shadow, visit.error is None) for visit in visits] == [
+        (0, False, True),
+        (1, True, False),
+        (2, True, True),
+    ]
     assert str(flight.causes["small"]) == "what the node waited for was cancelled"
 
 
@@ -505,10 +555,26 @@ def test_a_resume_while_shadows_are_under_way(tmp_path: Path) -> None:
             flight.consulted("c", 0.5)
         log.write(flight)
 
+    async def serve_on(log: Log) -> None:
+        """Resumed, told and stopped again before the shadow's answer comes."""
+        gate.clear()
+        cascade = Cascade(nodes_of(LINE, middle=slow, large=slow), Dispatcher(hasty), shadow=1.0, log=log)
+        flight = await cascade(0)
+        await asyncio.sleep(0)
+        flight.resume()
+        while flight.node != STOP:
+            flight.consulted("b", 1.0)
+        gate.set()
+        await cascade.join()
+        assert not any(visit.shadow for visit in flight.visits)
+        log.write(flight)
+
     with Log(tmp_path / "log") as log:
         asyncio.run(serve(log))
-    (line,) = (tmp_path / "log").read_text().splitlines()
-    assert json.loads(line)["reason"] == "override"
+        gate = asyncio.Event()
+        asyncio.run(serve_on(log))
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["reason"] for line in lines] == ["override"] * 2
 
 
 class TestLinesOfLogs:
@@ -600,5 +666,10 @@ class TestLinesOfLogs:
             log.losses("a7", {"small": 1.0})
         found = Traces.from_log(tmp_path / "log", like=LINE)
         assert found.losses[:, 0].tolist() == [1.0, 1.0]
+        with open(tmp_path / "log", "a") as file:  # and one whose line was cut, with losses that came later
+            file.write('{"request": "b", "pol\n' + json.dumps({"request": "b", "losses": {"small": 0.0}}) + "\n")
+        with pytest.warns(UserWarning, match=r"was cut off and is left out"):
+            assert len(Traces.from_log(tmp_path / "log", like=LINE)) == 2
+        assert report(tmp_path / "log").requests == 2
         counted = report(tmp_path / "log")
         assert (counted.requests, counted.loss is None) == (2, counted.nodes[0].answered == 0)

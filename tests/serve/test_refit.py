@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,15 +259,23 @@ def test_the_next_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(command) == 2
     assert "tradeoff: expected one of a front, got None" in capsys.readouterr().err
     assert main([*command, "--tradeoff", str(tradeoff)]) == 0
-    assert capsys.readouterr().out.endswith("wrote the front to new.st\n")
+    assert "wrote the front to new.st\na request of weight 1 has the trade-off 0." in capsys.readouterr().out
     new = ttamer.Front.load("new.st")
-    assert len(new) == len(old)
-    scales = [(point.policy.cost_scale, point.policy.tradeoff) for front in (old, new) for point in front]
-    worth = [scale * each / (1 - each) for scale, each in scales]
-    np.testing.assert_allclose(np.sort(worth[len(old) :]), np.sort(worth[: len(old)]), rtol=1e-9)
-    assert [point.cost for point in new] == sorted(point.cost for point in new)
+
+    def worth(policy: ttamer.Policy) -> float:
+        return policy.cost_scale * policy.tradeoff / (1 - policy.tradeoff)
+
+    worths = [worth(point.policy) for point in old]
+    assert all(np.isclose(worth(point.policy), worths, rtol=1e-9).any() for point in new)
+    figures = [(point.cost, point.error) for point in new]
+    assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(figures))
+    was = worth(dispatcher.policy_of())
     with dispatcher.watch("new.st", every=3600.0):
-        assert dispatcher.enter().digest in {Dispatcher(point.policy).enter().digest for point in new}
+        # The nearest in price, whatever the scale of the new costs is.
+        served = dispatcher.policy_of()
+        assert dispatcher.enter().digest == Dispatcher(served).enter().digest
+        distances = [abs(np.log(worth(point.policy) / was)) for point in new]
+        assert abs(np.log(worth(served) / was)) == pytest.approx(min(distances))
     assert main(["show", "new.st", "--all"]) == 0
     assert "new.st" in capsys.readouterr().out
     assert main(["show", "new.st", "--json"]) == 0

@@ -109,6 +109,36 @@ def test_a_file_that_was_away_and_is_back(tmp_path: Path) -> None:
         (tmp_path / "away").rename(path)
         assert not watch.check()
         assert watch.error is None
+        path.write_bytes(b"damaged")
+        assert not watch.check()
+        damage = watch.error
+        path.rename(tmp_path / "away")
+        assert not watch.check()
+        assert isinstance(watch.error, FileNotFoundError)
+        (tmp_path / "away").rename(path)
+        assert not watch.check()
+        assert watch.error is damage
+
+
+def test_a_file_that_goes_between_look_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again as soon as it is back."""
+    path = tmp_path / "policy.st"
+    CHEAP.save(path)
+    dispatcher = Dispatcher(GOOD)
+    with dispatcher.watch(path, every=NEVER) as watch:
+        GOOD.save(path)
+        load = Policy.load
+
+        def gone(path: object) -> Policy:
+            raise FileNotFoundError("gone")
+
+        monkeypatch.setattr(Policy, "load", gone)
+        assert not watch.check()
+        assert str(watch.error) == "gone"
+        monkeypatch.setattr(Policy, "load", load)
+        assert watch.check()
+        assert watch.error is None
+        assert not stops_at_once(dispatcher)
 
 
 def test_who_wants_to_know_of_exchanges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

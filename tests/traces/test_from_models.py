@@ -401,5 +401,7 @@ def test_answers_that_are_texts() -> None:
     assert numbers[0][1] == numbers[1][1]
     assert len({numbers[0][0], numbers[0][1], numbers[2][1]}) == 3
     assert not traces.answer_classes
+    with pytest.raises(TypeError, match=r"^answers: expected \(3, 2\) integers like losses"):
+        Traces.from_models(LOSSES, [1.0, 2.0], answers=[["a", NAN], ["b", "a"], ["c", 1]], classes=False)
     more = Traces.from_models(LOSSES[:2], [1.0, 2.0], answers=np.array(said[:2], object), classes=False)
     np.testing.assert_array_equal(more.predictions[0] == more.predictions[0, 0], [True, False])

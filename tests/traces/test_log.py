@@ -261,7 +261,15 @@ def test_a_line_that_was_cut_off_while_it_was_written(tmp_path: Path) -> None:
         path.write_text(whole + whole[:cut] + "\n" + whole)
         with pytest.warns(UserWarning, match=r"log.jsonl: line 2 was cut off and is left out"):
             assert len(Traces.from_log(path, Topology.line(2))) == 2
-    for wrong in ("{]", whole[1:].strip(), '{"visits": []}}', '{"visits": [1,]}', "[1"):
+    for wrong in (
+        '{"visits": []}x',
+        '{"visits": []} 5',
+        "{]",
+        whole[1:].strip(),
+        '{"visits": []}}',
+        '{"visits": [1,]}',
+        "[1",
+    ):
         path.write_text(whole + wrong + "\n" + whole)
         with pytest.raises(ValueError, match=r"line 2: not JSON"):
             Traces.from_log(path, Topology.line(2))

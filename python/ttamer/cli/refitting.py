@@ -52,6 +52,7 @@ def refit(
                 "fitted": result.fitted,
                 "judged": result.judged,
                 "unit": result.policy.unit,
+                "tradeoff": result.policy.tradeoff,
                 "policy": str(output) if result.replaces else None,
             }
         )
@@ -60,5 +61,7 @@ def refit(
         out.print(str(result), soft_wrap=True)
         what = "policy" if result.front is None else "front"
         out.print(f"wrote the {what} to {output}" if result.replaces else "wrote nothing", soft_wrap=True)
+        if result.replaces and result.front is not None:
+            out.print(f"a request of weight 1 has the trade-off {result.policy.tradeoff:.6g} there", soft_wrap=True)
     if not result.replaces:
         raise typer.Exit(1)

@@ -78,7 +78,7 @@ def frontier(
             policy = solve(model, float(tradeoff), prices=model_prices)
             result = policy.replay(traces)
             points.append(FrontPoint(result.mean_cost, result.error, policy))
-    front = _undominated(points)
+    front = undominated(points)
     cheap = CHEAP / max(scale, 1.0)
     if tradeoffs is None and scale != 1 and np.isfinite(1 / cheap / policy.cost_scale):  # else no solve weighs them
         _warn_of_ends(front, [solve(model, tradeoff, prices=model_prices) for tradeoff in (1.0, cheap)], traces)
@@ -107,7 +107,7 @@ def _grid(tradeoffs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return grid
 
 
-def _undominated(points: list[FrontPoint]) -> list[FrontPoint]:
+def undominated(points: list[FrontPoint]) -> list[FrontPoint]:
     """Points in order of cost, each with a smaller error than all cheaper ones."""
     front: list[FrontPoint] = []
     for point in sorted(points, key=lambda point: (point.cost, point.error)):

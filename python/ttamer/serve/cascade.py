@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -159,48 +160,70 @@ class Cascade:
             await asyncio.gather(*self._shadows, return_exceptions=True)
 
     async def _ask(self, payload: Any, flight: Flight) -> None:
-        node = flight.node
+        node, cancellations = flight.node, _cancellations()
         limit = self._timeouts.get(node)
         left = flight.left
         if left is not None and flight.answer_node >= 0:
             limit = left if limit is None else min(limit, left)
+        outcome: object = None
         try:
-            outcome = await _within(self._nodes[node](payload, flight), limit)
+            called: object = self._nodes[node](payload, flight)
+            outcome = await _within(called, limit) if isawaitable(called) else _NotAsynchronous(called)
         except Exception as error:
-            _charged(flight.failed, error, getattr(error, "cost", 0.0))
+            failure, cost = error, getattr(error, "cost", 0.0)
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if _cancellations() != cancellations:
                 raise
-            flight.failed("what the node waited for was cancelled")
+            failure, cost = RuntimeError("what the node waited for was cancelled"), 0.0
         else:
             try:
-                flight.consulted(**_told(outcome))
+                told = _told(outcome)
+                if flight.node == node:
+                    flight.consulted(**told)
+                return
             except Exception as error:  # what cannot be used is a failure, and was paid
                 self._warn(node, error)
-                _charged(flight.failed, error, getattr(outcome, "cost", None))
+                failure, cost = error, getattr(outcome, "cost", None)
+        if flight.node == node:  # the node itself may have cancelled the request
+            _charged(flight.failed, failure, cost)
 
     async def _go_on(self, payload: Any, flight: Flight) -> None:
         """Ask all nodes that were not asked, one after the other."""
         asked = {visit.node for visit in flight.visits}
+        own, cancellations = len(asked), _cancellations()
+
+        def is_resumed() -> bool:  # by somebody who tells the rest, and logs it
+            return flight.node != STOP or sum(not visit.shadow for visit in flight.visits) != own
+
         try:
             for node, call in sorted(self._nodes.items()):
                 if node in asked or self.dispatcher.is_down(node):
                     continue
-                shadowed = partial(_shadow_failed, flight, node)
+                outcome: object = None
+                failure: Exception | None = None
+                cost: Any = None
                 try:
-                    outcome = await _within(call(payload, flight), self._timeouts.get(node))
+                    called: object = call(payload, flight)
+                    limit = self._timeouts.get(node)
+                    outcome = await _within(called, limit) if isawaitable(called) else _NotAsynchronous(called)
                 except Exception as error:
-                    _charged(shadowed, error, getattr(error, "cost", 0.0))
-                    continue
-                if flight.node != STOP:  # somebody resumed it, and tells the rest
+                    failure, cost = error, getattr(error, "cost", 0.0)
+                except asyncio.CancelledError:
+                    if _cancellations() != cancellations:
+                        raise
+                    failure, cost = RuntimeError("what the node waited for was cancelled"), 0.0
+                if is_resumed():
                     return
-                try:
-                    flight.shadowed(node, **_told(outcome))
-                except Exception as error:
-                    self._warn(node, error)
-                    _charged(shadowed, error, getattr(outcome, "cost", None))
+                if failure is None:
+                    try:
+                        flight.shadowed(node, **_told(outcome))
+                        continue
+                    except Exception as error:
+                        self._warn(node, error)
+                        failure, cost = error, getattr(outcome, "cost", None)
+                _charged(partial(_shadow_failed, flight, node), failure, cost)
         finally:
-            if flight.node == STOP:
+            if not is_resumed():
                 self._record(flight)
 
     def _warn(self, node: int, error: Exception) -> None:
@@ -228,6 +251,9 @@ def _quietly(call: Callable[[Flight], object], flight: Flight) -> None:
 
 
 def _told(outcome: object) -> dict[str, Any]:
+    if isinstance(outcome, _NotAsynchronous):
+        kind = type(outcome.returned).__name__
+        raise TypeError(f"expected an asynchronous function, got one that returned {kind}")
     if not isinstance(outcome, Outcome):
         raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
     return outcome._asdict()
@@ -242,25 +268,32 @@ def _charged(failed: Callable[[Exception, Any], object], error: Exception, cost:
 
 
 def _shadow_failed(flight: Flight, node: int, error: Exception, cost: Any) -> None:
-    if flight.node == STOP:
-        flight.shadowed(node, error=error, cost=cost)
+    flight.shadowed(node, error=error, cost=cost)
 
 
-def _is_cancelled() -> bool:
-    """Whether it is the request that is cancelled; Python 3.10 does not tell, and then it is."""
+def _cancellations() -> float:
+    """How often the request was cancelled. Python 3.10 does not tell: then any cancellation counts as the request's."""
     task = asyncio.current_task()
-    return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
+    return math.nan if task is None or not hasattr(task, "cancelling") else task.cancelling()
+
+
+class _NotAsynchronous(NamedTuple):
+    """What a function returned that should have been asynchronous."""
+
+    returned: object
+
+    @property
+    def cost(self) -> object:
+        return getattr(self.returned, "cost", None)
 
 
 async def _within(call: Awaitable[Outcome], limit: float | None) -> Outcome:
-    if not isawaitable(call):
-        raise TypeError(f"expected an asynchronous function, got one that returned {type(call).__name__}")
     if limit is None:
         return await call
     try:
         return await asyncio.wait_for(call, limit)
     except asyncio.TimeoutError as error:
-        if error.args:  # the node's own
+        if type(error) is not asyncio.TimeoutError or error.args or hasattr(error, "cost"):  # the node's own
             raise
         raise TimeoutError(f"no answer within {limit:g} s") from None
 

@@ -144,13 +144,14 @@ class Dispatcher:
         Parameters
         ----------
         path : str, os.PathLike or mapping of str to these
-            Of a policy, or a front where one serves: it keeps the trade-off of a request of weight 1. Of several tiers
-            a file each. A policy's file has no model, so that after failures it goes by worst states; a front's has.
+            Of a policy, or a front where one serves: what a loss is worth to a request of weight 1 stays. Of several
+            tiers a file each. A policy's file has no model, so that after failures it goes by worst states; a front's
+            has.
         every : float
             Seconds between looks, by a thread in the background.
         on_swap : callable, optional
             Called with what was loaded, a Policy, a Front, or a Policy a tier, each time that it serves from then on,
-            such as `Drift.swap`; what it raises is logged.
+            such as `Drift.swap` where a policy serves; what it raises is logged.
 
         Returns
         -------
@@ -174,7 +175,9 @@ class Dispatcher:
             loaded: Front | Policy | dict[str, Policy]
             if self._service.front is not None:
                 loaded = Front.load(paths[DEFAULT])
-                self.swap(loaded, tradeoff=1 / (1 + self._service.price))
+                # Trade-offs are stated in scales of costs: what a loss is worth in costs is what stays.
+                price = self._service.price * loaded[0].policy.cost_scale / self._service.front[0].policy.cost_scale
+                self.swap(loaded, tradeoff=1 / (1 + price))
             elif isinstance(path, Mapping):
                 loaded = {tier: Policy.load(each) for tier, each in paths.items()}
                 self.swap(loaded)
@@ -214,6 +217,13 @@ class Dispatcher:
     def policies(self) -> tuple[Policy, ...]:
         """Tuple of Policy : those that requests enter with now."""
         return tuple(plan.policy for plan in self._service.plans)
+
+    def policy_of(self, tier: str = DEFAULT, weight: float = 1.0) -> Policy:
+        """The policy that such a request enters with now; errors as of `enter`."""
+        service = self._service
+        if tier == DEFAULT and len(service.tiers) == 1:
+            (tier,) = service.tiers
+        return service.plan(tier, checks.real("weight", weight)).policy
 
     def __repr__(self) -> str:
         down = f", {_listed(tuple(self.nodes[node] for node in sorted(self._down)))} down" if self._down else ""

@@ -120,7 +120,7 @@ class Drift:
                 self.passed_over += 1
         elif flight.reason == "policy":
             last = next(visit.node for visit in reversed(flight.visits) if not visit.shadow)
-            self.look(last, flight.expected_cost, flight.expected_loss)
+            self._look(last, flight.expected_cost, flight.expected_loss, flight.digest)
 
     def look(self, last_node: int, cost: float, promise: float) -> None:
         """The same for requests that were decided in batches.
@@ -134,9 +134,15 @@ class Drift:
         promise : float
             Its answer's expected loss, `Batch.answer_loss`.
         """
-        scores = {"cost": checks.real("cost", cost), "promise": checks.real("promise", promise)}
+        self._look(last_node, checks.real("cost", cost), checks.real("promise", promise), None)
+
+    def _look(self, last_node: int, cost: float, promise: float, digest: str | None) -> None:
+        scores = {"cost": cost, "promise": promise}
         place = checks.place("last_node", last_node, len(self._stops))
         with self._lock:
+            if digest not in (None, self.digest):  # under the lock: a swap may come between
+                self.passed_over += 1
+                return
             self._stops[place] += 1
             for name, score in scores.items():
                 self._tests[name].add(score)

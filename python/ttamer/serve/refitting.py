@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttamer._base import checks
+from ttamer.evaluation.frontier import undominated
 from ttamer.fitting import fit
 from ttamer.model import CascadeModel
 from ttamer.policy import Front, FrontPoint, Guarantee, Policy, solve
@@ -43,7 +44,9 @@ class Refit:
         Limits of the old policy's guarantee, in words, that the new one could not be shown to keep on the requests that
         were judged on. Without any it has a guarantee itself.
     front : Front or None
-        Where the old one is of a front: a new policy for each of its trade-offs, measured on what it was fitted on.
+        Where the old one is of a front: new policies for what losses are worth in it, those that no other beats on what
+        they were fitted on. `policy` is that of a request of weight 1: ``Dispatcher(front,
+        tradeoff=policy.tradeoff)``.
     """
 
     policy: Policy
@@ -185,7 +188,7 @@ def _front_like(front: Front, model: CascadeModel, traces: Traces) -> Front:
     points = [
         FrontPoint(replay.mean_cost, replay.error, policy) for replay, policy in zip(replays, policies, strict=True)
     ]
-    return Front(sorted(points, key=lambda point: point.cost), front.unit, model)
+    return Front(undominated(points), front.unit, model)
 
 
 def _certified(

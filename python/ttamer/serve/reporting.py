@@ -70,7 +70,7 @@ def report(
         raise ValueError(f"{where}: expected at least one request, got none")
     plan = None if policy is None else Plan(checks.instance("policy", policy, Policy))
     try:
-        lines.join()
+        lines.join(bool(cut))
         if plan is not None:
             lines.check(plan)
     except ValueError as error:
@@ -214,14 +214,14 @@ class _Lines:
         calls.consulted += not shadow
         calls.failed += not shadow and error is not None
 
-    def join(self) -> None:
-        """Losses that became known later, to their requests."""
+    def join(self, has_cuts: bool) -> None:
+        """Losses that became known later, to their requests, of which some may be among the lines that were cut off."""
         for name, losses in self.later:
-            if name not in self.requests:
+            if name not in self.requests and not has_cuts:
                 raise ValueError(
                     f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
                 )
-            for row in self.requests[name]:
+            for row in self.requests.get(name, ()):
                 row.losses |= losses
 
     def check(self, plan: Plan) -> None:

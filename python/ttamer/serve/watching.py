@@ -26,49 +26,63 @@ class Watch:
     def __init__(
         self, paths: Sequence[str], load: Callable[[], object], every: float, on_swap: Callable[[Any], object] | None
     ) -> None:
-        self.error: Exception | None = None
         self.swaps = 0
-        self._is_away = False
+        self._away: Exception | None = None  # why the last look saw nothing
+        self._refused: Exception | None = None  # why what it saw does not serve
+        self._untold: Exception | None = None  # what `on_swap` raised
         self._paths = paths
         self._load = load
         self._on_swap = on_swap
         self._lock = Lock()
-        self._stamps = self._look()
+        self._stamps: list[tuple[int, int, int]] | None = self._look()
         self._tell(load())
         self._stopped = Event()
         self._thread = Thread(target=self._run, args=(every,), name="ttamer-watch", daemon=True)
         self._thread.start()
+
+    @property
+    def error(self) -> Exception | None:
+        """Exception or None : see above."""
+        return self._away or self._refused or self._untold
 
     def check(self) -> bool:
         """Look now: whether policies were exchanged."""
         with self._lock:
             try:
                 stamps = self._look()
-                if stamps == self._stamps:
-                    if self._is_away:  # as it was before
-                        self._is_away, self.error = False, None
-                    return False
-                self._stamps = stamps  # a file that cannot be used is not tried again before it changes
+            except OSError as error:
+                self._away = self._logged(error)
+                return False
+            self._away = None
+            if stamps == self._stamps:
+                return False
+            try:
                 loaded = self._load()
             except Exception as error:
-                self._is_away = self._is_away or isinstance(error, FileNotFoundError)
-                if str(error) != str(self.error):
-                    logging.getLogger("ttamer.serve").error("the policies of before serve on: %s", error)
-                self.error = error
+                self._refused = self._logged(error)
+                # One that cannot be used is not tried again before it changes, one that was gone is.
+                self._stamps = None if isinstance(error, OSError) else stamps
                 return False
-            self._is_away, self.error = False, None
+            self._stamps, self._refused = stamps, None
             self.swaps += 1
             self._tell(loaded)
             return True
 
+    def _logged(self, error: Exception) -> Exception:
+        """The error, told once as long as it stays the same."""
+        if str(error) != str(self.error):
+            logging.getLogger("ttamer.serve").error("the policies of before serve on: %s", error)
+        return error
+
     def _tell(self, loaded: object) -> None:
         """Policies serve, whatever becomes of this."""
+        self._untold = None
         if self._on_swap is not None:
             try:
                 self._on_swap(loaded)
             except Exception as error:
                 logging.getLogger("ttamer.serve").exception("after an exchange of policies")
-                self.error = error
+                self._untold = error
 
     def stop(self) -> None:
         """Look no more; the policies of now serve on."""

@@ -81,8 +81,10 @@ def _is_cut(line: str) -> bool:
     except json.JSONDecodeError as error:
         # Where a word, a number or the escape of a character was cut, it says where that began or went wrong.
         rest = re.fullmatch(r"[\w.+\\-]*", text[error.pos :])
-        name = error.msg.startswith("Expecting property name") and error.pos < len(text)
-        return text.startswith("{") and (error.msg.startswith("Unterminated") or (rest is not None and not name))
+        other = error.msg.startswith("Extra data") or (
+            error.msg.startswith("Expecting property name") and error.pos < len(text)
+        )
+        return text.startswith("{") and (error.msg.startswith("Unterminated") or (rest is not None and not other))
     except RecursionError:
         pass
     return False

@@ -46,6 +46,7 @@ def fields_of_log(
         log.units = log.known_units = list(units)
     for cut in read_log(paths, log.add, lambda request, losses: log.later.append((request, losses))):
         warnings.warn(cut, stacklevel=3)
+        log.has_cuts = True
     try:
         return log.fields(units, signal, probes)
     except ValueError as error:
@@ -88,6 +89,7 @@ class _Log:
         self.keys: dict[str, None] = {}  # of all visits, in order of appearance
         self.requests: dict[str, list[int]] = {}  # rows by what they are called: one that was tried again has several
         self.known_units: list[str] | None = None  # where costs have to be in several
+        self.has_cuts = False  # whether lines are left out: losses may be of their requests
         self.without_units = 0  # visits whose costs are in none of these
 
     def add(self, record: dict[str, Any]) -> None:
@@ -178,7 +180,7 @@ class _Log:
         for name, values in self.later:
             for place in self.requests.get(name, ()):
                 self._add_losses(self.rows[place][1], values)
-            if name not in self.requests and name not in self.passed_over:
+            if name not in self.requests and name not in self.passed_over and not self.has_cuts:
                 raise ValueError(
                     f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
                 )

@@ -138,13 +138,12 @@ def _texts(answers: npt.ArrayLike) -> npt.NDArray[Any] | None:
     """Answers that are texts, or none where something else is among them."""
     try:
         array = np.asarray(answers)
+        if array.dtype.kind not in "UO":
+            return None
+        values = np.array(answers, object)  # as they are: NumPy makes texts of numbers that stand beside some
     except (TypeError, ValueError):  # no array at all, which is refused elsewhere
         return None
-    if array.dtype.kind == "U" or (
-        array.dtype.kind == "O" and all(each is None or isinstance(each, str) for each in array.flat)
-    ):
-        return array
-    return None
+    return array if all(each is None or isinstance(each, str) for each in values.flat) else None
 
 
 def _numbered(texts: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
