@@ -160,71 +160,66 @@ class Cascade:
             await asyncio.gather(*self._shadows, return_exceptions=True)
 
     async def _ask(self, payload: Any, flight: Flight) -> None:
-        node, cancellations = flight.node, _cancellations()
+        node, left = flight.node, flight.left
         limit = self._timeouts.get(node)
-        left = flight.left
         if left is not None and flight.answer_node >= 0:
             limit = left if limit is None else min(limit, left)
-        outcome: object = None
-        try:
-            called: object = self._nodes[node](payload, flight)
-            outcome = await _within(called, limit) if isawaitable(called) else _NotAsynchronous(called)
-        except Exception as error:
-            failure, cost = error, getattr(error, "cost", 0.0)
-        except asyncio.CancelledError:
-            if _cancellations() != cancellations:
-                raise
-            failure, cost = RuntimeError("what the node waited for was cancelled"), 0.0
-        else:
-            try:
-                told = _told(outcome)
-                if flight.node == node:
-                    flight.consulted(**told)
-                return
-            except Exception as error:  # what cannot be used is a failure, and was paid
-                self._warn(node, error)
-                failure, cost = error, getattr(outcome, "cost", None)
+        outcome = await self._call(node, payload, flight, limit)
         if flight.node == node:  # the node itself may have cancelled the request
-            _charged(flight.failed, failure, cost)
+            self._tell(node, outcome, flight.consulted, flight.failed)
 
     async def _go_on(self, payload: Any, flight: Flight) -> None:
         """Ask all nodes that were not asked, one after the other."""
         asked = {visit.node for visit in flight.visits}
-        own, cancellations = len(asked), _cancellations()
 
         def is_resumed() -> bool:  # by somebody who tells the rest, and logs it
-            return flight.node != STOP or sum(not visit.shadow for visit in flight.visits) != own
+            return flight.node != STOP or sum(not visit.shadow for visit in flight.visits) != len(asked)
 
         try:
-            for node, call in sorted(self._nodes.items()):
+            for node in sorted(self._nodes):
                 if node in asked or self.dispatcher.is_down(node):
                     continue
-                outcome: object = None
-                failure: Exception | None = None
-                cost: Any = None
-                try:
-                    called: object = call(payload, flight)
-                    limit = self._timeouts.get(node)
-                    outcome = await _within(called, limit) if isawaitable(called) else _NotAsynchronous(called)
-                except Exception as error:
-                    failure, cost = error, getattr(error, "cost", 0.0)
-                except asyncio.CancelledError:
-                    if _cancellations() != cancellations:
-                        raise
-                    failure, cost = RuntimeError("what the node waited for was cancelled"), 0.0
+                outcome = await self._call(node, payload, flight, self._timeouts.get(node))
                 if is_resumed():
                     return
-                if failure is None:
-                    try:
-                        flight.shadowed(node, **_told(outcome))
-                        continue
-                    except Exception as error:
-                        self._warn(node, error)
-                        failure, cost = error, getattr(outcome, "cost", None)
-                _charged(partial(_shadow_failed, flight, node), failure, cost)
+                told = partial(flight.shadowed, node)
+                self._tell(node, outcome, told, told)
         finally:
             if not is_resumed():
                 self._record(flight)
+
+    async def _call(self, node: int, payload: Any, flight: Flight, limit: float | None) -> object:
+        """What a node gives back, or how it failed."""
+        cancellations = _cancellations()
+        try:
+            called: object = self._nodes[node](payload, flight)
+            if isawaitable(called):
+                return await _within(called, limit)
+        except Exception as error:
+            return _Failure(error, getattr(error, "cost", 0.0))
+        except asyncio.CancelledError:
+            if _cancellations() != cancellations:
+                raise
+            return _Failure(RuntimeError("what the node waited for was cancelled"), 0.0)
+        wrong = TypeError(f"expected an asynchronous function, got one that returned {type(called).__name__}")
+        self._warn(node, wrong)
+        return _Failure(wrong, getattr(called, "cost", None))
+
+    def _tell(self, node: int, outcome: object, tell: Callable[..., object], fail: Callable[..., object]) -> None:
+        """Tell a flight what a node gave back, or that it failed, and what that cost."""
+        if not isinstance(outcome, _Failure):
+            try:
+                if not isinstance(outcome, Outcome):
+                    raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
+                tell(**outcome._asdict())
+                return
+            except Exception as error:  # what cannot be used is a failure, and was paid
+                self._warn(node, error)
+                outcome = _Failure(error, getattr(outcome, "cost", None))
+        try:
+            fail(**outcome._asdict())
+        except (TypeError, ValueError):  # no cost that the policy knows: then it is what the policy expects
+            fail(error=outcome.error, cost=None)
 
     def _warn(self, node: int, error: Exception) -> None:
         """Of what a node returned that cannot be used: it may fail at every request, and others answer."""
@@ -250,41 +245,17 @@ def _quietly(call: Callable[[Flight], object], flight: Flight) -> None:
         logging.getLogger("ttamer.serve").exception("after an answer to request %s", flight.request)
 
 
-def _told(outcome: object) -> dict[str, Any]:
-    if isinstance(outcome, _NotAsynchronous):
-        kind = type(outcome.returned).__name__
-        raise TypeError(f"expected an asynchronous function, got one that returned {kind}")
-    if not isinstance(outcome, Outcome):
-        raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
-    return outcome._asdict()
-
-
-def _charged(failed: Callable[[Exception, Any], object], error: Exception, cost: object) -> None:
-    """Tell a failure and what it cost: what the policy expects, where that is None or no cost."""
-    try:
-        failed(error, cost)
-    except (TypeError, ValueError):
-        failed(error, None)
-
-
-def _shadow_failed(flight: Flight, node: int, error: Exception, cost: Any) -> None:
-    flight.shadowed(node, error=error, cost=cost)
-
-
 def _cancellations() -> float:
     """How often the request was cancelled. Python 3.10 does not tell: then any cancellation counts as the request's."""
     task = asyncio.current_task()
     return math.nan if task is None or not hasattr(task, "cancelling") else task.cancelling()
 
 
-class _NotAsynchronous(NamedTuple):
-    """What a function returned that should have been asynchronous."""
+class _Failure(NamedTuple):
+    """Why a node gave nothing, and what the attempt cost, None for what the policy expects of an answer."""
 
-    returned: object
-
-    @property
-    def cost(self) -> object:
-        return getattr(self.returned, "cost", None)
+    error: Exception
+    cost: Any
 
 
 async def _within(call: Awaitable[Outcome], limit: float | None) -> Outcome:

@@ -96,8 +96,7 @@ class Dispatcher:
         """
         weight = weight if type(weight) is float else checks.real("weight", weight)
         service = self._service
-        if tier == DEFAULT and len(service.tiers) == 1:
-            (tier,) = service.tiers
+        tier = service.tier(tier)
         plan = service.plan(tier, weight)
         if deadline is not None:
             deadline = _seconds("deadline", deadline)
@@ -221,9 +220,7 @@ class Dispatcher:
     def policy_of(self, tier: str = DEFAULT, weight: float = 1.0) -> Policy:
         """The policy that such a request enters with now; errors as of `enter`."""
         service = self._service
-        if tier == DEFAULT and len(service.tiers) == 1:
-            (tier,) = service.tiers
-        return service.plan(tier, checks.real("weight", weight)).policy
+        return service.plan(service.tier(tier), checks.real("weight", weight)).policy
 
     def __repr__(self) -> str:
         down = f", {_listed(tuple(self.nodes[node] for node in sorted(self._down)))} down" if self._down else ""
@@ -249,6 +246,10 @@ class _Service(NamedTuple):
     @property
     def form(self) -> str:
         return "of a front" if self.front is not None else _listed(tuple(sorted(self.tiers)))
+
+    def tier(self, name: str) -> str:
+        """A tier by its name; the only one needs none."""
+        return next(iter(self.tiers)) if name == DEFAULT and len(self.tiers) == 1 else name
 
     def plan(self, tier: str, weight: float) -> Plan:
         """The one that decides on a request."""
