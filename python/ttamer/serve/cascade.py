@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from inspect import isawaitable
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -193,7 +192,7 @@ class Cascade:
         cancellations = _cancellations()
         try:
             called: object = self._nodes[node](payload, flight)
-            if isawaitable(called):
+            if isinstance(called, Awaitable):
                 return await _within(called, limit)
         except Exception as error:
             return _Failure(error, getattr(error, "cost", 0.0))
@@ -211,7 +210,8 @@ class Cascade:
             try:
                 if not isinstance(outcome, Outcome):
                     raise TypeError(f"expected an Outcome, got {type(outcome).__name__}")
-                tell(**outcome._asdict())
+                answer, signal, logits, label, cost = outcome
+                tell(answer, signal, logits=logits, label=label, cost=cost)
                 return
             except Exception as error:  # what cannot be used is a failure, and was paid
                 self._warn(node, error)
