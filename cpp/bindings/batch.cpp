@@ -148,9 +148,9 @@ class BoundBatch {
   public:
     // `signal` is what the policy decides on, `handed` what callers of `decide` have, as far as is known.
     BoundBatch(std::shared_ptr<const Policy> policy, std::int64_t capacity, const std::string &nan,
-               const std::string &signal, const std::string &handed)
+               const std::string &signal, const std::string &handed, std::size_t classes)
         : batch_(std::make_shared<Batch>(std::move(policy), capacity, nan_from(nan))),
-          logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan)),
+          logit_signals_(signal_kind(signal), batch_->capacity(), nan_from(nan), classes),
           why_no_signals_(signal == handed ? "" : refusal(signal, handed)) {}
 
     // Of a policy that estimates: its nodes are what callers speak of, the batch's are steps.
@@ -250,12 +250,24 @@ class BoundBatch {
         return out;
     }
 
+    // Copies, as above.
+    py::array_t<float> last_signal() const { return to_array(steps().last_signals()); }
+    py::array_t<std::int32_t> last_step() const { return to_array(steps().last_steps()); }
+
     std::size_t capacity() const { return steps_ ? steps_->capacity() : batch_->capacity(); }
 
   private:
     // Of a policy over steps.
     BoundBatch(const std::string &nan, const char *why_no_signals)
         : logit_signals_(SignalKind::stated, 0, nan_from(nan)), why_no_signals_(why_no_signals) {}
+
+    const StepBatch &steps() const {
+        check_here();
+        if (!steps_) {
+            throw std::invalid_argument("batch: expected one of a policy that estimates");
+        }
+        return *steps_;
+    }
 
     void check_here() const {
         if (away_) {
@@ -445,6 +457,14 @@ class BoundBatch {
     std::array<View, 2> views_;
 };
 
+std::size_t count_from(py::handle classes) {
+    const std::int64_t count = integer_of(classes, "classes");
+    if (count < 0) {
+        throw std::invalid_argument("classes: expected 0 or more, got " + std::to_string(count));
+    }
+    return static_cast<std::size_t>(count);
+}
+
 // A policy, or several of one front: then each row of the batch has one of them.
 std::shared_ptr<const Policy> policy_of(py::handle policy) {
     if (!py::isinstance<py::tuple>(policy)) {
@@ -481,19 +501,26 @@ void bind_batch(py::module_ &m) {
                                "A copy.")
         .def_property_readonly("answer_loss", &BoundBatch::answer_loss,
                                "(capacity,) float64 : the answer's expected loss, inf while there is none.")
+        .def_property_readonly("_last_signal", &BoundBatch::last_signal,
+                               "(capacity,) float32 : the estimate that each row decided with last, NaN before.")
+        .def_property_readonly("_last_step", &BoundBatch::last_step,
+                               "(capacity,) int32 : the step at which that was, -1 before.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
         .def("__len__", &BoundBatch::capacity);
     make_whole(py::type::of<BoundBatch>());
     // Not a constructor: users start a batch from a policy, which checks the arguments.
     m.def(
         "start",
-        [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal, py::handle handed) {
+        [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal, py::handle handed,
+           py::handle classes) {
             return BoundBatch(policy_of(policy), integer_of(capacity, "capacity"), string_of(nan, "nan"),
-                              string_of(signal, "signal"), string_of(handed, "handed"));
+                              string_of(signal, "signal"), string_of(handed, "handed"), count_from(classes));
         },
         py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), py::arg("handed"),
-        "A batch of a policy that decides on `signal`; `decide` is refused if it is handed another kind. Of a tuple of "
-        "policies each row gets one by `enter`.");
+        py::arg("classes") = 0,
+        "A batch of a policy that decides on `signal`; `decide` is refused if it is handed another kind, and "
+        "`decide_logits` with logits of other than so many `classes`, if not 0. Of a tuple of policies each row gets "
+        "one by `enter`.");
     m.def(
         "start_estimated",
         [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {

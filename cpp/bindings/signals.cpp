@@ -14,12 +14,15 @@ namespace ttamer::bindings {
 
 namespace {
 
-py::array_t<float> logit_signals(py::handle logits, py::handle name) {
+// Of logits that a call has `taken` already there is nothing to refuse: NaN is a NaN signal.
+py::array_t<float> logit_signals(py::handle logits, py::handle name, bool taken) {
     const auto kind = signal_kind(string_of(name, "kind"));
     const Logits values = logits_of(logits);
-    LogitSignals signals(kind, values.rows, NanSignal::error);
+    LogitSignals signals(kind, values.rows, taken ? NanSignal::worst : NanSignal::error);
     const Rows every_row{};
-    signals.check(values, every_row);
+    if (!taken) {
+        signals.check(values, every_row);
+    }
     {
         const py::gil_scoped_release release;
         signals.compute(values);
@@ -31,8 +34,9 @@ py::array_t<float> logit_signals(py::handle logits, py::handle name) {
 } // namespace
 
 void bind_signals(py::module_ &m) {
-    m.def("logit_signals", &logit_signals, py::arg("logits"), py::arg("kind"),
-          "The (B,) float32 signals of a kind that Batch.decide_logits makes of (B, C) logits.");
+    m.def("logit_signals", &logit_signals, py::arg("logits"), py::arg("kind"), py::arg("taken") = false,
+          "The (B,) float32 signals of a kind that Batch.decide_logits makes of (B, C) logits. Of those that it has "
+          "taken already, NaN gives NaN.");
 }
 
 } // namespace ttamer::bindings

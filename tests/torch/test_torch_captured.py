@@ -39,7 +39,7 @@ def line_of(model: EarlyExit, policy: Any, x: Any, nan: str = "error", **keyword
 
 
 def assert_same(line: CapturedLine, model: EarlyExit, x: Any, rows: int, **keywords: Any) -> None:
-    logits, answer, last = line.serve(x, keywords, rows)
+    logits, answer, last, *_ = line.serve(x, keywords, rows)
     expected = model(x, **keywords)
     assert torch.equal(answer, expected.answer_node)
     assert torch.equal(last, expected.last_node)
@@ -129,7 +129,7 @@ def test_nan_is_refused_and_the_next_call_is_not(device: str) -> None:
     with pytest.raises(ValueError, match=r"^exit 0: logits: NaN.*rows 5, 7.*; attach the policy with nan=\"worst\""):
         line.serve(bad, {}, 20)
     assert_same(line, model.attach(policy, bucket=SIZES), x, 20)
-    logits, _, _ = line_of(model, policy, bad, "worst").serve(bad, {}, 20)
+    logits, *_ = line_of(model, policy, bad, "worst").serve(bad, {}, 20)
     assert logits.isnan().any(dim=1).nonzero().flatten().tolist() == [5, 7]
 
 

@@ -117,7 +117,7 @@ class TestHow:
         assert StandIn.log == ["wait for a stream"] * 2
         for rows in (200, 1, 40):
             StandIn.log.clear()
-            logits, answer, last = line.serve(inputs()[:rows], {}, rows)
+            logits, answer, last, *_ = line.serve(inputs()[:rows], {}, rows)
             expected = model(inputs()[:rows])
             assert torch.equal(answer, expected.answer_node)
             assert torch.equal(last, expected.last_node)

@@ -86,7 +86,7 @@ def test_what_is_captured(name: str, device: str) -> None:
     run.model.attach(run.policy, signal=run.signal)
     for rows in (200, 1, 37):
         keywords = {key: value[:rows] for key, value in run.keywords.items()}
-        outputs, answer, last = line.serve(run.x[:rows], keywords, rows)
+        outputs, answer, last, *_ = line.serve(run.x[:rows], keywords, rows)
         expected = run.model(run.x[:rows], **keywords)
         assert torch.equal(answer, expected.answer_node)
         assert torch.equal(last, expected.last_node)

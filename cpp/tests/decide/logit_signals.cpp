@@ -17,6 +17,10 @@ int main() {
     CHECK(signals.finish(good, {})[2] == 0.25F);
     CHECK_THROWS(signals.check({logits.data(), LogitType::float32, 12, 1}, {}), std::invalid_argument, "C >= 2");
     CHECK_THROWS(signals.check({logits.data(), LogitType::float32, 4, 3}, {}), std::invalid_argument, "capacity of 3");
+    LogitSignals of_four(signal_kind("max_prob"), 12, NanSignal::error, 4);
+    of_four.check(good, {});
+    CHECK_THROWS(of_four.check({logits.data(), LogitType::float32, 4, 3}, {}), std::invalid_argument,
+                 "expected (B, 4), the classes that the policy was made for, got C = 3");
     LogitSignals stated(signal_kind(""), 3, NanSignal::error);
     CHECK_THROWS(stated.check(good, {}), std::invalid_argument, "Traces.from_probs");
     CHECK_THROWS(signal_kind("best"), std::invalid_argument, "got 'best'");

@@ -43,6 +43,11 @@ void LogitSignals::check(const Logits &logits, const Rows &rows) const {
     if (logits.classes < 2) {
         throw std::invalid_argument("logits: expected (B, C) with C >= 2, got C = " + std::to_string(logits.classes));
     }
+    if (classes_ != 0 && logits.classes != classes_) {
+        throw std::invalid_argument(
+            "logits: expected (B, " + std::to_string(classes_) +
+            "), the classes that the policy was made for, got C = " + std::to_string(logits.classes));
+    }
     if (logits.rows > signals_.size()) {
         throw std::invalid_argument("logits: " + std::to_string(logits.rows) + " rows exceed the batch's capacity of " +
                                     std::to_string(signals_.size()));

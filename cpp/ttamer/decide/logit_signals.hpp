@@ -14,7 +14,9 @@ namespace ttamer {
 // nothing but the logits and the scratch.
 class LogitSignals {
   public:
-    LogitSignals(SignalKind kind, std::size_t capacity, NanSignal nan) : kind_(kind), nan_(nan), signals_(capacity) {}
+    // classes: how many the logits have to have; 0: any number.
+    LogitSignals(SignalKind kind, std::size_t capacity, NanSignal nan, std::size_t classes = 0)
+        : kind_(kind), nan_(nan), classes_(classes), signals_(capacity) {}
 
     // Throws invalid_argument unless signals can be made of these logits.
     void check(const Logits &logits, const Rows &rows) const;
@@ -25,6 +27,7 @@ class LogitSignals {
   private:
     SignalKind kind_;
     NanSignal nan_;
+    std::size_t classes_;
     std::vector<float> signals_; // one a row of the batch
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -28,6 +29,7 @@ StepBatch::StepBatch(std::span<const std::int32_t> last, std::int32_t nodes,
     const std::size_t rows = batch_.capacity();
     answers_.assign(rows, -1);
     last_steps_.assign(rows, kRoot);
+    last_signals_.assign(rows, std::numeric_limits<float>::quiet_NaN());
     nodes_.resize(rows);
     steps_.resize(rows);
     signals_.resize(rows);
@@ -78,6 +80,7 @@ std::span<const std::int32_t> StepBatch::commit(std::size_t count, const Rows &r
     for (std::size_t k = 0; k < count; ++k) {
         answers_[rows.at(k)] = new_answers_[k];
         last_steps_[rows.at(k)] = steps_[k];
+        last_signals_[rows.at(k)] = signals_[k];
     }
     // Last: `rows` may be the result of the last call, which this overwrites.
     for (std::size_t k = 0; k < count; ++k) {
@@ -89,20 +92,23 @@ std::span<const std::int32_t> StepBatch::commit(std::size_t count, const Rows &r
 void StepBatch::enter(std::span<const std::int64_t> tiers, const Rows &rows, std::span<std::int32_t> first_nodes) {
     batch_.enter(tiers, rows, first_nodes);
     for (std::size_t k = 0; k < tiers.size(); ++k) {
-        answers_[rows.at(k)] = -1;
+        clear(rows.at(k));
         first_nodes[k] = last_[static_cast<std::size_t>(first_nodes[k])];
     }
 }
 
 void StepBatch::reset(const Rows &rows) {
     batch_.reset(rows);
-    if (!rows.given) {
-        std::fill(answers_.begin(), answers_.end(), -1);
-        return;
+    const std::size_t count = rows.given ? rows.size() : capacity();
+    for (std::size_t k = 0; k < count; ++k) {
+        clear(rows.at(k));
     }
-    for (std::size_t k = 0; k < rows.size(); ++k) {
-        answers_[rows.at(k)] = -1;
-    }
+}
+
+void StepBatch::clear(std::size_t row) {
+    answers_[row] = -1;
+    last_steps_[row] = kRoot;
+    last_signals_[row] = std::numeric_limits<float>::quiet_NaN();
 }
 
 void StepBatch::resume(std::int64_t node, const Rows &rows) {

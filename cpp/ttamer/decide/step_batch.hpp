@@ -25,6 +25,9 @@ class StepBatch {
     // The node whose answer is given, -1 while there is none.
     void answer_node(std::span<std::int32_t> out) const;
     void answer_loss(std::span<double> out) const { batch_.answer_loss(out); }
+    // What each row decided with last, and at which step; NaN and -1 before the first.
+    std::span<const float> last_signals() const { return last_signals_; }
+    std::span<const std::int32_t> last_steps() const { return last_steps_; }
 
   protected:
     // last: the node consulted last at each step. The policy decides over these steps and does not recall: that is in
@@ -61,6 +64,7 @@ class StepBatch {
 
   private:
     void find_steps(std::size_t count, const Rows &rows);
+    void clear(std::size_t row);
     // The step at which `node` is consulted after the step `last` (kRoot before the first), or -1.
     std::int32_t step_after(std::int32_t last, std::int32_t node) const {
         return step_after_[static_cast<std::size_t>(last + 1) * static_cast<std::size_t>(count_) +
@@ -75,6 +79,7 @@ class StepBatch {
     std::vector<std::int32_t> step_after_; // (steps + 1) x nodes
     std::vector<std::int32_t> answers_;    // of each row
     std::vector<std::int32_t> last_steps_; // of each row, also once it has stopped
+    std::vector<float> last_signals_;
     // Of a call, by position.
     std::vector<std::int32_t> nodes_;
     std::vector<std::int32_t> steps_;

@@ -163,4 +163,5 @@ def _model(
     form = (traces.observed, traces.signal, recorded_signal)
     costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}
     tables = (traces.topology, statistics, costs, edges, signal_nodes, cost_scale)
-    return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories, traces.nodes)
+    classes = None if traces.evidence is None else traces.evidence.class_count
+    return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories, traces.nodes, classes)

@@ -95,7 +95,7 @@ def _changed(
     made = CascadeModel.__new__(CascadeModel)
     tables = (model.topology, losses, transitions, costs, edges, sources, model._cost_scale)
     kinds = (model.observed, model.signal, model.recorded_signal, None, model.estimator)
-    made._set(*tables, *kinds, categories, model.nodes)
+    made._set(*tables, *kinds, categories, model.nodes, model.classes)
     return made
 
 

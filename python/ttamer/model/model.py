@@ -19,7 +19,7 @@ from ttamer.model.arguments import bin_edges_of, each, edge_costs, floats, stoch
 from ttamer.model.costs import EdgeCosts, one_unit, prefixes, priced, same, units_in
 from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.model.statistics import Statistics, are_whole
-from ttamer.traces.arguments import check_same_nodes, names_in
+from ttamer.traces.arguments import check_same_nodes, classes_in, names_in
 from ttamer.traces.categories import (
     NONE,
     Names,
@@ -88,6 +88,8 @@ class CascadeModel:
         told, by `Policy.start`, which of the two it is handed.
     nodes : tuple of str or None
         Names of the nodes of the traces that the model was fitted on, if they had some.
+    classes : int or None
+        How many classes the evidence had that the model was fitted on: what logits handed to its policies have to have.
     choice : tuple of Candidate
         What ``estimate="auto"`` compared when the model was fitted, see `Front.choice`; not kept in files.
     estimator : Estimator, SetEstimator or None
@@ -166,9 +168,11 @@ class CascadeModel:
         estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
+        classes: int | None = None,
     ) -> None:
         check_states(bin_edges, categories)
         self.nodes = nodes
+        self.classes = classes
         self.categories = dict(categories)
         self.topology = topology
         self.losses = tuple(freeze(row.copy()) for row in losses)
@@ -230,6 +234,7 @@ class CascadeModel:
         estimator: AnyEstimator | None = None,
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
+        classes: int | None = None,
     ) -> CascadeModel:
         losses = [statistics.state_losses(j, signal_nodes[j] not in categories) for j in range(topology.nodes)]
         transitions = []
@@ -250,7 +255,7 @@ class CascadeModel:
             for unit, stated in unit_costs.items()
         }
         tables = (topology, losses, transitions, costs, bin_edges, signal_nodes, cost_scale)
-        model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories, nodes)
+        model._set(*tables, observed, signal, recorded_signal, statistics, estimator, categories, nodes, classes)
         return model
 
     @cached_property
@@ -334,6 +339,8 @@ class CascadeModel:
         if self.topology != other.topology or not same_edges:
             raise ValueError(f"models {verb} only with the same topology and bin edges: fit the shard with like=model")
         check_same_nodes("model", other.nodes, self.nodes)
+        if None not in (self.classes, other.classes) and self.classes != other.classes:
+            raise ValueError(f"models {verb} only with as many classes, got {self.classes} and {other.classes}")
         if self.categories != other.categories:
             raise ValueError(f"models {verb} only with the same categories: fit the shard with like=model")
         same_kind = (
@@ -364,6 +371,7 @@ class CascadeModel:
             self.recorded_signal,
             categories=self.categories,
             nodes=self.nodes,
+            classes=self.classes,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -427,6 +435,8 @@ class CascadeModel:
             version, fields["node_names"] = 3, list(self.nodes)
         if self._statistics is not None and not are_whole(arrays):
             version = 3
+        if self.classes is not None:
+            fields["classes"] = self.classes
         if isinstance(self.estimator, SetEstimator):
             version = 4
         return files.to_bytes("model", version, fields, arrays)
@@ -463,7 +473,9 @@ class CascadeModel:
                     )
                     tables = (topology, statistics, stated, bin_edges, signal_nodes, cost_scale)
                     names = names_in(fields, (topology if estimator is None else estimator.topology).nodes)
-                    return cls._from_statistics(*tables, fields["observed"], *signals, estimator, categories, names)
+                    return cls._from_statistics(
+                        *tables, fields["observed"], *signals, estimator, categories, names, classes_in(fields)
+                    )
             if estimator is not None:
                 raise ValueError("estimator: expected that of a fitted model, got stated tables")
             costs: dict[str, Any] = dict(stated)

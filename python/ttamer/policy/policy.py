@@ -17,13 +17,14 @@ from ttamer._base.types import Floats
 from ttamer._core import Batch, Topology, start_estimated, start_sets
 from ttamer._core import Policy as CorePolicy
 from ttamer._core import start as start_batch
+from ttamer.model.estimators import Estimator
 from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.policy.analysis import Aggregation, Analysis
 from ttamer.policy.guarantee import Guarantee
 from ttamer.policy.replay import Replay
 from ttamer.policy.thresholds import Threshold, thresholds_of
 from ttamer.traces import Traces, complete_traces
-from ttamer.traces.arguments import check_same_nodes, names_in
+from ttamer.traces.arguments import check_same_nodes, classes_in, names_in
 from ttamer.traces.categories import NONE, Names, categories_for_file, categories_from_file, check_states, codes_of
 from ttamer.traces.signals import signals_in
 
@@ -65,11 +66,13 @@ class Policy:
         categories: Mapping[int, Names] = NONE,
         nodes: tuple[str, ...] | None = None,
         guarantee: Guarantee | None = None,
+        classes: int | None = None,
     ) -> None:
         self._core = core
         self._guarantee = guarantee
         self._categories = dict(categories)
         self._nodes = nodes
+        self._classes = classes
         self._unit = unit
         self._signal = signal
         self._recorded_signal = recorded_signal
@@ -162,6 +165,11 @@ class Policy:
     def nodes(self) -> tuple[str, ...] | None:
         """Tuple of str or None : names of the nodes of the traces that it is for, if they had some."""
         return self._nodes
+
+    @property
+    def classes(self) -> int | None:
+        """Int or None : how many classes logits have to have, where the traces had evidence."""
+        return self._estimator.class_count if isinstance(self._estimator, Estimator) else self._classes
 
     @property
     def guarantee(self) -> Guarantee | None:
@@ -415,7 +423,7 @@ class Policy:
         if self._estimator is not None:
             return partial(start_estimated, self._estimator.core, tables, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
-        return partial(start_batch, tables, capacity, nan, self._signal, handed)
+        return partial(start_batch, tables, capacity, nan, self._signal, handed, self._classes or 0)
 
     def replay(self, traces: Traces) -> Replay:
         """Run the policy over recorded traces.
@@ -551,6 +559,8 @@ class Policy:
         version = 2 if "signal_nodes" in arrays else 1
         if self._categories:
             version, fields["categories"] = 3, categories_for_file(self._categories)
+        if self._classes is not None:
+            fields["classes"] = self._classes
         if self._nodes is not None:
             version, fields["node_names"] = 3, list(self._nodes)
         if isinstance(self._estimator, SetEstimator):
@@ -578,6 +588,7 @@ class Policy:
             policy._categories = categories_from_file(fields, topology.nodes)
             check_states([policy.bin_edges(j) for j in range(topology.nodes)], policy._categories)
             policy._nodes = names_in(fields, policy.topology.nodes)
+            policy._classes = classes_in(fields)
             if "guarantee" in fields:
                 policy._guarantee = Guarantee.from_dict(fields["guarantee"])
             return policy

@@ -79,7 +79,7 @@ def solve(
     core = core_solve(priced, 0.8 if tradeoff is None else tradeoff, has_recall, states)
     analysis = partial(analyse, priced, core, states)
     kinds = (model.signal, model.recorded_signal)
-    return Policy(core, unit, analysis, *kinds, model.estimator, model.categories, model.nodes)
+    return Policy(core, unit, analysis, *kinds, model.estimator, model.categories, model.nodes, classes=model.classes)
 
 
 def _tradeoff_of(error_price: float, tradeoff: float | None, cost_scale: float) -> float:

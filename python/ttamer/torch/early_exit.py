@@ -181,7 +181,8 @@ class EarlyExit(nn.Module):
         Parameters
         ----------
         policy : Policy
-            Over a line, a skip, or a dag whose edges lead forward; its node i is exit i.
+            Over a line, a skip, or a dag whose edges lead forward; its node i is exit i. One that estimates is decided
+            by the core: on an accelerator the logits of every exit then come to the host.
         signal : {"max_prob", "margin", "entropy", "logit_margin"} or callable, optional
             What is computed from logits. By default what the policy decides on. For a policy whose traces had signals
             of the user's own: the callable that made them, by default the model's, or the kind that they were. A module
@@ -217,7 +218,7 @@ class EarlyExit(nn.Module):
         compaction = Compaction(share_of(compact), sizes_of(bucket))
         check_capture(capture, policy, compaction)
         check_batch(0, nan)
-        if signal is None and policy.signal == "" and not isinstance(self.signal, str):
+        if signal is None and policy.signal == "" and policy.estimator is None and not isinstance(self.signal, str):
             signal = self.signal
         decider = Decider(policy, signal).to(self._device())
         if decider.signal is not self.signal:  # the model's own follows its mode
@@ -429,7 +430,7 @@ class EarlyExit(nn.Module):
         logits = nested.check_output(run(self.exits[last], x, keywords), rows, last, None)
         final = torch.full((rows,), last, dtype=torch.int32, device=logits.device)
         cost = torch.full((rows,), torch.nan, dtype=torch.float64, device=logits.device)
-        return ExitOutput(logits, final, final.clone(), cost)
+        return ExitOutput(logits, final, final.clone(), cost, cost.float(), torch.full_like(final, -1), cost.clone())
 
     def _parts(self) -> list[tuple[nn.Module, nn.Module]]:
         """Stage and exit of each node."""

@@ -20,9 +20,20 @@ class ExitOutput(NamedTuple):
         The exit that the row consulted last: how far it went.
     cost : (B,) float64 Tensor
         Sum of the costs of the edges that the row used, in the unit of the policy; NaN without a policy.
+    signal : (B,) float32 Tensor
+        How confident the answering exit is, as `record` writes it down. Of a policy that estimates: the estimate after
+        the exit consulted last, on which it stopped. NaN without a policy, and where logits are NaN.
+    state : (B,) int32 Tensor
+        The state that this signal is in, of `answer_node`, or of a policy that estimates of the step where it stopped;
+        -1 without a policy.
+    expected_loss : (B,) float64 Tensor
+        What the policy expects the answer to lose, given its state; NaN without a policy.
     """
 
     logits: Tensor
     answer_node: Tensor
     last_node: Tensor
     cost: Tensor
+    signal: Tensor
+    state: Tensor
+    expected_loss: Tensor

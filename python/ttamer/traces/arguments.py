@@ -261,6 +261,11 @@ def names_in(fields: Mapping[str, Any], nodes: int) -> tuple[str, ...] | None:
     return names_of(names, nodes)
 
 
+def classes_in(fields: Mapping[str, Any]) -> int | None:
+    """How many classes a file says that logits have to have, None if it says nothing."""
+    return None if "classes" not in fields else checks.whole("classes", fields["classes"], 2)
+
+
 def request_weights(weights: npt.ArrayLike, rows: int) -> Floats:
     """Weights of the requests as float64, unshared."""
     expected = f"a number, or ({rows},) numbers, one a row"

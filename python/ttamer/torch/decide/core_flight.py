@@ -1,4 +1,4 @@
-"""Requests in flight on the CPU: a batch of the C++ core, which reads tensors where they lie."""
+"""Requests in flight that the C++ core decides: it reads tensors of the CPU where they lie."""
 
 from __future__ import annotations
 
@@ -9,31 +9,53 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ttamer._core import start
+from ttamer._core import logit_signals, start
 from ttamer.policy import Policy
-from ttamer.torch.decide.flight import LOGIT_DTYPES, Decision, Flight, check_call, check_rows
+from ttamer.torch.decide.flight import LOGIT_DTYPES, Decision, Flight, check_call, check_rows, signalling
 
 Ints = npt.NDArray[np.int32]
 
 
 class CoreFlight(Flight):
-    """See `Flight`; decisions are those of `ttamer.Batch`, and so are its errors, which leave everything unchanged."""
+    """See `Flight`; decisions are those of `ttamer.Batch`, and so are its errors, which leave everything unchanged.
 
-    def __init__(self, policy: Policy, capacity: int, nan: str, signal: str) -> None:
-        super().__init__(policy, capacity, torch.device("cpu"))
-        self._batch = start(policy._core, capacity, nan, signal, signal)
+    Of a flight on another device than the CPU logits come to the host, and decisions go back: each call waits.
+
+    Parameters
+    ----------
+    policy : ttamer.Policy
+    capacity : int
+    nan : {"error", "worst"}
+    signal : str
+        Kind of signal that is computed from logits; "": calls hand over signals, or the policy estimates.
+    device : torch.device
+    """
+
+    def __init__(self, policy: Policy, capacity: int, nan: str, signal: str, device: torch.device) -> None:
+        super().__init__(policy, capacity, device)
+        self._kind = signal
+        self._is_here = device.type == "cpu"
+        self._estimates = policy.estimator is not None
+        if self._estimates:
+            self._batch = policy.start(capacity, nan)
+        else:
+            self._batch = start(policy._core, capacity, nan, signal, signal, policy.classes or 0)
+        # Signals by node and row, where the answer's logits do not give its signal again.
+        self._signals: npt.NDArray[np.float32] | None = None
+        if any(source != node for node, source in enumerate(policy.signal_nodes)):
+            self._signals = self._room()
         self._number = np.zeros(1, np.int32)
         self._count = torch.from_numpy(self._number)
 
     @property
     def answer_node(self) -> Tensor:
         """See `Flight.answer_node`."""
-        return torch.from_numpy(self._batch.answer_node)
+        return self._there(self._batch.answer_node)
 
     @property
     def answer_loss(self) -> Tensor:
         """See `Flight.answer_loss`."""
-        return torch.from_numpy(self._batch.answer_loss)
+        return self._there(self._batch.answer_loss)
 
     def reset(self, rows: Tensor | None = None) -> None:
         """See `Flight.reset`."""
@@ -48,14 +70,27 @@ class CoreFlight(Flight):
         """See `Flight.survivors`; here nothing is waited for."""
         return decision.kept
 
+    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Flight._answer_signals`."""
+        chosen = slice(None) if rows is None else rows.cpu().numpy()
+        if self._estimates:
+            return self._there(self._batch._last_signal[chosen]), self._there(self._batch._last_step[chosen])
+        nodes = self._batch.answer_node[chosen]
+        if self._signals is None:
+            signals = logit_signals(_view(signalling(logits, self._kind)), self._kind, taken=True)
+            return self._there(signals), self._there(nodes)
+        sources = np.array(self.policy.signal_nodes)[nodes]
+        return self._there(self._signals[sources, np.arange(self.capacity)[chosen]]), self._there(nodes)
+
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
-        ahead = self._at_once(node, logits, rows) if signals is None else None
+        ahead = self._at_once(node, logits, rows) if signals is None and self._signals is None else None
         if ahead is None:
             ahead = self._checked(node, logits, rows, signals)
         (positions,) = (ahead >= 0).nonzero()
         # The tensor of the count is written again: making a new one takes longer than deciding.
         self._number[0] = len(positions)
-        return Decision(torch.from_numpy(ahead), torch.from_numpy(positions), self._count)
+        count = self._count if self._is_here else self._there(self._number)
+        return Decision(self._there(ahead), self._there(positions), count)
 
     def _at_once(self, node: int, logits: Tensor | None, rows: Tensor | None) -> Ints | None:
         """Next nodes of a call that the core takes as it is, which is nearly every one; None of any other.
@@ -70,30 +105,39 @@ class CoreFlight(Flight):
         try:
             return self._batch.decide_logits(node, logits, rows)
         except (TypeError, ValueError, IndexError):
-            return None  # padded, or not contiguous, or wrong
+            return None  # padded, on another device, not contiguous, or wrong
 
     def _checked(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Ints:
         """Next nodes of any call, or what is wrong with it."""
-        size = check_call(self, logits, rows, signals).shape[0]
-        places = None if rows is None else _view(rows)
-        live = size
+        values = check_call(self, logits, rows, signals)
+        size = live = values.shape[0]
+        shown, places = _view(values), None if rows is None else _view(rows)
         # Padding comes last, so that one look tells whether there is any.
         if places is not None and size > 0 and places[-1] < 0:
             live = int(np.count_nonzero(places >= 0))
-            places = places[:live]
-        if logits is not None:
-            ahead = self._batch.decide_logits(node, _view(logits)[:live], places)
+            shown, places = shown[:live], places[:live]
+        if logits is not None and self._signals is not None:
+            shown = self._batch._logit_signals(shown, places)
+        if logits is not None and self._signals is None:
+            ahead = self._batch.decide_logits(node, shown, places)
         else:
-            assert signals is not None
-            ahead = self._batch.decide(node, _view(signals)[:live], places)
+            ahead = self._batch.decide(node, shown, places)
+            self._signals = self._room() if self._signals is None else self._signals
+            self._signals[node, slice(live) if places is None else places] = shown
         return ahead if live == size else np.concatenate([ahead, np.full(size - live, -1, np.int32)])
+
+    def _room(self) -> npt.NDArray[np.float32]:
+        return np.full((self.policy.topology.nodes, self.capacity), np.nan, np.float32)
+
+    def _there(self, values: npt.NDArray[Any]) -> Tensor:
+        """An array as a tensor where the flight is."""
+        tensor = torch.from_numpy(values)
+        return tensor if self._is_here else tensor.to(self.device)
 
 
 def _view(tensor: Tensor) -> npt.NDArray[Any]:
-    """A tensor's memory as the core takes it; only one that is not contiguous is copied."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    tensor = tensor.contiguous()
+    """A tensor's memory as the core takes it; only one that is not contiguous, or not on the CPU, is copied."""
+    tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     return tensor.numpy()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ttamer.model.set_estimators import AnyEstimator, SetEstimator
 from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.callables import SignalFunction, check_kind, column, name_of, signal_text
@@ -42,8 +43,8 @@ class Decider(nn.Module):
     TypeError
         If `policy` is not a `Policy`.
     ValueError
-        If `signal` is unknown, another than the policy's own, or needed and missing, or the policy needs more than a
-        signal.
+        If `signal` is unknown, another than the policy's own, or needed and missing, or the policy needs more than
+        logits.
     """
 
     tables: Tensor
@@ -69,8 +70,9 @@ class Decider(nn.Module):
         nan : {"error", "worst"}
             What logits without a softmax, or a NaN signal, do: refuse the call, or count as the node's worst state.
         kernels : bool, optional
-            Whether the Triton kernels decide: by default on CUDA, and not on the CPU, where they run only in Triton's
-            interpreter (TRITON_INTERPRET=1 before Triton is imported).
+            Whether the Triton kernels decide, by default on CUDA if the policy decides on plain signals. On the CPU
+            they run only in Triton's interpreter (TRITON_INTERPRET=1 before Triton is imported). Where they do not, the
+            core decides: on an accelerator logits then come to the host, and each call waits for them.
 
         Returns
         -------
@@ -79,24 +81,23 @@ class Decider(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If an argument is none of these, or nothing decides on the decider's device.
+            If an argument is none of these, or kernels cannot decide this policy or on the decider's device.
         ImportError
             If Triton is needed and missing.
         """
         check_batch(capacity, nan)
         device = self.tables.device
+        if device.type == "meta":
+            raise ValueError("start: expected the decider on a device that holds values, it is on meta")
+        reason = why_no_kernels(self.policy)
+        if kernels is None:
+            kernels = device.type == "cuda" and not reason
+        if not kernels:
+            return CoreFlight(self.policy, int(capacity), nan, self._kind, device)
         if device.type not in ("cpu", "cuda"):
-            raise ValueError(f"start: expected the decider on a CPU or CUDA device, it is on {device}")
-        if device.type == "cpu" and not kernels:
-            return CoreFlight(self.policy, int(capacity), nan, self._kind)
-        if kernels is False:
-            raise ValueError(f"kernels: expected True or None, the core does not reach {device}")
-        for node, source in enumerate(self.policy.signal_nodes):
-            if source != node:
-                raise ValueError(
-                    f"policy: the signal of node {source} tells the state of node {node}, which only the core, on the "
-                    "CPU, keeps; expected a signal of its own at every node"
-                )
+            raise ValueError(f"start: expected the decider on a CPU or CUDA device for kernels, it is on {device}")
+        if reason:
+            raise ValueError(f"kernels: {reason}; expected a signal of its own at every node")
         from ttamer.torch.decide.kernel_flight import KernelFlight
 
         buffers = self.tables, self.levels, self.fresh
@@ -158,6 +159,8 @@ class Decider(nn.Module):
             raise ValueError("flight: expected one that this decider started with the policy it has now")
         if isinstance(node, bool) or not isinstance(node, (int, np.integer)):
             raise TypeError(f"node: expected an int, got {type(node).__name__}")
+        if signals is not None and self.policy.estimator is not None:
+            raise ValueError("signals: expected logits, this policy estimates from them")
         if signals is not None and not self._is_named and self.policy.recorded_signal != self.signal:
             raise ValueError(
                 f"signals: this policy decides on {self.signal!r}, its traces recorded "
@@ -203,25 +206,53 @@ class Decider(nn.Module):
     def _set_policy(
         self, policy: Policy, signal: str | SignalFunction | None, device: torch.device | None = None
     ) -> None:
-        if policy.estimate != "signal" or policy.estimator is not None:
-            raise ValueError(
-                f"policy: expected plain signals, estimate='signal', got estimate={policy.estimate!r} over a walk"
-            )
+        if policy.estimator is not None:
+            check_shown(policy.estimator)
+            if signal not in (None, ""):
+                name = signal if isinstance(signal, str) else name_of(signal)
+                raise ValueError(f"signal: expected None, this policy estimates from logits, got {name}")
         kind = policy.signal if signal is None else signal
-        if kind == "":
+        if kind == "" and policy.estimator is None:
             raise ValueError(
                 "policy: it decides on signals of the user's own; name what is computed from logits if that is the "
                 "same, signal='max_prob' for example, or pass the function that makes them, or record traces that name "
                 "their signal (Traces.from_probs does)"
             )
-        check_kind(kind)
-        if policy.signal not in ("", kind):
+        if policy.estimator is None:
+            check_kind(kind)
+        if policy.estimator is None and policy.signal not in ("", kind):
             other = kind if isinstance(kind, str) else name_of(kind)
             raise ValueError(f"signal: expected {policy.signal}, which the policy's traces were made with, got {other}")
         self.policy, self.signal, self.known = policy, kind, tables_of(policy)
         for name, values in _buffers(self.known).items():
             # Not in the state: load_state_dict would insist on sizes, and another policy's tables have others.
             self.register_buffer(name, torch.from_numpy(values).to(device), persistent=False)
+
+
+def why_no_kernels(policy: Policy) -> str:
+    """Why the Triton kernels do not decide with a policy; "" if they do."""
+    if policy.estimator is not None:
+        return f"estimates ({policy.estimate!r}) are made by the core, on the host"
+    for node, source in enumerate(policy.signal_nodes):
+        if source != node:
+            return f"the signal of node {source} tells the state of node {node}, which only the core keeps"
+    return ""
+
+
+def check_shown(estimator: AnyEstimator) -> None:
+    """Raise unless logits of the nodes are all that estimates are made of."""
+    if not isinstance(estimator, SetEstimator):
+        return
+    if estimator.context:
+        names = ", ".join(name for name, _ in estimator.context)
+        raise ValueError(
+            f"policy: expected one that decides on logits alone, got one that looks at a context ({names})"
+        )
+    if estimator.signal == "" or (np.diff(estimator.tables["input_offsets"]) != 1).any():
+        raise ValueError(
+            "policy: expected one whose scores logits give, got one on scores of the user's own; record traces that "
+            "name their signal (EarlyExit.record, Traces.from_probs)"
+        )
 
 
 def _buffers(layout: Tables) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:

@@ -91,6 +91,20 @@ class Flight(abc.ABC):
         return decision.kept[:count]
 
     @abc.abstractmethod
+    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of each row's answer the signal, (m,) float32, and the node whose states it tells, (m,) int32.
+
+        Where the policy estimates that is the estimate after the last node, and the step at which it was made.
+
+        Parameters
+        ----------
+        logits : (m, ...) Tensor
+            The answers.
+        rows : (m,) int64 Tensor or None
+            Rows of the flight; None: all.
+        """
+
+    @abc.abstractmethod
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
         """Consult a node, with logits or with signals."""
 
@@ -118,6 +132,11 @@ def check_call(flight: Flight, logits: Tensor | None, rows: Tensor | None, signa
         check_tensor("logits", logits, "(B, C) float32, float16 or bfloat16", LOGIT_DTYPES, 2)
         if logits.shape[1] < 2:
             raise ValueError(f"logits: expected (B, C) with C >= 2, got C = {logits.shape[1]}")
+        classes = flight.policy.classes
+        if classes not in (None, logits.shape[1]):
+            raise ValueError(
+                f"logits: expected (B, {classes}), the classes that the policy was made for, got C = {logits.shape[1]}"
+            )
         values, name = logits, "logits"
     else:
         check_tensor("signals", signals, "(B,) float32", (torch.float32,), 1)

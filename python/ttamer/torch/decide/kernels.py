@@ -273,15 +273,13 @@ def consult(
     best = tl.where(is_probe, before, rank)
     answer_now = tl.where(is_probe, answer, node)
     deciding = rank
+    best_key = tl.load(state + KEY * capacity + row, mask=valid, other=0)
     if RECALL:
         take = rank < before
         if OBSERVED:
-            best_key = tl.load(state + KEY * capacity + row, mask=valid, other=0)
             take = take | ((rank == before) & (key < best_key))
         if WORST:
             take = take & ~is_nan
-        if OBSERVED:
-            tl.store(plan + KEY * capacity + k, tl.where(take, key, best_key), mask=valid)
         best = tl.where(take, rank, before)
         answer_now = tl.where(take, node, answer)
         deciding = best
@@ -303,6 +301,7 @@ def consult(
         ahead = tl.where(deciding <= stop_upper, -1, onward)
     tl.store(plan + RANK * capacity + k, best, mask=valid)
     tl.store(plan + ANSWER * capacity + k, answer_now, mask=valid)
+    tl.store(plan + KEY * capacity + k, tl.where(answer_now == node, key, best_key), mask=valid)
     if not WORST:
         ahead = tl.where(is_nan, IS_NAN_GIVEN if SIGNAL == GIVEN else IS_NAN, ahead)
     ahead = tl.where(closed, NOT_OPEN, ahead)
@@ -314,7 +313,7 @@ def consult(
 @triton.jit(do_not_specialize=["size", "node"])
 def commit(
     rows, tables, state, open_ranks, plan, next_node, kept, count, faults, size, capacity, node, nodes,
-    HAS_ROWS: tl.constexpr, FOREST: tl.constexpr, KEYS: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_ROWS: tl.constexpr, FOREST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Positions of the rows that go on and their count; the plan becomes the rows' state unless one was refused.
 
@@ -356,9 +355,8 @@ def commit(
     tl.store(state + ANSWER * capacity + slot, answer, mask=write)
     tl.store(state + LAST * capacity + slot, slot * 0 + node, mask=write)
     tl.store(state + AHEAD * capacity + slot, ahead, mask=write)
-    if KEYS:
-        key = tl.load(plan + KEY * capacity + k, mask=write, other=0)
-        tl.store(state + KEY * capacity + slot, key, mask=write)
+    key = tl.load(plan + KEY * capacity + k, mask=write, other=0)
+    tl.store(state + KEY * capacity + slot, key, mask=write)
     if FOREST:
         found = tl.load(plan + PLANNED_STATE * capacity + k, mask=write, other=0)
         own = open_ranks + slot.to(tl.int64) * nodes

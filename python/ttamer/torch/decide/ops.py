@@ -112,7 +112,7 @@ def _call_for(
         "OBSERVED": observed, "ALIGN": cut.align, "ROWS": cut.rows, "LANES": cut.lanes, "ONE_TILE": cut.one_tile,
         "EDGE_BLOCK": cut.edge_block, "EDGE_STEPS": cut.edge_steps, "STEPS": steps, "NODE_BLOCK": cut.node_block,
     }  # fmt: skip
-    commit = {"HAS_ROWS": has_rows, "FOREST": forest, "KEYS": recall and observed, "BLOCK": block}
+    commit = {"HAS_ROWS": has_rows, "FOREST": forest, "BLOCK": block}
     return _Call(
         consult=_Kernel(kernels.consult, consult, cut.warps),
         commit=_Kernel(kernels.commit, commit, max(1, block // 256)),

@@ -70,7 +70,7 @@ def tables_of(policy: Policy) -> Tables:
     Tables
     """
     arrays, derivations = policy._core.arrays(), policy._core.derived()
-    nodes, forest = policy.topology.nodes, policy.topology.kind == "forest"
+    nodes, forest = policy.steps.nodes, policy.steps.kind == "forest"
     starts = arrays["state_offsets"]
     block = _Block(RECORD * nodes)
     is_probe = np.isinf(arrays["levels"])[arrays["ranks"]]
@@ -141,17 +141,17 @@ class _Block:
 
 def _add_previous(block: _Block, policy: Policy, node: int, derivations: dict[str, Ints]) -> int:
     """Whether the node may follow the root and each node, where more than one comes before it."""
-    if policy.topology.kind == "forest" or derivations["only_previous"][node] != SEVERAL:
+    if policy.steps.kind == "forest" or derivations["only_previous"][node] != SEVERAL:
         return 0
-    edges = policy.topology.edges
-    predecessors = np.zeros(policy.topology.nodes + 1, np.int32)
+    edges = policy.steps.edges
+    predecessors = np.zeros(policy.steps.nodes + 1, np.int32)
     predecessors[edges[edges[:, 1] == node, 0] + 1] = 1
     return block.add(predecessors)
 
 
 def _add_children(block: _Block, policy: Policy, node: int, offsets: Ints, indices: int) -> tuple[int, int]:
     """Of each child its name, where its index ranks begin and their stride by the state of this node; place, count."""
-    edges = policy.topology.edges
+    edges = policy.steps.edges
     children = edges[edges[:, 0] == node, 1].tolist()
     triples = [(child, indices + offsets[child], int(offsets[child + 1] - offsets[child] > 1)) for child in children]
     return block.add(np.array(triples, np.int32).reshape(-1)), len(children)
@@ -166,12 +166,12 @@ def _search_steps(arrays: dict[str, Ints], derivations: dict[str, Ints], node: i
 
 def _fresh(policy: Policy, arrays: dict[str, npt.NDArray[np.int32]]) -> Ints:
     open_ranks = []
-    if policy.topology.kind == "forest":
-        roots = [int(j) for i, j in policy.topology.edges.tolist() if i < 0]
+    if policy.steps.kind == "forest":
+        roots = [int(j) for i, j in policy.steps.edges.tolist() if i < 0]
         open_ranks = [
             int(arrays["index_ranks"][arrays["index_offsets"][node]]) if node in roots else NO_RANK
-            for node in range(policy.topology.nodes)
+            for node in range(policy.steps.nodes)
         ]
     # No state, of a probe either, is better than nothing for its signal.
     lowest = int(order_keys(np.array([-np.inf], np.float32))[0])
-    return np.array([NO_RANK, -1, lowest, -1, policy.first_node, *open_ranks], np.int32)
+    return np.array([NO_RANK, -1, lowest, -1, policy._core.first_node, *open_ranks], np.int32)

@@ -8,6 +8,7 @@ from ttamer._base import checks
 from ttamer._base.topologies import topology_text
 from ttamer._core import Topology
 from ttamer.policy import Policy
+from ttamer.torch.decide.decider import why_no_kernels
 from ttamer.torch.serve.rows import Compaction
 
 COMPACTIONS = {"always": 1.0, "never": 0.0}
@@ -65,6 +66,9 @@ def check_capture(capture: bool, policy: Policy, compaction: Compaction) -> None
         raise TypeError(f"capture: expected True or False, got {capture!r}")
     if not capture:
         return
+    reason = why_no_kernels(policy)
+    if reason:
+        raise ValueError(f"capture: expected a policy that kernels decide, but {reason}; attach with capture=False")
     if policy.topology.kind != "line":
         raise ValueError(f"capture: expected a policy over a line, got {topology_text(policy.topology)}")
     if not compaction.sizes:

@@ -21,6 +21,7 @@ from ttamer.torch.decide.flight import Decision, refused, signalling
 from ttamer.torch.decide.ops import on_device
 from ttamer.torch.parts import run
 from ttamer.torch.serve import nested
+from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.graph_inputs import Places, kind_of
 from ttamer.torch.serve.rows import Answers, Compaction
 
@@ -65,6 +66,7 @@ class CapturedLine:
         self._parts, self._decider, self._compaction = parts, decider, compaction
         self._largest = compaction.sizes[-1]
         self._device = decider.tables.device
+        self._states = AnswerStates.of(decider.policy, self._device)
         self._lock = threading.Lock()
         self._buffers: dict[Hashable, Tensor] = {}
         self._decisions: dict[int, Decision] = {}
@@ -91,7 +93,9 @@ class CapturedLine:
         signal = self._decider.signal
         return [*parts, (signal,)] if isinstance(signal, nn.Module) else list(parts)
 
-    def serve(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    def serve(
+        self, x: Any, keywords: dict[str, Any], rows: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Serve an input of so many rows, at most the largest size.
 
         Returns
@@ -99,6 +103,7 @@ class CapturedLine:
         logits : (rows, C) Tensor
             Of the exits that answer.
         answer_node, last_node : (rows,) int32 Tensor
+        signal, state, expected_loss : (rows,) float32, int32 and float64 Tensor
 
         Raises
         ------
@@ -114,7 +119,9 @@ class CapturedLine:
             finally:
                 self._finish.record()
 
-    def _run_ramps(self, x: Any, keywords: dict[str, Any], rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _run_ramps(
+        self, x: Any, keywords: dict[str, Any], rows: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """From ramp to ramp, as long as rows go on."""
         size = self._compaction.fitting(rows)
         self._begin(x, keywords, rows, size)
@@ -131,7 +138,13 @@ class CapturedLine:
                 break
             size = self._compaction.fitting(count)
         answer, last = self._answers.nodes(self._flight)
-        return self._answers.logits[:rows].clone(), answer[:rows], last[:rows].clone()
+        logits = self._answers.logits[:rows].clone()
+        return (
+            logits,
+            answer[:rows],
+            last[:rows].clone(),
+            *self._states.fields(self._flight, logits, self._positions[:rows]),
+        )
 
     def _begin(self, x: Any, keywords: dict[str, Any], rows: int, size: int) -> None:
         """Bring an input to where the first ramp reads it, filled up to a size that is captured."""

@@ -22,6 +22,7 @@ from ttamer.policy import Policy
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.decide.flight import Flight, refused, signalling
 from ttamer.torch.output import ExitOutput
+from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.captured import CapturedLine
 from ttamer.torch.serve.graph_inputs import kind_of
 from ttamer.torch.serve.rows import Answers, Compaction, StageInput
@@ -48,11 +49,13 @@ class Network:
         Whether an answer may be an earlier exit's than the last one consulted.
     costs : float64 Tensor
         On a line (n,): of reaching each node. On a walk (n + 1, n): of each edge, the root's in the last row.
+    states : AnswerStates
     """
 
     parts: list[tuple[nn.Module, nn.Module]]
     recall: bool
     costs: Tensor
+    states: AnswerStates
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Serving:
     compaction: Compaction
     nan: str
     capture: bool = False
-    _costs: dict[torch.device, Tensor] = field(default_factory=dict)
+    _tables: dict[torch.device, tuple[Tensor, AnswerStates]] = field(default_factory=dict)
     _lines: dict[Hashable, CapturedLine] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,16 +93,18 @@ class Serving:
                 f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
                 "split the batch, or attach the policy with a larger bucket"
             )
-        if device not in self._costs:
-            # Not a buffer of a module: `half` and `to(dtype)` would round it.
-            self._costs[device] = _cost_table(policy).to(device)
+        if device not in self._tables:
+            # Not buffers of a module: `half` and `to(dtype)` would round them.
+            self._tables[device] = _cost_table(policy).to(device), AnswerStates.of(policy, device)
+        # With estimates the recall is in these, and the policy over them has none.
+        recall = policy.recall == "observed" or policy.estimator is not None
+        network = Network(parts, recall, *self._tables[device])
         # Graphs leave answers where they are until the end.
         if self.capture and device.type == "cuda" and rows > 0 and on_exit is None:
             line = self._captured(parts, x, keywords, device)
             if line is not None:
-                logits, answer, last = line.serve(x, keywords, rows)
-                return ExitOutput(logits, answer, last, self._costs[device].index_select(0, last))
-        network = Network(parts, policy.recall == "observed", self._costs[device])
+                logits, answer, last, *fields = line.serve(x, keywords, rows)
+                return ExitOutput(logits, answer, last, network.costs.index_select(0, last), *fields)
         # A new flight for every call: calls on several threads or streams may overlap.
         flight = self.decider.start(rows, self.nan)
         inputs = StageInput(x, keywords, rows, self.compaction)
@@ -151,14 +156,12 @@ def serve_line(
             answers.consulted(node, logits, inputs.rows, flight)
         if on_exit is not None and live_count < inputs.count:
             rows = inputs.rows_at(_positions(decision.next_node == STOP, inputs.count - live_count))
-            answer, last = (each.index_select(0, rows) for each in answers.nodes(flight))
-            on_exit(rows, ExitOutput(answers.logits.index_select(0, rows), answer, last, network.costs[last]))
+            on_exit(rows, _output(network, answers, flight, None, rows))
         if live_count == 0:
             break
         if live_count < inputs.count:
             inputs.keep(positions)
-    answer, last = answers.nodes(flight)
-    return ExitOutput(answers.logits, answer, last, network.costs.index_select(0, last))
+    return _output(network, answers, flight, None, None)
 
 
 def serve_walk(
@@ -197,15 +200,24 @@ def serve_walk(
         live_count = sum(waiting_for)
         if on_exit is not None and live_count < inputs.count:
             left = inputs.rows_at(_positions(waiting == STOP, inputs.count - live_count))
-            output = ExitOutput(answers.logits, *answers.nodes(flight), bill.cost)
-            on_exit(left, ExitOutput(*(field.index_select(0, left) for field in output)))
+            on_exit(left, _output(network, answers, flight, bill.cost, left))
         if live_count == 0:
             break
         if live_count < inputs.count:
             positions = _positions(waiting != STOP, live_count)
             waiting = waiting.index_select(0, positions)
             inputs.keep(positions)
-    return ExitOutput(answers.logits, *answers.nodes(flight), bill.cost)
+    return _output(network, answers, flight, bill.cost, None)
+
+
+def _output(network: Network, answers: Answers, flight: Flight, cost: Tensor | None, rows: Tensor | None) -> ExitOutput:
+    """What some rows get, None for all; `cost` is what each row of the batch paid, on a line None."""
+    answer, last = answers.nodes(flight)
+    paid = network.costs.index_select(0, last) if cost is None else cost
+    logits, answer, last, paid = (
+        each if rows is None else each.index_select(0, rows) for each in (answers.logits, answer, last, paid)
+    )
+    return ExitOutput(logits, answer, last, paid, *network.states.fields(flight, logits, rows))
 
 
 class _Bill:
@@ -239,9 +251,13 @@ def _positions(mask: Tensor, count: int) -> Tensor:
 
 def _cost_table(policy: Policy) -> Tensor:
     """Costs as `Network` holds them."""
-    topology = policy.topology
+    topology, costs = policy.topology, policy.costs
+    if policy.estimator is not None:  # of the edges between steps
+        by_edge = np.full(len(topology.edges), np.nan)
+        by_edge[policy.estimator.walk.outer] = costs
+        costs = by_edge
     if topology.kind == "line":
-        return torch.from_numpy(np.cumsum(policy.costs))
+        return torch.from_numpy(np.cumsum(costs))
     table = np.full((topology.nodes + 1, topology.nodes), np.nan)
-    table[topology.edges[:, 0], topology.edges[:, 1]] = policy.costs  # the root, -1, is the last row
+    table[topology.edges[:, 0], topology.edges[:, 1]] = costs  # the root, -1, is the last row
     return torch.from_numpy(table)
