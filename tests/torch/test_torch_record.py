@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import same
 
 import ttamer
@@ -20,6 +23,7 @@ from torch_models import CLASSES, EXITS, SHAPES, WIDTH, inputs, network  # noqa:
 
 from ttamer.torch import EarlyExit, joint_loss  # noqa: E402
 from ttamer.torch.record import timing  # noqa: E402
+from ttamer.torch.record.timing import PartCosts  # noqa: E402
 
 ROWS, BATCH = 50, 8
 COSTS = np.arange(1.0, EXITS + 1)
@@ -156,16 +160,56 @@ def test_measured_costs_are_per_request_at_the_batch_size(
     clock = Ticking(monkeypatch)
     traces = clock.model().record(batches(), batch_size=asked, repeats=4, progress=False)
     assert traces.unit == "ms"
-    np.testing.assert_allclose(traces.costs, [11 * (i + 1) + 1 / size for i in range(EXITS)])
-    timed = 2 * EXITS * (timing.WARM_UP + 4)
-    assert set(clock.rows[:timed]) == {size}
-    assert sum(clock.rows[timed:]) == 2 * EXITS * ROWS
+    # One row in a batch of its own pays all; of many, what a stage takes anyway is nearly always paid by others too.
+    fixed = (EXITS - 1) * ((1 - 0.5**size) / size - 0.5**size)
+    expected = [11 * (i + 1) + 2 * 0.5**size for i in range(EXITS)]
+    np.testing.assert_allclose(traces.costs, [11 + 1 / size + fixed, *expected[1:]])
+    timed, sizes = 2 * EXITS * (timing.WARM_UP + 4), timing.sizes_up_to(size)
+    for k, rows in enumerate(sizes):
+        assert set(clock.rows[timed * k : timed * (k + 1)]) == {rows}
+    assert sum(clock.rows[timed * len(sizes) :]) == 2 * EXITS * ROWS
+
+
+@given(
+    rows=st.integers(1, 100),
+    constants=st.lists(st.floats(0, 10), min_size=6, max_size=6),
+    slopes=st.lists(st.floats(0.001, 10), min_size=6, max_size=6),
+)
+def test_costs_are_those_of_batches_that_get_smaller(rows: int, constants: list[float], slopes: list[float]) -> None:
+    """Next to what batches take if every row goes on with probability 1/2, and if all or none do."""
+    sizes, a, b = timing.sizes_up_to(rows), np.array(constants), np.array(slopes)
+    times = a + np.outer(sizes, b)
+    costs = PartCosts.of(sizes, times, 1)
+    parts = np.stack([costs.stages, costs.exits], axis=1).ravel()
+    np.testing.assert_allclose(parts[0], times[0, 0] / rows)
+    reached = [math.comb(rows, r) * 0.5**rows for r in range(rows + 1)]
+    halves = sum(p * (a + b * r) for r, p in enumerate(reached) if r) / rows
+    found = parts[0] + costs.fixed + parts[1:].sum() / 2
+    np.testing.assert_allclose(found, times[0, 0] / rows + halves[1:].sum(), rtol=1e-9)
+    everyone = parts.sum() + costs.fixed
+    if rows == 1 or rows >= 16:
+        np.testing.assert_allclose(everyone, times[0].sum() / rows, rtol=2e-3)
+    # One size alone cannot tell a and b apart.
+    if rows == 1:
+        np.testing.assert_allclose(parts, times[0])
+
+
+def test_times_that_no_line_fits() -> None:
+    sizes = timing.sizes_up_to(4)
+    falling = PartCosts.of(sizes, np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]), 0)
+    assert (falling.stages > 0).all()
+    np.testing.assert_allclose(falling.stages, 2 * 0.5**4)  # all of it is fixed
+    steep = PartCosts.of(sizes, np.array([[8.0, 8.0], [0.5, 4.0], [0.1, 2.0]]), 0)
+    np.testing.assert_allclose([steep.stages, steep.exits, [steep.fixed]], [[2.0], [2.0], [0.0]])
 
 
 def test_what_is_jumped_over_costs_its_stage_and_not_its_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     traces = Ticking(monkeypatch).model().record(batches(), topology=SHAPES["skip"], repeats=2, progress=False)
-    stage = np.array([10 * (i + 1) + 1 / BATCH for i in range(EXITS)])
+    stage = np.array([10 * (i + 1) + 2 * 0.5**BATCH for i in range(EXITS)])
+    stage[0] = 10 + 1 / BATCH
     expected = ttamer.Topology.skip_costs(stage, np.arange(1.0, EXITS + 1))
+    from_root = traces.topology.edges[:, 0] < 0
+    expected[from_root] += (EXITS - 1) * ((1 - 0.5**BATCH) / BATCH - 0.5**BATCH)
     np.testing.assert_allclose(traces.costs, expected)
 
 

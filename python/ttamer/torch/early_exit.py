@@ -346,9 +346,12 @@ class EarlyExit(nn.Module):
             A line (the default), a skip, or a dag whose edges lead forward. What an edge jumps over costs its stages,
             not its exits.
         batch_size : int, optional
-            At how many rows costs are measured. Default: that of the first batch.
+            How many rows the served batches have. Costs are then of such batches, which get smaller as rows leave:
+            parts are timed at so many rows, half of them, and so on down to one. What a part takes however many rows
+            reach it is on the first edge, for it is saved only if all of them have left. Default: that of the first
+            batch.
         repeats : int
-            How many runs a cost is the median of, after some that warm up.
+            How many runs each time is the median of, after some that warm up.
         costs : (E,) numbers, optional
             Costs of the edges, if they are known, in `unit`; nothing is measured.
         unit : str

@@ -26,7 +26,7 @@ from ttamer._core import Topology, logit_signals
 from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, column, name_of
 from ttamer.torch.decide.flight import describe
 from ttamer.torch.parts import Network, run
-from ttamer.torch.record.timing import Sample, measure
+from ttamer.torch.record.timing import PartCosts, Sample, measure, sizes_up_to
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_shape
 from ttamer.traces import Evidence, Traces, arguments
@@ -250,15 +250,22 @@ class _Recorder:
 
     def _measured(self, batch: Batch, rows: int) -> Array:
         """Costs of the edges, timed on the requests of the first batch."""
-        size = self._settings.batch_size or rows
-        count = min(self._settings.repeats, max(1, rows // size))
+        sizes = sizes_up_to(self._settings.batch_size or rows)
+        device, repeats = next(nested.tensors_of(batch.x)).device, self._settings.repeats
+        times = [measure(self._model, self._samples(batch, rows, size), repeats, device) for size in sizes]
+        # Every request goes through the first stage, and on a line shows itself to the first exit.
+        forced = 2 if self._topology.kind == "line" else 1
+        return PartCosts.of(sizes, np.array(times), forced).edge_costs(self._topology)
+
+    def _samples(self, batch: Batch, rows: int, size: int) -> list[Sample]:
+        """Inputs of so many rows each from those of a batch."""
         samples: list[Sample] = []
-        for k in range(count):
-            index = torch.from_numpy((k * size + np.arange(size)) % rows).to(next(nested.tensors_of(batch.x)).device)
+        device = next(nested.tensors_of(batch.x)).device
+        for k in range(min(self._settings.repeats, max(1, rows // size))):
+            index = torch.from_numpy((k * size + np.arange(size)) % rows).to(device)
             keywords = {name: nested.select(value, index) for name, value in batch.keywords.items()}
             samples.append((nested.select(batch.x, index), keywords))
-        device = next(nested.tensors_of(samples[0][0])).device
-        return measure(self._model, samples, size, self._settings.repeats, device).edge_costs(self._topology)
+        return samples
 
     def _made_costs(self) -> Array:
         assert self._costs is not None

@@ -23,15 +23,49 @@ Sample = tuple[Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class PartCosts:
-    """Milliseconds a request.
+    """Milliseconds a request, in batches of so many rows.
 
     Attributes
     ----------
     stages, exits : (n,) float64
+        What a request adds by going through a part.
+    fixed : float
+        What parts take however many rows go on: a request's share of it.
     """
 
     stages: Floats
     exits: Floats
+    fixed: float = 0.0
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], times: Floats, forced: int) -> PartCosts:
+        """Costs from times at several numbers of rows.
+
+        Rows that leave make batches smaller, and a part takes a + b R for the R rows that reach it. If each of B rows
+        does so with probability p, and independently, that is a (1 - (1 - p)^B) / B + b p a request, of which the
+        tangent at p = 1/2 is taken, which is exact for B = 1 and for large B: going on adds its slope, and
+        the rest is paid by every request. Parts that all rows reach cost what they take at B rows.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Falling numbers of rows; B is the first.
+        times : (S, 2 n) float64
+            Milliseconds of each stage and exit in turn, at each size.
+        forced : int
+            How many of these parts all rows reach.
+        """
+        rows, whole = sizes[0], times[0]
+        missing = rows - np.array(sizes, float)
+        # The line through the time at B rows that is closest to the others.
+        slopes = missing @ (whole - times) / max(float(missing @ missing), 1.0)
+        slopes = np.clip(slopes, 0.0, whole / rows) if len(sizes) > 1 else whole / rows
+        constants = whole - rows * slopes
+        half = 0.5**rows
+        added = slopes + 2 * half * constants
+        fixed = constants * ((1 - half) / rows - half)
+        added[:forced], fixed[:forced] = whole[:forced] / rows, 0.0
+        return cls(added[0::2], added[1::2], float(fixed.sum()))
 
     def edge_costs(self, topology: Topology) -> Floats:
         """(E,) float64 : cost of each edge; what it jumps over costs its stages, not its exits."""
@@ -40,7 +74,7 @@ class PartCosts:
         is_next = targets == np.where(sources < 0, 0, sources + 1)
         # To the next exit it is one stage. Its cost is taken as it is: a difference of sums would round.
         through = np.where(is_next, self.stages[targets], reach[targets] - reach[sources])
-        return through + self.exits[targets]
+        return through + self.exits[targets] + np.where(sources < 0, self.fixed, 0.0)
 
 
 class _Clock:
@@ -68,7 +102,12 @@ class _Clock:
         return np.array([(b - a) / 1e6 for a, b in pairs])
 
 
-def measure(model: Network, samples: Sequence[Sample], rows: int, repeats: int, device: torch.device) -> PartCosts:
+def sizes_up_to(rows: int) -> list[int]:
+    """The numbers of rows at which parts are timed: from so many down to one, halved each time."""
+    return [rows >> k for k in range(rows.bit_length())]
+
+
+def measure(model: Network, samples: Sequence[Sample], repeats: int, device: torch.device) -> Floats:
     """Time every stage and exit.
 
     Parameters
@@ -76,16 +115,15 @@ def measure(model: Network, samples: Sequence[Sample], rows: int, repeats: int, 
     model : Network
         In evaluation mode.
     samples : sequence of (input, keywords)
-        Batches of `rows` requests each, on the device; runs take turns with them.
-    rows : int
+        Batches of as many requests each, on the device; runs take turns with them.
     repeats : int
         Runs whose median is taken.
     device : torch.device
 
     Returns
     -------
-    PartCosts
-        Medians over the runs, divided by `rows`.
+    (2 n,) float64
+        Medians over the runs in milliseconds, of each stage and exit in turn.
     """
     laps = []
     for number in range(WARM_UP + repeats):
@@ -101,5 +139,5 @@ def measure(model: Network, samples: Sequence[Sample], rows: int, repeats: int, 
             laps.append(clock.laps())
         elif device.type == "cuda":
             torch.cuda.synchronize(device)
-    medians = np.median(laps, axis=0) / rows
-    return PartCosts(medians[0::2], medians[1::2])
+    medians: Floats = np.median(laps, axis=0)
+    return medians
