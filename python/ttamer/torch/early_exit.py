@@ -127,16 +127,17 @@ class EarlyExit(nn.Module):
         cuts: Sequence[int] | None = None,
         signal: str | SignalFunction = "max_prob",
     ) -> EarlyExit:
-        """Cut a Hugging Face encoder (BERT, MiniLM, DistilBERT, ViT) into stages.
+        """Cut a Hugging Face encoder into stages; docs/torch.md lists the kinds that are known.
 
         Parameters
         ----------
         model : transformers.PreTrainedModel
-            The encoder, or a model with a head on top of one, which is left out. Its modules are used, not copied. One
-            in PEFT's wrapper is taken out of it, with the adapters in its layers.
+            The encoder, or a model with a head on top of one. Its modules are used, not copied. One in PEFT's wrapper
+            is taken out of it, with the adapters in its layers. Of a whole CLIP or SigLIP the vision half is taken.
         exits : sequence of nn.Module
             Each maps hidden states (B, T, width) to logits; one whose `forward` names `attention_mask` gets it.
-            `PooledExit` is one.
+            `PooledExit` is one. Give one exit fewer to keep the head of a model for the classification of sequences or
+            images as the last exit; otherwise it is left out.
         cuts : sequence of int, optional
             Rising; exit i comes after the embeddings and the first ``cuts[i]`` layers. Default: after each layer; with
             one exit more than layers, also after the embeddings.
@@ -157,9 +158,9 @@ class EarlyExit(nn.Module):
             If the cuts do not fit the layers or the exits, attention is computed in a way that takes other masks, or
             PEFT's adapters are prompts or prefixes, which are outside of the layers.
         """
-        from ttamer.torch.encoders import stages_of
+        from ttamer.torch.wrap.encoders import cut_encoder
 
-        return cls(stages_of(model, len(exits), cuts), exits, signal)
+        return cls(*cut_encoder(model, exits, cuts), signal)
 
     @property
     def policy(self) -> Policy | None:

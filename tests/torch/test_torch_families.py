@@ -1,0 +1,229 @@
+"""Every family of Hugging Face encoders that can be cut: hidden states and heads as the library's; random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
+transformers = pytest.importorskip("transformers", reason="needs the encoders extra")
+
+from torch_models import assert_served, recorded, replayed, some_policy  # noqa: E402
+
+from ttamer.torch import EarlyExit, PooledExit, joint_loss  # noqa: E402
+from ttamer.torch.parts import run  # noqa: E402
+
+LAYERS, WIDTH, TOKENS, CLASSES, PIXELS = 3, 24, 9, 4, 8
+BERT = {
+    "vocab_size": 50,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": TOKENS + 2,
+    "type_vocab_size": 2,
+}
+DEBERTA = {**BERT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 8}
+VIT = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 40,
+    "image_size": PIXELS,
+    "patch_size": 2,
+}
+
+# Name of the family's classes, what its configuration is made of.
+TEXT: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", BERT),
+    "roberta": ("Roberta", BERT),
+    "xlm-roberta": ("XLMRoberta", BERT),
+    "camembert": ("Camembert", BERT),
+    "electra": ("Electra", {**BERT, "embedding_size": 16}),
+    "electra, as wide": ("Electra", {**BERT, "embedding_size": WIDTH}),
+    "albert": ("Albert", {**BERT, "embedding_size": 16}),
+    "albert, two groups": ("Albert", {**BERT, "embedding_size": 16, "num_hidden_groups": 2}),
+    "mpnet": ("MPNet", BERT),
+    "distilbert": (
+        "DistilBert",
+        {"vocab_size": 50, "dim": WIDTH, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 40},
+    ),
+    "deberta-v2": ("DebertaV2", BERT),
+    "deberta-v2, relative": ("DebertaV2", {**DEBERTA, "norm_rel_ebd": "layer_norm", "position_biased_input": False}),
+    "deberta-v3": ("DebertaV2", {**DEBERTA, "position_buckets": 4, "share_att_key": True, "type_vocab_size": 0}),
+    "deberta-v2, convolution": ("DebertaV2", {**DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
+    "modernbert": (
+        "ModernBert",
+        {**BERT, "local_attention": 4, "global_attn_every_n_layers": 2, "pad_token_id": 0, "type_vocab_size": None},
+    ),
+}
+IMAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vit": ("ViT", VIT),
+    "deit": ("DeiT", VIT),
+    "dinov2": ("Dinov2", {**VIT, "mlp_ratio": 2}),
+    "beit": ("Beit", {**VIT, "use_absolute_position_embeddings": True}),
+    "beit, relative": ("Beit", {**VIT, "use_relative_position_bias": True, "use_mean_pooling": False}),
+    "beit, shared": ("Beit", {**VIT, "use_shared_relative_position_bias": True, "use_relative_position_bias": True}),
+    "clip": ("CLIPVision", VIT),
+    "siglip": ("SiglipVision", VIT),
+}
+NO_TYPES = ("mpnet", "distilbert", "modernbert")
+
+
+def build(family: str, task: str = "Model", attention: str | None = None, **options: Any) -> Any:
+    """A model of a family with random weights, such that biases and norms matter too."""
+    name, arguments = {**TEXT, **IMAGES}[family]
+    half = name in ("CLIPVision", "SiglipVision")
+    whole = half and task != "Model"
+    if not hasattr(transformers, f"{name.removesuffix('Vision')}Config"):
+        pytest.skip(f"transformers {transformers.__version__} does not have it")
+    config_class = getattr(transformers, f"{name}Config")
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    if whole:
+        config = getattr(transformers, f"{name.removesuffix('Vision')}Config")(vision_config=arguments, **options)
+        name = name.removesuffix("Vision")
+    else:
+        config = config_class(**arguments, **options)
+    torch.manual_seed(1)
+    if attention is not None:
+        config._attn_implementation = attention
+    try:
+        model = getattr(transformers, f"{name}{task}")(config)
+    except ValueError as error:
+        if "does not support an attention" not in str(error):
+            raise
+        pytest.skip(f"transformers {transformers.__version__} has no {attention} attention for it")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def pooled(count: int) -> list[Any]:
+    torch.manual_seed(2)
+    return [PooledExit(WIDTH, CLASSES) for _ in range(count)]
+
+
+def text(family: str, masked: bool, rows: int = 6) -> tuple[Any, dict[str, Any], Any]:
+    """Numbers of tokens, keywords, and which tokens count; in a row none does if there is a mask."""
+    torch.manual_seed(3)
+    lengths = torch.tensor([9, 4, 1, 7, 9, 2])[:rows]
+    kept = torch.arange(TOKENS) < lengths[:, None]
+    ids = torch.randint(2, 50, (rows, TOKENS))
+    if masked:  # 1 is RoBERTa's padding, from which it counts positions
+        ids = torch.where(kept, ids, 1)
+    keywords = {"attention_mask": kept.long()} if masked else {}
+    if not family.startswith(NO_TYPES) and "Deberta" not in TEXT[family][0]:
+        keywords["token_type_ids"] = torch.randint(0, 2, (rows, TOKENS))
+    return ids, keywords, kept if masked else torch.ones_like(kept)
+
+
+def pixels(rows: int = 5) -> Any:
+    torch.manual_seed(3)
+    return torch.randn(rows, 3, PIXELS, PIXELS)
+
+
+def hidden_after(model: EarlyExit, x: Any, **keywords: Any) -> list[Any]:
+    """What every stage gives."""
+    found = []
+    for stage, _ in model._parts():
+        x = run(stage, x, keywords)
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("family", TEXT)
+def test_hidden_states_of_texts(family: str, masked: bool, attention: str) -> None:
+    whole = build(family, attention=attention)
+    ids, keywords, kept = text(family, masked)
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS + 1)).eval()
+    with torch.no_grad():
+        expected = whole(input_ids=ids, output_hidden_states=True, **keywords)
+        found = hidden_after(model, ids, **keywords)
+    states = list(expected.hidden_states)
+    assert len(found) == len(states) == LAYERS + 1
+    states[-1] = expected.last_hidden_state
+    for ours, theirs in zip(found, states, strict=True):
+        torch.testing.assert_close(ours[kept], theirs[kept], rtol=0, atol=1e-5)
+        assert not torch.allclose(theirs[kept], states[0][kept], atol=0.1) or theirs is states[0]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", IMAGES)
+def test_hidden_states_of_images(family: str, attention: str) -> None:
+    whole = build(family, attention=attention)
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS + 1)).eval()
+    with torch.no_grad():
+        expected = whole(pixel_values=pixels(), output_hidden_states=True)
+        found = hidden_after(model, pixels())
+    states = [*expected.hidden_states[:LAYERS], expected.last_hidden_state]
+    for ours, theirs in zip(found, states, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("family", TEXT)
+def test_the_head_of_a_text_model_is_the_last_exit(family: str, pooling: str) -> None:
+    options = {"classifier_pooling": pooling} if family == "modernbert" else {}
+    if pooling == "mean" and not options:
+        pytest.skip("has one way of pooling")
+    whole = build(family, "ForSequenceClassification", num_labels=CLASSES, **options)
+    ids, keywords, _ = text(family, masked=True)
+    for model in (
+        EarlyExit.from_encoder(whole, pooled(LAYERS - 1)).eval(),
+        EarlyExit.from_encoder(whole, pooled(2), cuts=[0, 2, LAYERS]).eval(),
+    ):
+        assert len(model.exits) == 3
+        with torch.no_grad():
+            expected = whole(input_ids=ids, **keywords).logits
+            torch.testing.assert_close(model(ids, **keywords).logits, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", IMAGES)
+def test_the_head_of_an_image_model_is_the_last_exit(family: str) -> None:
+    tasks = ["ForImageClassification", *(["ForImageClassificationWithTeacher"] if family == "deit" else [])]
+    for task in tasks:
+        whole = build(family, task, num_labels=CLASSES)
+        model = EarlyExit.from_encoder(whole, pooled(LAYERS - 1)).eval()
+        with torch.no_grad():
+            expected = whole(pixel_values=pixels()).logits
+            torch.testing.assert_close(model(pixels()).logits, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [*TEXT, *IMAGES])
+def test_rows_that_go_on_are_computed_as_before_others_left(family: str) -> None:
+    exits = pooled(LAYERS + 1)
+    for one in exits:
+        torch.nn.init.normal_(one.linear.weight, std=0.5)
+    model = EarlyExit.from_encoder(build(family), exits).eval()
+    x: Any = pixels(40)
+    keywords: dict[str, Any] = {}
+    if family in TEXT:
+        mask = (torch.arange(TOKENS) < torch.randint(1, TOKENS + 1, (40, 1))).long()
+        x, keywords = torch.randint(2, 50, (40, TOKENS)), {"attention_mask": mask}
+    traces = recorded(model, x, **keywords)
+    policy = some_policy(traces, "observed", 2)
+    expected = replayed(policy, traces)
+    assert len(set(expected.last_node.tolist())) > 2
+    logits = [one.detach() for one in model.all_logits(x, **keywords)]
+    assert_served(model.attach(policy), x, expected, logits, **keywords)
+
+
+@pytest.mark.parametrize("family", [*TEXT, *IMAGES])
+def test_weights_are_the_models_and_are_trained(family: str) -> None:
+    text_model = family in TEXT
+    whole = build(family, "ForSequenceClassification" if text_model else "ForImageClassification", num_labels=CLASSES)
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS - 1)).train()
+    own = {id(parameter) for one in list(model.exits)[:-1] for parameter in one.parameters()}
+    theirs = {id(parameter) for parameter in whole.parameters()}
+    assert {id(parameter) for parameter in model.parameters()} <= own | theirs
+    x, keywords, _ = text(family, masked=True) if text_model else (pixels(6), {}, None)
+    joint_loss(model(x, **keywords), torch.arange(6) % CLASSES).backward()
+    layers = [parameter for name, parameter in whole.named_parameters() if "layer" in name and "vision" not in name]
+    assert not text_model or all(parameter.grad is not None for parameter in layers)
+    head = [parameter for name, parameter in whole.named_parameters() if "classifier" in name]
+    assert head and all(parameter.grad is not None for parameter in head)
+    torch.save(model.state_dict(), "/dev/null")
