@@ -228,7 +228,13 @@ def test_errors() -> None:
     with pytest.raises(TypeError, match=r"model: expected one of transformers of the kinds bert, .*, got Linear; build EarlyExit"):
         EarlyExit.from_encoder(torch.nn.Linear(2, 2), pooled(1))
     cases: list[tuple[str, int, list[int] | None]] = [
-        ("exits: expected 3, one a layer, or 4 with one after the embeddings, got 2; or say in cuts", 2, None),
+        (
+            "exits: expected 3, one a layer, or 4 with one after the embeddings, got 2; BertModel has no head of its own "
+            "that is known; or say in cuts after how many layers each stands",
+            2,
+            None,
+        ),
+        ("exits: expected 3, one a layer, or 4 with one after the embeddings, got 5; or say in cuts", 5, None),
         ("cuts: expected 2, one an exit, got 1", 2, [3]),
         ("cuts: expected rising numbers of layers from 0 to 3, got \\[1, 4\\]", 2, [1, 4]),
         ("cuts: expected rising numbers of layers from 0 to 3, got \\[2, 2\\]", 2, [2, 2]),

@@ -79,7 +79,7 @@ class BeitStage(ImageStage):
         self.window = tuple(side // base.config.patch_size for side in self.resolution)
         # Before transformers 5 the bias is the encoder's, and layers have their own word for it.
         old = getattr(base, "encoder", None)
-        self.shared = base.shared_position_bias if old is None else old.relative_position_bias
+        self.shared = base.shared_position_bias if old is None else getattr(old, "relative_position_bias", None)
         self.bias_name = "attention_mask" if old is None else "relative_position_bias"
 
     def _embed(self, pixels: Tensor) -> Tensor:

@@ -198,20 +198,27 @@ class ModernBertStage(TextStage):
 
     def __init__(self, base: Any, layers: Sequence[nn.Module], begins: bool, ends: bool) -> None:
         super().__init__(base, layers, begins, ends)
-        if not hasattr(base, "rotary_emb"):
-            raise ValueError("model: expected a ModernBERT of transformers 5 or newer, got one with other layers")
-        self.rotary = base.rotary_emb
+        self.rotary = getattr(base, "rotary_emb", None)  # before transformers 5 the layers have it
         self.norm = base.final_norm if ends else None
-        self.window: int = base.config.sliding_window
+        self.window: int = base.config.local_attention // 2
 
     def _run(self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> Tensor:
         places = torch.arange(hidden.shape[1], device=hidden.device)
         near = ((places[:, None] - places).abs() <= self.window)[None, None]
-        kept = near if attention_mask is None else near & (attention_mask != 0)[:, None, None, :]
-        masks = {"full_attention": self._mask(attention_mask, hidden), "sliding_attention": self._of_pairs(kept, hidden)}
+        kept = hidden.new_ones(hidden.shape[:2]) if attention_mask is None else attention_mask
+        tokens = (kept != 0)[:, None, None, :]
+        masks = {
+            "full_attention": self._of_pairs(tokens, hidden),
+            "sliding_attention": self._of_pairs(tokens & near, hidden),
+        }
         positions = places[None] if position_ids is None else position_ids
         for layer in self.layers:
-            kind: Any = layer.attention_type
-            rotary = self.rotary(hidden, positions, kind)
-            hidden = first(layer(hidden, attention_mask=masks[kind], position_embeddings=rotary))
+            if self.rotary is None:
+                full, sliding = masks.values()
+                arguments = {"attention_mask": full, "sliding_window_mask": sliding, "position_ids": positions}
+            else:
+                kind: Any = layer.attention_type
+                rotary = self.rotary(hidden, positions, kind)
+                arguments = {"attention_mask": masks[kind], "position_embeddings": rotary}
+            hidden = first(layer(hidden, **arguments))
         return hidden if self.norm is None else self.norm(hidden)
