@@ -225,5 +225,5 @@ def test_weights_are_the_models_and_are_trained(family: str) -> None:
     layers = [parameter for name, parameter in whole.named_parameters() if "layer" in name and "vision" not in name]
     assert not text_model or all(parameter.grad is not None for parameter in layers)
     head = [parameter for name, parameter in whole.named_parameters() if "classifier" in name]
-    assert head and all(parameter.grad is not None for parameter in head)
-    torch.save(model.state_dict(), "/dev/null")
+    assert head
+    assert all(parameter.grad is not None for parameter in head)

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from ttamer.torch.parts import cuts_of
 
 
-def ends_of(layers: int, exits: int, cuts: Sequence[int] | None, head: bool, model: nn.Module) -> list[int]:
+def ends_of(
+    layers: int,
+    exits: int,
+    cuts: Sequence[int] | None,
+    head: bool,
+    model: nn.Module,
+    words: tuple[str, str] = ("layer", "embeddings"),
+) -> list[int]:
     """After how many layers each exit stands, the model's own head included.
 
     Parameters
@@ -25,7 +32,8 @@ def ends_of(layers: int, exits: int, cuts: Sequence[int] | None, head: bool, mod
     head : bool
         Whether the model has a head that is known.
     model : nn.Module
-        For the message.
+    words : tuple of str
+        What a layer is called, and what stands before the first, for the message as the model is.
 
     Raises
     ------
@@ -34,6 +42,7 @@ def ends_of(layers: int, exits: int, cuts: Sequence[int] | None, head: bool, mod
     ValueError
         If they do not fit the layers or the exits.
     """
+    layer, start = words
     no_head = "" if head else f"; {type(model).__name__} has no head of its own that is known"
     if cuts is None:
         if exits == layers - 1 and head:
@@ -41,8 +50,8 @@ def ends_of(layers: int, exits: int, cuts: Sequence[int] | None, head: bool, mod
         if exits not in (layers, layers + 1):
             own = f", or {layers - 1} and the model's own head as the last" if head else ""
             raise ValueError(
-                f"exits: expected {layers}, one a layer, or {layers + 1} with one after the embeddings{own}, got {exits}"
-                f"{no_head if exits < layers else ''}; or say in cuts after how many layers each stands"
+                f"exits: expected {layers}, one a {layer}, or {layers + 1} with one after the {start}{own}, got {exits}"
+                f"{no_head if exits < layers else ''}; or say in cuts after how many {layer}s each stands"
             )
         return list(range(layers + 1 - exits, layers + 1))
     ends = cuts_of(cuts)
@@ -53,7 +62,7 @@ def ends_of(layers: int, exits: int, cuts: Sequence[int] | None, head: bool, mod
             f"cuts: expected {exits}, one an exit{own}, got {len(ends)}{no_head if exits < len(ends) else ''}"
         )
     if not ends or ends[0] < 0 or ends[-1] > layers or any(a >= b for a, b in pairwise(ends)):
-        raise ValueError(f"cuts: expected rising numbers of layers from 0 to {layers}, got {ends}")
+        raise ValueError(f"cuts: expected rising numbers of {layer}s from 0 to {layers}, got {ends}")
     if own_head and ends[-1] != layers:
         raise ValueError(
             f"cuts: expected {layers} as the last, where the model's own head stands, got {ends[-1]}; "

@@ -106,9 +106,7 @@ def _modern(model: Any) -> nn.Module:
 
 
 def _deit(model: Any) -> nn.Module:
-    return Halves(
-        nn.Sequential(Token(), model.cls_classifier), nn.Sequential(Token(1), model.distillation_classifier)
-    )
+    return Halves(nn.Sequential(Token(), model.cls_classifier), nn.Sequential(Token(1), model.distillation_classifier))
 
 
 # In a Sequential, whose forward names no keywords, heads that take any are not handed a call's.

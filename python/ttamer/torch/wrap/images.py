@@ -97,7 +97,7 @@ class ClipStage(ImageStage):
     """Of the vision half of CLIP, which has a norm before the layers; the one after them is only of a pooled token."""
 
     paths = ("encoder.layers",)
-    norm_name = None
+    norm_name: str | None = None
 
     def __init__(self, base: Any, layers: Sequence[nn.Module], begins: bool, ends: bool) -> None:
         super().__init__(base, layers, begins, ends)

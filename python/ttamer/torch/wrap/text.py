@@ -92,7 +92,7 @@ class TextStage(nn.Module):
         return None if attention_mask is None else self._of_pairs((attention_mask != 0)[:, None, None, :], hidden)
 
     def _of_pairs(self, kept: Tensor, hidden: Tensor) -> Tensor:
-        """Which pairs of tokens are kept, as the layers take it: as booleans, or as zeros, and the lowest number elsewhere."""
+        """Which pairs of tokens are kept, as layers take it: booleans, or zeros and elsewhere the lowest number."""
         if self.boolean:
             return kept
         bias = torch.zeros(kept.shape, dtype=hidden.dtype, device=hidden.device)
