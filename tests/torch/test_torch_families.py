@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ VIT = {
     "patch_size": 2,
 }
 
-# Name of the family's classes, what its configuration is made of.
+# Name of the family's classes, and what its configuration is made of.
 TEXT: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", BERT),
     "roberta": ("Roberta", BERT),
@@ -164,12 +165,10 @@ def test_hidden_states_of_images(family: str, attention: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("family", TEXT)
-def test_the_head_of_a_text_model_is_the_last_exit(family: str, pooling: str) -> None:
-    options = {"classifier_pooling": pooling} if family == "modernbert" else {}
-    if pooling == "mean" and not options:
-        pytest.skip("has one way of pooling")
+@pytest.mark.parametrize(
+    ("family", "options"), [*((family, {}) for family in TEXT), ("modernbert", {"classifier_pooling": "mean"})], ids=str
+)
+def test_the_head_of_a_text_model_is_the_last_exit(family: str, options: dict[str, Any]) -> None:
     whole = build(family, "ForSequenceClassification", num_labels=CLASSES, **options)
     ids, keywords, _ = text(family, masked=True)
     for model in (
@@ -227,3 +226,126 @@ def test_weights_are_the_models_and_are_trained(family: str) -> None:
     head = [parameter for name, parameter in whole.named_parameters() if "classifier" in name]
     assert head
     assert all(parameter.grad is not None for parameter in head)
+
+
+@pytest.mark.parametrize("family", [*TEXT, *IMAGES])
+def test_in_training_the_same_is_dropped(family: str) -> None:
+    is_text = family in TEXT
+    whole = build(family, "ForSequenceClassification" if is_text else "ForImageClassification", num_labels=CLASSES)
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS - 1)).train()
+    x, keywords, _ = text(family, masked=True) if is_text else (pixels(), {}, None)
+    with torch.no_grad():
+        torch.manual_seed(4)
+        found = model(x, **keywords)[-1]
+        torch.manual_seed(4)
+        expected = whole(x, **keywords).logits  # in training mode too: its modules are the stages'
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [*TEXT, *IMAGES])
+def test_copies_of_other_types(family: str) -> None:
+    whole = build(family)
+    model = copy.deepcopy(EarlyExit.from_encoder(whole, pooled(2), cuts=[1, LAYERS]).eval()).double()
+    x, keywords, _ = text(family, masked=True) if family in TEXT else (pixels(), {}, None)
+    with torch.no_grad():
+        single = EarlyExit.from_encoder(whole, pooled(2), cuts=[1, LAYERS]).eval()(x, **keywords).logits
+        found = model(x if family in TEXT else x.double(), **keywords).logits
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, single.double(), rtol=0, atol=1e-3)
+    model.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
+def test_of_a_whole_model_of_images_and_texts_the_vision_half_is_cut(kind: str) -> None:
+    texts = {key: value for key, value in BERT.items() if key != "type_vocab_size"}
+    config = getattr(transformers, f"{kind}Config")(vision_config=VIT, text_config=texts)
+    whole = getattr(transformers, f"{kind}Model")(config).eval()
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS)).eval()
+    with torch.no_grad():
+        expected = whole.vision_model(pixel_values=pixels()).last_hidden_state
+        torch.testing.assert_close(hidden_after(model, pixels())[-1], expected, rtol=0, atol=1e-5)
+
+
+def test_positions_are_those_that_are_given() -> None:
+    for family in ("bert", "modernbert", "mpnet"):
+        whole = build(family)
+        ids, keywords, _ = text(family, masked=False)
+        positions = torch.arange(TOKENS).flip(0).repeat(6, 1)
+        model = EarlyExit.from_encoder(whole, pooled(LAYERS)).eval()
+        with torch.no_grad():
+            expected = whole(ids, position_ids=positions, **keywords).last_hidden_state
+            found = hidden_after(model, ids, position_ids=positions, **keywords)[-1]
+            other = hidden_after(model, ids, **keywords)[-1]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        assert not torch.allclose(found, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2, convolution", "modernbert"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_request_that_is_all_padding(family: str, attention: str) -> None:
+    whole = build(family, attention=attention)
+    ids, keywords, _ = text(family, masked=True)
+    keywords["attention_mask"][2] = 0
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS)).eval()
+    with torch.no_grad():
+        expected = whole(ids, **keywords).last_hidden_state
+        found = hidden_after(model, ids, **keywords)[-1]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_what_is_not_known_is_refused() -> None:
+    decoder = transformers.GPT2Model(transformers.GPT2Config(vocab_size=50, n_embd=WIDTH, n_layer=1, n_head=2))
+    message = (
+        r"model: expected one of transformers of the kinds bert, .*, albert, .*, got GPT2Model \(gpt2\); build "
+        r"EarlyExit\(stages, exits\) from its layers yourself: docs/torch.md, 'A model that is not listed'"
+    )
+    with pytest.raises(TypeError, match=message):
+        EarlyExit.from_encoder(decoder, pooled(1))
+    whole = build("beit, relative")
+    whole.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="expected attention 'eager' or 'sdpa', got 'flash_attention_2', which"):
+        EarlyExit.from_encoder(whole, pooled(LAYERS))
+
+
+def test_inputs_that_the_encoder_does_not_take() -> None:
+    for family in NO_TYPES:
+        model = EarlyExit.from_encoder(build(family), pooled(LAYERS)).eval()
+        ids, keywords, _ = text(family, masked=True)
+        with pytest.raises(TypeError, match="token_type_ids: expected none, the model does not distinguish types"):
+            model(ids, token_type_ids=torch.zeros_like(ids), **keywords)
+        with pytest.raises(TypeError, match="x: expected a tensor, got dict; pass its 'input_ids', and attention_mask"):
+            model({"input_ids": ids})
+    for family in IMAGES:
+        model = EarlyExit.from_encoder(build(family), pooled(LAYERS)).eval()
+        with pytest.raises(TypeError, match="x: expected a tensor, got dict; pass its 'pixel_values', alone"):
+            model({"pixel_values": pixels()})
+    model = EarlyExit.from_encoder(build("beit, relative"), pooled(LAYERS)).eval()
+    with pytest.raises(ValueError, match=r"x: expected images of 8 x 8, as in training, got \(2, 3, 8, 16\)"):
+        model(torch.zeros(2, 3, 8, 16))
+
+
+def test_numbers_of_exits_that_do_not_fit() -> None:
+    headed = build("roberta", "ForSequenceClassification", num_labels=CLASSES)
+    alone = build("roberta")
+
+    class Doubled(transformers.RobertaForSequenceClassification):  # type: ignore[misc, name-defined]
+        def forward(self, *inputs: Any, **keywords: Any) -> Any:
+            return super().forward(*inputs, **keywords)
+
+    ours = Doubled(headed.config)
+    tokens = build("roberta", "ForTokenClassification", num_labels=CLASSES)
+    numbers = "exits: expected 3, one a layer, or 4 with one after the embeddings"
+    own = "and the model's own head as the last"
+    cases: list[tuple[Any, str, int, list[int] | None]] = [
+        (headed, f"{numbers}, or 2 {own}, got 1; or say in cuts after how many layers each stands", 1, None),
+        (headed, f"cuts: expected 2, one an exit, or 3 {own}, got 4", 2, [0, 1, 2, 3]),
+        (headed, "cuts: expected 3 as the last, where the model's own head stands, got 2; or give an exit", 1, [1, 2]),
+        (headed, "cuts: expected rising numbers of layers from 0 to 3, got \\[1, 4\\]", 1, [1, 4]),
+        (alone, f"{numbers}, got 2; RobertaModel has no head of its own that is known; or say in cuts", 2, None),
+        (alone, "cuts: expected 1, one an exit, got 2; RobertaModel has no head of its own that is known", 1, [1, 3]),
+        (tokens, "RobertaForTokenClassification has no head of its own that is known", 2, None),
+        (ours, "Doubled has no head of its own that is known", 2, None),
+    ]
+    for model, message, count, cuts in cases:
+        with pytest.raises(ValueError, match=message):
+            EarlyExit.from_encoder(model, pooled(count), cuts)

@@ -182,8 +182,8 @@ def test_networks_that_run_their_parts_otherwise_are_refused() -> None:
         pass
 
     message = (
-        "model: expected one of timm's VisionTransformer, timm's ConvNeXt, torchvision's ResNet, torchvision's ConvNeXt, "
-        r"torchvision's SwinTransformer, got .*{}; build EarlyExit\(stages, exits\) from its parts yourself"
+        "model: expected one of timm's VisionTransformer, timm's ConvNeXt, torchvision's ResNet, torchvision's "
+        r"ConvNeXt, torchvision's SwinTransformer, got .*{}; build EarlyExit\(stages, exits\) from its parts yourself"
     )
     for made in (Quantised(), Other(), nn.Sequential()):
         with pytest.raises(TypeError, match=message.format(type(made).__name__)):
