@@ -293,6 +293,21 @@ def test_a_request_that_is_all_padding(family: str, attention: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_attention_that_is_set_to_another_kind_later(family: str) -> None:
+    whole = build(family, attention="sdpa")
+    ids, keywords, kept = text(family, masked=True)
+    model = EarlyExit.from_encoder(whole, pooled(LAYERS)).eval()
+    with torch.no_grad():
+        expected = whole(ids, **keywords).last_hidden_state
+        whole.config._attn_implementation = "eager"
+        found = hidden_after(model, ids, **keywords)[-1]
+    torch.testing.assert_close(found[kept], expected[kept], rtol=0, atol=1e-5)
+    whole.config._attn_implementation = "flex_attention"
+    with pytest.raises(ValueError, match="expected attention 'eager' or 'sdpa', got 'flex_attention', which"):
+        model(ids, **keywords)
+
+
 def test_what_is_not_known_is_refused() -> None:
     decoder = transformers.GPT2Model(transformers.GPT2Config(vocab_size=50, n_embd=WIDTH, n_layer=1, n_head=2))
     message = (

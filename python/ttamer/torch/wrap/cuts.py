@@ -1,4 +1,4 @@
-"""Where exits stand among the layers of a network, and parts of modules that stages share."""
+"""Where exits stand among the layers of a network, and what stages of all kinds need."""
 
 from __future__ import annotations
 
@@ -90,6 +90,17 @@ def module_at(model: nn.Module, paths: Sequence[str]) -> nn.ModuleList:
         if isinstance(found, nn.ModuleList):
             return found
     raise TypeError(f"model: expected layers at {' or '.join(paths)} of a {type(model).__name__}, found none")
+
+
+def attention_of(config: Any) -> str:
+    """How a model computes attention; ValueError unless it takes masks and biases as they are made here."""
+    attention = getattr(config, "_attn_implementation", "eager") or "eager"
+    if attention not in ("eager", "sdpa"):
+        raise ValueError(
+            f"model: expected attention 'eager' or 'sdpa', got {attention!r}, which takes other masks; "
+            "load it with attn_implementation='sdpa'"
+        )
+    return str(attention)
 
 
 def first(output: Any) -> Tensor:

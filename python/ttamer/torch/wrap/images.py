@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ttamer.torch.wrap.cuts import check_tensor, first, module_at
+from ttamer.torch.wrap.cuts import attention_of, check_tensor, first, module_at
 
 
 class ImageStage(nn.Module):
@@ -68,12 +68,7 @@ class BeitStage(ImageStage):
 
     def __init__(self, base: Any, layers: Sequence[nn.Module], begins: bool, ends: bool) -> None:
         super().__init__(base, layers, begins, ends)
-        attention = getattr(base.config, "_attn_implementation", "eager") or "eager"
-        if attention not in ("eager", "sdpa"):
-            raise ValueError(
-                f"model: expected attention 'eager' or 'sdpa', got {attention!r}, which takes no bias; "
-                "load it with attn_implementation='sdpa'"
-            )
+        attention_of(base.config)
         size = base.config.image_size
         self.resolution = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
         self.window = tuple(side // base.config.patch_size for side in self.resolution)

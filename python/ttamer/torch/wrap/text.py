@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ttamer.torch.wrap.cuts import check_tensor, first, module_at, shell
+from ttamer.torch.wrap.cuts import attention_of, check_tensor, first, module_at, shell
 
 
 class TextStage(nn.Module):
@@ -40,15 +40,11 @@ class TextStage(nn.Module):
 
     def __init__(self, base: Any, layers: Sequence[nn.Module], begins: bool, ends: bool) -> None:
         super().__init__()
-        attention = getattr(base.config, "_attn_implementation", "eager") or "eager"
-        if attention not in ("eager", "sdpa"):
-            raise ValueError(
-                f"model: expected attention 'eager' or 'sdpa', got {attention!r}, which takes other masks; "
-                "load it with attn_implementation='sdpa'"
-            )
+        attention_of(base.config)
+        self.config = base.config  # attention may be set to another kind later
         # Since transformers 5, `sdpa` gets masks of booleans: a request that is all padding then attends to nothing.
         modules = [sys.modules.get(one.__module__) for one in type(base).__mro__]
-        self.boolean = attention == "sdpa" and any(hasattr(one, "create_bidirectional_mask") for one in modules)
+        self.booleans = any(hasattr(one, "create_bidirectional_mask") for one in modules)
         self.embeddings = base.embeddings if begins else None
         self.layers = nn.ModuleList(layers)
 
@@ -93,7 +89,7 @@ class TextStage(nn.Module):
 
     def _of_pairs(self, kept: Tensor, hidden: Tensor) -> Tensor:
         """Which pairs of tokens are kept, as layers take it: booleans, or zeros and elsewhere the lowest number."""
-        if self.boolean:
+        if attention_of(self.config) == "sdpa" and self.booleans:
             return kept
         bias = torch.zeros(kept.shape, dtype=hidden.dtype, device=hidden.device)
         return bias.masked_fill(~kept, torch.finfo(hidden.dtype).min)
