@@ -225,10 +225,16 @@ def test_what_a_tokenizer_gives_is_taken_apart_by_the_caller() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="pool: expected 'mean' or 'first', got 'max'"):
         PooledExit(WIDTH, CLASSES, pool="max")
-    with pytest.raises(TypeError, match=r"model: expected a BERT, DistilBERT or ViT .* got Linear; build EarlyExit"):
+    with pytest.raises(TypeError, match=r"model: expected one of transformers of the kinds bert, .* got Linear; build"):
         EarlyExit.from_encoder(torch.nn.Linear(2, 2), pooled(1))
     cases: list[tuple[str, int, list[int] | None]] = [
-        ("exits: expected 3, one a layer, or 4 with one after the embeddings, got 2; or say in cuts", 2, None),
+        (
+            "exits: expected 3, one a layer, or 4 with one after the embeddings, got 2; BertModel has no head of its "
+            "own that is known; or say in cuts after how many layers each stands",
+            2,
+            None,
+        ),
+        ("exits: expected 3, one a layer, or 4 with one after the embeddings, got 5; or say in cuts", 5, None),
         ("cuts: expected 2, one an exit, got 1", 2, [3]),
         ("cuts: expected rising numbers of layers from 0 to 3, got \\[1, 4\\]", 2, [1, 4]),
         ("cuts: expected rising numbers of layers from 0 to 3, got \\[2, 2\\]", 2, [2, 2]),

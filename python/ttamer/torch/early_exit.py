@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,14 @@ from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, signal_text
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
-from ttamer.torch.parts import cuts_of, run, set_mode, takes
+from ttamer.torch.parts import run, set_mode, takes
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
 from ttamer.torch.serve.serving import OnExit, Serving
+from ttamer.torch.wrap.encoders import cut_encoder
+from ttamer.torch.wrap.sequential import cut_sequential
+from ttamer.torch.wrap.vision import cut_vision
 
 if TYPE_CHECKING:
     from ttamer.traces import Traces
@@ -103,21 +105,7 @@ class EarlyExit(nn.Module):
         ValueError
             If the cuts do not rise between 1 and the number of modules, or the number of exits does not fit.
         """
-        if not isinstance(model, nn.Sequential):
-            raise TypeError(f"model: expected an nn.Sequential, got {type(model).__name__}")
-        ends = cuts_of(cuts)
-        bounds = [0, *ends]
-        if not ends or ends[-1] > len(model) or any(a >= b for a, b in pairwise(bounds)):
-            raise ValueError(f"cuts: expected rising numbers of modules from 1 to {len(model)}, got {ends}")
-        heads = list(exits)
-        if ends[-1] < len(model):
-            if len(heads) != len(ends) - 1:
-                raise ValueError(
-                    f"exits: expected {len(ends) - 1}, the last being the {len(model) - ends[-1]} modules after the "
-                    f"last cut, got {len(heads)}; to leave those out, pass model[:{ends[-1]}]"
-                )
-            heads.append(model[ends[-1] :])
-        return cls([model[a:b] for a, b in pairwise(bounds)], heads, signal)
+        return cls(*cut_sequential(model, cuts, exits), signal)
 
     @classmethod
     def from_encoder(
@@ -127,16 +115,17 @@ class EarlyExit(nn.Module):
         cuts: Sequence[int] | None = None,
         signal: str | SignalFunction = "max_prob",
     ) -> EarlyExit:
-        """Cut a Hugging Face encoder (BERT, MiniLM, DistilBERT, ViT) into stages.
+        """Cut a Hugging Face encoder into stages; docs/torch.md lists the kinds that are known.
 
         Parameters
         ----------
         model : transformers.PreTrainedModel
-            The encoder, or a model with a head on top of one, which is left out. Its modules are used, not copied. One
-            in PEFT's wrapper is taken out of it, with the adapters in its layers.
+            The encoder, or a model with a head on top of one. Its modules are used, not copied. One in PEFT's wrapper
+            is taken out of it, with the adapters in its layers. Of a whole CLIP or SigLIP the vision half is taken.
         exits : sequence of nn.Module
             Each maps hidden states (B, T, width) to logits; one whose `forward` names `attention_mask` gets it.
-            `PooledExit` is one.
+            `PooledExit` is one. Give one exit fewer to keep the head of a model for the classification of sequences or
+            images as the last exit; otherwise it is left out.
         cuts : sequence of int, optional
             Rising; exit i comes after the embeddings and the first ``cuts[i]`` layers. Default: after each layer; with
             one exit more than layers, also after the embeddings.
@@ -157,9 +146,39 @@ class EarlyExit(nn.Module):
             If the cuts do not fit the layers or the exits, attention is computed in a way that takes other masks, or
             PEFT's adapters are prompts or prefixes, which are outside of the layers.
         """
-        from ttamer.torch.encoders import stages_of
+        return cls(*cut_encoder(model, exits, cuts), signal)
 
-        return cls(stages_of(model, len(exits), cuts), exits, signal)
+    @classmethod
+    def from_stages(
+        cls,
+        model: nn.Module,
+        exits: Sequence[nn.Module],
+        cuts: Sequence[int] | None = None,
+        signal: str | SignalFunction = "max_prob",
+    ) -> EarlyExit:
+        """Cut a vision network of timm (VisionTransformer, ConvNeXt) or torchvision (ResNet, ConvNeXt, Swin).
+
+        Parameters
+        ----------
+        model : nn.Module
+            Its modules are used, not copied.
+        exits : sequence of nn.Module
+            Each maps what a stage gives to logits: maps (B, C, H, W), of a Swin (B, H, W, C), or of a VisionTransformer
+            tokens (B, T, width). Give one exit fewer to keep the model's own head as the last exit.
+        cuts : sequence of int, optional
+            Rising; exit i comes after the stem and the network's first ``cuts[i]`` stages, or blocks of a
+            VisionTransformer. Default: after each; with one exit more than stages, also after the stem.
+        signal : str or callable
+            As for the constructor.
+
+        Raises
+        ------
+        TypeError
+            If the model is of another class, or of one that runs its parts in another way.
+        ValueError
+            If the cuts do not fit the stages or the exits.
+        """
+        return cls(*cut_vision(model, exits, cuts), signal)
 
     @property
     def policy(self) -> Policy | None:
