@@ -12,7 +12,7 @@ from ttamer.torch.decide.decider import Decider
 from ttamer.torch.decide.flight import Decision, Flight
 from ttamer.torch.early_exit import EarlyExit
 from ttamer.torch.encoders import PooledExit
-from ttamer.torch.loss import joint_loss
+from ttamer.torch.loss import distillation_loss, joint_loss
 from ttamer.torch.output import ExitOutput
 
-__all__ = ["Decider", "Decision", "EarlyExit", "ExitOutput", "Flight", "PooledExit", "joint_loss"]
+__all__ = ["Decider", "Decision", "EarlyExit", "ExitOutput", "Flight", "PooledExit", "distillation_loss", "joint_loss"]

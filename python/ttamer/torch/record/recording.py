@@ -25,6 +25,7 @@ from ttamer._base import checks, files
 from ttamer._core import Topology, logit_signals
 from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, column, name_of
 from ttamer.torch.decide.flight import describe
+from ttamer.torch.loss import NO_LABEL
 from ttamer.torch.parts import Network, run
 from ttamer.torch.record.timing import Sample, measure
 from ttamer.torch.serve import nested
@@ -36,8 +37,6 @@ AGREEMENT = 0.01
 """How far a resumed run's first log-probabilities may lie from the kept ones: further than sums in another order bring
 them, less far than another model does."""
 
-NO_LABEL = -100
-"""What PyTorch's losses ignore, too."""
 CLASS_LOSS = "0/1 error"
 """Name of the loss that is no callable."""
 
