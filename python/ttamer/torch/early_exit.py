@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ttamer._base import checks
 from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
@@ -73,6 +74,7 @@ class EarlyExit(nn.Module):
         self.exits = nn.ModuleList(exits)
         self.signal = signal
         self._serving: Serving | None = None
+        self._frozen: frozenset[str] | None = None  # parameters that are to take gradients again
 
     @classmethod
     def from_sequential(
@@ -230,13 +232,57 @@ class EarlyExit(nn.Module):
         self._serving = None
         return self
 
+    def freeze_backbone(self, frozen: bool = True) -> EarlyExit:
+        """Train exits alone, on stages that stay as they are; or stages again too.
+
+        Parameters
+        ----------
+        frozen : bool
+            False gives gradients to those parameters again that had them.
+
+        Returns
+        -------
+        EarlyExit
+            This model.
+
+        Raises
+        ------
+        TypeError
+            If `frozen` is no bool.
+
+        Notes
+        -----
+        Parameters of frozen stages take no gradients, and lose those that they have, so that no optimiser moves them.
+        Stages are in evaluation mode, in training too: without dropout, and batch norms keep their statistics, which
+        would otherwise change what every later exit gets. A module or parameter that is in a stage and in an exit
+        counts as the stage's. The state of the model has the same names.
+        """
+        if checks.flag("frozen", frozen):
+            parameters = dict(self.stages.named_parameters())
+            names = {name for name, parameter in parameters.items() if parameter.requires_grad}
+            self._frozen = names | (self._frozen or frozenset())
+            for name in names:
+                parameters[name].requires_grad_(False).grad = None
+            set_mode(self.stages, False)
+        elif self._frozen is not None:
+            for name, parameter in self.stages.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad or name in self._frozen)
+            self._frozen = None
+            set_mode(self.stages, self.training)
+        return self
+
     def train(self, mode: bool = True) -> EarlyExit:
-        """Training mode, or evaluation mode; stages and exits exported by `torch.export` stay in that of the export."""
+        """Training mode, or evaluation mode, in which frozen stages stay.
+
+        Stages and exits exported by `torch.export` stay in the mode of the export.
+        """
         try:
             super().train(mode)
         except NotImplementedError:
             for part in self.children():
                 set_mode(part, mode)
+        if self._frozen is not None:
+            set_mode(self.stages, False)
         return self
 
     def forward(self, x: Any, *, on_exit: OnExit | None = None, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
