@@ -42,6 +42,8 @@ class TextStage(nn.Module):
         The layers take the mask as it is given, not as numbers to add to attention scores.
     """
 
+    input_name = "input_ids"
+
     def __init__(self, embeddings: nn.Module | None, layers: Sequence[nn.Module], plain_mask: bool) -> None:
         super().__init__()
         self.embeddings = embeddings
@@ -78,6 +80,8 @@ class TextStage(nn.Module):
 
 class ImageStage(nn.Module):
     """Some layers of an image encoder, the first stage with the embeddings, the last with the norm at the end."""
+
+    input_name = "pixel_values"
 
     def __init__(self, embeddings: nn.Module | None, layers: Sequence[nn.Module], norm: nn.Module | None) -> None:
         super().__init__()
