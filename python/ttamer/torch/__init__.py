@@ -14,5 +14,16 @@ from ttamer.torch.early_exit import EarlyExit
 from ttamer.torch.encoders import PooledExit
 from ttamer.torch.loss import distillation_loss, joint_loss
 from ttamer.torch.output import ExitOutput
+from ttamer.torch.trainer import ForTrainer
 
-__all__ = ["Decider", "Decision", "EarlyExit", "ExitOutput", "Flight", "PooledExit", "distillation_loss", "joint_loss"]
+__all__ = [
+    "Decider",
+    "Decision",
+    "EarlyExit",
+    "ExitOutput",
+    "Flight",
+    "ForTrainer",
+    "PooledExit",
+    "distillation_loss",
+    "joint_loss",
+]
