@@ -96,6 +96,17 @@ def test_unfrozen_as_before() -> None:
     assert not model.stages[1].training
 
 
+def test_stages_may_be_compiled_meanwhile() -> None:
+    model = normed().freeze_backbone()
+    model.stages[0] = torch.compile(model.stages[0], backend="eager")
+    model.train()
+    assert not model.stages[0].training
+    assert not any(module.training for module in model.stages[0].modules())
+    model.freeze_backbone(False)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.stages[0].training
+
+
 def test_what_a_stage_and_an_exit_share_is_the_stage_s() -> None:
     torch.manual_seed(0)
     shared = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -259,14 +259,13 @@ class EarlyExit(nn.Module):
         counts as the stage's. The state of the model has the same names.
         """
         if checks.flag("frozen", frozen):
-            parameters = dict(self.stages.named_parameters())
-            names = frozenset(name for name, parameter in parameters.items() if parameter.requires_grad)
-            self._frozen = names | (self._frozen or frozenset())
-            for name in names:
-                parameters[name].requires_grad_(False).grad = None
+            trained = {name: parameter for name, parameter in self._backbone() if parameter.requires_grad}
+            self._frozen = frozenset(trained) | (self._frozen or frozenset())
+            for parameter in trained.values():
+                parameter.requires_grad_(False).grad = None
             set_mode(self.stages, False)
         elif self._frozen is not None:
-            for name, parameter in self.stages.named_parameters():
+            for name, parameter in self._backbone():
                 parameter.requires_grad_(parameter.requires_grad or name in self._frozen)
             self._frozen = None
             set_mode(self.stages, self.training)
@@ -474,6 +473,10 @@ class EarlyExit(nn.Module):
             return serving.decider.tables.device
         own = next(self.parameters(), None)
         return None if own is None else own.device
+
+    def _backbone(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters of the stages, by names that stay if a stage is compiled."""
+        return ((name.replace("_orig_mod.", ""), parameter) for name, parameter in self.stages.named_parameters())
 
     def _whole(self, x: Any, keywords: dict[str, Any], rows: int) -> ExitOutput:
         """Every stage, and the last exit."""
