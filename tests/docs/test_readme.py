@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -27,24 +29,39 @@ def test_the_blocks_are_found() -> None:
     found = [block.values[0] for block in BLOCKS]
     assert found.count("README.md") >= 2
     assert found.count("docs/shapes.md") == 5
-    assert found.count("docs/torch.md") == 5
+    assert found.count("docs/torch.md") == 6
+    assert found.count("docs/export.md") == 3
 
 
+NEEDS = {
+    "import torch": ["torch"],
+    "import transformers": ["transformers"],
+    "import ray": ["ray"],
+    "import litellm": ["litellm"],
+    "import onnxruntime": ["onnx", "onnxscript", "onnxruntime"],
+    "from transformers import Trainer": ["transformers", "accelerate"],
+}
+"""What a block imports, itself or through others, that may be missing: the block is skipped then."""
+
+
+# Of PyTorch, when it exports to ONNX or compiles.
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+# Of PyTorch, when transformers' Trainer trains where there is no GPU.
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
 # Of LiteLLM's own types, when it makes some of them at a first request.
 @pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning")
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_block_runs(
     page: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "import torch" in block:
-        pytest.importorskip("torch", reason="needs the torch extra")
-    if "import transformers" in block:
-        pytest.importorskip("transformers", reason="needs the encoders extra")
-    if "import ray" in block:
-        pytest.importorskip("ray", reason="needs the ray extra")
+    for line, packages in NEEDS.items():
+        for package in packages if line in block else []:
+            pytest.importorskip(package, reason=f"the block needs {package}")
+    if "aoti_compile" in block and shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("AOTInductor needs a C++ compiler")
     if "import litellm" in block:
-        litellm = pytest.importorskip("litellm", reason="needs the llm extra")
-        monkeypatch.setattr(litellm, "custom_provider_map", [])
+        monkeypatch.setattr("litellm.custom_provider_map", [])
     monkeypatch.chdir(tmp_path)
     with ray_settings() if "import ray" in block else nullcontext():
         exec(compile(block, page, "exec"), {"__name__": "page"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,21 +59,29 @@ class TestCalls:
         with pytest.raises(ValueError, match="x: expected tensors on cpu, where the model is, got one on meta; move"):
             model(inputs(3).to("meta"))
 
-    @pytest.mark.parametrize("way", ["export", "trace"])
-    def test_a_policy_is_not_exported(self, way: str) -> None:
+    @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.:FutureWarning")
+    @pytest.mark.parametrize("way", ["export", "strict", "onnx", "trace"])
+    def test_a_policy_is_not_exported(self, way: str, tmp_path: Path) -> None:
         model = network()
         policy = some_policy(recorded(model, inputs()), "none", 2)
+        if way == "onnx":
+            for name in ("onnx", "onnxscript"):
+                pytest.importorskip(name, reason="torch.onnx.export needs onnx and onnxscript")
 
         def graph_of(model: EarlyExit) -> Any:
-            if way == "export":
-                return torch.export.export(model, (inputs(8),), strict=False)
+            if way in ("export", "strict"):
+                return torch.export.export(model, (inputs(8),), strict=way == "strict")
+            if way == "onnx":
+                return torch.onnx.export(model, (inputs(8),), tmp_path / "model.onnx", dynamo=True, verbose=False)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of checks that are not traced, and that tracing is deprecated
                 return torch.jit.trace(model, inputs(8), strict=False, check_trace=False)
 
         assert graph_of(model) is not None
+        # Two of them tell what they were doing, and then what was raised.
+        start = "^" if way in ("export", "trace") else ""
         with pytest.raises(
-            RuntimeError, match="^export: a policy decides outside of graphs; export stages and exits, or"
+            RuntimeError, match=f"{start}export: a policy decides outside of graphs; export stages and exits, or"
         ):
             graph_of(model.attach(policy))
 

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="needs the encoders extra")
 
+from samples import same  # noqa: E402
 from torch_models import assert_served, recorded, replayed, some_policy  # noqa: E402
 
 from ttamer.torch import EarlyExit, PooledExit  # noqa: E402
@@ -205,21 +206,45 @@ def test_adapters_in_the_layers_come_along(kind: Any) -> None:
     torch.testing.assert_close(hidden_after(again, ids, attention_mask=mask)[-1], expected)
 
 
-def test_what_a_tokenizer_gives_is_taken_apart_by_the_caller() -> None:
+def test_what_a_tokenizer_gives() -> None:
     ids, mask, _ = tokens()
+    labels = torch.arange(5) % CLASSES
     model = EarlyExit.from_encoder(text_model("bert"), pooled(LAYERS)).eval()
+    quiet: dict[str, Any] = {"costs": [1] * LAYERS, "unit": "s", "progress": False}
+    expected, traces = model(ids, attention_mask=mask), model.record([(ids, {"attention_mask": mask}, labels)], **quiet)
     tokenized = {"input_ids": ids, "attention_mask": mask}
-    message = (
-        "x: expected a tensor, got {}; pass its 'input_ids', and attention_mask and what else there is as keywords"
-    )
     for batch in (tokenized, transformers.BatchEncoding(tokenized)):
-        with pytest.raises(TypeError, match=message.format(type(batch).__name__)):
-            model(batch)
-        with pytest.raises(TypeError, match=message.format(type(batch).__name__)):
-            model.record([(batch, torch.zeros(5, dtype=torch.long))], progress=False)
+        for found in (model(batch), model(**batch), model({"input_ids": ids}, attention_mask=mask)):
+            assert torch.equal(found.logits, expected.logits)
+        for one, other in zip(model.all_logits(batch), model.all_logits(ids, attention_mask=mask), strict=True):
+            assert torch.equal(one, other)
+        same(model.record([(batch, labels)], **quiet), traces)
+        same(model.record([type(batch)({**batch, "labels": labels})], **quiet), traces)
+    assert "labels" not in tokenized
+
+
+def test_what_an_image_processor_gives() -> None:
+    torch.manual_seed(3)
+    pixels = torch.randn(5, 3, 8, 8)
+    model = EarlyExit.from_encoder(image_model(), pooled(LAYERS)).eval()
+    batch = transformers.BatchFeature({"pixel_values": pixels})
+    for found in (model(batch), model(**batch)):
+        assert torch.equal(found.logits, model(pixels).logits)
+
+
+def test_no_tensor() -> None:
+    model = EarlyExit.from_encoder(text_model("bert"), pooled(LAYERS)).eval()
+    ids, mask, _ = tokens()
+    message = "x: expected a tensor, got {}; pass its 'input_ids', and attention_mask and what else there is as keyword"
+    with pytest.raises(TypeError, match=message.format("dict")):
+        model({"ids": ids, "attention_mask": mask})
+    with pytest.raises(TypeError, match=message.format("tuple")):
+        model((ids, mask))
+    with pytest.raises(TypeError, match="x: expected a tensor with rows, .* got list"):
+        model({"input_ids": ids.tolist()})
     images = EarlyExit.from_encoder(image_model(), pooled(LAYERS)).eval()
     with pytest.raises(TypeError, match="x: expected a tensor, got BatchFeature; pass its 'pixel_values', alone"):
-        images(transformers.BatchFeature({"pixel_values": torch.zeros(1, 3, 8, 8)}))
+        images(transformers.BatchFeature({"pixels": torch.zeros(1, 3, 8, 8)}))
 
 
 def test_errors() -> None:

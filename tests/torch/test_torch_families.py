@@ -328,12 +328,12 @@ def test_inputs_that_the_encoder_does_not_take() -> None:
         ids, keywords, _ = text(family, masked=True)
         with pytest.raises(TypeError, match="token_type_ids: expected none, the model does not distinguish types"):
             model(ids, token_type_ids=torch.zeros_like(ids), **keywords)
-        with pytest.raises(TypeError, match="x: expected a tensor, got dict; pass its 'input_ids', and attention_mask"):
-            model({"input_ids": ids})
+        with pytest.raises(TypeError, match="x: expected a tensor, got tuple; pass its 'input_ids', and attention_mask"):
+            model((ids, ids))
     for family in IMAGES:
         model = EarlyExit.from_encoder(build(family), pooled(LAYERS)).eval()
-        with pytest.raises(TypeError, match="x: expected a tensor, got dict; pass its 'pixel_values', alone"):
-            model({"pixel_values": pixels()})
+        with pytest.raises(TypeError, match="x: expected a tensor, got tuple; pass its 'pixel_values', alone"):
+            model((pixels(),))
     model = EarlyExit.from_encoder(build("beit, relative"), pooled(LAYERS)).eval()
     with pytest.raises(ValueError, match=r"x: expected images of 8 x 8, as in training, got \(2, 3, 8, 16\)"):
         model(torch.zeros(2, 3, 8, 16))

@@ -322,7 +322,7 @@ def test_bad_loaders() -> None:
         (ValueError, "loader: expected at least one batch with rows, got none", [(x[:0], y[:0])]),
         (TypeError, r"expected \(inputs, labels\) or \(inputs, keywords, labels\), .*str as batch 1", [(x, y), "x"]),
         (TypeError, "loader: expected .* got tuple as batch 0", [(x, x, y)]),
-        (TypeError, "loader: expected .* got dict as batch 0; make such tuples", [{"x": x, "labels": y}]),
+        (TypeError, "loader: expected .* got dict of x, labels as batch 0; make one of these", [{"x": x, "labels": y}]),
         (ValueError, r"labels: expected \(4,\) integers, one a request, got \(3,\) int64 as batch 0", [(x, y[:3])]),
         (ValueError, r"labels: .* got \(4, 1\) int64 as batch 1", [(x, y), (x, y[:, None])]),
         (TypeError, r"labels: expected \(4,\) integers, one a request, got \(4,\) float32", [(x, y.float())]),

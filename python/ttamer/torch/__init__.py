@@ -11,8 +11,19 @@ if importlib.util.find_spec("torch") is None:
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.decide.flight import Decision, Flight
 from ttamer.torch.early_exit import EarlyExit
-from ttamer.torch.loss import joint_loss
+from ttamer.torch.loss import distillation_loss, joint_loss
 from ttamer.torch.output import ExitOutput
+from ttamer.torch.trainer import ForTrainer
 from ttamer.torch.wrap.heads import PooledExit
 
-__all__ = ["Decider", "Decision", "EarlyExit", "ExitOutput", "Flight", "PooledExit", "joint_loss"]
+__all__ = [
+    "Decider",
+    "Decision",
+    "EarlyExit",
+    "ExitOutput",
+    "Flight",
+    "ForTrainer",
+    "PooledExit",
+    "distillation_loss",
+    "joint_loss",
+]

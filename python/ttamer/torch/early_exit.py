@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ttamer._base import checks
 from ttamer._core import Topology
 from ttamer.policy import Policy
 from ttamer.policy.policy import check_batch
 from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, signal_text
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
-from ttamer.torch.parts import run, set_mode, takes
+from ttamer.torch.parts import run, set_mode, takes, unpacked
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
@@ -75,6 +76,7 @@ class EarlyExit(nn.Module):
         self.exits = nn.ModuleList(exits)
         self.signal = signal
         self._serving: Serving | None = None
+        self._frozen: frozenset[str] | None = None  # parameters that are to take gradients again
 
     @classmethod
     def from_sequential(
@@ -136,7 +138,8 @@ class EarlyExit(nn.Module):
         -------
         EarlyExit
             Called with ``input_ids`` (text) or ``pixel_values`` (images) as its input, and for text with
-            `attention_mask` (B, T) and, as far as the encoder takes them, `token_type_ids` and `position_ids`.
+            `attention_mask` (B, T) and, as far as the encoder takes them, `token_type_ids` and `position_ids`; or with
+            what a tokenizer or an image processor gives.
 
         Raises
         ------
@@ -250,22 +253,69 @@ class EarlyExit(nn.Module):
         self._serving = None
         return self
 
+    def freeze_backbone(self, frozen: bool = True) -> EarlyExit:
+        """Train exits alone, on stages that stay as they are; or stages again too.
+
+        Parameters
+        ----------
+        frozen : bool
+            False gives gradients to those parameters again that had them.
+
+        Returns
+        -------
+        EarlyExit
+            This model.
+
+        Raises
+        ------
+        TypeError
+            If `frozen` is no bool.
+
+        Notes
+        -----
+        Parameters of frozen stages take no gradients, and lose those that they have, so that no optimiser moves them.
+        Stages are in evaluation mode, in training too: without dropout, and batch norms keep their statistics, which
+        would otherwise change what every later exit gets. A module or parameter that is in a stage and in an exit
+        counts as the stage's. The state of the model has the same names.
+        """
+        if checks.flag("frozen", frozen):
+            trained = {name: parameter for name, parameter in self._backbone() if parameter.requires_grad}
+            self._frozen = frozenset(trained) | (self._frozen or frozenset())
+            for parameter in trained.values():
+                parameter.requires_grad_(False).grad = None
+            set_mode(self.stages, False)
+        elif self._frozen is not None:
+            for name, parameter in self._backbone():
+                parameter.requires_grad_(parameter.requires_grad or name in self._frozen)
+            self._frozen = None
+            set_mode(self.stages, self.training)
+        return self
+
     def train(self, mode: bool = True) -> EarlyExit:
-        """Training mode, or evaluation mode; stages and exits exported by `torch.export` stay in that of the export."""
+        """Training mode, or evaluation mode, in which frozen stages stay.
+
+        Stages and exits exported by `torch.export` stay in the mode of the export.
+        """
         try:
             super().train(mode)
         except NotImplementedError:
             for part in self.children():
                 set_mode(part, mode)
+        if self._frozen is not None:
+            set_mode(self.stages, False)
         return self
 
-    def forward(self, x: Any, *, on_exit: OnExit | None = None, **keywords: Any) -> tuple[Tensor, ...] | ExitOutput:
+    def forward(
+        self, x: Any = None, *, on_exit: OnExit | None = None, **keywords: Any
+    ) -> tuple[Tensor, ...] | ExitOutput:
         """Logits of all exits in training mode, else the answers.
 
         Parameters
         ----------
         x : Tensor, or tuple, list or mapping of tensors
-            B requests; what the first stage takes.
+            B requests; what the first stage takes. Left out if it is the keyword `input_ids` or `pixel_values`. A
+            mapping that holds what the first stage's `forward` calls its input, where that is one of these two names,
+            is taken for the keywords of a call.
         on_exit : callable, optional
             In evaluation mode with a policy: called at each exit at which rows leave, with the numbers of these rows,
             (m,) int64, and their `ExitOutput`, so that they need not wait for the others. What it raises ends the call.
@@ -283,8 +333,8 @@ class EarlyExit(nn.Module):
         Raises
         ------
         TypeError
-            If a keyword is taken by no stage and no exit, or graphs are to be captured and something is neither a
-            tensor with rows nor a plain value.
+            If there is no input, a keyword is taken by no stage and no exit, or graphs are to be captured and something
+            is neither a tensor with rows nor a plain value.
         RuntimeError
             If a graph cannot be captured of a stage, exit or signal, a signal raised, the model is exported or
             traced with a policy, or there is `on_exit` where nobody leaves: in training mode or without a policy.
@@ -297,6 +347,7 @@ class EarlyExit(nn.Module):
             raise RuntimeError("on_exit: expected a model in evaluation mode with a policy, where rows leave")
         if self.training:
             return self.all_logits(x, **keywords)
+        x, keywords = unpacked(self.stages[0], x, keywords)
         rows, device = self._check(x, keywords)
         if serving is None:
             return self._whole(x, keywords, rows)
@@ -305,7 +356,7 @@ class EarlyExit(nn.Module):
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device, on_exit)
 
-    def all_logits(self, x: Any, **keywords: Any) -> tuple[Tensor, ...]:
+    def all_logits(self, x: Any = None, **keywords: Any) -> tuple[Tensor, ...]:
         """Logits of every exit, whatever the mode and the policy.
 
         Parameters
@@ -318,6 +369,7 @@ class EarlyExit(nn.Module):
         tuple of (B, C) Tensor
             One an exit; (B, ...) if exits give outputs of another form.
         """
+        x, keywords = unpacked(self.stages[0], x, keywords)
         rows, _ = self._check(x, keywords)
         logits: list[Tensor] = []
         for node, (stage, leave) in enumerate(self._parts()):
@@ -350,9 +402,10 @@ class EarlyExit(nn.Module):
         ----------
         loader : iterable
             Yields ``(inputs, labels)`` or ``(inputs, keywords, labels)``, keywords being a dict: what a call takes, and
-            labels (B,), integers, or whatever `loss` takes. Where labels are missing, that is where it yields None for
-            them, a tensor or ``(inputs,)`` alone, or without `loss` -100 for a request, losses are unknown, NaN. With
-            `resume` it has to yield the same batches every time.
+            labels (B,), integers, or whatever `loss` takes. Or mappings of all that, with `input_ids` or `pixel_values`
+            as the input, and `labels` or `label`. Where labels are missing, that is where it yields None for them, a
+            tensor or ``(inputs,)`` alone, a mapping without, or without `loss` -100 for a request, losses are unknown,
+            NaN. With `resume` it has to yield the same batches every time.
         device : torch.device or str, optional
             Where to run; the model is moved there and stays. Default: where it is.
         loss : callable, optional
@@ -394,7 +447,8 @@ class EarlyExit(nn.Module):
         Raises
         ------
         TypeError
-            If what the loader yields is no such tuple, its labels are no integers, or a callable gives no floats.
+            If what the loader yields is neither such a tuple nor such a mapping, its labels are no integers, or a
+            callable gives no floats.
         ValueError
             If the loader is empty or its labels are not one a request, logits have no softmax (NaN, +inf or only -inf),
             a callable gives other than one finite number a request, or the file of `resume` was recorded with other
@@ -442,6 +496,10 @@ class EarlyExit(nn.Module):
             return serving.decider.tables.device
         own = next(self.parameters(), None)
         return None if own is None else own.device
+
+    def _backbone(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters of the stages, by names that stay if a stage is compiled."""
+        return ((name.replace("_orig_mod.", ""), parameter) for name, parameter in self.stages.named_parameters())
 
     def _whole(self, x: Any, keywords: dict[str, Any], rows: int) -> ExitOutput:
         """Every stage, and the last exit."""

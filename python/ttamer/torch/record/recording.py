@@ -25,7 +25,8 @@ from ttamer._base import checks, files
 from ttamer._core import Topology, logit_signals
 from ttamer.torch.decide.callables import LossFunction, SignalFunction, check_kind, column, name_of
 from ttamer.torch.decide.flight import describe
-from ttamer.torch.parts import Network, run
+from ttamer.torch.loss import NO_LABEL
+from ttamer.torch.parts import INPUTS, Network, listed, run, unpacked
 from ttamer.torch.record.timing import PartCosts, Sample, measure, sizes_up_to
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.attach import check_shape
@@ -36,8 +37,8 @@ AGREEMENT = 0.01
 """How far a resumed run's first log-probabilities may lie from the kept ones: further than sums in another order bring
 them, less far than another model does."""
 
-NO_LABEL = -100
-"""What PyTorch's losses ignore, too."""
+LABELS = ("labels", "label")
+"""What labels are called in a mapping."""
 CLASS_LOSS = "0/1 error"
 """Name of the loss that is no callable."""
 
@@ -152,7 +153,7 @@ class _Recorder:
         part_count, row_count = len(self._parts), 0
         try:
             for number, item in enumerate(loader):
-                batch = _unpack(item, number, self._model._device())
+                batch = _unpack(item, number, self._model)
                 rows, _ = self._model._check(batch.x, batch.keywords)
                 if self._settings.loss is None:
                     _labels(batch, rows)  # before anything is measured
@@ -368,10 +369,10 @@ def _names_in(path: Path | None) -> dict[str, str]:
     return names if isinstance(names, dict) else {}
 
 
-def _unpack(item: Any, number: int, device: torch.device | None) -> Batch:
-    """A batch of the loader on the device."""
-    x: Any
-    keywords: Any = {}
+def _unpack(item: Any, number: int, model: Network) -> Batch:
+    """A batch of the loader on the device of the model."""
+    x: Any = None
+    keywords: Mapping[str, Any] = {}
     target: Any = None
     if isinstance(item, Tensor):
         x = item
@@ -381,13 +382,24 @@ def _unpack(item: Any, number: int, device: torch.device | None) -> Batch:
         x, target = item
     elif isinstance(item, (tuple, list)) and len(item) == 3 and isinstance(item[1], Mapping):
         x, keywords, target = item
+    elif isinstance(item, Mapping) and _count(INPUTS, item) == 1 and _count(LABELS, item) <= 1:
+        target = next((item[name] for name in LABELS if name in item), None)
+        keywords = {name: value for name, value in item.items() if name not in LABELS}
     else:
+        names = f" of {listed(item)}" if isinstance(item, Mapping) else ""
         raise TypeError(
-            f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, or inputs alone, "
-            f"got {type(item).__name__} as batch {number}; make such tuples of what it yields"
+            f"loader: expected (inputs, labels) or (inputs, keywords, labels), the keywords a dict, inputs alone, or a "
+            f"mapping with {' or '.join(INPUTS)} and at most one of {' and '.join(LABELS)}, "
+            f"got {type(item).__name__}{names} as batch {number}; make one of these of what it yields"
         )
+    x, keywords = unpacked(model.stages[0], x, keywords)
+    device = model._device()
     tensors = {name: nested.to_device(value, device) for name, value in keywords.items()}
     return Batch(nested.to_device(x, device), tensors, nested.to_device(target, device), number)
+
+
+def _count(names: Iterable[str], item: Mapping[str, Any]) -> int:
+    return sum(name in item for name in names)
 
 
 def _labels(batch: Batch, rows: int) -> Array:

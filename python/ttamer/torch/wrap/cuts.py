@@ -110,6 +110,6 @@ def first(output: Any) -> Tensor:
 
 
 def check_tensor(x: Any, name: str, rest: str) -> None:
-    """Raise for what a tokenizer or an image processor gives, a mapping that holds the tensor and others."""
+    """Raise for what is no tensor, such as a tuple, or a mapping that has no input of this name."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: expected a tensor, got {type(x).__name__}; pass its {name!r}, {rest}")

@@ -26,6 +26,7 @@ class ImageStage(nn.Module):
         Whether these are the first layers, or none but the embeddings; whether they are the last.
     """
 
+    input_name = "pixel_values"
     paths: tuple[str, ...] = ("layers", "encoder.layer")  # the second before transformers 5
     norm_name: str | None = "layernorm"
 

@@ -34,6 +34,7 @@ class TextStage(nn.Module):
         If attention is computed in a way that takes other masks.
     """
 
+    input_name = "input_ids"
     paths: tuple[str, ...] = ("encoder.layer",)
     embeds: tuple[str, ...] = ("token_type_ids", "position_ids")
     """Keywords of the embeddings, beside the numbers of the tokens."""
