@@ -22,7 +22,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint fuzz sanitize tidy bench wheel clean
+.PHONY: help demo test lint fuzz sanitize tidy bench gpu wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,10 @@ tidy: $(STAMPS)/tidy ## clang-tidy over the core
 
 bench: $(STAMPS)/torch ## run the benchmarks in full, results in bench/results (short: ttamer bench)
 	set -e; for name in $(BENCHMARKS); do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
+
+gpu: $(STAMPS)/torch ## where there is an NVIDIA GPU: the tests that need one, then the benchmarks (TORCH: one for CUDA)
+	$(BIN)/python -m pytest -m cuda
+	set -e; for name in torch_decide torch_serve; do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
 
 wheel: $(BIN)/python ## build the wheel into dist
 	$(PIP) wheel . --no-deps -w dist
