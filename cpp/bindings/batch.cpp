@@ -13,6 +13,7 @@
 #include "ttamer/decide/logit_signals.hpp"
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -131,17 +132,26 @@ constexpr std::size_t kRowsWorthReleasing = 4096;
 // Of decide_answers, some ten microseconds too.
 constexpr std::size_t kAnswersWorthReleasing = 512;
 
-// Work of a batch without the GIL, during which other threads may call the batch: they are refused, or they would write
-// where it reads. `away` is read and written with the GIL held.
-class Away {
+// A call's turn at a batch. A second call before it has ended would write where this one reads: it comes from a thread
+// that runs while this one has released the GIL, or at any time where there is no GIL, and is refused.
+class Turn {
   public:
-    explicit Away(bool &away) : away_(away) { away_ = true; }
-    Away(const Away &) = delete;
-    Away &operator=(const Away &) = delete;
-    ~Away() { away_ = false; }
+    explicit Turn(std::atomic<bool> &taken) : taken_(taken) {
+        if (taken_.exchange(true, std::memory_order_acquire)) {
+            refuse();
+        }
+    }
+    Turn(const Turn &) = delete;
+    Turn &operator=(const Turn &) = delete;
+    ~Turn() { taken_.store(false, std::memory_order_release); }
 
   private:
-    bool &away_;
+    [[noreturn]] TTAMER_NOINLINE static void refuse() {
+        throw py::value_error("batch: expected one call at a time, got a second before the first returned; threads "
+                              "that share a batch need a lock");
+    }
+
+    std::atomic<bool> &taken_;
 };
 
 class BoundBatch {
@@ -163,10 +173,10 @@ class BoundBatch {
         steps_ = made;
     }
     BoundBatch(std::shared_ptr<const SetEstimator> estimator, std::shared_ptr<const Policy> policy,
-               std::int64_t capacity, const std::string &nan, const std::string &signal)
+               std::int64_t capacity, const std::string &nan, const std::string &signal, std::size_t classes)
         : BoundBatch(nan, "decide: this policy decides on scores and answers; call decide_answers") {
         const auto made = std::make_shared<AnswerBatch>(std::move(estimator), std::move(policy), capacity,
-                                                        nan_from(nan), signal_kind(signal));
+                                                        nan_from(nan), signal_kind(signal), classes);
         answered_ = made.get();
         steps_ = made;
     }
@@ -194,14 +204,14 @@ class BoundBatch {
 
     // The signals that decide_logits would decide with.
     py::array_t<float> logit_signals(py::handle logits, py::handle rows) {
-        check_here();
+        const Turn turn(taken_);
         return to_array(signals_from(logits, rows));
     }
 
     // The same where signals also depend on what the rows have seen.
     py::array_t<float> estimated_signals(py::handle number, py::handle logits, py::handle rows) {
         const auto node = node_from(number);
-        check_here();
+        const Turn turn(taken_);
         if (estimated_ == nullptr) {
             throw std::invalid_argument("batch: expected one of a policy that estimates");
         }
@@ -212,7 +222,7 @@ class BoundBatch {
     void nothing(py::handle /*node*/, py::handle /*signals*/, py::handle /*rows*/) {}
 
     py::array_t<std::int32_t> enter(py::handle places, py::handle rows) {
-        check_here();
+        const Turn turn(taken_);
         const Rows tiers = integers_of(places, "places");
         std::vector<std::int64_t> values(tiers.wide.begin(), tiers.wide.end());
         values.insert(values.end(), tiers.narrow.begin(), tiers.narrow.end());
@@ -223,36 +233,41 @@ class BoundBatch {
     }
 
     void reset(py::handle rows) {
-        check_here();
+        const Turn turn(taken_);
         steps_ ? steps_->reset(rows_of(rows)) : batch_->reset(rows_of(rows));
     }
 
     void resume(py::handle node, py::handle rows) {
         const std::int64_t last = node_from(node);
-        check_here();
+        const Turn turn(taken_);
         steps_ ? steps_->resume(last, rows_of(rows)) : batch_->resume(last, rows_of(rows));
     }
 
     // A copy: a view could come back as `rows` or `node` and change while these are read.
     py::array_t<std::int32_t> answer_node() const {
-        check_here();
         py::array_t<std::int32_t> out(static_cast<py::ssize_t>(capacity()));
+        const Turn turn(taken_);
         const std::span<std::int32_t> values(out.mutable_data(), capacity());
         steps_ ? steps_->answer_node(values) : batch_->answer_node(values);
         return out;
     }
 
     py::array_t<double> answer_loss() const {
-        check_here();
         py::array_t<double> out(static_cast<py::ssize_t>(capacity()));
+        const Turn turn(taken_);
         const std::span<double> values(out.mutable_data(), capacity());
         steps_ ? steps_->answer_loss(values) : batch_->answer_loss(values);
         return out;
     }
 
-    // Copies, as above.
-    py::array_t<float> last_signal() const { return to_array(steps().last_signals()); }
-    py::array_t<std::int32_t> last_step() const { return to_array(steps().last_steps()); }
+    py::array_t<float> answer_signal() const {
+        const Turn turn(taken_);
+        return to_array(steps().answer_signals());
+    }
+    py::array_t<std::int32_t> answer_step() const {
+        const Turn turn(taken_);
+        return to_array(steps().answer_steps());
+    }
 
     std::size_t capacity() const { return steps_ ? steps_->capacity() : batch_->capacity(); }
 
@@ -262,25 +277,14 @@ class BoundBatch {
         : logit_signals_(SignalKind::stated, 0, nan_from(nan)), why_no_signals_(why_no_signals) {}
 
     const StepBatch &steps() const {
-        check_here();
         if (!steps_) {
             throw std::invalid_argument("batch: expected one of a policy that estimates");
         }
         return *steps_;
     }
 
-    void check_here() const {
-        if (away_) {
-            refuse_second();
-        }
-    }
-    [[noreturn]] TTAMER_NOINLINE static void refuse_second() {
-        throw py::value_error("batch: expected one call at a time, got a second before the first returned; threads "
-                              "that share a batch need a lock");
-    }
-
     template <typename NodesOf> py::object decide_with(py::handle signals, py::handle rows, NodesOf nodes_of) {
-        check_here();
+        const Turn turn(taken_);
         if (!why_no_signals_.empty()) {
             throw std::invalid_argument(why_no_signals_);
         }
@@ -290,7 +294,7 @@ class BoundBatch {
     }
 
     template <typename NodesOf> py::object decide_logits_with(py::handle logits, py::handle rows, NodesOf nodes_of) {
-        check_here();
+        const Turn turn(taken_);
         if (steps_) {
             const Logits values = logits_of(logits);
             const auto chosen = rows_of(rows);
@@ -305,7 +309,7 @@ class BoundBatch {
 
     template <typename NodesOf>
     py::object decide_answers_with(py::handle scores, py::handle answers, py::handle rows, NodesOf nodes_of) {
-        check_here();
+        const Turn turn(taken_);
         if (answered_ == nullptr) {
             throw std::invalid_argument(steps_ ? "decide_answers: this policy estimates from what nodes show; call "
                                                  "decide_logits"
@@ -326,7 +330,6 @@ class BoundBatch {
     template <typename Nodes>
     TTAMER_NOINLINE std::span<const std::int32_t> decide_away(Nodes nodes, std::span<const float> values,
                                                               const Rows &rows) {
-        const Away away(away_);
         const py::gil_scoped_release release;
         return batch_->decide(nodes, values, rows);
     }
@@ -336,7 +339,6 @@ class BoundBatch {
         if (logits.rows * logits.classes < kWorthReleasing) {
             return steps.decide(nodes, logits, rows);
         }
-        const Away away(away_);
         const py::gil_scoped_release release;
         return steps.decide(nodes, logits, rows);
     }
@@ -346,7 +348,6 @@ class BoundBatch {
         if (shown.rows < kAnswersWorthReleasing) {
             return answered_->decide(nodes, shown, rows);
         }
-        const Away away(away_);
         const py::gil_scoped_release release;
         return answered_->decide(nodes, shown, rows);
     }
@@ -367,7 +368,6 @@ class BoundBatch {
         if (given.rows * given.classes < kWorthReleasing) {
             logit_signals_.compute(given);
         } else {
-            const Away away(away_);
             const py::gil_scoped_release release;
             logit_signals_.compute(given);
         }
@@ -453,7 +453,7 @@ class BoundBatch {
     AnswerBatch *answered_ = nullptr;
     LogitSignals logit_signals_;
     std::string why_no_signals_; // what `decide` says where it takes none
-    bool away_ = false;
+    mutable std::atomic<bool> taken_ = false;
     std::array<View, 2> views_;
 };
 
@@ -501,10 +501,10 @@ void bind_batch(py::module_ &m) {
                                "A copy.")
         .def_property_readonly("answer_loss", &BoundBatch::answer_loss,
                                "(capacity,) float64 : the answer's expected loss, inf while there is none.")
-        .def_property_readonly("_last_signal", &BoundBatch::last_signal,
-                               "(capacity,) float32 : the estimate that each row decided with last, NaN before.")
-        .def_property_readonly("_last_step", &BoundBatch::last_step,
-                               "(capacity,) int32 : the step at which that was, -1 before.")
+        .def_property_readonly("_answer_signal", &BoundBatch::answer_signal,
+                               "(capacity,) float32 : the last estimate of each row's answer, NaN before.")
+        .def_property_readonly("_answer_step", &BoundBatch::answer_step,
+                               "(capacity,) int32 : the step at which that was made, -1 before.")
         .def_property_readonly("capacity", &BoundBatch::capacity, "int : number of rows.")
         .def("__len__", &BoundBatch::capacity);
     make_whole(py::type::of<BoundBatch>());
@@ -513,8 +513,9 @@ void bind_batch(py::module_ &m) {
         "start",
         [](py::handle policy, py::handle capacity, py::handle nan, py::handle signal, py::handle handed,
            py::handle classes) {
-            return BoundBatch(policy_of(policy), integer_of(capacity, "capacity"), string_of(nan, "nan"),
-                              string_of(signal, "signal"), string_of(handed, "handed"), count_from(classes));
+            return std::make_unique<BoundBatch>(policy_of(policy), integer_of(capacity, "capacity"),
+                                                string_of(nan, "nan"), string_of(signal, "signal"),
+                                                string_of(handed, "handed"), count_from(classes));
         },
         py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"), py::arg("handed"),
         py::arg("classes") = 0,
@@ -524,19 +525,25 @@ void bind_batch(py::module_ &m) {
     m.def(
         "start_estimated",
         [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan) {
-            return BoundBatch(shared_of<Estimator>(estimator, "estimator", "an Estimator"), policy_of(policy),
-                              integer_of(capacity, "capacity"), string_of(nan, "nan"));
+            return std::make_unique<BoundBatch>(shared_of<Estimator>(estimator, "estimator", "an Estimator"),
+                                                policy_of(policy), integer_of(capacity, "capacity"),
+                                                string_of(nan, "nan"));
         },
         py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"),
         "A batch of a policy over the steps of an estimator.");
     m.def(
         "start_sets",
-        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan, py::handle signal) {
-            return BoundBatch(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"), policy_of(policy),
-                              integer_of(capacity, "capacity"), string_of(nan, "nan"), string_of(signal, "signal"));
+        [](py::handle estimator, py::handle policy, py::handle capacity, py::handle nan, py::handle signal,
+           py::handle classes) {
+            return std::make_unique<BoundBatch>(shared_of<SetEstimator>(estimator, "estimator", "a SetEstimator"),
+                                                policy_of(policy), integer_of(capacity, "capacity"),
+                                                string_of(nan, "nan"), string_of(signal, "signal"),
+                                                count_from(classes));
         },
         py::arg("estimator"), py::arg("policy"), py::arg("capacity"), py::arg("nan"), py::arg("signal"),
-        "A batch of a policy over the steps of a set estimator, whose scores are `signal`.");
+        py::arg("classes") = 0,
+        "A batch of a policy over the steps of a set estimator, whose scores are `signal`, of logits of so many "
+        "`classes`, if not 0.");
 }
 
 } // namespace ttamer::bindings

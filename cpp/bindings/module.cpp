@@ -30,7 +30,7 @@ void make_whole(py::handle type) {
 
 } // namespace ttamer::bindings
 
-PYBIND11_MODULE(_core, m) {
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     using namespace ttamer::bindings;
     m.doc() = "The compiled core of ttamer: topologies, solvers, policies and batches.";
     m.attr("__version__") = TTAMER_VERSION;

@@ -1,7 +1,10 @@
 #include "tensors.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <mutex>
+#include <utility>
 
 namespace ttamer::bindings {
 
@@ -11,13 +14,11 @@ namespace {
 struct TensorType {
     PyTypeObject *type = nullptr;
     dlpack::ViewOf view_of = nullptr; // null: objects of this type are no tensors
-    PyObject *is_neg = nullptr;       // null: the type knows no such thing
 };
 
 TensorType look_up(PyTypeObject *type) {
-    const py::handle of(reinterpret_cast<PyObject *>(type));
     TensorType found{type};
-    const py::object capsule = py::getattr(of, dlpack::kApiAttribute, py::none());
+    const py::object capsule = py::getattr(reinterpret_cast<PyObject *>(type), dlpack::kApiAttribute, py::none());
     if (PyCapsule_IsValid(capsule.ptr(), dlpack::kApiCapsule) == 0) {
         return found;
     }
@@ -25,36 +26,38 @@ TensorType look_up(PyTypeObject *type) {
     while (api != nullptr && api->version.major != dlpack::kMajorVersion) {
         api = api->previous;
     }
-    if (api == nullptr) {
-        return found;
-    }
-    found.view_of = reinterpret_cast<const dlpack::ExchangeApi *>(api)->view_of;
-    py::object is_neg = py::getattr(of, "is_neg", py::none());
-    if (found.view_of != nullptr && !is_neg.is_none()) {
-        found.is_neg = is_neg.release().ptr();
+    if (api != nullptr) {
+        found.view_of = reinterpret_cast<const dlpack::ExchangeApi *>(api)->view_of;
     }
     return found;
 }
 
 // A look-up takes longer than all else here, so the types seen last are kept: those that are no tensors too, as nodes
-// may be integers of any type. References to them are held, or another type could come to lie where one was. Guarded by
-// the GIL, which an interpreter that can do without it enables for this module.
+// may be integers of any type. References to them are held, or another type could come to lie where one was. No Python
+// code runs under the lock.
 TensorType type_of(py::handle value) {
-    static std::array<TensorType, 4> seen;
+    static std::mutex lock;
+    static std::array<TensorType, 4> kept;
     static std::size_t oldest = 0;
     PyTypeObject *type = Py_TYPE(value.ptr());
-    for (const TensorType &each : seen) {
-        if (each.type == type) {
-            return each;
+    const auto is_type = [type](const TensorType &each) { return each.type == type; };
+    {
+        const std::lock_guard guard(lock);
+        if (const auto *const found = std::find_if(kept.begin(), kept.end(), is_type); found != kept.end()) {
+            return *found;
         }
     }
     const TensorType found = look_up(type);
+    PyTypeObject *forgotten = type; // where another thread was quicker, and kept this one
     Py_INCREF(reinterpret_cast<PyObject *>(type));
-    const TensorType replaced = seen[oldest];
-    seen[oldest] = found;
-    oldest = (oldest + 1) % seen.size();
-    Py_XDECREF(reinterpret_cast<PyObject *>(replaced.type)); // last: freeing a type may run any code
-    Py_XDECREF(replaced.is_neg);
+    {
+        const std::lock_guard guard(lock);
+        if (std::none_of(kept.begin(), kept.end(), is_type)) {
+            forgotten = std::exchange(kept[oldest], found).type;
+            oldest = (oldest + 1) % kept.size();
+        }
+    }
+    Py_XDECREF(reinterpret_cast<PyObject *>(forgotten)); // last: freeing a type may run any code
     return found;
 }
 
@@ -119,9 +122,8 @@ bool is_readable(const dlpack::Device &device) {
 }
 
 void check_not_negated(const Argument &argument) {
-    // A reference of its own: what a subclass runs may bring other types, and this one is forgotten.
-    const auto is_neg = py::reinterpret_borrow<py::object>(type_of(argument.value).is_neg);
-    if (!is_neg) {
+    const py::object is_neg = py::getattr(py::type::handle_of(argument.value), "is_neg", py::none());
+    if (is_neg.is_none()) {
         return;
     }
     const auto answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(is_neg.ptr(), argument.value.ptr()));

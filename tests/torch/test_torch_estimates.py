@@ -93,10 +93,10 @@ def test_what_is_said_of_answers(shape: str, estimate: str) -> None:
         batch, node = policy.start(1), policy.first_node
         while node != ttamer.STOP:
             node = int(batch.decide_logits(node, everything[node][row : row + 1])[0])
-        step = int(batch._last_step[0])
+        step = int(batch._answer_step[0])
         state = int(found.state[row])
-        assert state == int((policy.bin_edges(step) <= batch._last_signal[0]).sum())
-        assert found.signal[row] == batch._last_signal[0]
+        assert state == int((policy.bin_edges(step) <= batch._answer_signal[0]).sum())
+        assert found.signal[row] == batch._answer_signal[0]
         assert found.expected_loss[row] == policy.losses(step)[state] == batch.answer_loss[0]
         last_steps.append(step)
     assert len(set(last_steps)) > 1
@@ -109,12 +109,12 @@ def test_a_row_is_forgotten_with_its_request() -> None:
     _, policy, _ = fitted("line", "posterior")
     batch = policy.start(2)
     batch.decide_logits(0, np.zeros((2, CLASSES), np.float32))
-    assert np.isfinite(batch._last_signal).all()
+    assert np.isfinite(batch._answer_signal).all()
     batch.reset(np.array([1]))
-    assert batch._last_step.tolist() == [0, -1]
-    assert np.isnan(batch._last_signal).tolist() == [False, True]
+    assert batch._answer_step.tolist() == [0, -1]
+    assert np.isnan(batch._answer_signal).tolist() == [False, True]
     with pytest.raises(ValueError, match="batch: expected one of a policy that estimates"):
-        _ = some_policy(recorded(network(), inputs()), "none", 2).start(1)._last_signal
+        _ = some_policy(recorded(network(), inputs()), "none", 2).start(1)._answer_signal
 
 
 @pytest.mark.parametrize("recall", ["observed", "none"])

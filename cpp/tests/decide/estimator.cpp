@@ -164,12 +164,12 @@ void batches_are_replays(EstimateKind kind, std::uint32_t seed) {
     for (std::size_t row = 0; row < rows; ++row) {
         CHECK(last[row] == expected.last_node[row]);
         CHECK(given[row] == answers[row * kNodes + static_cast<std::size_t>(last[row])]);
-        CHECK(batch.last_steps()[row] == last[row]); // on a line steps are nodes
-        CHECK(batch.last_signals()[row] == signals[row * kNodes + static_cast<std::size_t>(last[row])]);
+        CHECK(batch.answer_steps()[row] == last[row]); // on a line steps are nodes
+        CHECK(batch.answer_signals()[row] == signals[row * kNodes + static_cast<std::size_t>(last[row])]);
     }
     batch.reset({});
-    CHECK(batch.last_steps()[0] == kRoot);
-    CHECK(std::isnan(batch.last_signals()[0]));
+    CHECK(batch.answer_steps()[0] == kRoot);
+    CHECK(std::isnan(batch.answer_signals()[0]));
 }
 
 void refuses() {
@@ -195,6 +195,8 @@ void refuses() {
     patient.decide(0, view(logits), {});
     patient.answer_node(answers);
     CHECK(answers == std::vector<std::int32_t>({0, 0, -1, -1}));
+    CHECK(std::isnan(patient.answer_signals()[1]));
+    CHECK(patient.answer_steps()[1] == 0);
 }
 
 } // namespace

@@ -21,11 +21,11 @@ std::string shape_of(std::size_t width) {
 } // namespace
 
 AnswerBatch::AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
-                         std::int64_t capacity, NanSignal nan, SignalKind signal)
+                         std::int64_t capacity, NanSignal nan, SignalKind signal, std::size_t classes)
     : StepBatch(estimator->last(), estimator->nodes(), policy, capacity, nan), estimator_(std::move(estimator)),
       values_(this->capacity() * estimator_->inputs()),
       replies_(this->capacity() * static_cast<std::size_t>(estimator_->nodes())),
-      has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan),
+      has_logit_scores_(signal != SignalKind::stated), logit_scores_(signal, this->capacity(), nan, classes),
       classes_(this->capacity()), scratch_(estimator_->scratch()) {}
 
 std::span<const std::int32_t> AnswerBatch::decide(std::int64_t node, const Shown &shown, const Rows &rows) {

@@ -26,9 +26,9 @@ struct Shown {
 // A batch over the steps of the estimator's walk, and what each request has seen so far: bins of scores, and answers.
 class AnswerBatch : public StepBatch {
   public:
-    // signal: what the nodes' scores are, as far as logits give them.
+    // signal: what the nodes' scores are, as far as logits give them; of how many classes, 0 for any number.
     AnswerBatch(std::shared_ptr<const SetEstimator> estimator, const std::shared_ptr<const Policy> &policy,
-                std::int64_t capacity, NanSignal nan, SignalKind signal = SignalKind::stated);
+                std::int64_t capacity, NanSignal nan, SignalKind signal = SignalKind::stated, std::size_t classes = 0);
 
     // As Batch::decide, from as many scores a row as the node has inputs, and answers, without which nodes may be that
     // no estimate looks at the answers of; allocates nothing. A NaN among a row's scores makes it a NaN signal. Of a

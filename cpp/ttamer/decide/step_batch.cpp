@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -29,7 +30,8 @@ StepBatch::StepBatch(std::span<const std::int32_t> last, std::int32_t nodes,
     const std::size_t rows = batch_.capacity();
     answers_.assign(rows, -1);
     last_steps_.assign(rows, kRoot);
-    last_signals_.assign(rows, std::numeric_limits<float>::quiet_NaN());
+    answer_signals_.assign(rows, std::numeric_limits<float>::quiet_NaN());
+    answer_steps_.assign(rows, kRoot);
     nodes_.resize(rows);
     steps_.resize(rows);
     signals_.resize(rows);
@@ -78,9 +80,13 @@ std::span<const std::int32_t> StepBatch::commit(std::size_t count, const Rows &r
     const auto next =
         batch_.decide(std::span<const std::int32_t>(steps_.data(), count), {signals_.data(), count}, rows);
     for (std::size_t k = 0; k < count; ++k) {
-        answers_[rows.at(k)] = new_answers_[k];
-        last_steps_[rows.at(k)] = steps_[k];
-        last_signals_[rows.at(k)] = signals_[k];
+        const std::size_t row = rows.at(k);
+        answers_[row] = new_answers_[k];
+        last_steps_[row] = steps_[k];
+        if (!std::isnan(signals_[k]) || std::isnan(answer_signals_[row])) {
+            answer_signals_[row] = signals_[k];
+            answer_steps_[row] = steps_[k];
+        }
     }
     // Last: `rows` may be the result of the last call, which this overwrites.
     for (std::size_t k = 0; k < count; ++k) {
@@ -107,8 +113,8 @@ void StepBatch::reset(const Rows &rows) {
 
 void StepBatch::clear(std::size_t row) {
     answers_[row] = -1;
-    last_steps_[row] = kRoot;
-    last_signals_[row] = std::numeric_limits<float>::quiet_NaN();
+    answer_steps_[row] = last_steps_[row] = kRoot;
+    answer_signals_[row] = std::numeric_limits<float>::quiet_NaN();
 }
 
 void StepBatch::resume(std::int64_t node, const Rows &rows) {

@@ -25,9 +25,10 @@ class StepBatch {
     // The node whose answer is given, -1 while there is none.
     void answer_node(std::span<std::int32_t> out) const;
     void answer_loss(std::span<double> out) const { batch_.answer_loss(out); }
-    // What each row decided with last, and at which step; NaN and -1 before the first.
-    std::span<const float> last_signals() const { return last_signals_; }
-    std::span<const std::int32_t> last_steps() const { return last_steps_; }
+    // The last estimate of each row's answer, and the step at which it was made: of a node that showed nothing only
+    // while no other did. NaN and -1 before the first.
+    std::span<const float> answer_signals() const { return answer_signals_; }
+    std::span<const std::int32_t> answer_steps() const { return answer_steps_; }
 
   protected:
     // last: the node consulted last at each step. The policy decides over these steps and does not recall: that is in
@@ -79,7 +80,8 @@ class StepBatch {
     std::vector<std::int32_t> step_after_; // (steps + 1) x nodes
     std::vector<std::int32_t> answers_;    // of each row
     std::vector<std::int32_t> last_steps_; // of each row, also once it has stopped
-    std::vector<float> last_signals_;
+    std::vector<float> answer_signals_;
+    std::vector<std::int32_t> answer_steps_;
     // Of a call, by position.
     std::vector<std::int32_t> nodes_;
     std::vector<std::int32_t> steps_;

@@ -39,7 +39,7 @@ class Cache:
         owner, value = self._kept.get(id(key), (None, None))
         if owner is not None and owner() is key:
             return value
-        return next((value for owner, value in tuple(self._kept.values()) if owner() == key), None)
+        return next((value for owner, value in self._kept.copy().values() if owner() == key), None)
 
     def __setitem__(self, key: object, value: object) -> None:
         place, owner = id(key), ref(self)

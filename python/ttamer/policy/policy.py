@@ -519,9 +519,10 @@ class Policy:
 
     def _expectations(self) -> Analysis:
         """The analysis, computed when it is first needed: a sweep over trade-offs never needs it."""
-        if callable(self._analysis):
-            self._analysis = self._analysis()
-        return self._analysis
+        analysis = self._analysis  # read once: another thread may write it meanwhile
+        if callable(analysis):
+            analysis = self._analysis = analysis()
+        return analysis
 
     def _check_node(self, node: int) -> int:
         return checks.place("node", node, self.steps.nodes)

@@ -74,7 +74,7 @@ class CoreFlight(Flight):
         """See `Flight._answer_signals`."""
         chosen = slice(None) if rows is None else rows.cpu().numpy()
         if self._estimates:
-            return self._there(self._batch._last_signal[chosen]), self._there(self._batch._last_step[chosen])
+            return self._there(self._batch._answer_signal[chosen]), self._there(self._batch._answer_step[chosen])
         nodes = self._batch.answer_node[chosen]
         if self._signals is None:
             signals = logit_signals(_view(signalling(logits, self._kind)), self._kind, taken=True)
