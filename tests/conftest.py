@@ -28,7 +28,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 def device(request: pytest.FixtureRequest) -> str:
     """Where kernels run: in Triton's interpreter, and on a GPU where there is one."""
     pytest.importorskip("torch", reason="needs the torch extra")
-    pytest.importorskip("triton", reason="needs Triton")
+    pytest.importorskip("triton", minversion="3.7", reason="needs Triton 3.7")
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     if request.param == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":

@@ -414,7 +414,7 @@ class BoundBatch {
             } else {
                 chosen.wide = span_of<std::int64_t>(argument);
             }
-        } else if (const dlpack::Tensor tensor = tensor_of(argument); has_dtype<std::int32_t>(tensor)) {
+        } else if (const TensorView tensor = tensor_of(argument); has_dtype<std::int32_t>(tensor)) {
             chosen.narrow = span_of<std::int32_t>(argument, tensor);
         } else {
             chosen.wide = span_of<std::int64_t>(argument, tensor);

@@ -13,6 +13,9 @@ inline constexpr const char *kApiCapsule = "dlpack_exchange_api";
 
 inline constexpr std::uint32_t kMajorVersion = 1;
 
+// What a capsule is called that holds a Tensor, and behind it what frees both.
+inline constexpr const char *kTensorCapsule = "dltensor";
+
 // Devices whose memory the processor reads: its own, and what CUDA and ROCm have pinned of it.
 inline constexpr std::int32_t kCpu = 1;
 inline constexpr std::int32_t kPinnedByCuda = 3;

@@ -60,7 +60,7 @@ inline void read_scores(py::handle value, Shown &shown) {
         take(array.data(), array.shape(0), table ? array.shape(1) : 1);
         return;
     }
-    const dlpack::Tensor tensor = values_of(argument);
+    const TensorView tensor = values_of(argument);
     const bool table = tensor.rank == 2;
     if (!has_dtype<float>(tensor)) {
         throw py::type_error(complaint(argument, tensor));

@@ -13,13 +13,26 @@ namespace {
 // How the tensors of one type are read.
 struct TensorType {
     PyTypeObject *type = nullptr;
-    dlpack::ViewOf view_of = nullptr; // null: objects of this type are no tensors
+    dlpack::ViewOf view_of = nullptr;
+    bool is_older = false; // PyTorch's, without that function
+
+    bool is_tensor() const { return view_of != nullptr || is_older; }
 };
+
+bool is_of_torch(PyTypeObject *type) {
+    const py::dict modules = py::module_::import("sys").attr("modules");
+    if (!modules.contains("torch")) {
+        return false;
+    }
+    const py::object tensor = py::getattr(modules["torch"], "Tensor", py::none()); // none yet while it is imported
+    return PyType_Check(tensor.ptr()) && PyType_IsSubtype(type, reinterpret_cast<PyTypeObject *>(tensor.ptr())) != 0;
+}
 
 TensorType look_up(PyTypeObject *type) {
     TensorType found{type};
     const py::object capsule = py::getattr(reinterpret_cast<PyObject *>(type), dlpack::kApiAttribute, py::none());
     if (PyCapsule_IsValid(capsule.ptr(), dlpack::kApiCapsule) == 0) {
+        found.is_older = is_of_torch(type);
         return found;
     }
     const auto *api = static_cast<const dlpack::ApiHeader *>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kApiCapsule));
@@ -154,18 +167,36 @@ void check_mask(const py::array &array, const char *name) {
 }
 
 bool is_tensor(py::handle value) {
-    return type_of(value).view_of != nullptr;
+    return type_of(value).is_tensor();
 }
 
-dlpack::Tensor tensor_of(const Argument &argument) {
+// Of the tensor's own memory, whatever becomes of the capsule; Python's `__dlpack__` refuses tensors with gradients.
+TensorView exported(const Argument &argument) {
+    const auto to_dlpack = py::module_::import("torch.utils.dlpack").attr("to_dlpack");
+    auto capsule = py::reinterpret_steal<py::object>(PyObject_CallOneArg(to_dlpack.ptr(), argument.value.ptr()));
+    if (!capsule) {
+        raise_refused(argument);
+    }
+    const auto *tensor =
+        static_cast<const dlpack::Tensor *>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kTensorCapsule));
+    if (tensor == nullptr) {
+        throw py::error_already_set();
+    }
+    return {*tensor, std::move(capsule)};
+}
+
+TensorView tensor_of(const Argument &argument) {
     const TensorType type = type_of(argument.value);
-    if (type.view_of == nullptr) {
+    if (type.is_older) {
+        return exported(argument);
+    }
+    if (!type.is_tensor()) {
         const bool near =
             py::hasattr(argument.value, "__dlpack__") || py::hasattr(argument.value, dlpack::kApiAttribute);
         throw py::type_error(beginning(argument) + describe(argument.value) +
                              (near ? " without version 1 of DLPack's C exchange API; pass it as a NumPy array" : ""));
     }
-    dlpack::Tensor tensor{};
+    TensorView tensor{};
     if (type.view_of(argument.value.ptr(), &tensor) != 0) {
         raise_refused(argument);
     }
@@ -175,9 +206,9 @@ dlpack::Tensor tensor_of(const Argument &argument) {
 // Asking takes longer than all else here, so only those are asked that could be the imaginary part of a complex tensor:
 // it has a stride of two or more, which PyTorch keeps for an axis of one element too. That lets through what was given
 // other strides on purpose: by `as_strided`, or by reshaping a negated scalar to one axis.
-dlpack::Tensor values_of(const Argument &argument) {
-    const dlpack::Tensor tensor = tensor_of(argument);
-    if (has_packed_strides(tensor, 0)) {
+TensorView values_of(const Argument &argument) {
+    TensorView tensor = tensor_of(argument);
+    if (has_packed_strides(tensor, 0) && !tensor.owner) { // an older PyTorch exports such strides as 1
         return tensor;
     }
     check_not_negated(argument);

@@ -1,5 +1,6 @@
 // Arguments that are NumPy arrays or tensors on the CPU: PyTorch's, or of any other type that has DLPack's C exchange
-// API. Tensors are read where they lie, without a call through Python's `__dlpack__` and without linking their library.
+// API. Tensors are read where they lie, without a call through Python and without linking their library; those of a
+// PyTorch that is older than the API (2.10) by a call of its own function.
 #pragma once
 
 #include "arrays.hpp"
@@ -22,13 +23,18 @@ struct Argument {
     const char *expected;
 };
 
-// What a tensor shows of itself; throws if the argument is none or cannot be read. Valid for the call: the caller holds
-// the tensor, and only code that changes it from another thread could move its memory.
-dlpack::Tensor tensor_of(const Argument &argument);
+// A tensor, and what its shape and strides lie in where that is not the tensor itself.
+struct TensorView : dlpack::Tensor {
+    py::object owner;
+};
+
+// What a tensor shows of itself; throws if the argument is none or cannot be read. Its memory is valid for the call:
+// the caller holds the tensor, and only code that changes it from another thread could move it.
+TensorView tensor_of(const Argument &argument);
 
 // The same for floating-point values: throws if they are the negatives of what lies in memory. PyTorch negates
 // `x.conj().imag` only when it is read, and DLPack has no word for that. Integers are no part of a complex number.
-dlpack::Tensor values_of(const Argument &argument);
+TensorView values_of(const Argument &argument);
 
 // "signals: expected (B,) float32, got (3,) float64"
 std::string complaint(const Argument &argument, const dlpack::Tensor &tensor);

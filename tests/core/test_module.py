@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,14 @@ def test_what_is_linked_in_is_not_exported() -> None:
     names = exported(ttamer._core.__file__)
     assert "PyInit__core" in names
     assert not [name for name in names if "ttamer" in name or name.startswith(("_ZNSt6locale", "_ZNSo", "_ZNSi"))]
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
+def test_the_gil_stays_away() -> None:
+    """A module that does not say it can do without would bring it back for the whole process."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    program = "import sys, ttamer; print(sys._is_gil_enabled())"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "False"

@@ -453,7 +453,7 @@ def test_a_node_that_fails_later_leaves_the_answer(nan: str) -> None:
 
 
 def test_tensors() -> None:
-    torch = pytest.importorskip("torch", minversion="2.10", reason="tensors need the torch extra")
+    torch = pytest.importorskip("torch", minversion="2.6", reason="tensors need the torch extra")
     arrays, tensors = batch_of(), batch_of()
     for node in (1, 0, 2):
         scores, replies = scores_of(SCORES, node), ANSWERS[:, node].copy()

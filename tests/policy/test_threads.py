@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_same_policy, random_model, random_traces, serve
+from batches import GO, STAY, in_flight
+from helpers import assert_same_policy, f32, random_model, random_traces, serve
+from producers import capsule, producer, table
 
 import ttamer
+from ttamer._base.types import Cache
 
 THREADS = 6
 SKIP = ttamer.Topology.skip(4)
@@ -113,9 +116,42 @@ def test_solutions_of_one_model() -> None:
 def test_what_is_worked_out_late_is_the_same_for_all() -> None:
     """Expectations and index are computed when first asked for, here by all threads at once."""
     model = random_model(ttamer.Topology.line(4), 12, seed=54)
-    policy, twin = ttamer.solve(model, 0.9, "observed"), ttamer.solve(model, 0.9, "observed")
-    for stops, index, cost in in_threads(lambda p: (p.expected_stops, p.index(2), p.expected_cost), [policy] * THREADS):
-        assert cost == twin.expected_cost
-        np.testing.assert_array_equal(index, twin.index(2))
-        for a, b in zip(stops, twin.expected_stops, strict=True):
-            np.testing.assert_array_equal(a, b)
+    twin = ttamer.solve(model, 0.9, "observed")
+    for _ in range(20):
+        policy = ttamer.solve(model, 0.9, "observed")
+        for stops, index, cost in in_threads(
+            lambda p: (p.expected_stops, p.index(2), p.expected_cost), [policy] * THREADS
+        ):
+            assert cost == twin.expected_cost
+            np.testing.assert_array_equal(index, twin.index(2))
+            for a, b in zip(stops, twin.expected_stops, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_tensors_of_more_types_than_are_remembered() -> None:
+    """Threads take turns at forgetting types that others are looking for."""
+    types = [producer(capsule(table())) for _ in range(7)]
+
+    def decide(first: int) -> list[list[int]]:
+        return [in_flight().decide(1, types[k % 7](f32(GO, STAY, GO))).tolist() for k in range(first, first + 200)]
+
+    for found in in_threads(decide, list(range(THREADS))):
+        assert found == [[2, -1, 2]] * 200
+
+
+def test_results_that_are_kept_and_looked_for_at_once() -> None:
+    """As estimates are of one recording."""
+
+    class Key:
+        pass
+
+    cache, keys = Cache(), [[Key() for _ in range(300)] for _ in range(THREADS)]
+
+    def keep(own: list[Key]) -> bool:
+        for number, key in enumerate(own):
+            cache[key] = number
+            assert cache.get(Key()) is None
+        return all(cache.get(key) == number for number, key in enumerate(own))
+
+    assert all(in_threads(keep, keys))
+    assert len(cache) == THREADS * 300

@@ -17,6 +17,10 @@ from torch_models import inputs, network, recorded, some_policy  # noqa: E402
 
 from ttamer.torch import EarlyExit  # noqa: E402
 
+says_that_it_exports = pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"), reason="PyTorch says from 2.7 on that it exports"
+)
+
 
 def never_stopping(exits: int, shape: str = "line") -> ttamer.Policy:
     """Every exit is better than the one before it, and free."""
@@ -60,7 +64,9 @@ class TestCalls:
             model(inputs(3).to("meta"))
 
     @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.:FutureWarning")
-    @pytest.mark.parametrize("way", ["export", "strict", "onnx", "trace"])
+    @pytest.mark.parametrize(
+        "way", [*(pytest.param(way, marks=says_that_it_exports) for way in ("export", "strict")), "onnx", "trace"]
+    )
     def test_a_policy_is_not_exported(self, way: str, tmp_path: Path) -> None:
         model = network()
         policy = some_policy(recorded(model, inputs()), "none", 2)

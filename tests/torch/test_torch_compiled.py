@@ -169,7 +169,7 @@ compile_for(kernels.reset, ONES | dict(HAS_ROWS=True, FOREST=True, BLOCK=256), 1
 
 def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     """Down to machine code of compute capability 9.0, which needs no device: Triton brings its own assembler."""
-    pytest.importorskip("triton", reason="needs Triton")
+    pytest.importorskip("triton", minversion="3.7", reason="needs Triton 3.7")
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     # From a file: Triton reads the kernels' sources, and not those of a command line.
     script = tmp_path / "compile.py"

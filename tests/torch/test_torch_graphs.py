@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch", reason="ttamer.torch needs PyTorch")
-pytest.importorskip("triton", reason="needs Triton")
+pytest.importorskip("triton", minversion="3.7", reason="needs Triton 3.7")
 
 from torch_models import CLASSES, WIDTH, inputs, network, recorded, some_policy  # noqa: E402
 

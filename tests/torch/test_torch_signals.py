@@ -15,7 +15,7 @@ from ttamer import reference
 from ttamer.traces.signals import SIGNALS
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
-triton = pytest.importorskip("triton", reason="needs Triton")
+triton = pytest.importorskip("triton", minversion="3.7", reason="needs Triton 3.7")
 import triton.language as tl  # noqa: E402
 
 from ttamer.torch import Decider  # noqa: E402

@@ -29,6 +29,9 @@ from ttamer.torch.wrap.vision import cut_vision
 if TYPE_CHECKING:
     from ttamer.traces import Traces
 
+# PyTorch 2.6 does not say, and its export complains in its own words.
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+
 
 class EarlyExit(nn.Module):
     """Stages in a row, an exit after each: node i of a policy is exit i.
@@ -351,7 +354,7 @@ class EarlyExit(nn.Module):
         rows, device = self._check(x, keywords)
         if serving is None:
             return self._whole(x, keywords, rows)
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if _is_exporting() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
             raise RuntimeError("export: a policy decides outside of graphs; export stages and exits, or detach it")
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device, on_exit)
