@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ttamer
+import ttamer.serve
 from ttamer._core import start
 
 
@@ -18,7 +20,7 @@ def recorded(classes: int, seed: int = 0) -> ttamer.Traces:
     return ttamer.Traces.from_probs(probs, rng.integers(0, classes, 300), [1.0, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("estimate", ["signal", "posterior"])
+@pytest.mark.parametrize("estimate", ["signal", "posterior", "sets"])
 def test_files_keep_them(estimate: str, tmp_path: Path) -> None:
     model = ttamer.fit(recorded(5), "auto", estimate)
     policy = ttamer.solve(model)
@@ -46,8 +48,33 @@ def test_signals_alone_do_not_say() -> None:
 def test_shards_agree() -> None:
     model = ttamer.fit(recorded(5))
     assert (model + ttamer.fit(recorded(5, 1), like=model)).classes == 5
-    with pytest.raises(ValueError, match="^models add only with as many classes, got 5 and 6"):
-        model + ttamer.fit(recorded(6, 1), like=model)
+    with pytest.raises(ValueError, match="^like: expected 6 classes, got 5"):
+        ttamer.fit(recorded(6, 1), like=model)
+    other = recorded(6, 1)
+    plain = ttamer.fit(ttamer.Traces(other.signals, other.losses, other.costs, signal="max_prob"), like=model)
+    assert (model + plain).classes == (plain + model).classes == 5
+    alone = copy(plain)
+    alone.classes = 6
+    with pytest.raises(ValueError, match="^model: expected 5 classes, got 6"):
+        model + alone
+
+
+def test_policies_that_decide_alike_are_equal() -> None:
+    """Of files of before, and of traces without evidence, nothing is known of classes."""
+    traces = recorded(5)
+    policy = ttamer.solve(ttamer.fit(traces))
+    plain = ttamer.solve(ttamer.fit(ttamer.Traces(traces.signals, traces.losses, traces.costs, signal="max_prob")))
+    assert plain.classes is None
+    assert plain == policy
+    assert hash(plain) == hash(policy)
+
+
+@pytest.mark.parametrize("estimate", ["signal", "posterior", "sets"])
+def test_flights_refuse_too(estimate: str) -> None:
+    policy = ttamer.solve(ttamer.fit(recorded(5), "auto", estimate))
+    flight = ttamer.serve.Dispatcher(policy).enter()
+    with pytest.raises(ValueError, match="^logits: expected 5 classes, as of the policy, got 4"):
+        flight.consulted("a", logits=np.zeros(4))
 
 
 @pytest.mark.parametrize(

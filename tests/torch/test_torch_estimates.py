@@ -105,6 +105,104 @@ def test_what_is_said_of_answers(shape: str, estimate: str) -> None:
             torch.testing.assert_close(field, whole[rows], rtol=0, atol=0, equal_nan=True)
 
 
+def asked_again(rows: int = 1500) -> tuple[EarlyExit, ttamer.Traces, Any]:
+    """Three exits that err on their own: an answer is taken up again after another was better meanwhile."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, rows)
+    logits = rng.normal(size=(rows, 3, CLASSES)).astype(np.float32)
+    logits[np.arange(rows), :, labels] += np.linspace(1, 3, 3, dtype=np.float32)
+
+    class Pick(torch.nn.Module):
+        def __init__(self, node: int) -> None:
+            super().__init__()
+            self.node = node
+
+        def forward(self, x: Any) -> Any:
+            return x[:, self.node]
+
+    model = EarlyExit([torch.nn.Identity() for _ in range(3)], [Pick(node) for node in range(3)]).eval()
+    x = torch.from_numpy(logits)
+    return model, model.record([(x, torch.from_numpy(labels))], costs=[0.1] * 3, unit="s", progress=False), x
+
+
+@pytest.mark.parametrize("options", [*OPTIONS[:2], {"bucket": [64, 2000]}], ids=str)
+@pytest.mark.parametrize("topology", [ttamer.Topology.line(3), ttamer.Topology.skip(3)], ids=repr)
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_an_answer_may_be_taken_up_again(estimate: str, topology: ttamer.Topology, options: dict[str, Any]) -> None:
+    model, traces, x = asked_again()
+    if estimate == "sets":
+        traces = ttamer.Traces(traces.signals, traces.losses, traces.costs, unit="s", signal="max_prob")
+    costs = None if topology.kind == "line" else np.full(len(topology.edges), 0.1)
+    if costs is not None:
+        traces = traces._with(topology=topology, unit_costs={"s": costs})
+    policy = ttamer.solve(ttamer.fit(traces, estimate=estimate), 0.9)
+    told: list[tuple[Any, ExitOutput]] = []
+    found = model.attach(policy, **options)(x, on_exit=lambda rows, output: told.append((rows, output)))
+    assert torch.equal(found.logits, x[torch.arange(len(x)), found.answer_node.long()])
+    if topology.kind == "line":
+        # A way from one exit to another and back, which keeping the last answer alone would lose.
+        batch, paths = policy.start(len(x)), []
+        for node in range(3):
+            live = np.flatnonzero(found.last_node.numpy() >= node)
+            batch.decide_logits(node, np.ascontiguousarray(x[live, node].numpy()), live)
+            paths.append(batch.answer_node.copy())
+        _, second, third = paths
+        assert ((third != second) & (third < 2)).any()
+    for rows, output in told:
+        assert torch.equal(output.logits, found.logits[rows])
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("recall", ["none", "observed"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_exits_that_show_nothing_leave_the_answer(
+    shape: str, recall: str, kernels: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels:
+        start = Decider.start
+        monkeypatch.setattr(Decider, "start", lambda self, capacity, nan: start(self, capacity, nan, kernels=True))
+    where = device if kernels else "cpu"
+    model, x = network().to(where), inputs().to(where)
+    policy = some_policy(recorded(model, x, SHAPES[shape]), recall, 2)
+    with torch.no_grad():
+        outputs = torch.stack(model.all_logits(x))
+    for exit_ in list(model.exits)[2:]:
+        torch.nn.init.constant_(exit_.bias, torch.nan)
+        outputs[list(model.exits).index(exit_)] = torch.nan
+    batch, node = policy.start(200, "worst"), np.full(200, policy.first_node, np.int32)
+    last = node.copy()
+    for here in range(len(model.exits)):
+        rows = np.flatnonzero(node == here)
+        if len(rows):
+            last[rows] = here
+            node[rows] = batch.decide_logits(here, outputs[here].cpu().numpy()[rows], rows)
+    assert (batch.answer_node != last).any()
+    captures = [{}, {"bucket": [16, 200], "capture": True}] if shape == "line" else [{}]
+    for options in captures:
+        found = model.attach(policy, nan="worst", **options)(x)
+        np.testing.assert_array_equal(found.answer_node.cpu(), batch.answer_node)
+        np.testing.assert_array_equal(found.last_node.cpu(), last)
+        expected = outputs[found.answer_node.long(), torch.arange(200)]
+        torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+        for row, (at, state) in enumerate(zip(found.answer_node.tolist(), found.state.tolist(), strict=True)):
+            assert found.expected_loss[row] == policy.losses(at)[state]
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_state_and_expected_loss_are_of_the_answer_where_exits_show_nothing(estimate: str) -> None:
+    model, policy, _ = fitted("line", estimate)
+    torch.nn.init.constant_(model.exits[3].bias, torch.nan)
+    found = model.attach(policy, nan="worst")(inputs(300))
+    assert (found.last_node >= 3).any()
+    steps, signals = found.state.tolist(), found.signal.tolist()
+    matches = [
+        any(loss == policy.losses(step)[state] for step in range(5) if state < len(policy.losses(step)))
+        for state, loss in zip(steps, found.expected_loss.tolist(), strict=True)
+    ]
+    assert all(matches)
+    assert np.isfinite(signals).all()
+
+
 def test_a_row_is_forgotten_with_its_request() -> None:
     _, policy, _ = fitted("line", "posterior")
     batch = policy.start(2)
@@ -256,7 +354,7 @@ class TestErrors:
         ):
             Decider(own)
 
-    @pytest.mark.parametrize("estimate", ["signal", "posterior"])
+    @pytest.mark.parametrize("estimate", ["signal", "posterior", "sets"])
     def test_a_policy_for_another_network(self, estimate: str) -> None:
         model = network()
         traces = recorded(model, inputs(300))
@@ -281,9 +379,10 @@ def test_kernels_refuse_other_classes(device: str) -> None:
         other(inputs().to(device))
 
 
-def test_state_dicts_of_estimates() -> None:
-    model, policy, _ = fitted("skip", "posterior")
-    _, other, _ = fitted("skip", "posterior", 0.6)
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_state_dicts_of_estimates(estimate: str) -> None:
+    model, policy, _ = fitted("skip", estimate)
+    _, other, _ = fitted("skip", estimate, 0.6)
     decider = Decider(other)
     decider.load_state_dict(Decider(policy).state_dict())
     assert decider.policy == policy

@@ -364,3 +364,32 @@ def test_numbers_of_exits_that_do_not_fit() -> None:
     for model, message, count, cuts in cases:
         with pytest.raises(ValueError, match=message):
             EarlyExit.from_encoder(model, pooled(count), cuts)
+
+
+def test_masks_of_another_form_are_refused() -> None:
+    model = EarlyExit.from_encoder(build("bert"), pooled(LAYERS)).eval()
+    ids, keywords, _ = text("bert", masked=True)
+    rows, tokens = ids.shape
+    for shape in [(rows, tokens, tokens), (rows, 1, tokens, tokens), (rows, tokens + 1)]:
+        with pytest.raises(ValueError, match=rf"^attention_mask: expected \(B, T\), \({rows}, {tokens}\), got"):
+            model(ids, **{**keywords, "attention_mask": torch.ones(shape, dtype=torch.long)})
+
+
+def test_what_hangs_on_a_model_is_not_lost() -> None:
+    for change in (
+        lambda model: model.register_forward_hook(lambda *_: None),
+        lambda model: model.register_forward_pre_hook(lambda *_: None),
+        lambda model: setattr(model, "forward", lambda *_: None),
+    ):
+        model = build("bert")
+        change(model)
+        with pytest.raises(
+            TypeError, match="^model: expected one without hooks or a forward of its own, got a BertModel"
+        ):
+            EarlyExit.from_encoder(model, pooled(LAYERS))
+
+
+def test_means_of_many_tokens_in_half_precision() -> None:
+    exit_ = PooledExit(4, 2).half()
+    hidden = torch.full((1, 512, 4), 200.0).half()
+    torch.testing.assert_close(exit_(hidden, torch.ones(1, 512, dtype=torch.long)), exit_(hidden))

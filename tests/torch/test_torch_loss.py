@@ -129,3 +129,16 @@ class TestDistillation:
     def test_one_logit_has_no_classes(self) -> None:
         with pytest.raises(ValueError, match=r"logits: expected C >= 2 classes, got \(3, 1\); a binary exit with one"):
             distillation_loss([torch.zeros(3, 1)] * 2)
+
+
+def test_lessons_of_impossible_classes_and_of_nobody() -> None:
+    logits = [torch.tensor([[0.0, 1.0, -torch.inf]], requires_grad=True) for _ in range(2)]
+    loss = distillation_loss(logits, torch.tensor([1]))
+    assert loss.isfinite()
+    loss.backward()
+    assert logits[0].grad is not None
+    assert logits[0].grad.isfinite().all()
+    empty = [torch.zeros(0, 3) for _ in range(2)]
+    assert distillation_loss(empty, torch.zeros(0, dtype=torch.long)) == 0
+    with pytest.raises(ValueError, match="^share: expected one above 0 without labels, for nothing would be learned"):
+        distillation_loss(empty, share=0.0)

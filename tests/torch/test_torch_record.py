@@ -179,13 +179,13 @@ def test_costs_are_those_of_batches_that_get_smaller(rows: int, constants: list[
     """Next to what batches take if every row goes on with probability 1/2, and if all or none do."""
     sizes, a, b = timing.sizes_up_to(rows), np.array(constants), np.array(slopes)
     times = a + np.outer(sizes, b)
-    costs = PartCosts.of(sizes, times, 1)
+    costs = PartCosts.of(sizes, times, True)
     parts = np.stack([costs.stages, costs.exits], axis=1).ravel()
-    np.testing.assert_allclose(parts[0], times[0, 0] / rows)
+    np.testing.assert_allclose(parts[:2], times[0, :2] / rows)
     reached = [math.comb(rows, r) * 0.5**rows for r in range(rows + 1)]
     halves = sum(p * (a + b * r) for r, p in enumerate(reached) if r) / rows
-    found = parts[0] + costs.fixed + parts[1:].sum() / 2
-    np.testing.assert_allclose(found, times[0, 0] / rows + halves[1:].sum(), rtol=1e-9)
+    found = parts[:2].sum() + costs.fixed + parts[2:].sum() / 2
+    np.testing.assert_allclose(found, times[0, :2].sum() / rows + halves[2:].sum(), rtol=1e-9)
     everyone = parts.sum() + costs.fixed
     if rows == 1 or rows >= 16:
         np.testing.assert_allclose(everyone, times[0].sum() / rows, rtol=2e-3)
@@ -196,11 +196,18 @@ def test_costs_are_those_of_batches_that_get_smaller(rows: int, constants: list[
 
 def test_times_that_no_line_fits() -> None:
     sizes = timing.sizes_up_to(4)
-    falling = PartCosts.of(sizes, np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]), 0)
-    assert (falling.stages > 0).all()
-    np.testing.assert_allclose(falling.stages, 2 * 0.5**4)  # all of it is fixed
-    steep = PartCosts.of(sizes, np.array([[8.0, 8.0], [0.5, 4.0], [0.1, 2.0]]), 0)
-    np.testing.assert_allclose([steep.stages, steep.exits, [steep.fixed]], [[2.0], [2.0], [0.0]])
+    falling = PartCosts.of(sizes, np.array([[0, 0, 1.0, 1.0], [0, 0, 2.0, 1.0], [0, 0, 3.0, 1.0]]), True)
+    np.testing.assert_allclose(falling.stages[1], 2 * 0.5**4)  # all of it is fixed
+    steep = PartCosts.of(sizes, np.array([[0, 0, 8.0, 8.0], [0, 0, 0.5, 4.0], [0, 0, 0.1, 2.0]]), True)
+    np.testing.assert_allclose([steep.stages[1], steep.exits[1], steep.fixed], [2.0, 2.0, 0.0])
+
+
+def test_an_exit_that_may_be_passed_costs_what_it_takes() -> None:
+    """Where jumps pass exits, what an exit takes anyway is paid by those who consult it alone."""
+    sizes = timing.sizes_up_to(64)
+    constant = np.tile([3.0, 5.0, 3.0, 5.0], (len(sizes), 1))
+    costs = PartCosts.of(sizes, constant, False).edge_costs(ttamer.Topology.skip(2))
+    np.testing.assert_allclose(costs, [11 / 64, 11 / 64, 5 / 64], rtol=1e-6)
 
 
 def test_what_is_jumped_over_costs_its_stage_and_not_its_exit(monkeypatch: pytest.MonkeyPatch) -> None:

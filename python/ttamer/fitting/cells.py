@@ -18,6 +18,7 @@ from ttamer.model.information_sets import Order, SetGraph, graph_of_steps
 from ttamer.model.set_estimators import SetEstimator
 from ttamer.traces import Traces
 from ttamer.traces.categories import Names
+from ttamer.traces.evidence import class_count_of
 
 Step = tuple[Order, int]
 """Nodes consulted, rising or in the order of a chain, and the last of them."""
@@ -112,7 +113,7 @@ def model_of_cells(
     )
     most = max(int(cell.leaves.max()) + 1 for cell in parts)
     model = fit_signals(inner, most, "mean", 0.0, transition_strength, estimator)
-    model.nodes = traces.nodes
+    model.nodes, model.classes = traces.nodes, class_count_of(traces.evidence)
     traces._kept_estimates[estimator] = estimates
     return model
 

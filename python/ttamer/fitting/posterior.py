@@ -12,6 +12,7 @@ from ttamer.fitting.signals import AUTO_STRENGTH, fit_signals
 from ttamer.model import CascadeModel
 from ttamer.model.information_sets import set_graph
 from ttamer.traces import Traces
+from ttamer.traces.evidence import class_count_of
 
 
 def fit_posterior(
@@ -45,6 +46,6 @@ def fit_posterior(
         unit=traces.unit,
     )
     model = fit_signals(inner, bins, "mean", 0.0, transition_strength, estimator)
-    model.nodes = traces.nodes
+    model.nodes, model.classes = traces.nodes, class_count_of(traces.evidence)
     traces._kept_estimates[estimator] = estimates
     return model

@@ -18,9 +18,10 @@ from ttamer.model.losses import quantile_edges
 from ttamer.model.set_estimators import AnyEstimator
 from ttamer.model.statistics import SMOOTHINGS, Statistics
 from ttamer.traces import Traces
-from ttamer.traces.arguments import check_same_nodes
+from ttamer.traces.arguments import check_same_classes, check_same_nodes
 from ttamer.traces.categories import most_frequent
 from ttamer.traces.costs import in_units_of, recorded_mean
+from ttamer.traces.evidence import class_count_of
 from ttamer.traces.paths import always_before
 
 MOST_STATES = 65_535
@@ -119,6 +120,7 @@ def fit_like(traces: Traces, like: CascadeModel) -> CascadeModel:
         raise ValueError("like: expected a model of plain signals, models with an estimator do not add")
     check_same_topology("like", like.topology, traces.topology, "a model")
     check_same_nodes("like", like.nodes, traces.nodes)
+    check_same_classes("like", like.classes, class_count_of(traces.evidence))
     unit_costs = in_units_of(traces.unit_costs, like.unit_costs)
     if unit_costs is None:
         checks.check_same_unit("like", like.unit, traces.unit)
@@ -163,5 +165,5 @@ def _model(
     form = (traces.observed, traces.signal, recorded_signal)
     costs = {unit: values if values.ndim == 1 else recorded_mean(values) for unit, values in traces.unit_costs.items()}
     tables = (traces.topology, statistics, costs, edges, signal_nodes, cost_scale)
-    classes = None if traces.evidence is None else traces.evidence.class_count
+    classes = class_count_of(traces.evidence)
     return CascadeModel._from_statistics(*tables, *form, estimator, traces.categories, traces.nodes, classes)

@@ -19,7 +19,7 @@ from ttamer.model.arguments import bin_edges_of, each, edge_costs, floats, stoch
 from ttamer.model.costs import EdgeCosts, one_unit, prefixes, priced, same, units_in
 from ttamer.model.set_estimators import AnyEstimator, SetEstimator, estimator_from_file
 from ttamer.model.statistics import Statistics, are_whole
-from ttamer.traces.arguments import check_same_nodes, classes_in, names_in
+from ttamer.traces.arguments import check_same_classes, check_same_nodes, classes_in, names_in
 from ttamer.traces.categories import (
     NONE,
     Names,
@@ -308,7 +308,7 @@ class CascadeModel:
         if not isinstance(other, CascadeModel):
             return NotImplemented
         mine, others = self._sums_like(other, "add")
-        return self._of(mine.plus(others, self.topology.edges[:, 0].tolist()))
+        return self._of(mine.plus(others, self.topology.edges[:, 0].tolist()), other)
 
     def __sub__(self, shard: CascadeModel) -> CascadeModel:
         """Model of the requests that are left when those of a shard leave: the inverse of adding it.
@@ -325,7 +325,7 @@ class CascadeModel:
         if not isinstance(shard, CascadeModel):
             return NotImplemented
         mine, others = self._sums_like(shard, "subtract")
-        return self._of(mine.minus(others, self.topology))
+        return self._of(mine.minus(others, self.topology), shard)
 
     def _sums_like(self, other: CascadeModel, verb: str) -> tuple[Statistics, Statistics]:
         """The sums of both, if they are of the same things."""
@@ -339,8 +339,7 @@ class CascadeModel:
         if self.topology != other.topology or not same_edges:
             raise ValueError(f"models {verb} only with the same topology and bin edges: fit the shard with like=model")
         check_same_nodes("model", other.nodes, self.nodes)
-        if None not in (self.classes, other.classes) and self.classes != other.classes:
-            raise ValueError(f"models {verb} only with as many classes, got {self.classes} and {other.classes}")
+        check_same_classes("model", other.classes, self.classes)
         if self.categories != other.categories:
             raise ValueError(f"models {verb} only with the same categories: fit the shard with like=model")
         same_kind = (
@@ -357,8 +356,8 @@ class CascadeModel:
             )
         return self._statistics, other._statistics
 
-    def _of(self, statistics: Statistics) -> CascadeModel:
-        """A model of other requests, alike in all else."""
+    def _of(self, statistics: Statistics, other: CascadeModel) -> CascadeModel:
+        """A model of other requests, alike in all else; one of the two may not know how many classes there are."""
         return CascadeModel._from_statistics(
             self.topology,
             statistics,
@@ -371,7 +370,7 @@ class CascadeModel:
             self.recorded_signal,
             categories=self.categories,
             nodes=self.nodes,
-            classes=self.classes,
+            classes=other.classes if self.classes is None else self.classes,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -169,7 +169,7 @@ class Policy:
     @property
     def classes(self) -> int | None:
         """Int or None : how many classes logits have to have, where the traces had evidence."""
-        return self._estimator.class_count if isinstance(self._estimator, Estimator) else self._classes
+        return self._classes
 
     @property
     def guarantee(self) -> Guarantee | None:
@@ -419,7 +419,8 @@ class Policy:
         """What opens batches; arguments are not checked, and handed over by position, which is twice as quick."""
         tables = self._core if core is None else core
         if isinstance(self._estimator, SetEstimator):
-            return partial(start_sets, self._estimator.core, tables, capacity, nan, self._estimator.signal)
+            kind, classes = self._estimator.signal, self._classes or 0
+            return partial(start_sets, self._estimator.core, tables, capacity, nan, kind, classes)
         if self._estimator is not None:
             return partial(start_estimated, self._estimator.core, tables, capacity, nan)
         handed = self._recorded_signal if signal is None else signal
@@ -505,10 +506,10 @@ class Policy:
         return policy
 
     def __eq__(self, other: object) -> bool:
-        """Whether they decide alike; what was certified of them may differ."""
+        """Whether they decide alike; what was certified of them, and what logits they refuse, may differ."""
         if not isinstance(other, Policy):
             return False
-        return self._to_bytes(with_guarantee=False) == other._to_bytes(with_guarantee=False)
+        return self._to_bytes(decisions_only=True) == other._to_bytes(decisions_only=True)
 
     def __hash__(self) -> int:
         return hash((self.tradeoff, self.value, self.recall, self.topology))
@@ -535,7 +536,7 @@ class Policy:
         offsets = self._core.arrays()["state_offsets"]
         return tuple(_part(values, offsets, j) for j in range(self.steps.nodes))
 
-    def _to_bytes(self, with_estimator: bool = True, with_guarantee: bool = True) -> bytes:
+    def _to_bytes(self, with_estimator: bool = True, decisions_only: bool = False) -> bytes:
         analysis = self._expectations()
         fields: dict[str, Any] = {
             "topology": self.steps.kind,
@@ -560,13 +561,13 @@ class Policy:
         version = 2 if "signal_nodes" in arrays else 1
         if self._categories:
             version, fields["categories"] = 3, categories_for_file(self._categories)
-        if self._classes is not None:
+        if self._classes is not None and not decisions_only:
             fields["classes"] = self._classes
         if self._nodes is not None:
             version, fields["node_names"] = 3, list(self._nodes)
         if isinstance(self._estimator, SetEstimator):
             version = 4
-        if self._guarantee is not None and with_guarantee:
+        if self._guarantee is not None and not decisions_only:
             version, fields["guarantee"] = 5, self._guarantee.as_dict()
         return files.to_bytes("policy", version, fields, arrays)
 
@@ -589,7 +590,7 @@ class Policy:
             policy._categories = categories_from_file(fields, topology.nodes)
             check_states([policy.bin_edges(j) for j in range(topology.nodes)], policy._categories)
             policy._nodes = names_in(fields, policy.topology.nodes)
-            policy._classes = classes_in(fields)
+            policy._classes = estimator.class_count if isinstance(estimator, Estimator) else classes_in(fields)
             if "guarantee" in fields:
                 policy._guarantee = Guarantee.from_dict(fields["guarantee"])
             return policy

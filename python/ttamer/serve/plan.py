@@ -201,6 +201,8 @@ class Plan:
         array = checks.as_array("logits", logits, "(C,) numbers, those of one request")
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise ValueError(f"logits: expected (C,) numbers, those of one request, got {checks.describe(array)}")
+        if self.policy.classes not in (None, len(array)):
+            raise ValueError(f"logits: expected {self.policy.classes} classes, as of the policy, got {len(array)}")
         if array.dtype not in (np.float32, np.float16):
             with np.errstate(over="ignore"):  # what is too large is refused as infinite
                 array = array.astype(np.float32)

@@ -435,7 +435,7 @@ class EarlyExit(nn.Module):
             How many of the largest log-probabilities to keep, as for `Traces.from_probs`.
         resume : path, optional
             File where what was recorded so far is kept, as ordinary traces: every `save_every` batches, when the run is
-            interrupted or fails, and at the end. If it exists the run goes on from it.
+            interrupted or fails, and at the end. If it exists the run goes on from it, with the costs that it has.
         save_every : int
         progress : bool
             Show a progress bar on standard error, if rich is installed.

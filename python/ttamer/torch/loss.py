@@ -109,14 +109,22 @@ def distillation_loss(
         raise ValueError(f"temperature: expected a finite number > 0, got {temperature}")
     if not 0 <= checks.real("share", share) <= 1:
         raise ValueError(f"share: expected a number from 0 to 1, got {share}")
+    if labels is None and share == 0:
+        raise ValueError("share: expected one above 0 without labels, for nothing would be learned, got 0")
     shares = _shares(weights, len(logits))
     wide = [_wide(tensor) for tensor in logits]
     teacher = (wide[-1].detach() / temperature).softmax(dim=1)
-    lessons = [functional.cross_entropy(tensor / temperature, teacher) for tensor in wide[:-1]]
+    lessons = [_lesson(tensor / temperature, teacher) for tensor in wide[:-1]]
     loss = share * temperature**2 * _summed(shares[:-1], lessons)
     if labels is None:
         return loss
     return loss + (1 - share) * _summed(shares, [_cross_entropy(tensor, labels.long()) for tensor in wide])
+
+
+def _lesson(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean cross-entropy with the teacher's probabilities; classes that are impossible for it teach nothing."""
+    terms = teacher * logits.log_softmax(dim=1).masked_fill(teacher == 0, 0)
+    return -terms.sum() / max(len(logits), 1)
 
 
 def _check_logits(logits: Sequence[Tensor]) -> None:

@@ -21,10 +21,11 @@ class ExitOutput(NamedTuple):
     cost : (B,) float64 Tensor
         Sum of the costs of the edges that the row used, in the unit of the policy; NaN without a policy.
     signal : (B,) float32 Tensor
-        How confident the answering exit is, as `record` writes it down. Of a policy that estimates: the estimate after
-        the exit consulted last, on which it stopped. NaN without a policy, and where logits are NaN.
+        How confident the answering exit is, as `record` writes it down, or the exit whose signal tells its state
+        (`Policy.signal_nodes`). Of a policy that estimates: the last estimate of the answer. NaN without a policy, and
+        where logits of the answer are NaN.
     state : (B,) int32 Tensor
-        The state that this signal is in, of `answer_node`, or of a policy that estimates of the step where it stopped;
+        The state that this signal is in, of `answer_node`, or of a policy that estimates of the step at which it did;
         -1 without a policy.
     expected_loss : (B,) float64 Tensor
         What the policy expects the answer to lose, given its state; NaN without a policy.

@@ -112,6 +112,8 @@ def listed(names: Iterable[Any]) -> str:
 def _arguments(part: nn.Module) -> tuple[str, frozenset[str] | None]:
     """What a module's `forward` calls its input, and the keywords that it takes; None: any."""
     inner = getattr(part, "_orig_mod", part)  # a compiled module's own forward takes anything
+    while isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
     if isinstance(inner, torch.jit.ScriptModule):  # has a schema in place of a signature
         forward: Any = inner.forward
         _, first, *others = (argument.name for argument in forward.schema.arguments)

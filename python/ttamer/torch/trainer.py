@@ -17,7 +17,8 @@ class ForTrainer(nn.Module):
     """A network with exits as the `Trainer` of transformers wants a model: it takes labels and gives a loss.
 
     Train it with ``TrainingArguments(remove_unused_columns=False)``: which columns the stages take is not seen in the
-    signature here. The network is trained in place.
+    signature here. The network is trained in place. What asks for a model of transformers, `gradient_checkpointing` and
+    `label_smoothing_factor`, is not for it.
 
     Parameters
     ----------

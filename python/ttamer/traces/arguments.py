@@ -261,6 +261,12 @@ def names_in(fields: Mapping[str, Any], nodes: int) -> tuple[str, ...] | None:
     return names_of(names, nodes)
 
 
+def check_same_classes(name: str, classes: int | None, expected: int | None) -> None:
+    """Raise unless numbers of classes agree, as far as they are known."""
+    if None not in (classes, expected) and classes != expected:
+        raise ValueError(f"{name}: expected {expected} classes, got {classes}")
+
+
 def classes_in(fields: Mapping[str, Any]) -> int | None:
     """How many classes a file says that logits have to have, None if it says nothing."""
     return None if "classes" not in fields else checks.whole("classes", fields["classes"], 2)

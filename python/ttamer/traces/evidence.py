@@ -78,6 +78,11 @@ class Evidence:
         return f"Evidence({rows} rows, {nodes} nodes, top {top} of {self.class_count} classes)"
 
 
+def class_count_of(evidence: Evidence | None) -> int | None:
+    """How many classes evidence is of; None if there is none."""
+    return None if evidence is None else evidence.class_count
+
+
 def trusted(log_probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int32], class_count: int) -> Evidence:
     """Evidence of arrays that are already known to be valid and unshared."""
     evidence = object.__new__(Evidence)

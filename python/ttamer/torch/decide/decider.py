@@ -211,7 +211,7 @@ class Decider(nn.Module):
             if signal not in (None, ""):
                 name = signal if isinstance(signal, str) else name_of(signal)
                 raise ValueError(f"signal: expected None, this policy estimates from logits, got {name}")
-        kind = policy.signal if signal is None else signal
+        kind = "" if policy.estimator is not None else policy.signal if signal is None else signal
         if kind == "" and policy.estimator is None:
             raise ValueError(
                 "policy: it decides on signals of the user's own; name what is computed from logits if that is the "

@@ -184,8 +184,8 @@ def signalling(logits: Tensor, signal: object) -> Tensor:
     return logits.float() if logits.dtype == torch.float64 and isinstance(signal, str) else logits
 
 
-def refused(node: int, error: ValueError) -> ValueError:
+def refused(node: int, error: TypeError | ValueError) -> TypeError | ValueError:
     """What to raise in place of what a flight says, whose caller has a model and no flight."""
     # An exit does not fail alone: of the core's two ways with NaN there is one for networks.
     advice = 'start the (batch|flight) with (nan="failed" for nodes that may fail, or )?'
-    return ValueError(f"exit {node}: {re.sub(advice, 'attach the policy with ', str(error))}")
+    return type(error)(f"exit {node}: {re.sub(advice, 'attach the policy with ', str(error))}")

@@ -254,9 +254,7 @@ class _Recorder:
         sizes = sizes_up_to(self._settings.batch_size or rows)
         device, repeats = next(nested.tensors_of(batch.x)).device, self._settings.repeats
         times = [measure(self._model, self._samples(batch, rows, size), repeats, device) for size in sizes]
-        # Every request goes through the first stage, and on a line shows itself to the first exit.
-        forced = 2 if self._topology.kind == "line" else 1
-        return PartCosts.of(sizes, np.array(times), forced).edge_costs(self._topology)
+        return PartCosts.of(sizes, np.array(times), self._topology.kind == "line").edge_costs(self._topology)
 
     def _samples(self, batch: Batch, rows: int, size: int) -> list[Sample]:
         """Inputs of so many rows each from those of a batch."""

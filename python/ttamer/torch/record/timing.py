@@ -38,13 +38,14 @@ class PartCosts:
     fixed: float = 0.0
 
     @classmethod
-    def of(cls, sizes: Sequence[int], times: Floats, forced: int) -> PartCosts:
+    def of(cls, sizes: Sequence[int], times: Floats, is_line: bool) -> PartCosts:
         """Costs from times at several numbers of rows.
 
         Rows that leave make batches smaller, and a part takes a + b R for the R rows that reach it. If each of B rows
         does so with probability p, and independently, that is a (1 - (1 - p)^B) / B + b p a request, of which the
         tangent at p = 1/2 is taken, which is exact for B = 1 and for large B: going on adds its slope, and
-        the rest is paid by every request. Parts that all rows reach cost what they take at B rows.
+        the rest is paid by every request. Parts that all rows reach cost what they take at B rows. For few rows the
+        tangent is above what is paid if all go on: by up to 25% of a at B = 2, 19% at 4 and 3% at 8.
 
         Parameters
         ----------
@@ -52,8 +53,9 @@ class PartCosts:
             Falling numbers of rows; B is the first.
         times : (S, 2 n) float64
             Milliseconds of each stage and exit in turn, at each size.
-        forced : int
-            How many of these parts all rows reach.
+        is_line : bool
+            Whether every row that reaches a stage shows itself to its exit. Elsewhere exits may be passed, and cost as
+            much as if all rows consulted them.
         """
         rows, whole = sizes[0], times[0]
         missing = rows - np.array(sizes, float)
@@ -64,7 +66,10 @@ class PartCosts:
         half = 0.5**rows
         added = slopes + 2 * half * constants
         fixed = constants * ((1 - half) / rows - half)
-        added[:forced], fixed[:forced] = whole[:forced] / rows, 0.0
+        full = np.zeros(len(whole), bool)
+        full[: 1 + is_line] = True  # the first stage, and the first exit of a line
+        full[1::2] |= not is_line
+        added[full], fixed[full] = whole[full] / rows, 0.0
         return cls(added[0::2], added[1::2], float(fixed.sum()))
 
     def edge_costs(self, topology: Topology) -> Floats:

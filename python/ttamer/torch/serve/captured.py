@@ -23,7 +23,7 @@ from ttamer.torch.parts import run
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.graph_inputs import Places, kind_of
-from ttamer.torch.serve.rows import Answers, Compaction
+from ttamer.torch.serve.rows import Answers, Compaction, may_recall
 
 _WARM_UPS = 2
 """Runs before the captures: libraries choose and load their kernels in the first."""
@@ -71,11 +71,12 @@ class CapturedLine:
         self._buffers: dict[Hashable, Tensor] = {}
         self._decisions: dict[int, Decision] = {}
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self._like: Tensor | None = None
         with self._as_captured():
             self._flight = decider.start(self._largest + 1, nan)  # one row more: padding writes its answer there
             self._positions = torch.arange(self._largest, device=self._device)
             self._rows = torch.full_like(self._positions, -1)
-            self._answers = Answers(decider.policy.recall == "observed")
+            self._answers = Answers(may_recall(decider.policy, nan))
             self._hidden = [self._buffers_like(x, 0)]  # what each stage reads; made when the stage before has run
             self._keywords = self._buffers_like(keywords, -1)
             if self._device.type == "cuda":
@@ -132,13 +133,13 @@ class CapturedLine:
                 self._ramp(node, size)
             try:
                 count = self._flight.survivors(self._decisions[size]).shape[0]  # the one read of this ramp
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise refused(node, error) from error
             if count == 0:
                 break
             size = self._compaction.fitting(count)
         answer, last = self._answers.nodes(self._flight)
-        logits = self._answers.logits[:rows].clone()
+        logits = self._answers.logits(answer)[:rows].clone()
         return (
             logits,
             answer[:rows],
@@ -162,13 +163,14 @@ class CapturedLine:
         keywords = {name: _first(value, size) for name, value in self._keywords.items()}
         hidden = run(stage, _first(self._hidden[node], size), keywords)
         nested.check_hidden(hidden, size, node)
-        like = self._answers.logits if self._answers.begun else None
+        like = self._like
         logits = nested.check_output(run(leave, hidden, keywords), size, node, like)
         decision = self._decisions[size] = self._decider(
             self._flight, node, signalling(logits, self._decider.signal), rows
         )
         if not self._answers.begun:
             self._answers.make_room(self._largest + 1, logits)
+            self._like = logits
         self._answers.consulted(node, logits, torch.where(rows < 0, self._largest, rows), self._flight)
         if node + 1 < len(self._parts):
             if node + 1 == len(self._hidden):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ttamer.policy import Policy
 from ttamer.torch.decide.flight import Flight
 from ttamer.torch.parts import run
 from ttamer.torch.serve import nested
@@ -106,6 +107,15 @@ class StageInput:
         return {name: nested.select(value, index) for name, value in self.keywords.items()}
 
 
+def may_recall(policy: Policy, nan: str) -> bool:
+    """Whether an answer may be an earlier exit's than the last one consulted.
+
+    With estimates the recall is in these, and the policy over them has none. An exit that showed nothing and counts as
+    the worst leaves the answer that there was.
+    """
+    return policy.recall == "observed" or policy.estimator is not None or nan == "worst"
+
+
 class Answers:
     """Logits of the answering exits and how far each row went, written row by row.
 
@@ -113,22 +123,20 @@ class Answers:
     ----------
     recall : bool
         Whether an answer may be an earlier exit's than the last one consulted.
+    exits : int
+        How many exits an answer may go back to, 0 where it is never another than that before or the new one.
 
     Attributes
     ----------
     begun : bool
-        Whether the others are there.
-    logits : (B, ...) Tensor
-        Made when rows are first written, which all are then: nobody leaves unwritten.
-    last_node : (B,) int32 Tensor
-        Only with recall: without it, that is the answering node.
+        Whether there are any.
     """
 
-    logits: Tensor
-    last_node: Tensor
+    _last_node: Tensor  # (B,) int32; only with recall: without it, that is the answering node
+    _logits: Tensor  # (B, ...) of the answers, or (exits, B, ...) of what each exit gave
 
-    def __init__(self, recall: bool) -> None:
-        self._recall, self.begun = recall, False
+    def __init__(self, recall: bool, exits: int = 0) -> None:
+        self._recall, self._exits, self.begun = recall, exits, False
 
     def consulted(self, node: int, logits: Tensor, rows: Tensor | None, flight: Flight) -> None:
         """Rows have consulted a node.
@@ -138,47 +146,53 @@ class Answers:
         node : int
         logits : (m, ...) Tensor
         rows : (m,) int64 Tensor or None
-            Rows of the input; None: all.
+            Rows of the input; None: all, as in the first call, for nobody leaves unwritten.
         flight : Flight
             Knows which node answers each row by now.
         """
         if not self.begun:
-            self._begin(node, logits)
-            return
-        if self._recall:
-            logits = self._recalled(node, logits, rows, flight.answer_node)
-        if rows is None:
-            self.logits.copy_(logits)
+            self.make_room(flight.capacity if rows is None else logits.shape[0], logits)
+        if self._recall and rows is None:
+            self._last_node.fill_(node)
+        elif self._recall:
+            self._last_node.index_fill_(0, rows, node)
+        if self._exits:
+            place = self._logits[node]
         else:
-            self.logits.index_copy_(0, rows, logits)
+            place = self._logits
+            if self._recall:
+                logits = self._standing(node, logits, rows, flight.answer_node)
+        if rows is None:
+            place.copy_(logits)
+        else:
+            place.index_copy_(0, rows, logits)
 
     def make_room(self, rows: int, logits: Tensor) -> None:
-        """Begin with so many rows, all to be written, for logits like these: for answers that stay where they are."""
+        """Begin with so many rows, all to be written, for logits like these."""
         self.begun = True
-        self.logits = logits.new_empty(rows, *logits.shape[1:])
+        shape = (rows, *logits.shape[1:])
+        self._logits = logits.new_zeros(self._exits, *shape) if self._exits else logits.new_empty(shape)
         if self._recall:
-            self.last_node = torch.zeros(rows, dtype=torch.int32, device=logits.device)
+            self._last_node = torch.zeros(rows, dtype=torch.int32, device=logits.device)
 
     def nodes(self, flight: Flight) -> tuple[Tensor, Tensor]:
         """(B,) int32 each: the node that answers, and the last one consulted."""
         answer = flight.answer_node
-        return answer, self.last_node if self._recall else answer.clone()
+        return answer, self._last_node if self._recall else answer.clone()
 
-    def _begin(self, node: int, logits: Tensor) -> None:
-        self.begun = True
-        # A copy: an exit may hand out a buffer that it writes again in the next call.
-        self.logits = logits.clone()
-        if self._recall:
-            self.last_node = torch.full((logits.shape[0],), node, dtype=torch.int32, device=logits.device)
+    def logits(self, answer_node: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(m, ...) : of the answers of some rows, None for all, in memory that is written again."""
+        if self._exits:
+            places = torch.arange(len(answer_node), device=answer_node.device) if rows is None else rows
+            return self._logits[answer_node.index_select(0, places).long(), places]
+        return self._logits if rows is None else self._logits.index_select(0, rows)
 
-    def _recalled(self, node: int, logits: Tensor, rows: Tensor | None, answers: Tensor) -> Tensor:
+    def _standing(self, node: int, logits: Tensor, rows: Tensor | None, answers: Tensor) -> Tensor:
         """Logits of the rows' answers: these, or those they had before."""
         if rows is None:
-            self.last_node.fill_(node)
-            return torch.where(_along(answers == node, logits), logits, self.logits)
-        self.last_node.index_fill_(0, rows, node)
+            return torch.where(_along(answers == node, logits), logits, self._logits)
         stands = answers.index_select(0, rows) == node
-        return torch.where(_along(stands, logits), logits, self.logits.index_select(0, rows))
+        return torch.where(_along(stands, logits), logits, self._logits.index_select(0, rows))
 
 
 def _along(rows: Tensor, logits: Tensor) -> Tensor:

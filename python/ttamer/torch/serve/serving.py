@@ -25,7 +25,7 @@ from ttamer.torch.output import ExitOutput
 from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.captured import CapturedLine
 from ttamer.torch.serve.graph_inputs import kind_of
-from ttamer.torch.serve.rows import Answers, Compaction, StageInput
+from ttamer.torch.serve.rows import Answers, Compaction, StageInput, may_recall
 
 OnExit = Callable[[Tensor, ExitOutput], object]
 """Is told which rows of the input leave, and what they get."""
@@ -47,6 +47,8 @@ class Network:
         Stage and exit of each node.
     recall : bool
         Whether an answer may be an earlier exit's than the last one consulted.
+    estimates : bool
+        Whether it may then be any of these.
     costs : float64 Tensor
         On a line (n,): of reaching each node. On a walk (n + 1, n): of each edge, the root's in the last row.
     states : AnswerStates
@@ -54,6 +56,7 @@ class Network:
 
     parts: list[tuple[nn.Module, nn.Module]]
     recall: bool
+    estimates: bool
     costs: Tensor
     states: AnswerStates
 
@@ -96,9 +99,7 @@ class Serving:
         if device not in self._tables:
             # Not buffers of a module: `half` and `to(dtype)` would round them.
             self._tables[device] = _cost_table(policy).to(device), AnswerStates.of(policy, device)
-        # With estimates the recall is in these, and the policy over them has none.
-        recall = policy.recall == "observed" or policy.estimator is not None
-        network = Network(parts, recall, *self._tables[device])
+        network = Network(parts, may_recall(policy, self.nan), policy.estimator is not None, *self._tables[device])
         # Graphs leave answers where they are until the end.
         if self.capture and device.type == "cuda" and rows > 0 and on_exit is None:
             line = self._captured(parts, x, keywords, device)
@@ -140,7 +141,7 @@ def serve_line(
     network: Network, decider: Decider, flight: Flight, inputs: StageInput, on_exit: OnExit | None
 ) -> ExitOutput:
     """Serve rows along a line of exits."""
-    answers = Answers(network.recall)
+    answers = Answers(network.recall, len(network.parts) * network.estimates)
     like: Tensor | None = None
     for node, (stage, leave) in enumerate(network.parts):
         inputs.advance(stage, node)
@@ -148,7 +149,7 @@ def serve_line(
         try:
             decision = decider(flight, node, signalling(logits, decider.signal), inputs.rows)
             positions = flight.survivors(decision)  # the one read of this ramp
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise refused(node, error) from error
         live_count = positions.shape[0]
         # Without recall, logits of rows that all go on are nobody's answer.
@@ -168,7 +169,8 @@ def serve_walk(
     network: Network, decider: Decider, flight: Flight, inputs: StageInput, first: int, on_exit: OnExit | None
 ) -> ExitOutput:
     """Serve rows along a walk whose edges lead forward: a stage runs for every row, an exit for those that wait."""
-    answers, bill = Answers(network.recall), _Bill(network.costs, inputs.count)
+    answers = Answers(network.recall, len(network.parts) * network.estimates)
+    bill = _Bill(network.costs, inputs.count)
     like: Tensor | None = None
     nodes = torch.arange(len(network.parts), dtype=torch.int32, device=network.costs.device)
     # Which exit each live row waits for, and how many wait for each.
@@ -184,7 +186,7 @@ def serve_walk(
         like = logits = inputs.consult(leave, node, like, at)
         try:
             decision = decider(flight, node, signalling(logits, decider.signal), rows)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise refused(node, error) from error
         answers.consulted(node, logits, rows, flight)
         bill.consulted(node, rows)
@@ -195,7 +197,7 @@ def serve_walk(
         if decision_count < 0:
             try:
                 flight.check()
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise refused(node, error) from error
         live_count = sum(waiting_for)
         if on_exit is not None and live_count < inputs.count:
@@ -214,9 +216,9 @@ def _output(network: Network, answers: Answers, flight: Flight, cost: Tensor | N
     """What some rows get, None for all; `cost` is what each row of the batch paid, on a line None."""
     answer, last = answers.nodes(flight)
     paid = network.costs.index_select(0, last) if cost is None else cost
-    logits, answer, last, paid = (
-        each if rows is None else each.index_select(0, rows) for each in (answers.logits, answer, last, paid)
-    )
+    logits = answers.logits(answer, rows)
+    if rows is not None:
+        answer, last, paid = (each.index_select(0, rows) for each in (answer, last, paid))
     return ExitOutput(logits, answer, last, paid, *network.states.fields(flight, logits, rows))
 
 

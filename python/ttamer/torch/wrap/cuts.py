@@ -71,6 +71,15 @@ def ends_of(
     return ends
 
 
+def check_plain(model: nn.Module) -> None:
+    """Raise if something hangs on a model itself that would be lost when it is cut."""
+    if "forward" in vars(model) or model._forward_hooks or model._forward_pre_hooks:
+        raise TypeError(
+            f"model: expected one without hooks or a forward of its own, got a {type(model).__name__} with some, "
+            "which would be lost; put what they do into a stage or an exit"
+        )
+
+
 def shell(module: Any, *keep: str) -> Any:
     """A module without its parts, but for those named: for its methods. What is kept is shared, not copied."""
     copy = object.__new__(type(module))

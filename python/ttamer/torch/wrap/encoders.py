@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ttamer.torch.wrap.cuts import ends_of
+from ttamer.torch.wrap.cuts import check_plain, ends_of
 from ttamer.torch.wrap.heads import head_of
 from ttamer.torch.wrap.images import BeitStage, ClipStage, ImageStage, SiglipStage
 from ttamer.torch.wrap.text import (
@@ -56,6 +56,7 @@ def cut_encoder(
 ) -> tuple[list[nn.Module], list[nn.Module]]:
     """Stages of an encoder, and an exit for each; see `EarlyExit.from_encoder`."""
     model = _unwrapped(model)
+    check_plain(model)
     base = getattr(model, "base_model", model)
     base = getattr(base, "vision_model", base)  # of CLIP and SigLIP
     config = getattr(base, "config", None)

@@ -40,8 +40,9 @@ class PooledExit(nn.Module):
         elif attention_mask is None:
             features = hidden.mean(dim=1)
         else:
-            weights = attention_mask.to(hidden.dtype)[:, :, None]
-            features = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+            # In float32: sums of many tokens may be more than half precision holds.
+            weights = attention_mask.float()[:, :, None]
+            features = ((hidden.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)).to(hidden.dtype)
         logits: Tensor = self.linear(features)
         return logits
 

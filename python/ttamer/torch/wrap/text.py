@@ -69,6 +69,10 @@ class TextStage(nn.Module):
             arguments = {"token_type_ids": token_type_ids, "position_ids": position_ids}
             keywords = {name: arguments[name] for name in self.embeds if arguments[name] is not None}
             hidden = self._embed(hidden, attention_mask, keywords)
+        if attention_mask is not None and attention_mask.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"attention_mask: expected (B, T), {tuple(hidden.shape[:2])}, got {tuple(attention_mask.shape)}"
+            )
         return self._run(hidden, attention_mask, position_ids) if len(self.layers) else hidden
 
     def _embed(self, ids: Tensor, attention_mask: Tensor | None, keywords: dict[str, Any]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ttamer.torch.wrap.cuts import ends_of, shell
+from ttamer.torch.wrap.cuts import check_plain, ends_of, shell
 
 
 class Parts(NamedTuple):
@@ -102,6 +102,7 @@ def cut_vision(
             f"model: expected one of {known}, got {type(model).__module__}.{type(model).__name__}; build "
             "EarlyExit(stages, exits) from its parts yourself, or EarlyExit.from_sequential if it is one"
         )
+    check_plain(model)
     parts = parts_of(model)
     count = len(parts.stages)
     ends = ends_of(count, len(exits), cuts, True, model, ("stage", "stem"))
