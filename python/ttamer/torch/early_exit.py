@@ -354,7 +354,7 @@ class EarlyExit(nn.Module):
         rows, device = self._check(x, keywords)
         if serving is None:
             return self._whole(x, keywords, rows)
-        if _is_exporting() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        if _is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("export: a policy decides outside of graphs; export stages and exits, or detach it")
         with torch.no_grad():
             return serving.serve(self._parts(), x, keywords, rows, device, on_exit)

@@ -152,10 +152,11 @@ class Answers:
         """
         if not self.begun:
             self.make_room(flight.capacity if rows is None else logits.shape[0], logits)
-        if self._recall and rows is None:
-            self._last_node.fill_(node)
-        elif self._recall:
-            self._last_node.index_fill_(0, rows, node)
+        if self._recall:
+            if rows is None:
+                self._last_node.fill_(node)
+            else:
+                self._last_node.index_fill_(0, rows, node)
         if self._exits:
             place = self._logits[node]
         else:
