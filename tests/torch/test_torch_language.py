@@ -130,7 +130,7 @@ def test_small_run(
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     try:
-        program["main"](["--quick"])
+        program["main"](["--quick", "--threads", "1"])
     finally:
         torch.set_num_threads(threads)
     assert list(tmp_path.iterdir()) == []
