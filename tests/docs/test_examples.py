@@ -18,7 +18,7 @@ from paths import EXAMPLES
 import ttamer
 
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
-WITH_TORCH = {"digits", "fashion", "text"}  # test_torch_examples.py runs these, on small files of the kinds they read
+WITH_TORCH = {"digits", "fashion", "language", "text"}  # tests/torch runs these, on small files of the kinds they read
 SMALL = {"observed": ["--rows", "60", "--cities", "10"]}
 """Arguments of programs that would take long."""
 NEEDS = {
