@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 CLANG_TIDY ?= clang-tidy==23.1.4
 # What `make bench` runs, one script a question.
 BENCHMARKS ?= core synthetic torch_decide torch_serve
+# Where `make floors` installs.
+FLOORS ?= build/venv-floors
 # How long `make fuzz` runs each fuzzer.
 FUZZ_SECONDS ?= 15
 # Where `make demo` leaves front.png and policy.safetensors.
@@ -22,7 +24,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint fuzz sanitize tidy bench gpu wheel clean
+.PHONY: help demo test floors lint fuzz sanitize tidy bench gpu wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +36,11 @@ demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write fron
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
 	@echo "== running the tests"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# In an environment of its own: its versions are not those that the other commands want.
+floors: ## run the tests with the lowest versions that pyproject.toml allows, on PYTHON; without PyTorch
+	@$(MAKE) --no-print-directory "$(FLOORS)/stamps/floors" VENV="$(FLOORS)"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # With PyTorch: strict mypy accepts no subclass of a class it cannot see.
 lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of the core, clang-format
@@ -96,6 +103,14 @@ $(STAMPS)/dev: $(STAMPS)/package
 $(STAMPS)/torch: $(STAMPS)/dev $(if $(filter $(TORCH),$(shell cat "$(STAMPS)/torch" 2>/dev/null)),,FORCE)
 	$(if $(TORCH),@echo "== installing $(TORCH) (a minute)" && $(PIP) install --quiet "$(TORCH)")
 	@echo "$(TORCH)" > $@
+
+$(STAMPS)/floors: $(STAMPS)/package
+	@echo "== installing the lowest versions"
+	@$(PIP) install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -r pyproject.toml \
+		--extra cli --extra fit --extra tables --extra serve
+	$(BIN)/uv pip install --quiet --python $(BIN)/python hypothesis "pytest>=8" pytest-xdist safetensors==0.4
+	@touch $@
 
 $(STAMPS)/tidy: $(STAMPS)/dev
 	$(PIP) install --quiet "$(CLANG_TIDY)"
