@@ -17,17 +17,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMPS := $(VENV)/stamps
 SOURCES := pyproject.toml CMakeLists.txt LICENSE README.md \
-	$(shell find cpp python -type f -not -name '*.so' -not -name '*.pyc')
+	$(shell find cpp licenses python -type f -not -name '*.so' -not -name '*.pyc')
 
 # What is tested is what is installed: a PYTHONPATH of the caller's could put the source tree before it.
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test floors lint fuzz sanitize tidy bench gpu wheel clean
+.PHONY: help demo test floors lint fuzz sanitize tidy bench gpu wheel wheel-check clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write front.png and policy.safetensors
 	@bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
@@ -71,6 +71,9 @@ gpu: $(STAMPS)/torch ## where there is an NVIDIA GPU: the tests that need one, t
 
 wheel: $(BIN)/python ## build the wheel into dist
 	$(PIP) wheel . --no-deps -w dist
+
+wheel-check: ## build an sdist and its wheel twice, install it where there is no compiler, test that (Python >= 3.11)
+	$(PYTHON) .ci/wheel
 
 clean: ## remove builds, caches and .venv
 	rm -rf build dist .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ from ttamer._base import files
 
 MODEL = random_model(ttamer.Topology.line(2), 2, seed=1)
 TRACES = ttamer.Traces(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), [1, 2])
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes, links and FIFOs of POSIX")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="modes, links, FIFOs and names of POSIX")
 
 
 def mode(path: Path) -> int:
@@ -96,6 +96,7 @@ def test_what_was_not_finished_is_removed(
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@POSIX
 def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
     files.write(path, b"1")
@@ -128,6 +129,7 @@ def test_a_path_is_a_text(path: Any, error: type[Exception], message: str) -> No
     os.fstat(1)  # still open
 
 
+@POSIX
 def test_a_hostile_name_of_a_file_is_shown_with_escapes(tmp_path: Path) -> None:
     path = tmp_path / "a\x1b[31mb"
     path.write_bytes(b"1")

@@ -93,7 +93,7 @@ constexpr std::array<NodeFieldKernels, 2> kOfSixteen{{{wide_read<true>, wide_fol
 
 } // namespace
 
-std::span<const NodeFieldKernels> node_field_kernels(const JointTables &tables) {
+std::span<const NodeFieldKernels> node_field_kernels([[maybe_unused]] const JointTables &tables) {
 #ifdef TTAMER_X86_FIELDS
     static const bool has_permutations = __builtin_cpu_supports("avx2");
     if (has_permutations && tables.columns != nullptr) {

@@ -1,7 +1,8 @@
-"""The compiled module as a shared object."""
+"""The package as it is installed: what its compiled module shows, what it loads and which files came with it."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import struct
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import ttamer
+
+LIGHT = {"numpy", "safetensors", "ttamer"}
+"""All that `import ttamer` may load of what is installed beside the standard library."""
 
 
 def exported(path: str) -> set[str]:
@@ -33,11 +37,36 @@ def exported(path: str) -> set[str]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or sys.maxsize < 2**32, reason="reads 64-bit ELF files")
-def test_what_is_linked_in_is_not_exported() -> None:
-    """Neither the core nor a statically linked libstdc++, whose state others of the process would come to share."""
-    names = exported(ttamer._core.__file__)
-    assert "PyInit__core" in names
-    assert not [name for name in names if "ttamer" in name or name.startswith(("_ZNSt6locale", "_ZNSo", "_ZNSi"))]
+def test_the_module_exports_its_entry_alone() -> None:
+    """Neither the core nor templates of libstdc++, whose state others of the process would come to share."""
+    assert exported(ttamer._core.__file__) == {"PyInit__core"}
+
+
+def test_import_loads_little() -> None:
+    """No PyTorch, SciPy, scikit-learn or Matplotlib, whose imports take seconds."""
+    program = (
+        "import sys; before = set(sys.modules); import ttamer; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) - sys.stdlib_module_names <= LIGHT
+
+
+def test_one_version() -> None:
+    assert importlib.metadata.version("ttamer") == ttamer.__version__ == ttamer._core.__version__
+
+
+def test_licences_came_along() -> None:
+    """That of the package, and that of pybind11, which is compiled into it and asks for it."""
+    files = {file.name: file for file in importlib.metadata.files("ttamer") or [] if "licenses" in file.parts}
+    assert set(files) == {"LICENSE", "pybind11.txt"}
+    assert "Apache License" in files["LICENSE"].read_text(encoding="utf-8")
+    assert "Wenzel Jakob" in files["pybind11.txt"].read_text(encoding="utf-8")
+
+
+def test_type_information_came_along() -> None:
+    package = Path(ttamer.__file__).parent
+    assert {"py.typed", "_core.pyi"} <= {path.name for path in package.iterdir()}
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
