@@ -22,7 +22,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint fuzz sanitize tidy bench gpu wheel clean
+.PHONY: help demo test docs lint fuzz sanitize tidy bench gpu wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write fron
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
 	@echo "== running the tests"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+docs: $(STAMPS)/docs ## build the pages and the reference into build/docs; warnings are errors, and notebooks run
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
 
 # With PyTorch: strict mypy accepts no subclass of a class it cannot see.
 lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of the core, clang-format
@@ -90,6 +93,11 @@ $(STAMPS)/demo: $(STAMPS)/package
 $(STAMPS)/dev: $(STAMPS)/package
 	@echo "== installing the development tools"
 	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/package
+	@echo "== installing what builds the documentation: Sphinx, Furo, MyST"
+	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[docs]"
 	@touch $@
 
 # Another TORCH than that of the last call is installed; the same one is not looked up again.
