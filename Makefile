@@ -35,8 +35,9 @@ test: $(STAMPS)/torch ## run the Python tests against the installed package, a p
 	@echo "== running the tests"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-docs: $(STAMPS)/docs ## build the pages and the reference into build/docs; warnings are errors, and notebooks run
+docs: $(STAMPS)/docs ## build the pages and the reference into build/docs; notebooks run, warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+	$(BIN)/python docs/check.py build/docs
 
 # With PyTorch: strict mypy accepts no subclass of a class it cannot see.
 lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of the core, clang-format
