@@ -24,7 +24,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test floors lint fuzz sanitize tidy bench gpu wheel wheel-check clean
+.PHONY: help demo test floors docs lint fuzz sanitize tidy bench gpu wheel wheel-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,10 @@ test: $(STAMPS)/torch ## run the Python tests against the installed package, a p
 floors: ## run the tests with the lowest versions that pyproject.toml allows, on PYTHON; without PyTorch
 	@$(MAKE) --no-print-directory "$(FLOORS)/stamps/floors" VENV="$(FLOORS)"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal
+
+docs: $(STAMPS)/docs ## build the pages and the reference into build/docs; notebooks run, warnings are errors
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+	$(BIN)/python docs/check.py build/docs
 
 # With PyTorch: strict mypy accepts no subclass of a class it cannot see.
 lint: $(STAMPS)/torch ## ruff, mypy --strict, contracts of imports, the stubs of the core, clang-format
@@ -100,6 +104,11 @@ $(STAMPS)/demo: $(STAMPS)/package
 $(STAMPS)/dev: $(STAMPS)/package
 	@echo "== installing the development tools"
 	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/package
+	@echo "== installing what builds the documentation: Sphinx, Furo, MyST"
+	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[docs]"
 	@touch $@
 
 # Another TORCH than that of the last call is installed; the same one is not looked up again.

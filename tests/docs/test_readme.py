@@ -15,14 +15,16 @@ from ray_settings import ray_settings
 
 PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
-    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 }
 BLOCKS = [
     pytest.param(page, block, id=f"{page}-{k}", marks=[pytest.mark.ray] if "import ray" in block else [])
     for page, text in PAGES.items()
     for k, block in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 ]
-LINKS = [(page, path) for page, text in PAGES.items() for path in re.findall(r"\]\(([a-zA-Z][^):#]*)\)", text)]
+LINKS = [
+    (page, path) for page, text in PAGES.items() for path in re.findall(r"\]\(([a-zA-Z.][^):#]*)(?:#[^)]*)?\)", text)
+]
 
 
 def test_the_blocks_are_found() -> None:
@@ -38,6 +40,8 @@ NEEDS = {
     "import transformers": ["transformers"],
     "import ray": ["ray"],
     "import litellm": ["litellm"],
+    "import FastAPI": ["fastapi", "httpx"],
+    "from sklearn": ["sklearn"],
     "import onnxruntime": ["onnx", "onnxscript", "onnxruntime"],
     "from transformers import Trainer": ["transformers", "accelerate"],
 }

@@ -94,7 +94,8 @@ class Policy:
         """Tuple or None : the nodes consulted at each step; None where the step does not say which.
 
         On a line that is all up to the node. Where a policy that estimates may consult in any order the nodes are
-        rising, and `Estimator.walk` also says which of them was the last; along chains they are in their order.
+        rising, and the `walk` of its `estimator` also says which one was the last; along chains they are in their
+        order.
         """
         if self._estimator is not None:
             return self._estimator.walk.sets

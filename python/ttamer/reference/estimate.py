@@ -148,11 +148,11 @@ def estimate(
         As for `features`.
     last : (V,) int32
         Node consulted last at each step.
-    set_offsets, sets : (V + 1,) and (*,) int32
+    set_offsets, sets : (V + 1,) and (m,) int32
         Nodes consulted at each step, the last one included.
-    candidate_offsets, candidates : (V + 1,) and (*,) int32
+    candidate_offsets, candidates : (V + 1,) and (m,) int32
         Positions in the step's set of the nodes whose answers may be given.
-    coefficients : (*,) float64
+    coefficients : (m,) float64
         Intercept and weights of every candidate, one after the other.
 
     Returns

@@ -33,24 +33,24 @@ def estimate_sets(tables: Tables, scores: Floats32, answers: Integers32) -> tupl
             Node consulted last and cell of each step.
         input_offsets : (n + 1,) int32
             The inputs of each node: a model has its score or none, a probe one a column of the context.
-        knot_offsets, knots : (I + 1,) int32 and (*,) float32
+        knot_offsets, knots : (I + 1,) int32 and (m,) float32
             Rising knots of each input. The bin of a score is the number of knots at or below it; a missing one has the
             bin after the last.
-        columns, values : (I,) int32 and (*,) float64
+        columns, values : (I,) int32 and (m,) float64
             How many columns an input contributes, and what they are in each of its bins, a row a bin.
-        class_offsets, classes : (n + 1,) int32 and (*,) int32
+        class_offsets, classes : (n + 1,) int32 and (m,) int32
             Answers of each node that have a column, 1 where the node says so, else 0; -1 is none. After them come
             their products with the first column of the node's inputs, if it has one.
         agreeing : (n,) int32
             1 where answers are compared with those of others.
-        cell_offsets, cell_nodes : (U + 1,) int32 and (*,) int32
+        cell_offsets, cell_nodes : (U + 1,) int32 and (m,) int32
             The nodes that a cell looks at. Its columns are theirs in this order; then, of each two that are compared,
             1 where both answer the same, else 0. An answer of -1 is none.
-        target_offsets, targets, answering : (U + 1,), (*,) and (U,) int32
+        target_offsets, targets, answering : (U + 1,), (m,) and (U,) int32
             Nodes whose loss a cell estimates, and how many of the first may answer.
-        coefficients : (*,) float64
+        coefficients : (m,) float64
             An intercept and a weight a column, of each target of each cell.
-        tree_offsets, tree_variables, tree_thresholds, tree_left, tree_right : (U + 1,), then (*,) a node
+        tree_offsets, tree_variables, tree_thresholds, tree_left, tree_right : (U + 1,), then (m,) a node
             A tree a cell. At or below the threshold its variable leads to the left node, else to the right one; at a
             leaf, variable -1, the left number is the state. The variables are z of the targets; where some may answer,
             the least z of these, z of each other target, and the smaller of the two for each other target.
