@@ -328,7 +328,9 @@ def test_inputs_that_the_encoder_does_not_take() -> None:
         ids, keywords, _ = text(family, masked=True)
         with pytest.raises(TypeError, match="token_type_ids: expected none, the model does not distinguish types"):
             model(ids, token_type_ids=torch.zeros_like(ids), **keywords)
-        with pytest.raises(TypeError, match="x: expected a tensor, got tuple; pass its 'input_ids', and attention_mask"):
+        with pytest.raises(
+            TypeError, match="x: expected a tensor, got tuple; pass its 'input_ids', and attention_mask"
+        ):
             model((ids, ids))
     for family in IMAGES:
         model = EarlyExit.from_encoder(build(family), pooled(LAYERS)).eval()
