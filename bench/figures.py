@@ -19,7 +19,7 @@ def quotes() -> Iterator[Quote]:
     """All of them."""
     for part in (_demo, _calls, _logits, _answers, _solves, _replays, _serving, _drift, _on_gpu, _networks):
         yield from part()
-    for part in (_workloads, _sets, _few_rows, _service_levels):
+    for part in (_workloads, _sets, _few_rows, _service_levels, _guarantees, _random_cascades, _trees, _paper):
         yield from part()
 
 
@@ -28,15 +28,16 @@ def _quote(page: str, passage: str, *figures: str) -> Quote:
     return Quote(page, passage, figures)
 
 
-def _table(page: str, head: str, lines: Iterable[Sequence[str]], *figures: str) -> Quote:
-    """A whole table under its head: of each line what it begins with, and figures for its other cells.
+def _table(page: str, head: str, lines: Iterable[Sequence[str | None]], *figures: str) -> Quote:
+    """A whole table under its head: of each line what it begins with, and figures for its other cells, None for none.
 
     `figures` are those of places in the head and in what lines begin with.
     """
     passage, cells = f"{head}\n|{'-|' * (head.count('|') - 1)}", list(figures)
     for first, *others in lines:
-        passage += f"\n| {first} |".replace("|  |", "| |") + " {} |" * len(others)
-        cells += others
+        passage += f"\n| {first} |".replace("|  |", "| |")
+        passage += "".join(" |" if cell is None else " {} |" for cell in others)
+        cells += [cell for cell in others if cell is not None]
     return _quote(page, passage, *cells)
 
 
@@ -570,6 +571,145 @@ def _service_levels() -> Iterator[Quote]:
         *(broken["quantile", drawn, name] for drawn in ("split", "bootstrap") for name in sets),
     )
     yield _quote(page, "was broken {} and {} times of 300.", *(broken["mean costs", "split", name] for name in sets))
+
+
+def _guarantees() -> Iterator[Quote]:
+    page = "docs/service-levels.md"
+    workloads = ("fashion-vgg", "agnews-minilm", "sst2-minilm", "fashion-cascade")
+    broken = []
+    for workload in workloads:
+        cells = []
+        for column, drawn in (("violations", "split"), ("violations", "bootstrap"), ("naive violations", "bootstrap")):
+            levels = rows("guarantee", workload=workload, drawn=drawn)
+            shares = [100 * level[column] / level["draws"] for level in levels if level[column] is not None]
+            cells.append(f"{min(shares):.1f} to {max(shares):.1f}%")
+        broken.append((workload, *cells))
+    yield _table(
+        page,
+        "| | tuned, drawn without replacement | tuned, drawn with replacement | naive, with replacement |",
+        broken,
+    )
+    lines = []
+    for workload in workloads:
+        levels = rows("guarantee", workload=workload, drawn="split")
+        first = 1 if workload == "fashion-vgg" else 2  # where most draws certify something
+        for level in (levels[first], levels[first + 1], levels[5]):
+            lines.append(
+                (
+                    workload if level is levels[first] else "",
+                    level["limits"].removeprefix("error ").replace("to last", "to the last node"),
+                    _percent(level["infeasible"] / level["draws"], 1),
+                    *(digits(level[method], 3) for method in ("tuned", "oracle", "naive")),
+                    _percent(level["naive violations"] / level["draws"], 1),
+                )
+            )
+    yield _table(
+        page, "| | limit on the error | nothing certified | tuned | oracle | naive | naive breaks the limit |", lines
+    )
+
+
+# ---------------------------------------------------------------- studies
+
+STUDY = "docs/study.md"
+
+
+def _random_cascades() -> Iterator[Quote]:
+    shapes = ("line", "skip", "tree")
+    columns = ("recall", "no recall", "threshold, recall", "threshold", "best node")
+    yield _table(
+        STUDY,
+        "| shape | n | recall | no recall | threshold with recall | threshold | best fixed node |",
+        [
+            (
+                f"{shape} | {nodes}",
+                *(None if pair is None else "{:.3f} ± {:.3f}".format(*pair) for pair in map(ratios.get, columns)),
+            )
+            for shape in shapes
+            for nodes in (4, 8, 12)
+            for ratios in [row("synthetic", "ratios", shape=shape, n=nodes, K=100)]
+        ],
+    )
+    lines = []
+    for shape in shapes:
+        steps = rows("synthetic", "aggregation", shape=shape)
+        errors = [f"{step['largest |error|']:.1e}".replace("e-0", "e-") for step in steps]
+        faster = [f"{digits(step['exact/aggregate'], 2)}x" for step in steps]
+        faster[0] += " faster" if shape == "line" else ""
+        lines.append((shape, f"{steps[0]['exact ms']:.0f} ms", *map(", ".join, zip(errors, faster, strict=True))))
+    yield _table(STUDY, "| shape | exact | q = 50 | q = 100 | q = 200 | q = 400 | q = 800 |", lines)
+    columns = ("in n", "in transitions", "in K", "in K, a column")
+    yield _table(
+        STUDY,
+        "| shape | answer | in n | in transitions between nodes | in K | in K, a column |",
+        [
+            (
+                f"{each['shape']} | {'last node' if each['answer'] == 'no recall' else each['answer']}",
+                *(None if each[column] is None else f"{each[column]:.2f}" for column in columns),
+            )
+            for each in rows("synthetic", "exponents")
+        ],
+    )
+
+
+def _trees() -> Iterator[Quote]:
+    def cells(workload: str, method: str, path: str = "") -> tuple[str, str | None]:
+        each = row("tree", "mean error", workload=workload, method=method)
+        error = f"{each['mean error 1e-4']:.0f}{path}"
+        if each["low"] is None:
+            return error, None
+        minus = f"{each['forest minus it']:+.0f} ({each['low']:+.0f} to {each['high']:+.0f})"
+        return error, f"{minus}: a tie" if each["better"] == "tie" else minus
+
+    def both(first: str, second: str, shown: bool = False) -> Iterator[str | None]:
+        for workload, method in (("fashion-cascade", first), ("agnews-cascade", second)):
+            path = method.removeprefix("line ").replace("-", ", ")
+            yield from cells(workload, method, f" ({path})" if shown else "")
+
+    yield _table(
+        STUDY,
+        "| | fashion-cascade | forest minus this | agnews-cascade | forest minus this |",
+        [
+            ("forest", *both("forest", "forest")),
+            ("one path as a line, no recall", *both("line 0-1-2", "line 0-2-4", shown=True)),
+            ("the other path", *both("line 0-3-4", "line 0-1-3", shown=True)),
+            ("fixed nodes, mixed", *both("fixed nodes", "fixed nodes")),
+        ],
+    )
+
+
+def _paper() -> Iterator[Quote]:
+    networks = ("fashion-vgg", "sst2-minilm", "agnews-minilm")
+    lines = []
+    for network, level in zip(networks, (95, 75, 75), strict=True):
+        saving = row("paper", "saving", workload=network)
+        count = 2 if level == 95 else 3
+        recall = f"{saving['ours']:.{count}f}"
+        if level == 95:
+            recall += f" ({saving['low']:.2f} to {saving['high']:.2f})"
+        others = (f"{saving[name]:.{count}f}" for name in ("threshold", "ttamer"))
+        claim = f"about {saving['paper']:.2f}"
+        lines.append((f"{network}, at {level}%", claim, recall, *others, f"{saving['first exit alone']:.2f}"))
+    yield _table(
+        STUDY,
+        "| | the paper, recall | recall | one threshold | ttamer's default | the first exit alone agrees |",
+        lines,
+    )
+    others = ("threshold", "the same walk, last exit", "patience 1", "patience 2", "ttamer")
+    yield _table(
+        STUDY,
+        "| | one threshold | the same path, last exit | patience 1 | patience 2 | ttamer's default |",
+        [
+            (
+                network,
+                *(
+                    f"{each['difference']:+.0f} ({each['low']:+.0f} to {each['high']:+.0f})"
+                    for other in others
+                    for each in [row("paper", "better", workload=network, other=other)]
+                ),
+            )
+            for network in networks
+        ],
+    )
 
 
 if __name__ == "__main__":
