@@ -474,6 +474,16 @@ def _workloads() -> Iterator[Quote]:
         "sst2-minilm, and {} on chargpt and on agnews-cascade.",
         *(str(losses[workload]) for workload in WORKLOADS[:4]),
     )
+    signals = [
+        f"{row('quality', 'mean error', workload=workload, method=f'one threshold{signal}')['test']:.0f}"
+        for workload in WORKLOADS[:2]
+        for signal in (", logit margin", "")
+    ]
+    yield _quote(
+        QUALITY,
+        "worse than the probability on fashion-vgg ({} against {}) and better on agnews-minilm ({} against {}).",
+        *signals,
+    )
     gains = [row("quality", "mean error", workload=workload, method="ttamer") for workload in WORKLOADS]
     yield _quote(
         QUALITY,
@@ -530,6 +540,26 @@ def _sets() -> Iterator[Quote]:
         *(str(routing[key]) for key in ("better", "sets")),
         f"{ways['bfcl', 'routing']['ttamer minus it'][0]:.4f}",
         *(str(cascade[key]) for key in ("better", "sets")),
+    )
+    mixed = [name for name in SHOWN if name.startswith("frugalml")]
+    gaps = [-ways[name, "fixed"]["ttamer minus it"][0] for name in mixed]
+    shares = {way: [ways[name, way]["same loss"] for name in mixed] for way in ("ttamer", "thresholds")}
+    yield _quote(
+        QUALITY,
+        "its loss is {} to {} below that of fixed mixing; at the loss of the most accurate model ttamer costs {} to "
+        "{}% of it, and thresholds {} to {}%.",
+        *(f"{end(gaps):.3f}" for end in (min, max)),
+        *(f"{100 * end(shares[way]):.0f}" for way in shares for end in (min, max)),
+    )
+    close = ("expw", "ferplus", "waimai")
+    yield _quote(
+        QUALITY,
+        "they cost less there on expw ({}% against {}%), ferplus ({}% against {}%) and waimai ({}% against {}%).",
+        *(
+            f"{100 * ways[f'frugalml_{name}', way]['same loss']:.0f}"
+            for name in close
+            for way in ("two calls", "ttamer")
+        ),
     )
     yield _quote(
         QUALITY,
@@ -607,6 +637,14 @@ def _guarantees() -> Iterator[Quote]:
         page, "| | limit on the error | nothing certified | tuned | oracle | naive | naive breaks the limit |", lines
     )
 
+    hardest = rows("guarantee", workload="sst2-minilm", drawn="bootstrap")[0]
+    yield _quote(
+        page,
+        "error, {} of 1,000 bootstrap draws found a policy, and {} of these broke the limit.",
+        str(hardest["draws"] - hardest["infeasible"]),
+        str(hardest["violations"]),
+    )
+
 
 # ---------------------------------------------------------------- studies
 
@@ -628,6 +666,12 @@ def _random_cascades() -> Iterator[Quote]:
             for nodes in (4, 8, 12)
             for ratios in [row("synthetic", "ratios", shape=shape, n=nodes, K=100)]
         ],
+    )
+    most = [row("synthetic", "ratios", shape=shape, n=8, K=1000)["recall"][0] for shape in shapes]
+    yield _quote(
+        STUDY,
+        "at n = 8 and K = 1000 recall is at {} on lines, {} on skips and {} on trees.",
+        *(f"{ratio:.3f}" for ratio in most),
     )
     lines = []
     for shape in shapes:
