@@ -212,7 +212,36 @@ class TestFrontier:
         code, out, _ = call(capsys, "frontier", "cal.npz", "--plot", "f.svg")
         assert code == 0
         assert "drew f.svg" in out
-        assert "calibration rows" in (folder / "f.svg").read_text()
+        picture = (folder / "f.svg").read_text()
+        assert "calibration rows" in picture
+        # Text is drawn as paths, and said in comments.
+        for words in ("ttamer", "one threshold", "full model", "Policies of ttamer, 400 requests", "of the full model"):
+            assert words in picture
+
+
+class TestPlot:
+    """--plot of what is shown and evaluated."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["evaluate", "recall.st", "test.npz"], "Where 200 requests stop"),
+            (["show", "none.st"], "What the policy does in each state, trade-off"),
+            (["show", "test.npz"], "What each node costs and loses alone, 200 requests"),
+            (["show", "front.st"], "policies, each the best at its trade-off"),
+        ],
+    )
+    def test_picture_says_what_is_shown(self, folder, capsys, arguments, words):
+        call(capsys, "frontier", "cal.npz", "--front", "front.st")
+        _, plain, _ = call(capsys, *arguments)
+        code, out, err = call(capsys, *arguments, "--plot", "p.svg")
+        assert (code, out, err) == (0, f"{plain}drew p.svg\n", "")
+        assert words in (folder / "p.svg").read_text()
+        assert call_json(capsys, *arguments, "--plot", "p.png") == {
+            **call_json(capsys, *arguments),
+            "plot": "p.png",
+        }
+        assert (folder / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
 class TestShow:
@@ -499,6 +528,14 @@ BAD = {
     ),
     "picture without folder": (
         ["frontier", "cal.npz", "--plot", "no/f.png"],
+        "no/f.png: expected a path in an existing folder",
+    ),
+    "evaluated picture without folder": (
+        ["evaluate", "none.st", "test.npz", "--plot", "no/f.png"],
+        "no/f.png: expected a path in an existing folder",
+    ),
+    "shown picture without folder": (
+        ["show", "none.st", "--plot", "no/f.png"],
         "no/f.png: expected a path in an existing folder",
     ),
     "unknown format": (

@@ -35,7 +35,10 @@ def test_lines_points_and_labels(curves):
     axes = plots.front(curves, title="a title").axes[0]
     assert axes.get_xlabel() == "mean cost of a request, test rows (ms)"
     assert axes.get_ylabel() == "error rate, test rows (%)"
-    assert axes.get_title(loc="left") == "a title"
+    assert axes.get_title(loc="left").splitlines() == [
+        "a title",
+        "At the error of the full model ttamer costs 50% less: 4 in place of 8 ms a request",
+    ]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ttamer", "threshold", "full model"]
     ours, theirs, full = axes.get_lines()
     marked = slice(None, None, ours.get_markevery())
@@ -46,6 +49,41 @@ def test_lines_points_and_labels(curves):
     assert (full.get_xdata().tolist(), full.get_ydata()[0]) == ([8.0], pytest.approx(10))
     styles = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in (ours, theirs)}
     assert len(styles) == 2
+
+
+@pytest.mark.parametrize(
+    ("cost", "error", "words"),
+    [
+        ([1, 16], [0.5, 0.1], "At the error of the full model ttamer costs 100% more: 16 in place of 8 ms a request"),
+        ([1, 2], [0.5, 0.2], "ttamer does not come down to the error of the full model, 10.00%: its least is 20.00%"),
+    ],
+)
+def test_a_saving_is_no_promise(curves, cost, error, words):
+    axes = plots.front([curve("ttamer", cost, error), *curves[1:]]).axes[0]
+    assert axes.get_title(loc="left") == words
+
+
+def test_without_a_full_model_or_ttamer_nothing_is_said_of_a_saving(curves):
+    for some in (curves[:2], curves[1:], [curves[0], curve("a", [1], [0.1]), curve("b", [2], [0.1])]):
+        assert plots.front(some).axes[0].get_title(loc="left") == ""
+    free = [curves[0], curve("full model", [0], [0.1])]
+    assert plots.front(free).axes[0].get_title(loc="left") == ""
+
+
+def test_the_rows_of_curves_are_named(curves):
+    axes = plots.front(curves, rows="calibration rows").axes[0]
+    assert axes.get_xlabel() == "mean cost of a request, calibration rows (ms)"
+    with pytest.raises(TypeError, match="^rows: expected a str, got int"):
+        plots.front(curves, rows=3)
+
+
+def test_ticks_have_room():
+    few = plots.front([curve("m", [1, 900], [0.5, 0.2])]).axes[0]
+    many = plots.front([curve("m", [1e-7, 1e-3], [0.5, 0.2])]).axes[0]
+    for axes, texts in ((few, {"1", "2", "5", "10", "500"}), (many, {"1e-07", "1e-05", "0.001"})):
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert texts <= set(labels)
+    assert "2e-07" not in labels
 
 
 def test_losses_that_are_no_errors_are_not_called_so():

@@ -11,6 +11,7 @@ from samples import some_traces
 
 import ttamer
 from ttamer import plots
+from ttamer.plots.index import _signal_text
 from ttamer.plots.reliability import Reliability
 
 LINE = ttamer.Topology.line(3)
@@ -110,6 +111,30 @@ class TestReliability:
         with pytest.raises(ValueError, match="^traces: expected confidences as signals, got none$"):
             plots.reliability(ttamer.Traces.from_models(losses, [1, 2, 3]))
 
+    def test_rows_that_lack_a_score_or_a_loss_are_left_out(self):
+        traces = random_traces(LINE, 50, 0)
+        signals, losses = traces.signals.copy(), traces.losses.copy()
+        signals[:3, 0], losses[2:9, 1], losses[:, 2] = np.nan, np.nan, np.nan
+        figure = plots.reliability(ttamer.Traces(signals, losses, [1.0] * 3))
+        for node, first in ((0, 3), (1, 9)):
+            there = np.arange(50) >= first if node == 0 else (np.arange(50) < 2) | (np.arange(50) >= 9)
+            expected = Reliability.of(traces.signals[there, node], traces.losses[there, node], 10)
+            assert figure.axes[2 * node].texts[0].get_text() == f"ECE {expected.error:.3f}"
+        notes = [text for text in texts(figure) if "left out" in text]
+        assert notes == [
+            "3 of 50 requests\nleft out: no score",
+            "7 of 50 requests\nleft out: no score or loss",
+            "50 of 50 requests\nleft out: no score or loss",
+        ]
+        nothing = ttamer.Traces(np.full((4, 1), np.nan, np.float32), np.zeros((4, 1), np.float32), [1.0])
+        with pytest.raises(ValueError, match="^traces: expected confidences as signals, got none$"):
+            plots.reliability(nothing)
+
+    def test_a_legend_says_what_is_drawn(self):
+        (legend,) = plots.reliability(some_traces()).legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        assert labels == ["accuracy, 90% interval", "calibration error", "accuracy = confidence"]
+
     def test_other_signals_are_replaced_by_the_largest_probability(self):
         assert texts(plots.reliability(some_traces(signal="entropy"))) == texts(plots.reliability(some_traces()))
 
@@ -158,6 +183,41 @@ class TestIndex:
         expected = [[False] * 5] + [(shown.losses(j - 1) <= shown.index(j)).tolist() for j in (1, 2)]
         assert found.tolist() == expected
         assert found.any()
+
+    def test_thresholds_are_marked_at_their_signals(self):
+        shown = ttamer.solve(ttamer.fit(random_traces(LINE, 400, 0), 8), 0.95, "none")
+        figure = plots.index(shown)
+        marked = 0
+        for threshold in shown.thresholds():
+            axes, edges = figure.axes[threshold.node], shown.bin_edges(threshold.node).tolist()
+            lines = [line.get_xdata()[0] for line in axes.get_lines()]
+            assert lines == ([edges.index(threshold.stops_from) + 0.5] if threshold.stops_from in edges else [])
+            ticks = dict(zip(axes.get_xticks().tolist(), axes.get_xticklabels(), strict=True))
+            assert len(ticks) <= 5
+            for place, label in ticks.items():
+                assert float(label.get_text()) == pytest.approx(edges[round(place - 0.5)], rel=0.05)
+            assert set(lines) <= set(ticks)
+            marked += len(lines)
+            assert axes.get_xlabel() == "signal"
+        assert marked >= 2
+
+    def test_signals_are_marked_where_an_index_stops_all(self):
+        shown = ttamer.solve(ttamer.fit(random_traces(LINE, 400, 0), 8), 0.95, "observed")
+        axes = plots.index(shown).axes[0]
+        expected = []
+        for node in (1, 2):
+            stops = shown.losses(node - 1) <= shown.index(node)
+            expected += [(k + 1, node) for k in np.flatnonzero(np.diff(stops)).tolist()]
+        assert expected
+        assert [text.xy for text in axes.texts] == expected
+        edges = [shown.bin_edges(node - 1)[place - 1] for place, node in expected]
+        assert [float(text.get_text()) for text in axes.texts] == pytest.approx(edges, rel=0.05)
+
+    @pytest.mark.parametrize(
+        ("signal", "text"), [(0.5, "0.5"), (0.9951, "0.9951"), (0.99999, ">0.9999"), (1.0, "1"), (12.345, "12.3")]
+    )
+    def test_signals_as_text(self, signal, text):
+        assert _signal_text(signal) == text
 
     @pytest.mark.parametrize(("topology", "recall"), [(SKIP, "observed"), (SKIP, "none"), (LINE, "none")])
     def test_bars_of_what_is_done(self, topology, recall):

@@ -99,6 +99,7 @@ class TestPictures:
         short = {"a large language model": "a large languag…", "$large$": r"\$large\$"}
         assert below == [short.get(name, name) for name in part.models]
         notes = figure.texts[0].get_text().replace("\n", " ")
+        assert "0,1>2: node 2, consulted after 0 and 1 in either order." in notes
         assert notes.endswith(facts.left_out(steps))
 
     def test_index(self, policy: ttamer.Policy) -> None:
@@ -110,7 +111,9 @@ class TestPictures:
         assert titles[0] == "node 0 (topic)"
         assert all(title.startswith(f"node {facts.names[step]} (") for title, step in zip(titles, steps, strict=True))
         (legend,) = figure.legends
-        assert legend.get_title().get_text().replace("\n", " ") == facts.left_out(steps)
+        reading = "0,1>2: node 2, consulted after 0 and 1 in either order."
+        assert legend.get_title().get_text().replace("\n", " ") == f"{facts.left_out(steps)} {reading}"
+        assert [axes.get_xlabel() for axes in figure.axes] == ["state"] * MOST_STEPS
         labels = [text.get_text() for text in legend.get_texts()]
         assert len(set(labels)) == len(labels) <= 1 + len(NAMES)
         assert labels[0] == "stop"

@@ -18,6 +18,7 @@ from ttamer.cli.arguments import (
     Estimate,
     Every,
     Json,
+    Plot,
     PolicyFile,
     Prices,
     TracesFile,
@@ -260,20 +261,24 @@ def _tune(
 
 
 @app.command("evaluate", epilog="Example: ttamer evaluate policy.safetensors test.npz")
-def _evaluate(policy: PolicyFile, traces: TracesFile, json: Json = False) -> None:
+def _evaluate(policy: PolicyFile, traces: TracesFile, plot: Plot = None, json: Json = False) -> None:
     """Replay a policy over recorded traces and compare it with the full model.
 
-    Use traces of requests that the policy was not fitted on.
+    Use traces of requests that the policy was not fitted on. --plot draws where they stop.
     """
+    check_folders(plot)
     with steps(2) as begin:
         begin("read")
         contents, recording = ttamer.Policy.load(policy), ttamer.Traces.load(traces)
         begin("replay")
         report = ttamer.evaluate(contents, recording)
+        if plot is not None:
+            plots.exits(report, plot, title=f"Where {report.requests:,} requests stop")
     if json:
-        print_json(report.as_dict())
-    else:
-        print_evaluation(console(), report, f"{policy.name} on {report.requests} requests of {traces.name}")
+        print_json({**report.as_dict(), **_plotted(plot)})
+        return
+    print_evaluation(console(), report, f"{policy.name} on {report.requests} requests of {traces.name}")
+    _print_plot(plot)
 
 
 @app.command("frontier", epilog="Example: ttamer frontier calibration.npz --test test.npz --plot front.png")
@@ -316,11 +321,11 @@ def _frontier(
                 row |= {"test_cost": replay.mean_cost, "test_error": replay.error}
         begin("write")
         if plot is not None:
-            if test_traces is None:
-                curves: ttamer.Front | list[compare.Curve] = front
-            else:
-                curves = [compare.curve_of_front(front, recording, test_traces)]
-            plots.front(curves, plot)
+            judged = recording if test_traces is None else test_traces
+            curves = [compare.curve_of_front(front, recording, judged)]
+            curves += compare.references(recording, judged)[::-1]
+            rows = "calibration rows" if test_traces is None else "test rows"
+            plots.front(curves, plot, title=f"Policies of ttamer, {len(judged):,} requests", rows=rows)
         files = [] if save is None else _save_points(front, save)
         if whole is not None:
             front.save(whole)
@@ -341,8 +346,7 @@ def _frontier(
     out = console()
     print_points(out, points, front.unit, _front_title(front, traces), every, rates)
     print_choice(out, front)
-    if plot is not None:
-        out.print(f"drew {plot}", soft_wrap=True)
+    _print_plot(plot)
     if files:
         out.print(f"wrote {len(files)} policies, {files[0]} to {files[-1]}", soft_wrap=True)
     if whole is not None:
@@ -380,47 +384,62 @@ def _compare(
         comparison = compare.run(recording, test_traces, seed=seed, progress=begin)
         begin("draw")
         if plot is not None:
-            plots.front(comparison.curves[::-1], plot, title=traces.stem, coverage=compare.COVERAGE, seed=seed)
+            title = f"ttamer and what people use today, {comparison.test_rows:,} requests that nothing was chosen on"
+            plots.front(comparison.curves[::-1], plot, title=title, coverage=compare.COVERAGE, seed=seed)
     if json:
         print_json({**comparison.as_dict(), "plot": plot and str(plot)})
         return
     print_comparison(console(), comparison, traces.name if test is None else f"{traces.name}, {test.name}")
-    if plot is not None:
-        console().print(f"drew {plot}", soft_wrap=True)
+    _print_plot(plot)
 
 
 @app.command("show", epilog="Example: ttamer show policy.safetensors --all")
 def _show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy, a front, or traces (.npz).")],
     every: Every = False,
+    plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Print a policy: its nodes, and what it does in each state.
 
     Of traces: what each node loses and costs alone. Of a front: its points, as measured on the traces of its model.
+    --plot draws the same.
 
     By default neighbouring states that act alike share a line; --all prints each. The best loss is the expected loss
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
     it. Visits and stops are shares of requests expected under the model.
     """
+    check_folders(plot)
     if file.suffix == ".npz":
         recording = ttamer.Traces.load(file)
+        if plot is not None:
+            plots.nodes(recording, plot, title=f"What each node costs and loses alone, {len(recording):,} requests")
         if json:
-            print_json(recording.summary().as_dict())
+            print_json({**recording.summary().as_dict(), **_plotted(plot)})
         else:
             print_summary(console(), recording, file.name)
-        return
-    contents = policy_or_front(file)
+    else:
+        _show_policy(policy_or_front(file), file.name, every, plot, json)
+    if not json:
+        _print_plot(plot)
+
+
+def _show_policy(contents: ttamer.Policy | ttamer.Front, name: str, every: bool, plot: Path | None, json: bool) -> None:
     if isinstance(contents, ttamer.Front):
         points = _points_of(contents)
+        if plot is not None:
+            plots.front(contents, plot, title=f"{len(points)} policies, each the best at its trade-off")
         if json:
-            print_json({"unit": contents.unit, "estimate": contents.estimate, "points": points})
+            print_json({"unit": contents.unit, "estimate": contents.estimate, "points": points, **_plotted(plot)})
         else:
-            print_points(console(), points, contents.unit, file.name, every, rates=False)
-    elif json:
-        print_json(policy_dict(contents))
+            print_points(console(), points, contents.unit, name, every, rates=False)
+        return
+    if plot is not None:
+        plots.index(contents, plot, title=f"What the policy does in each state, trade-off {contents.tradeoff:.3g}")
+    if json:
+        print_json({**policy_dict(contents), **_plotted(plot)})
     else:
-        print_policy(console(), contents, file.name, every)
+        print_policy(console(), contents, name, every)
 
 
 app.command("import", epilog="Example: ttamer import answers.jsonl traces.npz --column loss=wrong --ignore prompt")(
@@ -467,6 +486,16 @@ def _bench(
     print_bench(console(), reports)
     if json is not None:
         console().print(f"wrote {json}", soft_wrap=True)
+
+
+def _plotted(plot: Path | None) -> dict[str, str]:
+    """The picture, for JSON; nothing where none was asked for."""
+    return {} if plot is None else {"plot": str(plot)}
+
+
+def _print_plot(plot: Path | None) -> None:
+    if plot is not None:
+        console().print(f"drew {plot}", soft_wrap=True)
 
 
 def _points_of(front: ttamer.Front) -> list[dict[str, Any]]:

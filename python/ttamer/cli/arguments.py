@@ -24,6 +24,7 @@ Estimate = Annotated[
         "models also 'chains', or 'auto', what does best in cross-validation. All but 'signal' need the extra fit.",
     ),
 ]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Also draw it there (.png, .svg, .pdf).")]
 Prices = Annotated[
     list[str] | None,
     typer.Option(

@@ -206,9 +206,8 @@ def _notes(policy: Policy, shape: drawing.Facts, every: bool) -> list[str]:
             "the best answer so far is at most that index.",
             "Visits, stops and the expected cost of a forest are those of simulated requests.",
         ]
-    elif any(">" in name for name in shape.names):
-        order = "and then 1" if policy.estimate == "chains" else "and 1 in either order"
-        notes.append(f"0,1>2: node 2, consulted after 0 {order}.")
+    elif reading := drawing.names_of_steps(policy, shape):
+        notes.append(reading)
     elif policy.recall == "observed":
         notes.append("stop <= x: stop if the expected loss of the best answer so far is at most x.")
     return notes

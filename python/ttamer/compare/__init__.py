@@ -15,6 +15,7 @@ from ttamer.compare.comparison import (
     MeanError,
     matched_levels,
     mean_errors,
+    references,
     run,
 )
 from ttamer.compare.curves import (
@@ -50,6 +51,7 @@ __all__ = [
     "error_at_cost",
     "matched_levels",
     "mean_errors",
+    "references",
     "resample",
     "resampled_costs",
     "resampled_errors",

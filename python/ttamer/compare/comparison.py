@@ -6,7 +6,7 @@ winner is named only where the paired bootstrap interval of the difference exclu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,13 +238,12 @@ def run(
     found, paths, left_out = _baseline_curves(here, there, budgets, fixed)
     if here.independent:
         ours = ours.beside(fixed)
-    node = here.nodes[full] if here.independent and here.nodes else f"node {here._node_text(full)}"
-    name = FULL if here.topology.kind == "line" else BEST if here.independent else node
-    alone = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
-    curves = (curve_of_replays(name, node, *alone, there.unit), fixed, *found, ours)
+    curves = (_alone(here, there, full), fixed, *found, ours)
     begin(STEPS[2])
     rates = are_rates(here.losses) and are_rates(there.losses)
-    margins = MARGINS if rates else tuple(share * alone[0].error for share in RELATIVE_MARGINS)
+    margins = (
+        MARGINS if rates else tuple(share * float(curves[0].calibration_points[1][0]) for share in RELATIVE_MARGINS)
+    )
     resamples = int(min(1000, max(100, _MOST_DRAWN / len(there))))
     return Comparison(
         curves=curves,
@@ -259,6 +258,26 @@ def run(
         unit=there.unit,
         nodes=here.nodes,
     )
+
+
+def references(calibration: Traces, test: Traces) -> tuple[Curve, ...]:
+    """What a front is drawn beside: the full model and, where the traces allow it, one threshold, as `run` has them.
+
+    Parameters
+    ----------
+    calibration : Traces
+        What the threshold is chosen on.
+    test : Traces
+        What the points are measured on; may be the same.
+    """
+    full = _full_node(calibration)
+    alone = _alone(calibration, test, full)
+    scale = float(calibration.reach_costs[full])
+    if scale == 0:
+        return (alone,)
+    budgets = default_budgets(calibration, None if calibration.independent else scale)
+    fixed = curve_of_settings(FIXED, baselines.fixed_curve(calibration), calibration, test)
+    return alone, *_baseline_curves(calibration, test, budgets, fixed, ("one threshold",))[0]
 
 
 def matched_levels(
@@ -348,15 +367,24 @@ def _full_node(traces: Traces) -> int:
     return int(traces.losses.mean(axis=0, dtype=np.float64).argmin())
 
 
+def _alone(here: Traces, there: Traces, full: int) -> Curve:
+    """The full model, or what people would use alone in its place."""
+    node = here.nodes[full] if here.independent and here.nodes else f"node {here._node_text(full)}"
+    name = FULL if here.topology.kind == "line" else BEST if here.independent else node
+    replays = baselines.fixed_node(here, full), baselines.fixed_node(there, full)
+    return curve_of_replays(name, node, *replays, there.unit)
+
+
 def _baseline_curves(
-    here: Traces, there: Traces, budgets: Floats, fixed: Curve
+    here: Traces, there: Traces, budgets: Floats, fixed: Curve, names: Iterable[str] = tuple(_BASELINES)
 ) -> tuple[list[Curve], dict[str, list[int]], tuple[str, ...]]:
     """A curve a baseline, the nodes it walks if that was a choice, and what had to be left out."""
     here, there = _confident(here), _confident(there)
     lines = best_lines(here, budgets)
     named = [node for node in here._answering if node in here.categories]
     curves, paths, left_out = [], {}, []
-    for name, settings in _BASELINES.items():
+    for name in names:
+        settings = _BASELINES[name]
         if name == "patience" and (here.predictions is None or there.predictions is None):
             left_out.append("patience: needs predictions, which these traces do not have")
             continue

@@ -132,6 +132,15 @@ class Facts:
         return cls(shape.steps, names, shape.costs, visits, stops, shape.unit, models, is_sparse)
 
 
+def names_of_steps(policy: Policy, facts: Facts) -> str:
+    """How the names of steps that follow several nodes are read; nothing where there are none."""
+    if not any(">" in name for name in facts.names):
+        return ""
+    return (
+        f"0,1>2: node 2, consulted after 0 {'and then 1' if policy.estimate == 'chains' else 'and 1 in either order'}."
+    )
+
+
 def actions(policy: Policy, node: int) -> list[list[tuple[float, int]]]:
     """`Policy.actions`; where it and all nodes before it are probes only those of requests without an answer."""
     edges = policy.steps.edges.tolist()
@@ -143,6 +152,13 @@ def actions(policy: Policy, node: int) -> list[list[tuple[float, int]]]:
     if any(np.isfinite(policy.losses(each)).any() for each in consulted):
         return every
     return [steps[-1:] for steps in every]
+
+
+def signal_edges(policy: Policy, node: int) -> list[float] | None:
+    """Signals at which the states of a node change; None where states are no bins of numbers, or there is but one."""
+    if policy.estimate in ("sets", "chains") or node in policy.categories:
+        return None
+    return policy.bin_edges(node).tolist() or None
 
 
 def draw(shape: Policy | Topology, *, width: int = 80, ascii: bool = False, every: bool = True) -> str:

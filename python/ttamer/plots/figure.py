@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from ttamer._base import checks, files
 from ttamer._base.topologies import node_text
+from ttamer._base.types import Floats
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -46,6 +48,16 @@ def short(name: str) -> str:
 def node_label(node: int, names: Sequence[str] | None) -> str:
     """A node in a picture: its number, and its name if it has one."""
     return node_text(node, None if names is None else short(names[node]))
+
+
+def plain_ticks(axes: Axes, values: Floats) -> None:
+    """Plain numbers on a logarithmic x axis: powers of ten, and 2 and 5 times them where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    has_room = values.max() < 1000 * values.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if has_room else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -11,10 +11,10 @@ import numpy as np
 
 from ttamer import compare
 from ttamer._base import checks
-from ttamer._base.numbers import are_rates
+from ttamer._base.numbers import are_rates, loss_word, number, with_unit
 from ttamer._base.types import Floats
 from ttamer.compare import Curve
-from ttamer.plots.figure import caption, figure_class, literal, saved
+from ttamer.plots.figure import caption, figure_class, literal, plain_ticks, saved
 from ttamer.policy import Front
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ def front(
     title: str | None = None,
     coverage: float | None = None,
     seed: int = 0,
+    rows: str = "test rows",
 ) -> Figure:
     """Cost against error: one line a method, one point where a method has one setting.
+
+    Where one curve is called "ttamer" and one other has a single setting, as the full model has, the picture says what
+    ttamer costs at the error of that one.
 
     Parameters
     ----------
@@ -71,6 +75,8 @@ def front(
         paired comparison (`ttamer.compare`) is finer, for what is common to both cancels.
     seed : int
         Of the bootstrap.
+    rows : str
+        What the test points of the curves were measured on, for the axes.
 
     Returns
     -------
@@ -85,13 +91,21 @@ def front(
         If there is nothing to draw, units differ, `coverage` is not in (0, 1) or asked for of a front, or matplotlib
         does not know the format.
     """
-    return saved(_picture(figure_class(), curves, caption(title), coverage, seed), path)
+    words = caption(title), checks.text("rows", rows)
+    return saved(_picture(figure_class(), curves, words, coverage, seed), path)
 
 
 def _picture(
-    new_figure: type[Figure], curves: Front | Sequence[Curve], title: str, coverage: float | None, seed: int
+    new_figure: type[Figure],
+    curves: Front | Sequence[Curve],
+    words: tuple[str, str],
+    coverage: float | None,
+    seed: int,
 ) -> Figure:
-    lines, unit, rates, rows = _lines(curves, coverage, seed)
+    title, rows = words
+    lines, unit, rates = _lines(curves, coverage, seed)
+    if isinstance(curves, Front):
+        rows = "calibration rows"
     figure = new_figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, lines, 100.0 if rates else 1.0)
@@ -99,13 +113,37 @@ def _picture(
     axes.set_ylabel(f"error rate, {rows} (%)" if rates else f"mean loss of the answers, {rows}")
     note = None if coverage is None else f"with {100 * coverage:g}% bootstrap intervals"
     axes.legend(frameon=False, title=note, title_fontsize="small", alignment="left")
-    if title:
-        axes.set_title(title, fontsize=11, loc="left")
+    saving = "" if isinstance(curves, Front) else _saving(curves, rates)
+    if title or saving:
+        axes.set_title("\n".join(filter(None, (title, saving))), fontsize=11, loc="left")
     return figure
 
 
-def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -> tuple[list[_Line], str, bool, str]:
-    """What to draw, the unit of cost, whether the losses are 0/1 errors, and of which rows the points are."""
+def _saving(curves: Sequence[Curve], rates: bool) -> str:
+    """What ttamer costs at the error of the only method that has one setting; nothing where there are no such two."""
+    alone = [curve for curve in curves if len(curve.settings) == 1]
+    ours = [curve for curve in curves if curve.name == compare.OURS and len(curve.settings) > 1]
+    if len(alone) != 1 or len(ours) != 1:
+        return ""
+    (full,), (cost_alone,), (error,) = alone, *alone[0].test_points
+    whose = f"the {loss_word(rates)} of {'the ' if full.name in (compare.FULL, compare.BEST) else ''}{full.name}"
+    cost = compare.cost_at_error(ours[0], float(error))
+    if cost is None:
+        here, least = (_loss(float(each), rates) for each in (error, ours[0].test_points[1].min()))
+        return literal(f"ttamer does not come down to {whose}, {here}: its least is {least}")
+    if cost_alone == 0:
+        return ""
+    share, less = abs(1 - cost / cost_alone), "less" if cost <= cost_alone else "more"
+    costs = f"{number(cost, 3)} in place of {with_unit(number(float(cost_alone), 3), full.unit)}"
+    return literal(f"At {whose} ttamer costs {share:.0%} {less}: {costs} a request")
+
+
+def _loss(loss: float, rates: bool) -> str:
+    return f"{loss:.2%}" if rates else number(loss)
+
+
+def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -> tuple[list[_Line], str, bool]:
+    """What to draw, the unit of cost, and whether the losses are 0/1 errors."""
     if coverage is not None and not 0.0 < checks.real("coverage", coverage) < 1.0:
         raise ValueError(f"coverage: expected a number in (0, 1), got {coverage}")
     if isinstance(curves, Front):
@@ -113,7 +151,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
             raise ValueError("coverage: a front has no intervals; expected curves, as compare.curve_of_front makes")
         cost = np.array([point.cost for point in curves.points])
         error = np.array([point.error for point in curves.points])
-        return [_Line("ttamer", cost, error)], curves.unit, False, "calibration rows"
+        return [_Line(compare.OURS, cost, error)], curves.unit, False
     if isinstance(curves, (list, tuple)) and any(isinstance(curve, Front) for curve in curves):
         raise TypeError("curves: expected a Front or Curves, got several Fronts; compare.curve_of_front makes Curves")
     curves = checks.instances("curves", curves, Curve)
@@ -127,7 +165,7 @@ def _lines(curves: Front | Sequence[Curve], coverage: float | None, seed: int) -
     if coverage is not None:
         intervals = list(_intervals(curves, coverage, seed))
     lines = [_Line(curve.name, *curve.test_points, interval) for curve, interval in zip(curves, intervals, strict=True)]
-    return lines, units[0], rates, "test rows"
+    return lines, units[0], rates
 
 
 def _intervals(curves: Sequence[Curve], coverage: float, seed: int) -> list[tuple[Floats, Floats]]:
@@ -173,7 +211,7 @@ def _draw(axes: Axes, lines: Sequence[_Line], scale: float) -> None:
     if all((line.cost > 0).all() for line in lines):
         # Fronts fall steeply at first and are flat later; a logarithm gives both parts room.
         axes.set_xscale("log")
-        _plain_ticks(axes)
+        plain_ticks(axes, np.concatenate([line.cost for line in lines]))
     axes.grid(which="both", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -190,12 +228,3 @@ def _filled(values: Floats) -> Floats:
     """Points between neighbours: mixtures of two settings lie on a line in cost, which a log axis bends."""
     steps = np.arange((len(values) - 1) * _FILL + 1) / _FILL
     return np.interp(steps, np.arange(len(values)), values)
-
-
-def _plain_ticks(axes: Axes) -> None:
-    """Label 1, 2 and 5 times the powers of ten as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttamer._base import checks
+from ttamer._base.numbers import number
 from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots import drawing
@@ -27,6 +28,8 @@ _STOPS = "0.84"
 _INFINITE = "0.6"
 _CHARACTER = 0.075
 """Width of a character of the legend, in inches."""
+_MOST_EDGES = 4
+"""Edges of bins that have room for their numbers under a panel."""
 _PROBE = 1.1
 """Height of a bar of a node that cannot answer, next to the largest loss."""
 
@@ -34,16 +37,19 @@ _PROBE = 1.1
 def index(policy: Policy, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Figure:
     """What a policy does in each state.
 
+    States lie side by side from the smallest signal to the largest, all equally wide: as many requests or so were in
+    each, however close together their signals lie. The numbers are signals, the edges of bins.
+
     With recall on a line or forest: the dynamic index as a heat map, a row a node, a column a state of the node before.
     A request whose best loss so far is at most the index does not consult the node. Where that holds for the loss of
-    the state alone no request ever does: hatched. Where the index is infinite, as that of a branch of nodes that cannot
-    answer is, the cell is grey.
+    the state alone no request ever does: hatched. A line and its number mark the signals at which that changes. Where
+    the index is infinite, as that of a branch of nodes that cannot answer is, the cell is grey.
 
     On other walks: a panel a node, or a step of a policy that estimates, and a bar a state, as high as the state's
-    expected loss, coloured by what comes next; bars of a node that cannot answer reach above all others. With recall
-    that depends on the best loss so far, so that a bar may have several colours. Of the many steps of a policy that
-    estimates the 12 that most requests reach are drawn, coloured by the node that comes next, and the picture says how
-    many others there are.
+    expected loss, coloured by what comes next; bars of a node that cannot answer reach above all others. Dashed lines
+    are thresholds: signals at which what comes next changes. With recall that depends on the best loss so far, so that
+    a bar may have several colours. Of the many steps of a policy that estimates the 12 that most requests reach are
+    drawn, coloured by the node that comes next, and the picture says how many others there are.
 
     Parameters
     ----------
@@ -93,7 +99,7 @@ def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
     rows = [policy.index(node) for node in range(nodes)]
     columns = max(len(policy.losses(parent)) if parent != ROOT else 1 for parent in parents)
     most = max(float(row[np.isfinite(row)].max(initial=0)) for row in rows)
-    figure = new_figure(figsize=(8, 0.34 * nodes + 1.5), dpi=150, layout="constrained")
+    figure = new_figure(figsize=(8, 0.4 * nodes + 1.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     # Most states have small losses; the square root gives them more of the colours.
     norm = PowerNorm(0.5, 0.0, most or 1.0)
@@ -105,11 +111,19 @@ def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
         ends = np.linspace(0, states, len(row) + 1)
         image = axes.pcolormesh(ends, [node - 0.44, node + 0.44], row[None, :], norm=norm, cmap=colours)
         losses = np.full(states, np.inf) if parent == ROOT else policy.losses(parent)
-        _hatch(axes, node, losses <= np.broadcast_to(row, states))
+        stops = losses <= np.broadcast_to(row, states)
+        _hatch(axes, node, stops)
+        edges = None if parent == ROOT else drawing.signal_edges(policy, parent)
+        for k in [] if edges is None else np.flatnonzero(np.diff(stops)).tolist():
+            _mark(axes, node, k + 1, _signal_text(edges[k]))
     axes.set_yticks(range(nodes), [_place(policy, node, parent) for node, parent in enumerate(parents)], fontsize=8)
     axes.set_ylim(nodes - 0.5, -0.5)
     axes.set_xlim(0, columns)
-    axes.set_xlabel("state of the node before, from the smallest signal to the largest (hatched: never consulted)")
+    axes.set_xlabel(
+        "state of the node before, from the smallest signal to the largest\n"
+        f"hatched: never consulted; numbers: {_signal_name(policy)} at which that changes",
+        fontsize=9,
+    )
     axes.tick_params(axis="y", length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
@@ -137,6 +151,17 @@ def _hatch(axes: Axes, node: int, stops: Any) -> None:
         begin += length
 
 
+def _mark(axes: Axes, node: int, place: float, text: str) -> None:
+    """A line at a threshold, and the signal there."""
+    from matplotlib.patheffects import withStroke
+
+    axes.plot([place, place], [node - 0.44, node + 0.44], color="black", linewidth=1.6, solid_capstyle="butt")
+    outline = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate(
+        text, (place, node), (3, 0), textcoords="offset points", va="center", fontsize=7.5, path_effects=outline
+    )
+
+
 # ---------------------------------------------------------------- what a walk does
 
 
@@ -160,16 +185,15 @@ def _draw_actions(new_figure: type[Figure], policy: Policy, facts: Facts, drawn:
             axes.set_ylabel("best loss so far" if policy.recall == "observed" else "expected loss", fontsize=8)
         else:
             axes.tick_params(labelleft=False)
-        if k + columns >= len(drawn):
-            axes.set_xlabel("state", fontsize=8)
     patches = [Patch(color=colours[to], label=_says(to, policy, facts)) for to in sorted(targets)]
     # One entry of a line stands for all nodes that come next, and one of a node for all steps that consult it.
     labels = {patch.get_label(): patch for patch in patches}
     longest = max(len(str(label)) for label in labels) * _CHARACTER + 0.3
     width = figure.get_figwidth()
+    notes = facts.left_out(drawn), drawing.names_of_steps(policy, facts.part(drawn)[0])
     figure.legend(
         handles=list(labels.values()),
-        title=textwrap.fill(facts.left_out(drawn), int(width / _CHARACTER)) or None,
+        title=textwrap.fill(" ".join(filter(None, notes)), int(width / _CHARACTER)) or None,
         title_fontsize=8,
         alignment="left",
         loc="outside lower left",
@@ -189,7 +213,8 @@ def _draw_node(
     # What a state without loss does must be seen too, and what one does that cannot answer, whatever the best loss.
     heights = np.clip(losses, 0.02 * most, _PROBE * most)
     bars: dict[int, list[tuple[int, float, float]]] = {}
-    for state, steps in enumerate(drawing.actions(policy, node)):
+    actions = drawing.actions(policy, node)
+    for state, steps in enumerate(actions):
         bottom = 0.0
         for k, (upper, to) in enumerate(steps):
             top = float(heights[state]) if k == len(steps) - 1 else min(upper, float(heights[state]))
@@ -206,11 +231,50 @@ def _draw_node(
     title = name + (f"{share_text(visits)} of requests" if visits > 0 else "never consulted")
     axes.set_title(f"{title}\ncannot answer" if np.isinf(losses).any() else title, fontsize=9)
     axes.set_xlim(-0.5, len(losses) - 0.5)
-    axes.locator_params("x", integer=True)
+    _set_signals(axes, policy, node, [[to for _, to in steps] for steps in actions])
     axes.set_ylim(0, (_PROBE if has_probes else 1.03) * most)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     return set(bars)
+
+
+def _set_signals(axes: Axes, policy: Policy, node: int, targets: list[list[int]]) -> None:
+    """Signals under a panel: where what comes next changes, and as many other edges of bins as there is room for."""
+    edges = drawing.signal_edges(policy, node)
+    if edges is None:
+        axes.locator_params("x", integer=True)
+        axes.set_xlabel("state", fontsize=8)
+        return
+    changes = [k for k in range(len(edges)) if targets[k] != targets[k + 1]]
+    for k in changes:
+        axes.axvline(k + 0.5, color="0.3", linewidth=0.8, linestyle="--")
+    shown = _spread(changes, range(len(edges)))
+    axes.set_xticks([k + 0.5 for k in shown], [_signal_text(edges[k]) for k in shown])
+    axes.set_xlabel(_signal_name(policy), fontsize=8)
+
+
+def _spread(changes: list[int], places: range) -> list[int]:
+    """Some of the places, far enough from each other for their numbers: those of changes first."""
+    apart = len(places) / _MOST_EDGES
+    shown: list[int] = []
+    for k in [*changes, *places[:: max(1, round(apart))]]:
+        if all(abs(k - other) >= apart for other in shown):
+            shown.append(k)
+    return sorted(shown)
+
+
+def _signal_name(policy: Policy) -> str:
+    """What states are bins of."""
+    if policy.estimator is not None:
+        return "estimate"
+    return {"max_prob": "largest probability"}.get(policy.signal, policy.signal.replace("_", " ") or "signal")
+
+
+def _signal_text(signal: float) -> str:
+    """Few digits, but for what is close to 1, as probabilities are."""
+    if 0.99995 <= signal < 1:
+        return ">0.9999"
+    return number(signal, 4 if 0.99 <= signal < 1 else 2 if abs(signal) < 1 else 3)
 
 
 def _colours(policy: Policy) -> dict[int, Any]:

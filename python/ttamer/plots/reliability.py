@@ -13,7 +13,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
 from ttamer.plots.figure import caption, figure_class, node_label, saved
-from ttamer.traces import Traces, complete_traces
+from ttamer.traces import Traces
 from ttamer.traces.signals import NOTHING
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ MOST_NODES = 40
 MOST_BINS = 1000
 _COLUMNS = 4
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
+_NARROWEST = 4.6
+"""Width, in inches, that the legend needs."""
 _NORMAL = 1.6449
 """Quantile of the standard normal distribution for an interval of 90%."""
 
@@ -77,8 +79,8 @@ def reliability(
 
     Requests are put into bins of equal width by their confidence. A dot is the accuracy of a bin at its mean
     confidence with a 90% interval (Wilson), the thick line its distance from the diagonal; ECE, the expected
-    calibration error, is the mean of these distances over requests. Requests of which a node gave no score are left out
-    of its panel, which says how many they are.
+    calibration error, is the mean of these distances over requests. Requests of which a node gave no score, or of which
+    its score or loss was not recorded, are left out of its panel, which says how many they are.
 
     Parameters
     ----------
@@ -117,28 +119,29 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
     if nodes > MOST_NODES:
         raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
     answering = [j for j in range(nodes) if j not in confident.probes]
-    has_score = {j: confident.signals[:, j] != NOTHING for j in answering}
+    judged = _judged(confident)
     panels = {
-        j: Reliability.of(confident.signals[there, j], confident.losses[there, j], whole)
-        for j, there in has_score.items()
-        if there.any()
+        j: Reliability.of(confident.signals[judged[:, j], j], confident.losses[judged[:, j], j], whole)
+        for j in answering
+        if judged[:, j].any()
     }
     columns = min(len(answering), _COLUMNS)
     rows = -(-len(answering) // columns)
-    width, height = 1.95 * columns + 0.65, 2.35 * rows + (0.7 if title else 0.45)
+    # Below all stands the legend, which needs more room than one panel has.
+    width, height = max(1.95 * columns + 0.65, _NARROWEST), 2.35 * rows + (1.0 if title else 0.75)
     figure = new_figure(figsize=(width, height), dpi=150)
     grid = figure.add_gridspec(
         rows,
         columns,
         left=0.6 / width,
         right=1 - 0.1 / width,
-        bottom=0.45 / height,
+        bottom=0.75 / height,
         top=1 - (0.55 if title else 0.25) / height,
         wspace=0.13,
         hspace=0.26,
     )
     # All panels show the same part of the square, to be compared: of two classes half of it would be empty.
-    left = _tenth(min(float(confident.signals[has_score[j], j].min()) for j in panels))
+    left = _tenth(min(float(confident.signals[judged[:, j], j].min()) for j in panels))
     bottom = min(left, *(_tenth(float(np.nanmin(each.accuracy))) for each in panels.values()))
     for k, node in enumerate(answering):
         row, column = divmod(k, columns)
@@ -147,8 +150,9 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
         histogram = figure.add_subplot(inner[1], sharex=diagram)
         diagram.set_title(f"node {node_label(node, confident.nodes)}", fontsize=9, loc="left")
         _draw_diagram(diagram, panels.get(node))
-        if not has_score[node].all():
-            _write_gaps(diagram, int(np.sum(~has_score[node])), len(confident))
+        if not judged[:, node].all():
+            has_loss = not np.isnan(confident.losses[:, node]).any()
+            _write_gaps(diagram, int(np.sum(~judged[:, node])), len(confident), has_loss)
         _draw_histogram(histogram, panels.get(node))
         diagram.set_xlim(left, 1)
         diagram.set_ylim(bottom, 1.02)
@@ -160,6 +164,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
             histogram.set_ylabel("share", fontsize=8)
         if k + columns >= len(answering):
             histogram.set_xlabel("confidence", fontsize=8)
+    _draw_legend(figure, "accuracy" if are_rates(confident.losses) else "1 - loss")
     if title:
         figure.text(0.1 / width, 1 - 0.1 / height, title, fontsize=11, va="top")
     return figure
@@ -167,25 +172,31 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
 
 def _confident(traces: Traces) -> Traces:
     """The traces with signals that say how likely a node is right."""
-    complete_traces(traces)
+    checks.instance("traces", traces, Traces)
     if traces.observed:
         raise ValueError("traces: their losses are observed; reliability compares a confidence with the accuracy")
     if not traces.categories.keys() <= set(traces.probes):
         raise ValueError("traces: expected confidences as signals of nodes that answer, got categories")
     if traces.signal != "max_prob" and traces.evidence is not None:
         traces = traces.with_signal("max_prob")
-    answers = np.isfinite(traces.losses[0])
-    signals = traces.signals[:, answers]
-    signals = signals[signals != NOTHING]
+    judged = _judged(traces)
+    signals = traces.signals[judged]
     if not signals.size:
         raise ValueError("traces: expected confidences as signals, got none")
     if traces.signal not in ("", "max_prob") or signals.min() < 0 or signals.max() > 1:
         kind = traces.signal or f"{signals.min():g} to {signals.max():g}"
         raise ValueError(f"traces: expected confidences in [0, 1] as signals, got {kind} and no evidence")
-    largest = float(traces.losses[:, answers].max())
+    largest = float(traces.losses[judged].max())
     if largest > 1:
         raise ValueError(f"traces: expected losses in [0, 1], the largest is {largest:g}")
     return traces
+
+
+def _judged(traces: Traces) -> npt.NDArray[np.bool_]:
+    """Of which requests (N, n) a node that answers has a score and a loss."""
+    judged = ~np.isnan(traces.signals) & (traces.signals != NOTHING) & ~np.isnan(traces.losses)
+    judged[:, list(traces.probes)] = False
+    return judged
 
 
 def _tenth(value: float) -> float:
@@ -214,10 +225,21 @@ def _draw_bins(axes: Axes, panel: Reliability) -> None:
     )
 
 
-def _write_gaps(axes: Axes, count: int, rows: int) -> None:
+def _write_gaps(axes: Axes, count: int, rows: int, has_loss: bool) -> None:
     """Say how many requests are left out of a panel."""
-    text = f"{count} of {rows} requests\nleft out: no score"
+    text = f"{count} of {rows} requests\nleft out: no score{'' if has_loss else ' or loss'}"
     axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=7)
+
+
+def _draw_legend(figure: Figure, measure: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=_BLUE, marker="o", markersize=3.5, linewidth=1.4, label=f"{measure}, 90% interval"),
+        Line2D([], [], color=_ORANGE, linewidth=4, alpha=0.45, label="calibration error"),
+        Line2D([], [], color="0.6", linewidth=1, linestyle="--", label=f"{measure} = confidence"),
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=8)
 
 
 def _draw_histogram(axes: Axes, panel: Reliability | None) -> None:

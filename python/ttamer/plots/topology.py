@@ -98,7 +98,8 @@ def _picture(new_figure: type[Figure], shape: Policy | Topology, title: str) -> 
     if whole.visits is not None and not isinstance(shape, Topology):
         taken = _taken(shape, whole.visits)[edges]
     notes = [_READING.format(f" ({literal(facts.unit)})" if facts.unit else "")]
-    notes += [textwrap.fill(note, _LINE) for note in [whole.left_out(steps)] if note]
+    reading = drawing.names_of_steps(shape, facts) if isinstance(shape, Policy) else ""
+    notes += [textwrap.fill(note, _LINE) for note in (reading, whole.left_out(steps)) if note]
     legend = _LEGEND + 0.14 * ("\n".join(notes).count("\n") - 1)
     layout = lay_out(facts.topology)
     low, high = layout.box
