@@ -114,8 +114,9 @@ def _draw_index(new_figure: type[Figure], policy: Policy) -> Figure:
         stops = losses <= np.broadcast_to(row, states)
         _hatch(axes, node, stops)
         edges = None if parent == ROOT else drawing.signal_edges(policy, parent)
-        for k in [] if edges is None else np.flatnonzero(np.diff(stops)).tolist():
-            _mark(axes, node, k + 1, _signal_text(edges[k]))
+        if edges is not None:
+            for k in np.flatnonzero(np.diff(stops)).tolist():
+                _mark(axes, node, k + 1, _signal_text(edges[k]))
     axes.set_yticks(range(nodes), [_place(policy, node, parent) for node, parent in enumerate(parents)], fontsize=8)
     axes.set_ylim(nodes - 0.5, -0.5)
     axes.set_xlim(0, columns)

@@ -104,4 +104,5 @@ def _draw(axes: Axes, costs: Floats, losses: Floats, labels: list[str]) -> None:
 
 def _shares(values: Floats) -> Floats:
     """Where values lie between the least, 0, and the largest, 1."""
-    return (values - values.min()) / (float(np.ptp(values)) or 1.0)
+    shares: Floats = (values - values.min()) / (float(np.ptp(values)) or 1.0)
+    return shares

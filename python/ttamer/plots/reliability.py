@@ -194,7 +194,7 @@ def _confident(traces: Traces) -> Traces:
 
 def _judged(traces: Traces) -> npt.NDArray[np.bool_]:
     """Of which requests (N, n) a node that answers has a score and a loss."""
-    judged = ~np.isnan(traces.signals) & (traces.signals != NOTHING) & ~np.isnan(traces.losses)
+    judged: npt.NDArray[np.bool_] = ~np.isnan(traces.signals) & (traces.signals != NOTHING) & ~np.isnan(traces.losses)
     judged[:, list(traces.probes)] = False
     return judged
 
