@@ -143,15 +143,6 @@ def test_evaluate_refuses_signals_of_another_kind(
     )
 
 
-def test_plain_batches_and_deciders_refuse_them() -> None:
-    pytest.importorskip("torch", reason="needs the torch extra")
-    from ttamer.torch import Decider
-
-    for policy in (policy_of((2, 0)), ttamer.Policy.load(DATA / "policy-signal-v4.safetensors")):
-        with pytest.raises(ValueError, match=r"^policy: expected plain signals, estimate='signal', got estimate="):
-            Decider(policy)
-
-
 def test_plain_policies_have_their_walk() -> None:
     line = ttamer.solve(posterior(independent(60)), 0.9)
     assert line.walk == ((0,), (0, 1), (0, 1, 2))

@@ -153,4 +153,7 @@ class TestCalls:
         with pytest.raises(ValueError, match=r"^exit 1: logits: NaN.*row 5\); attach the policy with nan=\"worst\""):
             model(inputs(9))
         found = model.attach(never_stopping(2), nan="worst")(inputs(9))
-        assert found.logits.isnan().any(dim=1).nonzero().flatten().tolist() == [5]
+        # The answer that it had stands, of the exit before.
+        assert (found.answer_node == 0).nonzero().flatten().tolist() == [5]
+        assert found.logits.isfinite().all()
+        assert (found.last_node == 1).all()

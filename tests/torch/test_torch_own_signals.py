@@ -159,7 +159,7 @@ def test_signals_that_are_nan() -> None:
     ("kind", "message", "signal"),
     [
         (ValueError, r"^exit 0: signal: {floats}, got \(200, 2\) float32", lambda output: output),
-        (TypeError, r"^signal: {floats}, got \(200,\) bool", lambda output: output[:, 0] > 0),
+        (TypeError, r"^exit 0: signal: {floats}, got \(200,\) bool", lambda output: output[:, 0] > 0),
         (RuntimeError, r"^signal: \S+ raised at node 0: IndexError: index 7 is out of", lambda output: output[:, 7]),
     ],
 )  # fmt: skip
