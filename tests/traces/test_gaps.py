@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ttamer
-from ttamer import Topology, Traces, baselines, compare, plots
+from ttamer import Topology, Traces, baselines, compare
 
 Floats32 = npt.NDArray[np.float32]
 TOPOLOGIES = [
@@ -205,7 +205,6 @@ class TestRefused:
             lambda: baselines.threshold(traces, 0.5),
             lambda: baselines.fixed_node(traces, 0),
             lambda: baselines.prophet(traces, 0.5),
-            lambda: plots.reliability(traces),
         ]
         for call in calls:
             with pytest.raises(ValueError, match=message):
