@@ -31,7 +31,7 @@ def steps(folder):
 
 @pytest.fixture(scope="module")
 def output(folder, steps):
-    """What ``ttamer demo --json`` prints over the files of an earlier run, and ``ttamer demo`` of what that run found."""
+    """What ``ttamer demo --json`` prints over files of an earlier run, and ``ttamer demo`` of what that found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "80")
