@@ -30,11 +30,12 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write front.png and policy.safetensors
+	@echo "== running the demo: $(DEMO_DIR)/front.png and policy.safetensors"
 	@bin=$$(cd "$(BIN)" && pwd) && cd "$(DEMO_DIR)" && "$$bin/ttamer" demo
 
 # One thread a process: as many processes as cores are at work already.
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
-	@echo "== running the tests"
+	@echo "== running the tests, a process a core"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # In an environment of its own: its versions are not those that the other commands want.
@@ -90,19 +91,20 @@ $(BIN)/python:
 
 # Built once and installed by force: pip takes a wheel of the version it already has for nothing new.
 $(STAMPS)/package: $(SOURCES) | $(BIN)/python
-	@echo "== building ttamer (a C++ compiler at work: one to three minutes)"
+	@echo "== building ttamer: CMake and pybind11 come by pip, then a C++ compiler is at work (a minute or so)"
 	@rm -rf "$(VENV)/wheel"
 	@$(PIP) wheel --quiet . --no-deps -w "$(VENV)/wheel"
 	@$(PIP) install --quiet --force-reinstall --no-deps "$(VENV)"/wheel/ttamer-*.whl
 	@mkdir -p $(@D) && touch $@
 
+# --no-compile: Python compiles what it imports, and most of what is installed here it never does.
 $(STAMPS)/demo: $(STAMPS)/package
-	@echo "== installing what the demo needs: NumPy, Matplotlib, scikit-learn"
-	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli]"
+	@echo "== installing what the demo needs: NumPy, SciPy, scikit-learn, Matplotlib (90 MB)"
+	@$(PIP) install --quiet --no-compile "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[cli]"
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/package
-	@echo "== installing the development tools"
+	@echo "== installing the development tools, and all that tests of extras need (hundreds of MB)"
 	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
 	@touch $@
 
@@ -113,7 +115,7 @@ $(STAMPS)/docs: $(STAMPS)/package
 
 # Another TORCH than that of the last call is installed; the same one is not looked up again.
 $(STAMPS)/torch: $(STAMPS)/dev $(if $(filter $(TORCH),$(shell cat "$(STAMPS)/torch" 2>/dev/null)),,FORCE)
-	$(if $(TORCH),@echo "== installing $(TORCH) (a minute)" && $(PIP) install --quiet "$(TORCH)")
+	$(if $(TORCH),@echo "== installing $(TORCH) (a minute; TORCH= leaves it out)" && $(PIP) install --quiet "$(TORCH)")
 	@echo "$(TORCH)" > $@
 
 $(STAMPS)/floors: $(STAMPS)/package

@@ -23,13 +23,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def output(folder):
-    """What ``ttamer demo --json`` and ``ttamer demo`` print in one folder, the second over the files of the first."""
+def steps(folder):
+    """A run of the demo in the folder: what it found, and the steps that it told."""
+    told = []
+    return demo.run(folder, progress=told.append), told
+
+
+@pytest.fixture(scope="module")
+def output(folder, steps):
+    """What ``ttamer demo --json`` prints over files of an earlier run, and ``ttamer demo`` of what that found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "80")
         printed = []
         for arguments in (["demo", "--json"], ["demo"]):
+            if "--json" not in arguments:
+                patch.setattr(demo, "run", lambda progress: steps[0])
             with pytest.MonkeyPatch.context() as streams:
                 out, err = folder / "stdout", folder / "stderr"
                 with out.open("w") as stdout, err.open("w") as stderr:
@@ -52,6 +61,11 @@ def workload():
     return ttamer.data.load("fashion-vgg")
 
 
+@pytest.fixture(scope="module")
+def front(workload):
+    return ttamer.frontier(workload.calibration)
+
+
 def crossing(points, level):
     """Cost at which a polyline of (calibration cost, calibration error, cost, error) comes down to a level."""
     points = sorted(points)
@@ -70,10 +84,10 @@ def crossing(points, level):
     return None
 
 
-def test_costs_of_ttamer_are_those_worked_out_again(figures, workload):
+def test_costs_of_ttamer_are_those_worked_out_again(figures, workload, front):
     calibration, test = workload.calibration, workload.test
     points = [(*_mean(baselines.fixed_node(calibration, 0)), *_mean(baselines.fixed_node(test, 0)))]
-    for point in ttamer.frontier(calibration):
+    for point in front:
         points.append((*_mean(point.policy.replay(calibration)), *_mean(point.policy.replay(test))))
     for level in figures["levels"]:
         expected = crossing(points, level["error"] + 1e-12)
@@ -113,7 +127,7 @@ def test_ttamer_costs_less_than_the_full_model_and_one_threshold(figures):
         assert costs["ttamer"] < costs["one threshold"] < costs["full model"]
 
 
-def test_files(figures, folder, workload):
+def test_files(figures, folder, workload, front):
     assert sorted(path.name for path in folder.iterdir()) == ["front.png", "policy.safetensors"]
     assert figures["files"] == ["front.png", "policy.safetensors"]
     policy = ttamer.Policy.load(folder / "policy.safetensors")
@@ -125,7 +139,7 @@ def test_files(figures, folder, workload):
     limit = baselines.last_node(workload.calibration).error + 0.005
     on_calibration = policy.replay(workload.calibration)
     assert on_calibration.error <= limit
-    for point in ttamer.frontier(workload.calibration):
+    for point in front:
         assert point.error > limit or point.cost >= on_calibration.mean_cost
 
 
@@ -183,11 +197,10 @@ def test_the_printed_program_runs(output, folder, workload):
     assert done.stderr == ""
 
 
-def test_it_says_what_it_does(tmp_path):
-    seen = []
-    result = demo.run(tmp_path, progress=seen.append)
-    assert tuple(seen) == demo.STEPS
-    assert result.files == (tmp_path / "front.png", tmp_path / "policy.safetensors")
+def test_it_says_what_it_does(steps, folder):
+    result, told = steps
+    assert tuple(told) == demo.STEPS
+    assert result.files == (folder / "front.png", folder / "policy.safetensors")
 
 
 class TestWinner:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from helpers import assert_same_policy, attempt, f32, graded_traces, i32, random_traces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ttamer
@@ -253,6 +253,7 @@ class TestFit:
             assert model.losses[0].tolist() == [loss for _, (loss,) in sorted(zip(signals[:, 0], losses, strict=True))]
         assert ttamer.fit(traces[1:], smoothing="platt").losses[0][0] == pytest.approx(0.5, rel=0.01)
 
+    @settings(max_examples=40)  # the fits of the reference are slow
     @given(st.integers(0, 2**16), st.sampled_from([1e-6, 0.5, 1.0, 5574.0]))
     def test_curves_of_graded_losses_are_those_of_the_reference(self, seed: int, scale: float) -> None:
         """Up to the largest loss of all nodes, whatever its unit; shards add to the same."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from evidence_cases import graded, independent, nested, posterior, softmax
 from helpers import random_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import DATA
 from samples import plain
@@ -70,6 +70,7 @@ class TestCrossFit:
                 pytest.approx(-np.log((16 * value + 0.5) / (16.5 - 16 * value)))
             ]
 
+    @settings(max_examples=40)  # the fits of the reference are slow
     @given(st.integers(0, 2**16), st.sampled_from([0.0, 1e-6, 0.5, 5574.0]))
     def test_coefficients_are_those_of_the_reference(self, seed: int, scale: float) -> None:
         """Of errors (scale 0) and of graded losses of any size."""
