@@ -123,7 +123,7 @@ $(STAMPS)/floors: $(STAMPS)/package
 	@$(PIP) install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -r pyproject.toml \
 		--extra cli --extra fit --extra tables --extra serve
-	$(BIN)/uv pip install --quiet --python $(BIN)/python hypothesis "pytest>=8" pytest-xdist safetensors==0.4
+	$(BIN)/uv pip install --quiet --python $(BIN)/python hypothesis "pytest>=8" pytest-xdist
 	@touch $@
 
 $(STAMPS)/tidy: $(STAMPS)/dev

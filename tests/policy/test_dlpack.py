@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import sysconfig
 import weakref
 from typing import Any
 
@@ -168,7 +170,8 @@ def test_many_types_in_turn() -> None:
     died = weakref.ref(types[0])
     del types[0]
     gc.collect()
-    assert died() is None
+    if sys.version_info >= (3, 14) or not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert died() is None  # 3.13 without a GIL keeps every class for good
 
 
 @pytest.mark.parametrize("count", [1, 3])
