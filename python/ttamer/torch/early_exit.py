@@ -19,6 +19,7 @@ from ttamer.torch.decide.decider import Decider
 from ttamer.torch.output import ExitOutput
 from ttamer.torch.parts import run, set_mode, takes, unpacked
 from ttamer.torch.serve import nested
+from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
 from ttamer.torch.serve.rows import Compaction
 from ttamer.torch.serve.serving import OnExit, Serving
@@ -248,7 +249,7 @@ class EarlyExit(nn.Module):
         decider = Decider(policy, signal).to(self._device())
         if decider.signal is not self.signal:  # the model's own follows its mode
             decider.eval()
-        self._serving = Serving(decider, compaction, nan, capture)
+        self._serving = Serving(decider, compaction, nan, capture, AnswerStates.of(policy))
         return self
 
     def detach(self) -> EarlyExit:

@@ -70,17 +70,16 @@ class CoreFlight(Flight):
         """See `Flight.survivors`; here nothing is waited for."""
         return decision.kept
 
-    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[npt.NDArray[np.float32], Ints]:
         """See `Flight._answer_signals`."""
         chosen = slice(None) if rows is None else rows.cpu().numpy()
         if self._estimates:
-            return self._there(self._batch._answer_signal[chosen]), self._there(self._batch._answer_step[chosen])
+            return self._batch._answer_signal[chosen], self._batch._answer_step[chosen]
         nodes = self._batch.answer_node[chosen]
         if self._signals is None:
-            signals = logit_signals(_view(signalling(logits, self._kind)), self._kind, taken=True)
-            return self._there(signals), self._there(nodes)
+            return logit_signals(_view(signalling(logits, self._kind)), self._kind, taken=True), nodes
         sources = np.array(self.policy.signal_nodes)[nodes]
-        return self._there(self._signals[sources, np.arange(self.capacity)[chosen]]), self._there(nodes)
+        return self._signals[sources, np.arange(self.capacity)[chosen]], nodes
 
     def _decide(self, node: int, logits: Tensor | None, rows: Tensor | None, signals: Tensor | None) -> Decision:
         ahead = self._at_once(node, logits, rows) if signals is None and self._signals is None else None

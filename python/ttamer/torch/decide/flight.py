@@ -6,6 +6,8 @@ import abc
 import re
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -91,8 +93,10 @@ class Flight(abc.ABC):
         return decision.kept[:count]
 
     @abc.abstractmethod
-    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of each row's answer the signal, (m,) float32, and the node whose states it tells, (m,) int32.
+    def _answer_signals(
+        self, logits: Tensor, rows: Tensor | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Of each row's answer the signal, (m,) float32, and the node whose states it tells, (m,) int32, on the host.
 
         Where the policy estimates that is the estimate after the last node, and the step at which it was made.
 

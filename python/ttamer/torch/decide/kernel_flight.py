@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -82,13 +84,16 @@ class KernelFlight(Flight):
         ranks = torch.where(self._state[1] < 0, self._state[0], self._state[0] % PROVISIONAL)
         return self._levels.view(torch.float64)[ranks.clamp(max=len(self._levels) - 1)]
 
-    def _answer_signals(self, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _answer_signals(
+        self, logits: Tensor, rows: Tensor | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """See `Flight._answer_signals`."""
-        ranks, nodes, keys = self._state[:3] if rows is None else self._state[:3].index_select(1, rows)
-        bits = torch.where(keys < 0, keys ^ 0x7FFFFFFF, keys)  # see `tables.order_keys`
-        signals = bits.view(torch.float32)
+        state = self._state[:3] if rows is None else self._state[:3].index_select(1, rows)
+        ranks, nodes, keys = state.cpu().numpy().copy()
+        signals = np.where(keys < 0, keys ^ 0x7FFFFFFF, keys).view(np.float32)  # see `tables.order_keys`
         # A row without an answer has the largest rank of all.
-        return signals.where((ranks < PROVISIONAL) | (nodes < 0), torch.nan), nodes.clone()
+        signals[(ranks >= PROVISIONAL) & (nodes >= 0)] = np.nan
+        return signals, nodes
 
     def reset(self, rows: Tensor | None = None) -> None:
         """See `Flight.reset`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,32 +15,33 @@ from ttamer.torch.decide.flight import Flight
 
 @dataclass(frozen=True)
 class AnswerStates:
-    """The states of a policy on one device, by node, or by step where it estimates.
+    """The states of a policy, by node, or by step where it estimates.
+
+    They are told on the host, for all answers at once: there a look-up takes less than launching it on a device, which
+    has nothing left to do when the last rows have stopped.
 
     Attributes
     ----------
-    edges : (n, K) float32 Tensor
+    edges : (n, K) float32
         Bin edges, filled up with inf.
-    counts : (n,) int64 Tensor
+    counts : (n,) int32
         How many these are.
-    worst : (n,) int64 Tensor
+    worst : (n,) int32
         The state of a signal that is NaN.
     """
 
-    edges: Tensor
-    counts: Tensor
-    worst: Tensor
+    edges: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int32]
+    worst: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, policy: Policy, device: torch.device) -> AnswerStates:
+    def of(cls, policy: Policy) -> AnswerStates:
         """The states of a policy."""
         edges = [policy.bin_edges(node) for node in range(policy.steps.nodes)]
         table = np.full((len(edges), max(map(len, edges))), np.inf, np.float32)
         for row, values in zip(table, edges, strict=True):
             row[: len(values)] = values
-        counts = np.array([len(values) for values in edges])
-        worst = policy._core.derived()["worst_state"].astype(np.int64)
-        return cls(*(torch.from_numpy(each).to(device) for each in (table, counts, worst)))
+        return cls(table, np.array([len(values) for values in edges], np.int32), policy._core.derived()["worst_state"])
 
     def fields(self, flight: Flight, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Signal, state and expected loss of the answers of a flight's rows, as `ExitOutput` has them.
@@ -53,9 +55,13 @@ class AnswerStates:
             Rows of the flight; None: all.
         """
         signals, nodes = flight._answer_signals(logits, rows)
+        states = (self.edges[nodes] <= signals[:, None]).sum(axis=1, dtype=np.int32)
+        np.minimum(states, self.counts[nodes], out=states)
+        missing = np.isnan(signals)
+        if missing.any():
+            states[missing] = self.worst[nodes[missing]]
+        states[nodes < 0] = -1  # a row that no node has answered
         losses = flight.answer_loss if rows is None else flight.answer_loss.index_select(0, rows)
-        places = nodes.long()
-        states = (self.edges[places] <= signals[:, None]).sum(dim=1).minimum(self.counts[places])
-        states = states.where(~signals.isnan(), self.worst[places])
-        # A row that no node has answered has no state.
-        return signals, states.where(nodes >= 0, -1).int(), losses
+        if flight.device.type == "cpu":
+            return torch.from_numpy(signals), torch.from_numpy(states), losses
+        return torch.from_numpy(signals).to(flight.device), torch.from_numpy(states).to(flight.device), losses

@@ -66,7 +66,7 @@ class CapturedLine:
         self._parts, self._decider, self._compaction = parts, decider, compaction
         self._largest = compaction.sizes[-1]
         self._device = decider.tables.device
-        self._states = AnswerStates.of(decider.policy, self._device)
+        self._states = AnswerStates.of(decider.policy)
         self._lock = threading.Lock()
         self._buffers: dict[Hashable, Tensor] = {}
         self._decisions: dict[int, Decision] = {}

@@ -68,8 +68,9 @@ class Serving:
     decider: Decider
     compaction: Compaction
     nan: str
-    capture: bool = False
-    _tables: dict[torch.device, tuple[Tensor, AnswerStates]] = field(default_factory=dict)
+    capture: bool
+    states: AnswerStates
+    _costs: dict[torch.device, Tensor] = field(default_factory=dict)
     _lines: dict[Hashable, CapturedLine] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,10 +97,11 @@ class Serving:
                 f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
                 "split the batch, or attach the policy with a larger bucket"
             )
-        if device not in self._tables:
-            # Not buffers of a module: `half` and `to(dtype)` would round them.
-            self._tables[device] = _cost_table(policy).to(device), AnswerStates.of(policy, device)
-        network = Network(parts, may_recall(policy, self.nan), policy.estimator is not None, *self._tables[device])
+        if device not in self._costs:
+            # Not a buffer of a module: `half` and `to(dtype)` would round it.
+            self._costs[device] = _cost_table(policy).to(device)
+        recall, estimates = may_recall(policy, self.nan), policy.estimator is not None
+        network = Network(parts, recall, estimates, self._costs[device], self.states)
         # Graphs leave answers where they are until the end.
         if self.capture and device.type == "cuda" and rows > 0 and on_exit is None:
             line = self._captured(parts, x, keywords, device)
