@@ -61,10 +61,10 @@ def encoder(layers: int = 24, width: int = 1024) -> EarlyExit:
     return EarlyExit(stages, [TokenMean(width) for _ in range(layers)])
 
 
-def spread(model: EarlyExit, x: Tensor) -> None:
+def spread(model: EarlyExit, x: Tensor, **keywords: Tensor) -> None:
     """Scale the exits so that their confidences differ from request to request."""
     with torch.inference_mode():
-        for head, logits in zip(model.exits, model.all_logits(x), strict=True):
+        for head, logits in zip(model.exits, model.all_logits(x, **keywords), strict=True):
             linear = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
             deviations = logits.float() - logits.float().mean(dim=0)
             linear.bias.sub_(logits.float().mean(dim=0).to(linear.bias.dtype))

@@ -13,6 +13,7 @@ from ttamer.torch.decide.flight import Decision, Flight
 from ttamer.torch.early_exit import EarlyExit
 from ttamer.torch.loss import distillation_loss, joint_loss
 from ttamer.torch.output import ExitOutput
+from ttamer.torch.serve.engine import Engine
 from ttamer.torch.trainer import ForTrainer
 from ttamer.torch.wrap.heads import PooledExit
 
@@ -20,6 +21,7 @@ __all__ = [
     "Decider",
     "Decision",
     "EarlyExit",
+    "Engine",
     "ExitOutput",
     "Flight",
     "ForTrainer",

@@ -21,6 +21,7 @@ from ttamer.torch.parts import run, set_mode, takes, unpacked
 from ttamer.torch.serve import nested
 from ttamer.torch.serve.answer_states import AnswerStates
 from ttamer.torch.serve.attach import check_capture, check_policy, share_of, sizes_of
+from ttamer.torch.serve.engine import Engine
 from ttamer.torch.serve.rows import Compaction
 from ttamer.torch.serve.serving import OnExit, Serving
 from ttamer.torch.wrap.encoders import cut_encoder
@@ -252,6 +253,37 @@ class EarlyExit(nn.Module):
         self._serving = Serving(decider, compaction, nan, capture, AnswerStates.of(policy))
         return self
 
+    def engine(self, slots: int = 256, batch: int = 64, max_wait: float = 1.0) -> Engine:
+        """Serve requests that come one by one, at any time, in full batches; answers leave when they are known.
+
+        Parameters
+        ----------
+        slots : int
+            Rows under way at once; who submits more waits. Full batches before all stages take about `batch` for each
+            of them.
+        batch : int
+            The most rows that a stage gets at once: record costs with ``batch_size=batch, full_batches=True``.
+        max_wait : float
+            Seconds for which rows may wait before a stage while others, which are more or further on, go first.
+
+        Returns
+        -------
+        Engine
+            Close it, or use it in a ``with`` statement: it has a thread. It keeps to the policy that is attached now.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no policy, or the model is in training mode.
+        TypeError, ValueError
+            If an argument is out of range, the policy is not over a line, or it is attached with graphs on CUDA.
+        """
+        if self._serving is None:
+            raise RuntimeError("engine: expected a policy; attach one first")
+        if self.training:
+            raise RuntimeError("engine: expected a model in evaluation mode; call eval() first")
+        return Engine(self, self._serving, slots, batch, max_wait)
+
     def detach(self) -> EarlyExit:
         """Serve without a policy again; returns this model."""
         self._serving = None
@@ -392,6 +424,7 @@ class EarlyExit(nn.Module):
         signal: str | SignalFunction | None = None,
         topology: Topology | None = None,
         batch_size: int | None = None,
+        full_batches: bool = False,
         repeats: int = 30,
         costs: npt.ArrayLike | None = None,
         unit: str = "ms",
@@ -426,6 +459,9 @@ class EarlyExit(nn.Module):
             parts are timed at so many rows, half of them, and so on down to one. What a part takes however many rows
             reach it is on the first edge, for it is saved only if all of them have left. Default: that of the first
             batch.
+        full_batches : bool
+            Batches keep their number of rows, as an `engine` under load fills them up: then all that a part takes is on
+            its edge.
         repeats : int
             How many runs each time is the median of, after some that warm up.
         costs : (E,) numbers, optional
@@ -465,7 +501,9 @@ class EarlyExit(nn.Module):
         from ttamer.torch.record.recording import Settings, record
 
         kind = self.signal if signal is None else signal
-        settings = Settings(loss, kind, topology, batch_size, repeats, costs, unit, top, resume, save_every, progress)
+        settings = Settings(
+            loss, kind, topology, batch_size, full_batches, repeats, costs, unit, top, resume, save_every, progress
+        )
         return record(self, loader, device, settings)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EarlyExit:

@@ -18,8 +18,9 @@ INPUTS = ("input_ids", "pixel_values")
 
 
 class Network(Protocol):
-    """What recording needs of `ttamer.torch.EarlyExit`."""
+    """What recording and engines need of `ttamer.torch.EarlyExit`."""
 
+    training: bool
     stages: nn.ModuleList
     exits: nn.ModuleList
 

@@ -81,6 +81,7 @@ class Settings:
     signal: str | SignalFunction
     topology: Topology | None
     batch_size: int | None
+    full_batches: bool
     repeats: int
     costs: npt.ArrayLike | None
     unit: str
@@ -95,6 +96,7 @@ class Settings:
         check_kind(self.signal)
         if self.batch_size is not None:
             checks.whole("batch_size", self.batch_size, 1)
+        checks.flag("full_batches", self.full_batches)
         for name in ("repeats", "top", "save_every"):
             checks.whole(name, getattr(self, name), 1)
 
@@ -251,7 +253,8 @@ class _Recorder:
 
     def _measured(self, batch: Batch, rows: int) -> Array:
         """Costs of the edges, timed on the requests of the first batch."""
-        sizes = sizes_up_to(self._settings.batch_size or rows)
+        size = self._settings.batch_size or rows
+        sizes = [size] if self._settings.full_batches else sizes_up_to(size)
         device, repeats = next(nested.tensors_of(batch.x)).device, self._settings.repeats
         times = [measure(self._model, self._samples(batch, rows, size), repeats, device) for size in sizes]
         return PartCosts.of(sizes, np.array(times), self._topology.kind == "line").edge_costs(self._topology)

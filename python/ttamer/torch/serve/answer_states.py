@@ -23,25 +23,22 @@ class AnswerStates:
     Attributes
     ----------
     edges : (n, K) float32
-        Bin edges, filled up with inf.
-    counts : (n,) int32
-        How many these are.
+        Bin edges, filled up with NaN, which no signal reaches.
     worst : (n,) int32
         The state of a signal that is NaN.
     """
 
     edges: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int32]
     worst: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, policy: Policy) -> AnswerStates:
         """The states of a policy."""
         edges = [policy.bin_edges(node) for node in range(policy.steps.nodes)]
-        table = np.full((len(edges), max(map(len, edges))), np.inf, np.float32)
+        table = np.full((len(edges), max(map(len, edges))), np.nan, np.float32)
         for row, values in zip(table, edges, strict=True):
             row[: len(values)] = values
-        return cls(table, np.array([len(values) for values in edges], np.int32), policy._core.derived()["worst_state"])
+        return cls(table, policy._core.derived()["worst_state"])
 
     def fields(self, flight: Flight, logits: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Signal, state and expected loss of the answers of a flight's rows, as `ExitOutput` has them.
@@ -56,7 +53,6 @@ class AnswerStates:
         """
         signals, nodes = flight._answer_signals(logits, rows)
         states = (self.edges[nodes] <= signals[:, None]).sum(axis=1, dtype=np.int32)
-        np.minimum(states, self.counts[nodes], out=states)
         missing = np.isnan(signals)
         if missing.any():
             states[missing] = self.worst[nodes[missing]]

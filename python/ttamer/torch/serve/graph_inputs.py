@@ -12,26 +12,26 @@ from torch import Tensor, nn
 _PLAIN = (type(None), bool, int, float, str, enum.Enum, torch.dtype, torch.device)
 
 
-def kind_of(value: Any) -> Hashable:
-    """What graphs depend on of an input: shapes but for the rows, dtypes, and plain values.
+def kind_of(value: Any, name: str = "capture") -> Hashable:
+    """What has to be alike for rows to be run together, or by one graph: shapes but for the rows, dtypes, plain values.
 
     Raises
     ------
     TypeError
-        For anything else: it would stay what it was when the graphs were captured.
+        For anything else, which might change unseen; the message begins with the name.
     """
     if isinstance(value, Tensor) and value.ndim:
         return value.shape[1:], value.dtype
     if isinstance(value, (tuple, list)):
-        return type(value), tuple(kind_of(part) for part in value)
+        return type(value), tuple(kind_of(part, name) for part in value)
     if isinstance(value, Mapping):
-        return type(value), tuple((name, kind_of(part)) for name, part in value.items())
+        return type(value), tuple((key, kind_of(part, name)) for key, part in value.items())
     if isinstance(value, _PLAIN):
         return type(value), value
     kind = "a tensor without dimensions" if isinstance(value, Tensor) else type(value).__name__
     raise TypeError(
-        "capture: expected tensors with rows, plain values, or tuples, lists and mappings of them, from the caller and "
-        f"from stages, got {kind}; graphs would not see it change"
+        f"{name}: expected tensors with rows, plain values, or tuples, lists and mappings of them, from the caller and "
+        f"from stages, got {kind}; it might change unseen"
     )
 
 

@@ -6,7 +6,7 @@ Whatever is no tensor, or a tensor without dimensions, belongs to no row and tra
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -52,6 +52,31 @@ def select(value: Any, index: Tensor) -> Any:
     if isinstance(value, Tensor) and value.ndim:  # the usual case, without a closure
         return value.index_select(0, index)
     return map_tensors(value, lambda tensor: tensor.index_select(0, index))
+
+
+def join(values: Sequence[Any], positions: Sequence[Tensor | None]) -> Any:
+    """One below the other, the rows at these positions, None for all, of values that are alike but for their rows."""
+    if len(values) == 1:
+        return values[0] if positions[0] is None else select(values[0], positions[0])
+    if isinstance(values[0], Tensor) and values[0].ndim:
+        return _join_tensors(values, positions)
+    columns = [tensors_of(value) for value in values]
+    return map_tensors(values[0], lambda _: _join_tensors([next(column) for column in columns], positions))
+
+
+def _join_tensors(tensors: Sequence[Tensor], positions: Sequence[Tensor | None]) -> Tensor:
+    pairs = list(zip(tensors, positions, strict=True))
+    if all(index is None for index in positions) or not all(tensor.is_contiguous() for tensor in tensors):
+        return torch.cat([tensor if index is None else tensor.index_select(0, index) for tensor, index in pairs])
+    # Written where it goes, once: on a CPU copying the rows of an early stage can take as long as running it.
+    counts = [len(tensor if index is None else index) for tensor, index in pairs]
+    rows = tensors[0].new_empty(sum(counts), *tensors[0].shape[1:])
+    for part, (tensor, index) in zip(torch.split(rows, counts), pairs, strict=True):
+        if index is None:
+            part.copy_(tensor)
+        else:
+            torch.index_select(tensor, 0, index, out=part)
+    return rows
 
 
 def to_device(value: Any, device: torch.device | None) -> Any:

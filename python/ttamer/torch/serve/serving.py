@@ -77,6 +77,15 @@ class Serving:
         """What a copy gets: graphs stay with the model that they were captured from."""
         return {**self.__dict__, "_lines": {}}
 
+    def network(self, parts: list[tuple[nn.Module, nn.Module]], device: torch.device) -> Network:
+        """What is served on a device."""
+        policy = self.decider.policy
+        if device not in self._costs:
+            # Not a buffer of a module: `half` and `to(dtype)` would round it.
+            self._costs[device] = _cost_table(policy).to(device)
+        recall, estimates = may_recall(policy, self.nan), policy.estimator is not None
+        return Network(parts, recall, estimates, self._costs[device], self.states)
+
     def forget_graphs(self) -> None:
         """Free what graphs hold, old parameters too: the model's are about to be elsewhere."""
         self._lines.clear()
@@ -97,11 +106,7 @@ class Serving:
                 f"x: expected at most {sizes[-1]} rows, the largest bucket, got {rows}; "
                 "split the batch, or attach the policy with a larger bucket"
             )
-        if device not in self._costs:
-            # Not a buffer of a module: `half` and `to(dtype)` would round it.
-            self._costs[device] = _cost_table(policy).to(device)
-        recall, estimates = may_recall(policy, self.nan), policy.estimator is not None
-        network = Network(parts, recall, estimates, self._costs[device], self.states)
+        network = self.network(parts, device)
         # Graphs leave answers where they are until the end.
         if self.capture and device.type == "cuda" and rows > 0 and on_exit is None:
             line = self._captured(parts, x, keywords, device)
@@ -159,12 +164,12 @@ def serve_line(
             answers.consulted(node, logits, inputs.rows, flight)
         if on_exit is not None and live_count < inputs.count:
             rows = inputs.rows_at(_positions(decision.next_node == STOP, inputs.count - live_count))
-            on_exit(rows, _output(network, answers, flight, None, rows))
+            on_exit(rows, output_of(network, answers, flight, None, rows))
         if live_count == 0:
             break
         if live_count < inputs.count:
             inputs.keep(positions)
-    return _output(network, answers, flight, None, None)
+    return output_of(network, answers, flight, None, None)
 
 
 def serve_walk(
@@ -204,23 +209,26 @@ def serve_walk(
         live_count = sum(waiting_for)
         if on_exit is not None and live_count < inputs.count:
             left = inputs.rows_at(_positions(waiting == STOP, inputs.count - live_count))
-            on_exit(left, _output(network, answers, flight, bill.cost, left))
+            on_exit(left, output_of(network, answers, flight, bill.cost, left))
         if live_count == 0:
             break
         if live_count < inputs.count:
             positions = _positions(waiting != STOP, live_count)
             waiting = waiting.index_select(0, positions)
             inputs.keep(positions)
-    return _output(network, answers, flight, bill.cost, None)
+    return output_of(network, answers, flight, bill.cost, None)
 
 
-def _output(network: Network, answers: Answers, flight: Flight, cost: Tensor | None, rows: Tensor | None) -> ExitOutput:
+def output_of(
+    network: Network, answers: Answers, flight: Flight, cost: Tensor | None, rows: Tensor | None
+) -> ExitOutput:
     """What some rows get, None for all; `cost` is what each row of the batch paid, on a line None."""
     answer, last = answers.nodes(flight)
-    paid = network.costs.index_select(0, last) if cost is None else cost
     logits = answers.logits(answer, rows)
     if rows is not None:
-        answer, last, paid = (each.index_select(0, rows) for each in (answer, last, paid))
+        answer, last = answer.index_select(0, rows), last.index_select(0, rows)
+        cost = None if cost is None else cost.index_select(0, rows)
+    paid = network.costs.index_select(0, last) if cost is None else cost
     return ExitOutput(logits, answer, last, paid, *network.states.fields(flight, logits, rows))
 
 

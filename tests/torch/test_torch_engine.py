@@ -1,0 +1,356 @@
+"""Requests that come at any time: the answers of a call, whoever else is under way, and what those get who leave."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+
+from torch import Tensor, nn  # noqa: E402
+from torch_models import SHAPES, WIDTH, inputs, network, recorded, some_policy  # noqa: E402
+
+from ttamer.torch import EarlyExit, Engine, ExitOutput  # noqa: E402
+
+
+def served(recall: str = "none", shape: str = "line", **options: Any) -> EarlyExit:
+    model = network()
+    return model.attach(some_policy(recorded(model, inputs(), SHAPES[shape]), recall, 1), **options)
+
+
+def joined(outputs: list[ExitOutput]) -> ExitOutput:
+    return ExitOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+
+
+def same(found: ExitOutput, expected: ExitOutput) -> None:
+    """Decisions to the bit; sums over other numbers of rows may be taken in another order."""
+    for name in ("answer_node", "last_node", "cost", "state"):
+        np.testing.assert_array_equal(getattr(found, name).numpy(), getattr(expected, name).numpy(), strict=True)
+    for name in ("logits", "signal", "expected_loss"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+class Gate(nn.Module):
+    """A stage in front of another one that waits until it is opened, and counts."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.open, self.entered = stage, threading.Event(), threading.Event()
+        self.rows: list[int] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.rows.append(len(x))
+        self.entered.set()
+        assert self.open.wait(60)
+        return self.stage(x)
+
+
+@pytest.fixture
+def gated() -> Iterator[tuple[EarlyExit, list[Gate]]]:
+    """A network with a policy, and a gate before each stage; all are opened at the end."""
+    model = served()
+    gates = [Gate(stage) for stage in model.stages]
+    model.stages = nn.ModuleList(gates)
+    yield model.eval(), gates
+    for gate in gates:
+        gate.open.set()
+
+
+def opened(gates: list[Gate]) -> None:
+    for gate in gates:
+        gate.open.set()
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("nan", ["error", "worst"])
+    @pytest.mark.parametrize("recall", ["observed", "none"])
+    @pytest.mark.parametrize("rows", [1, 3])
+    def test_are_those_of_a_call(self, recall: str, rows: int, nan: str) -> None:
+        model, x = served(recall, nan=nan), inputs(301)
+        with model.engine(slots=48, batch=16) as engine:
+            same(joined(list(engine.map(x.split(rows)))), model(x))
+            same(engine.submit(x[:48]).result(60), model(x[:48]))
+
+    def test_in_an_event_loop(self) -> None:
+        model, x = served(), inputs(200)
+
+        async def serve(engine: Engine) -> list[ExitOutput]:
+            return await asyncio.gather(*(engine(row) for row in x.split(1)))
+
+        with model.engine(slots=16, batch=8) as engine:
+            same(joined(asyncio.run(serve(engine))), model(x))
+
+    def test_from_many_threads(self) -> None:
+        model, x = served(), inputs(600)
+        with model.engine(slots=32, batch=8) as engine, ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda row: engine.submit(row).result(60), x.split(1)))
+        same(joined(found), model(x))
+
+    def test_stages_that_are_padded_to_sizes(self) -> None:
+        model, x = served(bucket=[4, 8]), inputs(103)
+        sizes: list[int] = []
+        model.stages[0].register_forward_pre_hook(lambda stage, args: sizes.append(len(args[0])))
+        with model.engine(slots=32, batch=8) as engine:
+            found = joined(list(engine.map(x.split(1))))
+        assert set(sizes) <= {4, 8}
+        same(found, joined([model(part) for part in x.split(8)]))
+
+    def test_batches_are_full_where_requests_wait(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        x = inputs(64)
+        with model.engine(slots=64, batch=16) as engine:
+            first = engine.submit(x[:1])
+            assert gates[0].entered.wait(60)
+            futures = [engine.submit(row) for row in x[1:].split(1)]
+            opened(gates)
+            found = joined([future.result(60) for future in (first, *futures)])
+        assert gates[0].rows == [1, 16, 16, 16, 15]
+        assert max(rows for gate in gates for rows in gate.rows) == 16
+        for gate in gates:
+            gate.rows.clear()
+        same(found, model(x))
+
+    def test_tensors_that_are_not_alike_are_run_apart(self) -> None:
+        """Of other lengths, with masks, beside values that belong to no row."""
+
+        class Mean(nn.Module):
+            def forward(self, x: dict[str, Any], mask: Tensor | None = None) -> dict[str, Any]:
+                values = x["values"] if mask is None else x["values"] * mask[..., None]
+                return {**x, "values": values + values.mean(dim=1, keepdim=True)}
+
+        class Exit(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.linear = nn.Linear(WIDTH, 4)
+
+            def forward(self, x: dict[str, Any]) -> Tensor:
+                logits: Tensor = self.linear(x["values"].mean(dim=1)) * x["scale"]
+                return logits
+
+        torch.manual_seed(0)
+        model = EarlyExit([Mean() for _ in range(5)], [Exit() for _ in range(5)]).eval()
+        lengths = [2, 3, 5]
+        batches = [{"values": torch.randn(40, length, WIDTH), "scale": 3.0} for length in lengths]
+        masks = [(torch.rand(40, length) > 0.3).float() for length in lengths]
+        model.attach(some_policy(recorded(model, batches[2], mask=masks[2]), "none", 1))
+        rows = [({"values": b["values"][k : k + 1], "scale": 3.0}, m[k : k + 1]) for k in range(40) for b, m in
+                zip(batches, masks, strict=True)]  # fmt: skip
+        with model.engine(slots=64, batch=16) as engine:
+            found = list(engine.map([x for x, _ in rows], [{"mask": mask} for _, mask in rows]))
+        for k, (batch, mask) in enumerate(zip(batches, masks, strict=True)):
+            same(joined(found[k::3]), model(batch, mask=mask))
+
+
+class TestLeaving:
+    def test_who_is_late_gets_the_best_answer_so_far(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        x = inputs(200)
+        opened(gates)
+        deep = x[model(x).last_node >= 2][:4]
+        gates[1].open.clear()
+        with model.engine() as engine:
+            late, patient = engine.submit(deep, deadline=0.0), engine.submit(deep)
+            assert gates[1].entered.wait(60)
+            opened(gates)
+            found = late.result(60)
+            same(patient.result(60), model(deep))
+        assert found.last_node.tolist() == found.answer_node.tolist() == [0] * 4
+        torch.testing.assert_close(found.logits, model.all_logits(deep)[0])
+
+    def test_who_is_cancelled_is_not_run_any_more(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        x = inputs(8)
+        with model.engine(slots=8, batch=4) as engine:
+            running = engine.submit(x[:2])
+            assert gates[0].entered.wait(60)
+            waiting = engine.submit(x[2:6])
+            assert waiting.cancel()
+            assert running.cancel()
+            opened(gates)
+            same(engine.submit(x).result(60), model(x))  # all slots are free again
+            assert engine.submit(x[:1]).result(60).logits.shape == (1, 4)
+        assert gates[0].rows[:2] == [2, 4]
+        with pytest.raises(CancelledError):
+            running.result()
+
+    def test_a_cancelled_task_leaves_its_place(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        """In the queue for slots, and in a slot."""
+        model, gates = gated
+        x = inputs(3)
+
+        async def serve(engine: Engine) -> ExitOutput:
+            tasks = [asyncio.ensure_future(engine(row)) for row in x.split(1)]
+            while not gates[0].entered.is_set():
+                await asyncio.sleep(0.001)
+            for task in tasks[:2]:
+                task.cancel()
+            opened(gates)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(each) for each in results[:2]] == [asyncio.CancelledError] * 2
+            assert isinstance(results[2], ExitOutput)
+            return results[2]
+
+        with model.engine(slots=1) as engine:
+            same(asyncio.run(serve(engine)), model(x[2:]))
+
+
+class TestFailures:
+    def test_of_a_stage_are_those_of_its_requests(self) -> None:
+        model, x = served(), inputs(64)
+        faults = [True]
+
+        def fail(stage: nn.Module, arguments: Any) -> None:
+            if faults.pop() if faults else False:
+                raise OSError("out of memory")
+
+        model.stages[1].register_forward_pre_hook(fail)
+        with model.engine(slots=64, batch=64) as engine:
+            futures = [engine.submit(row) for row in x.split(1)]
+            errors = [future.exception(60) for future in futures]
+            assert {str(error) for error in errors if error is not None} == {"out of memory"}
+            same(engine.submit(x).result(60), model(x))
+
+    def test_logits_without_a_softmax_are_those_of_one_request(self) -> None:
+        model, x = served(), inputs(40)
+        x[7] = torch.nan
+        with model.engine(batch=40) as engine:
+            futures = [engine.submit(row) for row in x.split(1)]
+            with pytest.raises(ValueError, match=r"^exit 0: logits: .*NaN"):
+                futures.pop(7).result(60)
+            good = torch.cat([x[:7], x[8:]])
+            same(joined([future.result(60) for future in futures]), model(good))
+        model = served(nan="worst")
+        with model.engine() as engine:
+            same(joined(list(engine.map(x.split(1)))), model(x))
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda x: x[:-1], r"^stage 1: expected 2 rows, one a request, as the first dimension of what it gives"),
+            (lambda x: 3, r"^stage 1: expected it to give tensors with rows, got int$"),
+            (lambda x: (x, object()), r"^stage 1: expected tensors with rows, plain values, or tuples, lists and mapp"),
+        ],
+    )
+    def test_stages_that_give_something_else(self, make: Any, message: str) -> None:
+        model = served()
+
+        class Odd(nn.Module):
+            def forward(self, x: Tensor) -> Any:
+                return make(x)
+
+        class First(nn.Module):
+            """The exit, of the first of several tensors."""
+
+            def __init__(self, leave: nn.Module) -> None:
+                super().__init__()
+                self.leave = leave
+
+            def forward(self, x: Any) -> Any:
+                return self.leave(x[0] if isinstance(x, tuple) else x)
+
+        model.stages[1], model.exits[1] = Odd(), First(model.exits[1])
+        x = inputs(200)
+        x = x[network().attach(model.policy)(x).last_node > 1][:2]
+        with model.eval().engine() as engine, pytest.raises((TypeError, ValueError), match=message):
+            engine.submit(x).result(60)
+
+    def test_of_some_rows_of_a_request_are_those_of_all(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        """Its other rows take no further part, wherever they are, and their slots are free again."""
+        model, gates = gated
+        opened(gates)
+        x = inputs(200)
+        last = model(x).last_node
+        x = torch.cat([x[last == 0][:2], x[last > 1][:2], torch.full((1, WIDTH), torch.nan)])
+        with model.engine(slots=5, batch=2) as engine:
+            with pytest.raises(ValueError, match=r"^exit 0: "):
+                engine.submit(x).result(60)
+            same(engine.submit(x[:4]).result(60), model(x[:4]))
+            same(engine.submit(x[[0, 1, 2, 3, 0]]).result(60), model(x[[0, 1, 2, 3, 0]]))
+
+
+class TestLimits:
+    def test_who_finds_no_slot_waits(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        x = inputs(6)
+        with model.engine(slots=3) as engine, ThreadPoolExecutor(2) as threads:
+            first = engine.submit(x[:2])
+            large: Future[Any] = threads.submit(lambda: engine.submit(x[2:5]).result(60))
+            while not engine._door.locked():
+                time.sleep(0.001)
+            small: Future[Any] = threads.submit(lambda: engine.submit(x[5:]).result(60))
+            time.sleep(0.05)  # there is a slot for it, but others came before
+            assert engine._under_way == 2
+            opened(gates)
+            same(joined([first.result(60), large.result(60), small.result(60)]), model(x))
+
+    def test_closing(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        engine = model.engine(slots=1)
+        first = engine.submit(inputs(1))
+        with ThreadPoolExecutor(2) as threads:
+            waiting = threads.submit(lambda: engine.submit(inputs(1)))
+            while not engine._door.locked():
+                time.sleep(0.001)
+            closing = threads.submit(engine.close)
+            with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
+                waiting.result(60)
+            opened(gates)
+            closing.result(60)
+        same(first.result(0), model(inputs(1)))
+        engine.close()
+        with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
+            engine.submit(inputs(1))
+        with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
+            asyncio.run(engine(inputs(1)))
+
+    def test_who_stops_reading_leaves_nothing_behind(self) -> None:
+        model, x = served(), inputs(50)
+        with model.engine(slots=8, batch=4) as engine:
+            for _ in engine.map(x.split(1)):
+                break
+            same(engine.submit(x[:8]).result(60), model(x[:8]))
+
+    @pytest.mark.parametrize(
+        ("arguments", "keywords", "error", "message"),
+        [
+            ((inputs(5),), {}, ValueError, "x: expected 1 to 4 rows, as many as there are slots, got 5"),
+            ((inputs(0),), {}, ValueError, "x: expected 1 to 4 rows, as many as there are slots, got 0"),
+            ((3,), {}, TypeError, "x: expected a tensor with rows, or a tuple, list or mapping of such, got int"),
+            ((inputs(1),), {"mask": inputs(1)}, TypeError, "mask: no stage and no exit takes a keyword of this name"),
+            ((inputs(1),), {"deadline": -1}, ValueError, "deadline: expected seconds >= 0, got -1"),
+            ((inputs(1),), {"deadline": "soon"}, TypeError, "deadline: expected a number, got str"),
+            (((inputs(1), object()),), {}, TypeError, "x: expected tensors with rows, plain values, or tuples, lists"),
+        ],
+    )
+    def test_refusals(self, arguments: Any, keywords: Any, error: type[Exception], message: str) -> None:
+        with served().engine(slots=4) as engine:
+            with pytest.raises(error, match=f"^{message}"):
+                engine.submit(*arguments, **keywords)
+            with pytest.raises(error, match=f"^{message}"):
+                asyncio.run(engine(*arguments, **keywords))
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"slots": 0}, ValueError, "slots: expected at least 1, got 0"),
+            ({"batch": 2.5}, TypeError, "batch: expected an int, got float"),
+            ({"max_wait": -1.0}, ValueError, "max_wait: expected seconds >= 0, got -1.0"),
+            ({"batch": 9}, ValueError, "batch: expected at most 8, the largest bucket, got 9"),
+        ],
+    )
+    def test_engines_that_there_are_not(self, options: Any, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=f"^{message}"):
+            served(bucket=[8]).engine(**{"batch": 8, **options})
+
+    def test_a_model_without_a_policy_or_in_training(self) -> None:
+        with pytest.raises(RuntimeError, match=r"^engine: expected a policy; attach one first$"):
+            network().engine()
+        with pytest.raises(RuntimeError, match=r"^engine: expected a model in evaluation mode; call eval\(\) first$"):
+            served().train().engine()
