@@ -78,22 +78,27 @@ def test_report(
     assert all(line in printed for line in read["aims"])
 
 
-def test_arrivals(
+def test_engine(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both arms answer all requests; the report has a row a network and pattern."""
-    script = importlib.import_module("torch_arrivals")
+    """All arms answer all requests; the report has its rows and ratios."""
+    script = importlib.import_module("torch_engine")
     model, _, x = served(bench, 60)
-    for early in (False, True):
-        with script.server(model, early) as submit:
-            assert (script.waits(submit, x.split(1), [0.0] * 60) > 0).all()
+    for arm in script.ARMS.values():
+        with arm(model, 8) as submit:
+            assert (script.waits(submit, script.split(x, {}, 1), [0.0] * 60) > 0).all()
     times = script.arrivals(1000, 50.0, 4, seed=0)
     assert times == sorted(times)
     assert times[3] == times[0] < times[4]
     assert 10 < times[-1] < 30
-    monkeypatch.setattr(script, "networks", lambda quick: [("small", model, x)])
+    names = [name for name, *_ in script.networks(4, 2)]
+    assert names == ["vgg", "encoder", "launched", "half launched"]
+    monkeypatch.setattr(script, "networks", lambda rows, size: [("small", EarlyExit(model.stages, model.exits), x, {})])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert script.main(["--quick", "--output", str(tmp_path)]) == 0
-    rows = json.loads((tmp_path / "torch_arrivals.json").read_text())["rows"]
-    assert [(row["network"], row["arrivals"]) for row in rows] == [("small", "Poisson"), ("small", "bursts of 32")]
-    assert all(row["on_exit p99 ms"] >= row["on_exit p50 ms"] > 0 for row in rows)
-    assert "on_exit p50 ms" in capsys.readouterr().out
+    read = json.loads((tmp_path / "torch_engine.json").read_text())
+    (saturated,) = read["saturated"]
+    assert saturated["map / model(x)"] == pytest.approx(saturated["engine.map req/s"] / saturated["model(x) req/s"])
+    assert [row["arrivals"] for row in read["latency"]] == ["Poisson", "bursts of 32"]
+    assert all(row["calls p99 ms"] >= row["calls p50 ms"] > 0 for row in read["latency"])
+    assert "engine p99" in capsys.readouterr().out

@@ -6,23 +6,26 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
 import pytest
 
+import ttamer
+
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from torch import Tensor, nn  # noqa: E402
 from torch_models import SHAPES, WIDTH, inputs, network, recorded, some_policy  # noqa: E402
+from torch_tasks import certainty  # noqa: E402
 
-from ttamer.torch import EarlyExit, Engine, ExitOutput  # noqa: E402
+from ttamer.torch import Decider, EarlyExit, Engine, ExitOutput  # noqa: E402
 
 
 def served(recall: str = "none", shape: str = "line", **options: Any) -> EarlyExit:
     model = network()
-    return model.attach(some_policy(recorded(model, inputs(), SHAPES[shape]), recall, 1), **options)
+    return model.attach(some_policy(recorded(model, inputs(seed=1), SHAPES[shape]), recall, 1), **options)
 
 
 def joined(outputs: list[ExitOutput]) -> ExitOutput:
@@ -92,6 +95,69 @@ class TestAnswers:
         with model.engine(slots=32, batch=8) as engine, ThreadPoolExecutor(8) as threads:
             found = list(threads.map(lambda row: engine.submit(row).result(60), x.split(1)))
         same(joined(found), model(x))
+
+    @pytest.mark.parametrize("estimate", ["posterior", "sets"])
+    def test_of_policies_that_estimate(self, estimate: str) -> None:
+        """Their answers go back to any exit, so what all exits gave has to be kept apart by request."""
+        model, x = network(), inputs(300)
+        traces = recorded(model, x)
+        if estimate == "sets":
+            parts = (traces.signals, traces.losses, traces.costs, traces.topology)
+            traces = ttamer.Traces(*parts, unit="s", signal="max_prob")
+        model.attach(ttamer.solve(ttamer.fit(traces, "auto", estimate), 0.9))
+        x = inputs(300, seed=6)  # not those whose signals are the edges of bins, which a last bit decides
+        expected = model(x)
+        assert (expected.answer_node < expected.last_node).any()
+        with model.engine(slots=24, batch=8) as engine:
+            same(joined(list(engine.map(x.split(1)))), expected)
+
+    def test_of_a_signal_of_ones_own(self) -> None:
+        parts = network()
+        model = EarlyExit(list(parts.stages), list(parts.exits), certainty).eval()
+        model.attach(some_policy(recorded(model, inputs()), "observed", 1))
+        with model.engine(slots=24, batch=8) as engine:
+            same(joined(list(engine.map(inputs(100).split(1)))), model(inputs(100)))
+
+    def test_under_autocast(self) -> None:
+        model, x = served(), inputs(64)
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = model(x)
+            with model.engine() as engine:
+                found = engine.submit(x).result(60)
+        assert found.logits.dtype == expected.logits.dtype == torch.bfloat16
+        np.testing.assert_array_equal(found.last_node.numpy(), expected.last_node.numpy())
+        message = r"^engine: expected autocast as it was where the engine was made$"
+        with (
+            model.engine() as engine,
+            torch.autocast("cpu", torch.bfloat16),
+            pytest.raises(RuntimeError, match=message),
+        ):
+            engine.submit(x)
+
+    @pytest.mark.usefixtures("with_kernels")
+    def test_decided_by_kernels(self, device: str) -> None:
+        model, x = network().to(device), inputs(60).to(device)
+        model.attach(some_policy(recorded(model, x), "observed", 2))
+        with model.engine(slots=32, batch=8) as engine:
+            found = joined(list(engine.map(x.split(1))))
+            for name in ("answer_node", "last_node", "cost"):
+                assert torch.equal(getattr(found, name), getattr(model(x), name))
+            with pytest.raises(ValueError, match=r"^exit 0: .* in rows 2 of the request;"):
+                engine.submit(torch.cat([x[:2], torch.full_like(x[:1], torch.nan)])).result(60)
+
+    def test_on_another_device_logits_come_to_the_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The way of an accelerator, on the CPU."""
+        model, x = served("observed"), inputs(60)
+        start = Decider.start
+
+        def elsewhere(self: Decider, capacity: int, nan: str) -> Any:
+            flight = start(self, capacity, nan)
+            flight._is_here = False
+            return flight
+
+        monkeypatch.setattr(Decider, "start", elsewhere)
+        with model.engine(slots=32, batch=8) as engine:
+            same(joined(list(engine.map(x.split(1)))), model(x))
 
     def test_stages_that_are_padded_to_sizes(self) -> None:
         model, x = served(bucket=[4, 8]), inputs(103)
@@ -180,6 +246,33 @@ class TestLeaving:
         with pytest.raises(CancelledError):
             running.result()
 
+    def test_whoever_waits_for_several_is_told_of_those_cancelled(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        with model.engine(batch=2) as engine:
+            futures = [engine.submit(row) for row in inputs(6).split(1)]
+            assert gates[0].entered.wait(60)
+            futures[3].cancel()
+            opened(gates)
+            assert not wait(futures, 60).not_done
+
+    def test_rows_without_an_answer_get_one_however_late(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        """A request is late when some of its rows have an answer and the others have not begun."""
+        model, gates = gated
+        opened(gates)
+        x = inputs(200)
+        deep = x[model(x).last_node >= 2][:4]
+        gates[0].open.clear()
+        with model.engine(batch=2, slots=4) as engine:
+            found = engine.submit(deep, deadline=0.0)
+            opened(gates)
+            assert found.result(60).last_node.tolist() == [0] * 4
+            same(engine.submit(deep).result(60), model(deep))
+
+    def test_a_deadline_far_away_changes_nothing(self) -> None:
+        model, x = served(), inputs(40)
+        with model.engine() as engine:
+            same(engine.submit(x, deadline=60.0).result(60), model(x))
+
     def test_a_cancelled_task_leaves_its_place(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
         """In the queue for slots, and in a slot."""
         model, gates = gated
@@ -222,13 +315,47 @@ class TestFailures:
         x[7] = torch.nan
         with model.engine(batch=40) as engine:
             futures = [engine.submit(row) for row in x.split(1)]
-            with pytest.raises(ValueError, match=r"^exit 0: logits: .*NaN"):
+            message = r'^exit 0: logits: NaN, \+inf or only -inf in rows 0 of the request; attach .* with nan="worst"$'
+            with pytest.raises(ValueError, match=message):
                 futures.pop(7).result(60)
+            with pytest.raises(ValueError, match=r"^exit 0: .* in rows 1, 3 of the request;"):
+                engine.submit(x[[8, 7, 9, 7]]).result(60)
             good = torch.cat([x[:7], x[8:]])
             same(joined([future.result(60) for future in futures]), model(good))
         model = served(nan="worst")
         with model.engine() as engine:
             same(joined(list(engine.map(x.split(1)))), model(x))
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_of_the_thread_leave_nobody_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with served().engine(slots=2) as engine:
+
+            def fail() -> None:
+                raise MemoryError("no memory")
+
+            monkeypatch.setattr(engine, "_next", fail)
+            with pytest.raises(MemoryError, match=r"^no memory$"):
+                engine.submit(inputs(2)).result(60)
+            engine._thread.join(60)
+            with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
+                engine.submit(inputs(1))
+
+    def test_a_model_that_trains_or_has_moved(
+        self, gated: tuple[EarlyExit, list[Gate]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, gates = gated
+        with model.engine() as engine:
+            future = engine.submit(inputs(200))
+            assert gates[0].entered.wait(60)
+            model.train()
+            opened(gates)
+            for run in (lambda: future.result(60), lambda: engine.submit(inputs(1))):
+                with pytest.raises(RuntimeError, match=r"^engine: expected a model in evaluation mode; call eval\(\)"):
+                    run()
+            model.eval()
+            monkeypatch.setattr(model, "_check", lambda x, keywords: (len(x), torch.device("meta")))
+            with pytest.raises(RuntimeError, match=r"^engine: the model was on cpu when it was made, and is on meta"):
+                engine.submit(inputs(1))
 
     @pytest.mark.parametrize(
         ("make", "message"),
@@ -276,6 +403,78 @@ class TestFailures:
 
 
 class TestLimits:
+    def test_slots_are_free_again_whatever_happens(self) -> None:
+        """Requests of any size that are answered, cancelled, late, or fail, at the same time."""
+        model, x = served("observed"), inputs(400)
+        faulty = x.clone()
+        faulty[::3] = torch.nan
+        rng = np.random.default_rng(0)
+        expected = model(x)
+        with model.engine(slots=20, batch=7, max_wait=0.001) as engine:
+            futures: list[tuple[int, Future[ExitOutput]]] = []
+            at = 0
+            for _ in range(300):
+                rows = int(rng.integers(1, 12))
+                at = (at + rows) % 380
+                kind = rng.integers(4)
+                source = faulty if kind == 1 else x
+                deadline = float(rng.choice([0.0, 1e-3, 1e-2])) if kind == 2 else None
+                future = engine.submit(source[at : at + rows], deadline=deadline)
+                if kind == 3:
+                    time.sleep(float(rng.choice([0.0, 1e-3])))
+                    future.cancel()
+                futures.append((at if kind == 0 else -1, future))
+            assert not wait([future for _, future in futures], 60).not_done
+            for at, future in futures:
+                if at >= 0:
+                    found = future.result()
+                    same(found, ExitOutput(*(field[at : at + len(found.cost)] for field in expected)))
+        assert sorted(engine._free) == list(range(20))
+        assert engine._under_way == 0
+        assert engine._requests == [None] * 20
+
+    def test_callbacks_may_submit(self) -> None:
+        """From the thread that would make room: it does not wait for itself."""
+        model, x = served(), inputs(3)
+        later: list[Future[ExitOutput]] = []
+        done = threading.Event()
+        with model.engine(slots=1) as engine:
+
+            def again(_: Future[ExitOutput]) -> None:
+                later.extend(engine.submit(row) for row in x[1:].split(1))
+                done.set()
+
+            engine.submit(x[:1]).add_done_callback(again)
+            assert done.wait(60)
+            same(joined([future.result(60) for future in later]), model(x[1:]))
+
+    @pytest.mark.parametrize(("max_wait", "order"), [(60.0, [0, 0, 1, 1]), (0.0, [0, 1, 0, 1])])
+    def test_who_waited_too_long_goes_first(self, max_wait: float, order: list[int]) -> None:
+        """Full batches first, of which the last; else who waits the longest."""
+        model, x = served(), inputs(200)
+        deep = x[model(x).last_node >= 1]
+        nodes: list[int] = []
+        first = threading.Event()
+
+        def note(node: int) -> Any:
+            def hook(stage: nn.Module, arguments: Any) -> None:
+                nodes.append(node)
+                assert first.wait(60)
+
+            return hook
+
+        for node in range(2):
+            model.stages[node].register_forward_pre_hook(note(node))
+        with model.engine(batch=4, max_wait=max_wait) as engine:
+            futures = [engine.submit(deep[:3])]
+            while not nodes:
+                time.sleep(0.001)
+            futures.append(engine.submit(deep[3:7]))  # a full batch, while three wait before stage 1
+            first.set()
+            for future in futures:
+                future.result(60)
+        assert [node for node in nodes if node < 2][:4] == order
+
     def test_who_finds_no_slot_waits(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
         model, gates = gated
         x = inputs(6)
@@ -342,12 +541,17 @@ class TestLimits:
             ({"slots": 0}, ValueError, "slots: expected at least 1, got 0"),
             ({"batch": 2.5}, TypeError, "batch: expected an int, got float"),
             ({"max_wait": -1.0}, ValueError, "max_wait: expected seconds >= 0, got -1.0"),
+            ({"max_wait": "long"}, TypeError, "max_wait: expected a number, got str"),
             ({"batch": 9}, ValueError, "batch: expected at most 8, the largest bucket, got 9"),
         ],
     )
     def test_engines_that_there_are_not(self, options: Any, error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=f"^{message}"):
             served(bucket=[8]).engine(**{"batch": 8, **options})
+
+    def test_policies_with_jumps(self) -> None:
+        with pytest.raises(ValueError, match=r"^engine: expected a policy over a line, got Topology.skip\(5\)$"):
+            served(shape="skip").engine()
 
     def test_a_model_without_a_policy_or_in_training(self) -> None:
         with pytest.raises(RuntimeError, match=r"^engine: expected a policy; attach one first$"):

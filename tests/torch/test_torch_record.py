@@ -170,6 +170,14 @@ def test_measured_costs_are_per_request_at_the_batch_size(
     assert sum(clock.rows[timed * len(sizes) :]) == 2 * EXITS * ROWS
 
 
+def test_measured_costs_of_batches_that_stay_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stage takes anyway is on its edge: where rows that leave are replaced, whoever leaves saves it."""
+    clock = Ticking(monkeypatch)
+    traces = clock.model().record(batches(), batch_size=20, full_batches=True, repeats=4, progress=False)
+    np.testing.assert_allclose(traces.costs, [11 * (i + 1) + 1 / 20 for i in range(EXITS)])
+    assert set(clock.rows[: 2 * EXITS * (timing.WARM_UP + 4)]) == {20}
+
+
 @given(
     rows=st.integers(1, 100),
     constants=st.lists(st.floats(0, 10), min_size=6, max_size=6),
@@ -373,6 +381,7 @@ def test_what_a_loader_made_can_be_trained_on() -> None:
         (ValueError, r"topology: expected 5 nodes like signals, got Topology\.line\(3\)", {"topology": "short"}),
         (ValueError, "topology: expected a line, a skip or a dag, got Topology.forest", {"topology": "forest"}),
         (ValueError, "batch_size: expected at least 1, got 0", {"batch_size": 0}),
+        (TypeError, "full_batches: expected a bool, got int", {"full_batches": 1}),
         (TypeError, "repeats: expected an int, got float", {"repeats": 2.0}),
         (ValueError, "top: expected at least 1, got 0", {"top": 0}),
         (ValueError, "save_every: expected at least 1, got 0", {"save_every": 0}),

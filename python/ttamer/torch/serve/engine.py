@@ -366,12 +366,13 @@ class Engine:
         except (TypeError, ValueError) as error:
             requests = self._requests_in(slots)
             if len(requests) == 1:
-                self._end(requests, [refused(node, error)])
+                own = requests[0].slots.tolist()
+                self._end(requests, [_refused(node, logits, [own.index(slot) for slot in slots.tolist()], error)])
                 return np.zeros(len(slots), bool)
         goes_on = np.zeros(len(slots), bool)
         for request in requests:
-            (own,) = np.isin(slots, request.slots).nonzero()
-            goes_on[own] = self._decide(node, logits.index_select(0, self._there(own)), slots[own])
+            (at,) = np.isin(slots, request.slots).nonzero()
+            goes_on[at] = self._decide(node, logits.index_select(0, self._there(at)), slots[at])
         return goes_on
 
     def _leave(self, slots: Slots) -> None:
@@ -413,6 +414,19 @@ class Engine:
     def _there(self, values: Slots) -> Tensor:
         """Positions or slots as a tensor where the model is."""
         return torch.from_numpy(values).to(self._device)
+
+
+def _refused(node: int, logits: Tensor, rows: Sequence[int], error: TypeError | ValueError) -> Exception:
+    """What to tell who waits for a request, whose rows these are: a flight's error would name slots."""
+    if logits.ndim == 2:
+        good = logits.float().logsumexp(dim=1).isfinite().tolist()
+        if not all(good):
+            numbers = ", ".join(map(str, sorted(row for row, is_good in zip(rows, good, strict=True) if not is_good)))
+            return ValueError(
+                f"exit {node}: logits: NaN, +inf or only -inf in rows {numbers} of the request; "
+                'attach the policy with nan="worst"'
+            )
+    return refused(node, error)
 
 
 def _autocast(device: torch.device) -> tuple[bool, torch.dtype]:
