@@ -72,7 +72,7 @@ bench: $(STAMPS)/torch ## run the benchmarks in full, results in bench/results (
 
 gpu: $(STAMPS)/torch ## where there is an NVIDIA GPU: the tests that need one, then the benchmarks (TORCH: one for CUDA)
 	$(BIN)/python -m pytest -m cuda
-	set -e; for name in torch_decide torch_serve; do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
+	set -e; for name in torch_decide torch_serve torch_engine; do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py"; done
 
 wheel: $(BIN)/python ## build the wheel into dist
 	$(PIP) wheel . --no-deps -w dist

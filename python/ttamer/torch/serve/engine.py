@@ -30,12 +30,18 @@ from ttamer.torch.serve.rows import Answers
 from ttamer.torch.serve.serving import Serving, output_of
 
 Mask = npt.NDArray[np.bool_]
+Kind = tuple[Hashable, Hashable]
+"""Of a hidden state, and of the keywords that come along."""
+
+
+_SPARSE = 4
+"""Rows that are at most one in so many are copied at once: those that wait must not keep much more than themselves."""
 
 
 class _Request:
     """Rows that were handed over together, and who waits for them."""
 
-    def __init__(self, x: Any, keywords: dict[str, Any], rows: int, kind: Hashable, deadline: float) -> None:
+    def __init__(self, x: Any, keywords: Any, rows: int, kind: Kind, deadline: float) -> None:
         self.x, self.keywords, self.rows, self.kind, self.deadline = x, keywords, rows, kind, deadline
         self.future: Future[ExitOutput] = Future()
         self.slots = np.zeros(0, np.int64)
@@ -91,7 +97,7 @@ class Engine:
         self._flight = serving.decider.start(self.slots, serving.nan)
         self._answers = Answers(self._network.recall, len(self._network.parts) * self._network.estimates)
         self._like: Tensor | None = None
-        self._queues: list[dict[Hashable, Queue]] = [defaultdict(Queue) for _ in self._network.parts]
+        self._queues: list[dict[Kind, Queue]] = [defaultdict(Queue) for _ in self._network.parts]
         self._requests: list[_Request | None] = [None] * self.slots  # None: nobody waits for the row any more
         # Of each row: whether it is in a queue, has an answer, gets no other one, and is to leave with the next one.
         self._waits, self._is_answered, self._is_done, self._is_late = np.zeros((4, self.slots), bool)
@@ -101,7 +107,8 @@ class Engine:
         self._lock = threading.Lock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._door = threading.Lock()  # who finds no room waits behind it, the others behind him
-        self._backlog: deque[_Request] = deque()
+        self._backlog: deque[_Request] = deque()  # without slots so far
+        self._open: set[_Request] = set()
         self._free = list(range(self.slots))
         self._under_way = 0  # rows handed over and not answered
         self._is_closed = False
@@ -223,6 +230,7 @@ class Engine:
         if self._is_closed:
             raise _closed()
         self._backlog.append(request)
+        self._open.add(request)
         self._under_way += request.rows
         self._work.notify()
 
@@ -239,10 +247,9 @@ class Engine:
             with self._lock:
                 self._is_closed = True
                 self._room.notify_all()
-                backlog = list(self._backlog)
-            for request in dict.fromkeys((*backlog, *self._requests)):
-                if request is not None:
-                    request.end(error)
+                waiting = list(self._open)
+            for request in waiting:
+                request.end(error)
             raise
 
     def _take_in(self) -> bool:
@@ -270,9 +277,10 @@ class Engine:
             if request.deadline < np.inf:
                 heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), request))
             self._push(0, request.kind, Chunk(request.x, request.keywords, None, request.slots, now))
+            request.x = request.keywords = None  # the queue holds them as long as they are needed
         return True
 
-    def _push(self, node: int, kind: Hashable, chunk: Chunk) -> None:
+    def _push(self, node: int, kind: Kind, chunk: Chunk) -> None:
         self._waits[chunk.slots] = True
         self._queues[node][kind].push(chunk)
 
@@ -285,10 +293,10 @@ class Engine:
             self._is_late[request.slots] = True
             self._leave(request.slots[self._is_answered[request.slots] & ~self._is_done[request.slots]])
 
-    def _next(self) -> tuple[int, Hashable]:
+    def _next(self) -> tuple[int, Kind]:
         """The stage that is to run, and of which kind of rows."""
         late = time.monotonic() - self.max_wait
-        best: tuple[tuple[int, float], int, Hashable] | None = None
+        best: tuple[tuple[int, float], int, Kind] | None = None
         for node, queues in enumerate(self._queues):
             for kind, queue in queues.items():
                 since = queue.chunks[0].since
@@ -298,7 +306,7 @@ class Engine:
         assert best is not None  # there is something to do
         return best[1:]
 
-    def _advance(self, node: int, kind: Hashable) -> None:
+    def _advance(self, node: int, kind: Kind) -> None:
         """Run a stage for those who wait before it."""
         queue = self._queues[node][kind]
         chunks = queue.pop(self.batch)
@@ -315,7 +323,7 @@ class Engine:
         if not chunks:
             return
         try:
-            self._step(node, chunks)
+            self._step(node, kind, chunks)
         except Exception as error:  # of a stage or an exit: these requests fail, others go on
             failed = self._requests_in(np.concatenate([chunk.slots for chunk in chunks]))
             self._end(failed, [error] * len(failed))
@@ -332,7 +340,7 @@ class Engine:
         (left,) = (~self._is_done[chunk.slots]).nonzero()
         return chunk.part(self._there(left), chunk.slots[left]) if len(left) else None
 
-    def _step(self, node: int, chunks: list[Chunk]) -> None:
+    def _step(self, node: int, kind: Kind, chunks: list[Chunk]) -> None:
         """Run a stage and its exit, decide, and let rows leave or wait for the next one."""
         self._check_mode()
         count = sum(len(chunk.slots) for chunk in chunks)
@@ -346,11 +354,15 @@ class Engine:
         goes_on = self._decide(node, logits, slots) & ~self._is_late[slots]
         self._is_answered[slots] = True
         (left,) = goes_on.nonzero()
-        kind = (kind_of(hidden, f"stage {node}"), kind_of(keywords, "keywords")) if len(left) else None
+        ahead = (kind_of(hidden, f"stage {node}"), kind[1]) if len(left) else kind
         self._leave(slots[~goes_on])
-        if len(left):  # after all that may raise: who fails must wait nowhere
-            positions = None if len(left) == size else self._there(left)
-            self._push(node + 1, kind, Chunk(hidden, keywords, positions, slots[left], time.monotonic()))
+        if len(left) == 0:
+            return
+        positions = None if len(left) == size else self._there(left)
+        if positions is not None and _SPARSE * len(left) <= size:
+            hidden, keywords, positions = nested.select(hidden, positions), nested.select(keywords, positions), None
+        # After all that may raise: who fails must wait nowhere.
+        self._push(node + 1, ahead, Chunk(hidden, keywords, positions, slots[left], time.monotonic()))
 
     def _decide(self, node: int, logits: Tensor, slots: Slots) -> Mask:
         """Which rows go on. Requests whose logits are refused fail by themselves, and go nowhere."""
@@ -400,6 +412,7 @@ class Engine:
             self._requests[slot] = None
         self._is_done[slots] = True
         self._free_up(slots[~self._waits[slots]])
+        self._open.difference_update(requests)
         for request, output in zip(requests, outputs, strict=True):
             request.end(output)
 
