@@ -355,7 +355,8 @@ class Engine:
         self._is_answered[slots] = True
         (left,) = goes_on.nonzero()
         ahead = (kind_of(hidden, f"stage {node}"), kind[1]) if len(left) else kind
-        self._leave(slots[~goes_on])
+        if len(left) < count:
+            self._leave(slots[~goes_on])
         if len(left) == 0:
             return
         positions = None if len(left) == size else self._there(left)
@@ -426,7 +427,8 @@ class Engine:
 
     def _there(self, values: Slots) -> Tensor:
         """Positions or slots as a tensor where the model is."""
-        return torch.from_numpy(values).to(self._device)
+        tensor = torch.from_numpy(values)
+        return tensor if self._device.type == "cpu" else tensor.to(self._device)
 
 
 def _refused(node: int, logits: Tensor, rows: Sequence[int], error: TypeError | ValueError) -> Exception:
