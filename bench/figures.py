@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from quoting import Quote, compare, digits, quotes_of, row, rows, span
+from quoting import Quote, compare, digits, quotes_of, row, rows
 
 WORKLOADS = ("fashion-vgg", "agnews-minilm", "sst2-minilm", "chargpt", "fashion-cascade", "agnews-cascade")
 
@@ -25,7 +25,6 @@ def quotes() -> list[Quote]:
         "limits": _limits(),
         "losses": _losses(),
         "methods": methods,
-        "replays": _replays(),
         "sizes": {each["set"]: (each["models"], each["calibration"]) for each in rows("models", "sets")},
         "ways": {(way["set"], way["way"]): way for way in rows("models", "ways")},
     }
@@ -80,18 +79,6 @@ def sign(interval: Sequence[float] | None) -> str:
 
 
 # ---------------------------------------------------------------- tables
-
-
-def _replays() -> list[tuple[str, ...]]:
-    lines = []
-    parts = [("" if k else "line of 8 nodes", {"shape": "line", "tradeoff": w}) for k, w in enumerate((0.6, 0.85, 0.95))]
-    for name, where in [*parts, ("skip of 8 nodes", {"shape": "skip"})]:
-        line = [name]
-        for column in ("nodes/request", "replay ns/request", "core ns/request", "numpy/replay"):
-            low, high = span((replay[column] for replay in rows("replay", **where)), 2)
-            line.append(low if low == high else f"{low} to {high}")
-        lines.append(tuple(line))
-    return lines
 
 
 def _methods() -> tuple[dict[str, tuple[str, ...]], Counter[str]]:

@@ -1,11 +1,11 @@
-"""Passages of pages that quote results: found, compared with the results, and rewritten; see ``bench/figures.py``."""
+"""Passages of pages that quote results: found, compared with the results, and rewritten; see ``bench/figures.txt``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,12 +75,6 @@ def digits(value: float, count: int) -> str:
     return f"{round(value, places):,.{max(places, 0)}f}"
 
 
-def span(values: Iterable[float], count: int) -> tuple[str, str]:
-    """The least and the largest."""
-    values = list(values)
-    return digits(min(values), count), digits(max(values), count)
-
-
 def quotes_of(name: str, **names: Any) -> list[Quote]:
     """The passages of a file of bench, whose head says how they are written; `names` are what they may use."""
     quotes: list[Quote] = []
@@ -94,7 +88,7 @@ def quotes_of(name: str, **names: Any) -> list[Quote]:
         passage += "\n"
 
     space = {"result": result, "rows": rows, "row": row, "fill": fill, **names}
-    for block in (REPOSITORY / "bench" / name).read_text(encoding="utf-8").split("\n\n"):
+    for block in re.split(r"\n\n+", (REPOSITORY / "bench" / name).read_text(encoding="utf-8").strip()):
         passage, figures, repeat = "", [], ""
         for line in block.splitlines():
             if line.startswith("% for "):
