@@ -1,11 +1,11 @@
-"""Passages of pages that quote results: found, compared with the results, and rewritten; see ``bench/figures.py``."""
+"""Passages of pages that quote results: found, compared with the results, and rewritten; see ``bench/figures.txt``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 _SLOT = r"([^|\s](?:[^|\n]{0,30}?[^|\s])??)"
 """A figure: short, within a line and a cell of a table."""
+UNITS = ("ns", "us", "ms", "s")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,58 @@ def digits(value: float, count: int) -> str:
     return f"{round(value, places):,.{max(places, 0)}f}"
 
 
-def span(values: Iterable[float], count: int) -> tuple[str, str]:
-    """The least and the largest."""
-    values = list(values)
-    return digits(min(values), count), digits(max(values), count)
+def quotes_of(name: str, **names: Any) -> list[Quote]:
+    """The passages of a file of bench, whose head says how they are written; `names` are what they may use."""
+    quotes: list[Quote] = []
+    page, passage, figures = "", "", list[str]()
+
+    def fill(line: str) -> None:
+        nonlocal passage
+        for k, part in enumerate(re.split(r"\{([^{}]+)\}", line)):
+            value, _, form = part.partition(" as ")
+            passage += _slots(eval(value, space), form, figures) if k % 2 else part
+        passage += "\n"
+
+    space = {"result": result, "rows": rows, "row": row, "fill": fill, **names}
+    for block in re.split(r"\n\n+", (REPOSITORY / "bench" / name).read_text(encoding="utf-8").strip()):
+        passage, figures, repeat = "", [], ""
+        for line in block.splitlines():
+            if line.startswith("% for "):
+                repeat = f"{line[2:]}: "
+            elif line.startswith("% "):
+                exec(line[2:], space)
+            elif line.startswith("## "):
+                page = line[3:]
+            elif not line.startswith("#"):
+                exec(f"{repeat}fill({line!r})", space)
+                repeat = ""
+        if passage:
+            quotes.append(Quote(page, passage.strip(), tuple(figures)))
+    return quotes
+
+
+def _slots(value: Any, form: str, figures: list[str]) -> str:
+    """A slot for a figure, which joins the others; slots for the ends of a list, and for the cells of a tuple."""
+    if isinstance(value, tuple):
+        return " | ".join(_slots(cell, form, figures) for cell in value)
+    if isinstance(value, list):
+        return " to ".join(_slots(end, form, figures) for end in (min(value), max(value)))
+    if value is None or value == "":
+        return ""
+    figures.append(_figure(value, form))
+    return "{}"
+
+
+def _figure(value: Any, form: str) -> str:
+    """As Python formats it, and so many "digits"; times in "ns" or "us" of 2 digits, of 3 from 100 on or by "3 ns"."""
+    count, _, unit = form.rpartition(" ")
+    if unit == "digits":
+        return digits(value, int(count))
+    if unit in UNITS:
+        while value >= 999.5:
+            value, unit = value / 1000, UNITS[UNITS.index(unit) + 1]
+        return f"{digits(value, int(count or (3 if value >= 99.5 else 2)))} {unit}"
+    return format(value, form).replace("e-0", "e-")
 
 
 def text_of(page: str) -> str:

@@ -1,12 +1,21 @@
 """Look at the built pages: links inside of them lead somewhere, and the search knows what is asked for.
 
+Where there is Chromium, on the PATH or in the variable CHROMIUM, also: texts stand out from what is behind them, in the
+light and in the dark theme.
+
 python docs/check.py build/docs
 """
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -56,10 +65,29 @@ def unknown(folder: Path) -> list[str]:
     return [term for term in TERMS if term not in terms]
 
 
+def hard_to_read(folder: Path) -> list[str]:
+    """Texts with a contrast below 4.5, of each kind the first."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        return []
+    pages = [path.as_uri() for path in sorted(folder.resolve().rglob("*.html")) if "_static" not in path.parts]
+    script = Path(__file__).with_name("contrast.html").read_text(encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
+        page = Path(own, "contrast.html")
+        page.write_text(script.replace("PAGES", json.dumps(pages)), encoding="utf-8")
+        # The clock stands still while pages load: all of them get the time that they need.
+        command = [chromium, *flags, f"--user-data-dir={own}/profile", "--virtual-time-budget=1000000", page.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+    (texts,) = re.findall(r"<pre>({.*})</pre>", shown)
+    return [f"{kind}: {text}" for kind, text in json.loads(html.unescape(texts)).items()]
+
+
 def main(folder: Path) -> int:
     """Print what is wrong, and say by the exit status whether anything is."""
     complaints = [f"broken link in {link}" for link in broken(folder)]
     complaints += [f"the search does not know {term!r}" for term in unknown(folder)]
+    complaints += [f"hard to read: {text}" for text in hard_to_read(folder)]
     print(*complaints, sep="\n", end="\n" if complaints else "")
     return int(bool(complaints))
 

@@ -13,6 +13,10 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyXRefRole
 from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+from typer.main import get_command
+
+from ttamer.cli.app import app as command_line
 
 project = "ttamer"
 copyright = "the authors of ttamer, Apache-2.0"
@@ -71,6 +75,29 @@ def other_names(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: n
     return None
 
 
+class Commands(SphinxDirective):
+    """Every command with its arguments and options, as the command line itself has them."""
+
+    def run(self) -> list[nodes.Node]:
+        """A section a command."""
+        lines = []
+        for name, command in get_command(command_line).commands.items():
+            context = command.context_class(command, info_name=f"ttamer {name}")
+            usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+            lines += [f"ttamer {name}", "-" * 40, "", f"``{usage}``", "", *_plain(command.help), ""]
+            lines += [f"{command.epilog.replace(': ', ': ``')}``", "", f".. program:: ttamer {name}", ""]
+            for record in (each.get_help_record(context) for each in command.get_params(context)):
+                if record is not None:  # but for hidden ones
+                    option, text = record
+                    lines += [f".. option:: {option}", "", *(f"   {line}" for line in _plain(text)), ""]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def _plain(text: str) -> list[str]:
+    """Lines for Sphinx, which would take the hyphens of an option for a dash."""
+    return re.sub(r"--[\w-]+", r"``\g<0>``", cleandoc(text)).splitlines()
+
+
 def without_types(
     app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, None]:
@@ -93,6 +120,7 @@ def block_math(translator: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> None:
     """Roles, events and the renderer above."""
     app.add_role("name", NameRole())
+    app.add_directive("commands", Commands)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("missing-reference", other_names)
     app.connect("autodoc-process-signature", without_types)

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -28,28 +29,36 @@ def make_traces(rows, seed, observed=False):
     return ttamer.Traces(signals, losses, [1.0, 2.0, 4.0], observed=observed, unit="ms")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Traces, a model and policies."""
+    folder = tmp_path_factory.mktemp("files")
+    calibration = make_traces(400, 0)
+    calibration.save(folder / "cal.npz")
+    make_traces(200, 1).save(folder / "test.npz")
+    make_traces(200, 2, observed=True).save(folder / "observed.npz")
+    calibration.path([0, 2], [1.0, 6.0]).save(folder / "shorter.npz")
+    model = ttamer.fit(calibration, bins=16)
+    model.save(folder / "model.st")
+    ttamer.solve(model, 0.8).save(folder / "none.st")
+    ttamer.solve(model, 0.9, recall="observed").save(folder / "recall.st")
+    (folder / "truncated.npz").write_bytes((folder / "cal.npz").read_bytes()[:2000])
+    (folder / "truncated.st").write_bytes((folder / "none.st").read_bytes()[:2000])
+    flipped = bytearray((folder / "none.st").read_bytes())
+    flipped[-5] ^= 1
+    (folder / "flipped.st").write_bytes(flipped)
+    (folder / "text.txt").write_text("not what you think\n")
+    (folder / "full").mkdir()
+    (folder / "full" / "file").write_text("")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with traces, a model and policies, which is the current one."""
+def folder(files, tmp_path, monkeypatch):
+    """A folder with copies of these, which is the current one."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    calibration = make_traces(400, 0)
-    calibration.save("cal.npz")
-    make_traces(200, 1).save("test.npz")
-    make_traces(200, 2, observed=True).save("observed.npz")
-    calibration.path([0, 2], [1.0, 6.0]).save("shorter.npz")
-    model = ttamer.fit(calibration, bins=16)
-    model.save("model.st")
-    ttamer.solve(model, 0.8).save("none.st")
-    ttamer.solve(model, 0.9, recall="observed").save("recall.st")
-    (tmp_path / "truncated.npz").write_bytes((tmp_path / "cal.npz").read_bytes()[:2000])
-    (tmp_path / "truncated.st").write_bytes((tmp_path / "none.st").read_bytes()[:2000])
-    flipped = bytearray((tmp_path / "none.st").read_bytes())
-    flipped[-5] ^= 1
-    (tmp_path / "flipped.st").write_bytes(flipped)
-    (tmp_path / "text.txt").write_text("not what you think\n")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("")
     return tmp_path
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,22 +24,29 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def steps(folder):
-    """A run of the demo in the folder: what it found, and the steps that it told."""
-    told = []
-    return demo.run(folder, progress=told.append), told
+def runs():
+    """The one run of the demo, which takes seconds: what it found, and the steps that it told."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def output(folder, steps):
+def output(folder, runs):
     """What ``ttamer demo --json`` prints over files of an earlier run, and ``ttamer demo`` of what that found."""
+    run = demo.run
+
+    def first(progress):
+        told = []
+        runs.append((run(progress=lambda step: (told.append(step), progress(step))), told))
+        return runs[0][0]
+
+    for name in (demo.PICTURE, demo.POLICY):
+        (folder / name).write_text("of an earlier run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "80")
         printed = []
         for arguments in (["demo", "--json"], ["demo"]):
-            if "--json" not in arguments:
-                patch.setattr(demo, "run", lambda progress: steps[0])
+            patch.setattr(demo, "run", first if "--json" in arguments else lambda progress: runs[0][0])
             with pytest.MonkeyPatch.context() as streams:
                 out, err = folder / "stdout", folder / "stderr"
                 with out.open("w") as stdout, err.open("w") as stderr:
@@ -197,10 +205,10 @@ def test_the_printed_program_runs(output, folder, workload):
     assert done.stderr == ""
 
 
-def test_it_says_what_it_does(steps, folder):
-    result, told = steps
+def test_it_says_what_it_does(output, runs):
+    ((result, told),) = runs
     assert tuple(told) == demo.STEPS
-    assert result.files == (folder / "front.png", folder / "policy.safetensors")
+    assert result.files == (Path("front.png"), Path("policy.safetensors"))
 
 
 class TestWinner:

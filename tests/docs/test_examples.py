@@ -19,24 +19,22 @@ import ttamer
 
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 WITH_TORCH = {"digits", "fashion", "language", "text"}  # tests/torch runs these, on small files of the kinds they read
-SMALL = {"observed": ["--rows", "60", "--cities", "10"]}
-"""Arguments of programs that would take long."""
+BELOW = {"llm_cascade", "observed", "recall_is_necessary"}  # run with what they print
 NEEDS = {
-    "llm_cascade": ["pyarrow"],
     "openai_gateway": ["fastapi", "openai", "sklearn", "uvicorn"],
     "fastapi_app": ["fastapi", "httpx", "prometheus_client", "sklearn", "uvicorn"],
 }
 """What a program imports that may be missing."""
 
 
-@pytest.mark.parametrize("program", [path for path in PROGRAMS if path.stem not in WITH_TORCH], ids=lambda p: p.stem)
+@pytest.mark.parametrize("program", [path for path in PROGRAMS if path.stem not in WITH_TORCH | BELOW], ids=lambda p: p.stem)
 def test_program_runs(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for package in NEEDS.get(program.stem, []):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(program), *SMALL.get(program.stem, [])])
+    monkeypatch.setattr(sys, "argv", [str(program)])
     runpy.run_path(str(program), run_name="__main__")
     assert capsys.readouterr().out.strip()
 

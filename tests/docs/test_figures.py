@@ -1,4 +1,4 @@
-"""README.md and docs quote bench/results: every passage that bench/figures.py lists says what the results say."""
+"""README.md and docs quote bench/results: every passage of bench/figures.txt says what the results say."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import json
 import runpy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def gateway() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def service() -> dict[str, Any]:
-    return runpy.run_path(str(EXAMPLES / "fastapi_app.py"))
+    """Its models are trained once."""
+    names: dict[str, Any] = runpy.run_path(str(EXAMPLES / "fastapi_app.py"))["service"].__globals__
+    names["train"] = cache(names["train"])
+    return names
 
 
 @asynccontextmanager

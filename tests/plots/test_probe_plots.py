@@ -22,7 +22,7 @@ def policy(name: str, recall: str = "auto") -> ttamer.Policy:
 
 def drawn(figure: Figure) -> None:
     """Everything is where it can be drawn."""
-    figure.savefig(io.BytesIO(), format="png")
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
     for axes in figure.axes:
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
 

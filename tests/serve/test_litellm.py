@@ -19,9 +19,9 @@ import ttamer
 from ttamer import Topology
 from ttamer.serve import Cascade, Dispatcher, Flight, Log, Outcome
 
-litellm = pytest.importorskip("litellm", reason="needs the llm extra")
-provider = importlib.import_module("ttamer.serve.litellm")
-from_client = importlib.import_module("ttamer.serve.openai").node
+litellm: Any
+provider: Any
+from_client: Any
 
 # Of LiteLLM's own types, when it makes some of them at a first request.
 pytestmark = pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning")
@@ -42,6 +42,15 @@ def solve(unit: str = "usd", tradeoff: float = 0.9) -> ttamer.Policy:
         unit=unit,
     )
     return ttamer.solve(model, tradeoff)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """When the first of these tests runs: it takes seconds, which every process that lists tests would spend."""
+    global litellm, provider, from_client
+    litellm = pytest.importorskip("litellm", reason="needs the llm extra")
+    provider = importlib.import_module("ttamer.serve.litellm")
+    from_client = importlib.import_module("ttamer.serve.openai").node
 
 
 @pytest.fixture(scope="module")

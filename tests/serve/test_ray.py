@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -20,23 +22,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from ray_settings import ray_settings
+from paths import REPOSITORY
+from ray_settings import LINE, ray_settings
 
 import ttamer
 from ttamer.serve import AllFailed, Dispatcher
 from ttamer.serve.visits import NodeDown
 
-ray = pytest.importorskip("ray", reason="needs the ray extra")
-serve = pytest.importorskip("ray.serve", reason="needs the ray extra")
-
-from ray_nodes import LINE, Recorded  # noqa: E402
-
-from ttamer.serve.ray import Reply, app  # noqa: E402
+ray: Any
+serve: Any
+app: Any
+Recorded: Any
 
 pytestmark = pytest.mark.ray
 MODEL = ttamer.fit(LINE, 6)
 FRONT = ttamer.Front([ttamer.FrontPoint(1.0, 0.1, ttamer.solve(MODEL, 0.9))], LINE.unit, MODEL)
 POLICIES = {name: ttamer.solve(MODEL, tradeoff) for name, tradeoff in {"old": 0.9, "new": 0.999, "dear": 0.98}.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """When the first of these tests runs: it takes seconds, which every process that lists tests would spend."""
+    global ray, serve, app, Recorded
+    ray = pytest.importorskip("ray", reason="needs the ray extra")
+    serve = pytest.importorskip("ray.serve", reason="needs the ray extra")
+    app = importlib.import_module("ttamer.serve.ray").app
+    Recorded = importlib.import_module("ray_nodes").Recorded
 
 
 def digest(policy: ttamer.Policy) -> str:
@@ -64,7 +75,12 @@ class Cluster(NamedTuple):
         from ray.serve.schema import ServeDeploySchema
 
         arguments = {"policy": str(self.folder / "old.st"), "folder": str(self.folder)}
-        application = {"name": "cascade", "route_prefix": "/", "import_path": "ray_nodes:build", "args": arguments}
+        application = {
+            "name": "cascade",
+            "route_prefix": "/cascade",
+            "import_path": "ray_nodes:build",
+            "args": arguments,
+        }
         changes = {"deployments": [{"name": "Cascade", "user_config": user_config}]} if user_config else {}
         config = ServeDeploySchema(applications=[{**application, **changes}])
         _get_global_client().deploy_apps(config, _blocking=True)
@@ -85,12 +101,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         try:
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             logs = Path(temporary) / "ray" / "session_latest" / "logs"
-            cluster = Cluster(folder, f"http://127.0.0.1:{port}/", logs)
+            cluster = Cluster(folder, f"http://127.0.0.1:{port}/cascade", logs)
             cluster.deploy()
             yield cluster
         finally:
-            serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # and all of Serve with it, which would wait for its replicas one by one
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +145,7 @@ def test_answers_are_those_of_a_replay(cluster: Cluster, handle: Any) -> None:
 def test_a_new_policy_under_load(cluster: Cluster, handle: Any) -> None:
     """No request is lost, and each is decided by one of the two policies, whole."""
     cluster.deploy(policy=str(cluster.folder / "old.st"))
-    replies: list[tuple[int, Reply]] = []
+    replies: list[tuple[int, Any]] = []
     done = threading.Event()
 
     def ask(row: int) -> None:
@@ -296,6 +311,27 @@ def test_metrics_are_those_of_prometheus(impatient: tuple[Any, Path]) -> None:
     visits = [visit for line in log.read_text().splitlines() for visit in json.loads(line)["visits"]]
     outcomes = ["shadow" if "shadow" in visit else "failure" if "error" in visit else "answer" for visit in visits]
     assert counted == Counter((visit["node"], outcome) for visit, outcome in zip(visits, outcomes, strict=True))
+
+
+def test_the_program_of_the_page(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the cluster that is there, which it neither starts nor stops: that takes a quarter of a minute."""
+    page = (REPOSITORY / "docs/ray.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    asked = inspect.signature(ray.init)
+    monkeypatch.setattr(ray, "init", asked.bind)
+    for module in (ray, serve):
+        monkeypatch.setattr(module, "shutdown", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    try:
+        exec(compile(program, "docs/ray.md", "exec"), {"__name__": "page"})
+    finally:
+        monkeypatch.undo()
+        serve.delete("default")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["large", "small"]
+    assert all(line.endswith(" policy") for line in lines)
 
 
 class TestBeforeAnythingIsDeployed:

@@ -6,14 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from helpers import random_traces
 from ray import serve
+from ray_settings import LINE
 
-from ttamer import Topology
 from ttamer.serve import Outcome
 from ttamer.serve.ray import app
-
-LINE = random_traces(Topology.line(3), 300, 3)._with(nodes=("small", "middle", "large"))
 
 
 class Limited(Exception):

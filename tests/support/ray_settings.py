@@ -1,4 +1,4 @@
-"""What Ray needs to run inside of tests."""
+"""What Ray needs to run inside of tests, and what its nodes answer; Ray itself is not imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from helpers import random_traces
 from paths import REPOSITORY
+
+from ttamer import Topology
+
+LINE = random_traces(Topology.line(3), 300, 3)._with(nodes=("small", "middle", "large"))
 
 TOKEN = secrets.token_hex()
 """Or one is written into the home folder. A process keeps the first one that it sees."""

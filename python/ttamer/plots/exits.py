@@ -13,7 +13,7 @@ from ttamer._base import checks
 from ttamer._base.numbers import number
 from ttamer._base.types import Floats
 from ttamer.evaluation import Evaluation
-from ttamer.plots.figure import caption, figure_class, literal, node_label, saved
+from ttamer.plots.figure import caption, figure_class, literal, node_label, saved, titled
 from ttamer.policy import Replay
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def _picture(
         handlelength=1,
         columnspacing=1,
     )
-    if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    return figure
+    return titled(figure, title)
 
 
 def _bars(name: str, outcome: Evaluation | Replay) -> _Bars:

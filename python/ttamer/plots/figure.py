@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_NODES = 40
+"""Nodes that a picture has room for."""
 MOST_NAME = 16
 """Characters of the name of a node, so that it stays clear of what stands beside it."""
 
@@ -33,6 +35,19 @@ def figure_class() -> type[Figure]:
 def caption(title: str | None) -> str:
     """The title, checked before Matplotlib sees it; empty where there is none."""
     return "" if title is None else checks.text("title", title)
+
+
+def few_enough(argument: str, nodes: int) -> None:
+    """Refuse more nodes than a picture has room for."""
+    if nodes > MOST_NODES:
+        raise ValueError(f"{argument}: expected at most {MOST_NODES} nodes to draw, got {nodes}")
+
+
+def titled(figure: Figure, title: str) -> Figure:
+    """The figure with a title above all of it, on the left."""
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
 
 
 def literal(text: str) -> str:

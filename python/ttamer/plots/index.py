@@ -15,14 +15,13 @@ from ttamer._base.topologies import node_text
 from ttamer._base.types import ROOT, STOP
 from ttamer.plots import drawing
 from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
-from ttamer.plots.figure import caption, figure_class, node_label, saved, short
+from ttamer.plots.figure import caption, few_enough, figure_class, node_label, saved, short, titled
 from ttamer.policy import Policy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_NODES = 40
 _COLUMNS = 4
 _STOPS = "0.84"
 _INFINITE = "0.6"
@@ -78,13 +77,10 @@ def _picture(new_figure: type[Figure], policy: Policy, title: str) -> Figure:
     checks.instance("policy", policy, Policy)
     facts = Facts.of(policy)
     steps = facts.few(MOST_STEPS)
-    if len(steps) > MOST_NODES:
-        raise ValueError(f"policy: expected at most {MOST_NODES} nodes to draw, got {len(steps)}")
+    few_enough("policy", len(steps))
     has_index = policy.recall == "observed" and policy.steps.kind in ("line", "forest")
     figure = _draw_index(new_figure, policy) if has_index else _draw_actions(new_figure, policy, facts, steps)
-    if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    return figure
+    return titled(figure, title)
 
 
 # ---------------------------------------------------------------- the index, where it is defined

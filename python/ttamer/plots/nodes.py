@@ -11,14 +11,13 @@ from ttamer._base import checks
 from ttamer._base.numbers import are_rates
 from ttamer._base.topologies import node_text
 from ttamer._base.types import Floats
-from ttamer.plots.figure import caption, figure_class, literal, plain_ticks, saved, short
+from ttamer.plots.figure import caption, few_enough, figure_class, literal, plain_ticks, saved, short, titled
 from ttamer.traces import Traces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_NODES = 40
 _BLUE = "#0072B2"
 _SIZE = 6.4, 4.4
 _CHARACTER, _LINE = 0.014, 0.055
@@ -55,9 +54,7 @@ def nodes(traces: Traces, path: str | os.PathLike[str] | None = None, *, title: 
 
 def _picture(new_figure: type[Figure], traces: Traces, title: str) -> Figure:
     summary = checks.instance("traces", traces, Traces).summary()
-    count = traces.topology.nodes
-    if count > MOST_NODES:
-        raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {count}")
+    few_enough("traces", traces.topology.nodes)
     rates = are_rates(traces.losses)
     losses = summary.loss * (100 if rates else 1)
     known = {unit: np.isfinite(losses) & np.isfinite(costs.mean) for unit, costs in summary.costs.items()}
@@ -74,9 +71,7 @@ def _picture(new_figure: type[Figure], traces: Traces, title: str) -> Figure:
         axes.set_xlabel("mean cost of going straight to the node" + (f" ({literal(unit)})" if unit else ""))
         if k == 0:
             axes.set_ylabel("error rate of its answers (%)" if rates else "mean loss of its answers")
-    if title:
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    return figure
+    return titled(figure, title)
 
 
 def _draw(axes: Axes, costs: Floats, losses: Floats, labels: list[str]) -> None:

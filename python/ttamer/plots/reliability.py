@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ttamer._base import checks
 from ttamer._base.numbers import are_rates
 from ttamer._base.types import Floats
-from ttamer.plots.figure import caption, figure_class, node_label, saved
+from ttamer.plots.figure import caption, few_enough, figure_class, node_label, saved
 from ttamer.traces import Traces
 from ttamer.traces.signals import NOTHING
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_NODES = 40
 MOST_BINS = 1000
 _COLUMNS = 4
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
@@ -116,8 +115,7 @@ def _picture(new_figure: type[Figure], traces: Traces, bins: int, title: str) ->
     if whole > MOST_BINS:
         raise ValueError(f"bins: expected at most {MOST_BINS}, got {checks.brief(whole)}")
     nodes = traces.topology.nodes
-    if nodes > MOST_NODES:
-        raise ValueError(f"traces: expected at most {MOST_NODES} nodes to draw, got {nodes}")
+    few_enough("traces", nodes)
     answering = [j for j in range(nodes) if j not in confident.probes]
     judged = _judged(confident)
     panels = {

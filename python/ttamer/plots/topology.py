@@ -15,7 +15,7 @@ from ttamer._base.types import ROOT, Floats
 from ttamer._core import Topology
 from ttamer.plots import drawing
 from ttamer.plots.drawing import MOST_STEPS, Facts, share_text
-from ttamer.plots.figure import caption, figure_class, literal, saved, short
+from ttamer.plots.figure import caption, few_enough, figure_class, literal, saved, short
 from ttamer.plots.layout import Layout, lay_out
 from ttamer.policy import Policy
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-MOST_NODES = 40
 
 # Sizes, in inches.
 _RADIUS = 0.23
@@ -91,8 +90,7 @@ def _picture(new_figure: type[Figure], shape: Policy | Topology, title: str) -> 
     """The picture, one inch an inch: the layout is made in inches, and the axes are as large as it."""
     whole = Facts.of(shape)
     steps = whole.few(MOST_STEPS)
-    if len(steps) > MOST_NODES:
-        raise ValueError(f"shape: expected at most {MOST_NODES} nodes to draw, got {len(steps)}")
+    few_enough("shape", len(steps))
     facts, edges = whole.part(steps)
     taken = np.ones(len(edges), np.bool_)
     if whole.visits is not None and not isinstance(shape, Topology):
