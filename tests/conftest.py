@@ -37,7 +37,7 @@ OPTIONAL = {"hypothesis", "matplotlib", "pyarrow", "rich", "scipy", "sklearn", "
 
 
 def skip_what_needs(error: BaseException | None) -> None:
-    """Skip what has raised this if the error is that an optional package is missing: an import, or the package's word."""
+    """Skip what raised this error if it says that an optional package is missing: Python's, or the package's own."""
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name in OPTIONAL:
         pytest.skip(f"needs {name}", allow_module_level=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -285,7 +286,7 @@ class TestFrontier:
 
     def test_no_point_dominates_another(self, front: ttamer.Front) -> None:
         assert 1 < len(front) <= 120
-        assert all(a.cost < b.cost and a.error > b.error for a, b in zip(front, front[1:], strict=False))
+        assert all(a.cost < b.cost and a.error > b.error for a, b in itertools.pairwise(front))
         assert front.unit == "ms"
         assert str(len(front)) in repr(front)
 
