@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+
+try:
+    import hypothesis
+except ImportError:
+    hypothesis = None
 
 try:
     import torch
@@ -13,8 +19,11 @@ except ImportError:
     torch = None
 
 # The same examples on every run and machine, and no verdict that depends on how fast one is.
-settings.register_profile("ttamer", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ttamer")
+if hypothesis is not None:
+    hypothesis.settings.register_profile(
+        "ttamer", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("ttamer")
 
 # Without a GPU kernels are interpreted. Triton reads this when it is imported, which PyTorch may do in any test.
 if torch is not None and not torch.cuda.is_available():
@@ -22,6 +31,47 @@ if torch is not None and not torch.cuda.is_available():
 
 # LiteLLM reads this when it is imported: it takes its prices from its own files, and not from the internet.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+OPTIONAL = {"hypothesis", "matplotlib", "pyarrow", "rich", "scipy", "sklearn", "threadpoolctl", "typer"}
+"""Packages that tests import without asking."""
+
+
+def skip_what_needs(error: BaseException | None) -> None:
+    """Skip what raised this error if it says that an optional package is missing: Python's, or the package's own."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name in OPTIONAL:
+        pytest.skip(f"needs {name}", allow_module_level=True)
+    if isinstance(error, ImportError) and "pip install ttamer[" in str(error):
+        pytest.skip(str(error), allow_module_level=True)
+
+
+class Module(pytest.Module):
+    """A file of tests."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            skip_what_needs(error.__cause__)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Every file of tests is one of these."""
+    return Module.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Fixtures."""
+    try:
+        yield
+    except ImportError as error:
+        skip_what_needs(error)
+        raise
+
+
+pytest_runtest_call = pytest_runtest_setup
 
 
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

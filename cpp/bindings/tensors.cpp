@@ -45,11 +45,21 @@ TensorType look_up(PyTypeObject *type) {
     return found;
 }
 
+// Where there is a GIL one thread at a time is here anyway, and a lock would make every call with tensors slower.
+#ifdef Py_GIL_DISABLED
+using Lock = std::mutex;
+#else
+struct Lock {
+    void lock() {}
+    void unlock() {}
+};
+#endif
+
 // A look-up takes longer than all else here, so the types seen last are kept: those that are no tensors too, as nodes
 // may be integers of any type. References to them are held, or another type could come to lie where one was. No Python
 // code runs under the lock.
 TensorType type_of(py::handle value) {
-    static std::mutex lock;
+    static Lock lock;
     static std::array<TensorType, 4> kept;
     static std::size_t oldest = 0;
     PyTypeObject *type = Py_TYPE(value.ptr());

@@ -58,7 +58,8 @@ class TestEveryBenchmark:
         script = BENCH / "core.py"
         monkeypatch.setattr(sys, "argv", [str(script), name, "--tiny", "--output", str(tmp_path)])
         runpy.run_path(str(script), run_name="__main__")
-        written = json.loads((tmp_path / f"{name}.json").read_text())
+        (path,) = tmp_path.iterdir()
+        written = json.loads(path.read_text())
         assert set(written["machine"]) == {"cpu", "cores", "python", "numpy", "ttamer"}
         printed = capsys.readouterr().out
         assert written["title"] in printed
@@ -210,6 +211,14 @@ class TestThreads:
             child.wait()
         child.close()
         assert "Traceback" in capfd.readouterr().err
+
+    @pytest.mark.parametrize(("gil", "ending"), [(True, ""), (False, "_free")])
+    def test_files_tell_whether_there_was_a_gil(self, gil, ending, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: gil, raising=False)
+        monkeypatch.setattr(sys, "argv", ["core.py", "threads", "--tiny", "--output", str(tmp_path)])
+        bench.main("", tmp_path)
+        content = json.loads((tmp_path / f"threads{ending}.json").read_text())
+        assert content["machine"]["python"].endswith(" without a GIL") is not gil
 
 
 class TestNames:

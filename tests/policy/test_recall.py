@@ -53,11 +53,19 @@ def test_the_price_is_the_ratio_of_the_values_and_at_least_1(kind: str, data: st
     model = cascade.model()
     price = ttamer.price_of_no_recall(model, tradeoff)
     without, with_recall = (ttamer.solve(model, tradeoff, recall).value for recall in ("none", "observed"))
-    assert price >= 1 - 1e-12
-    if with_recall > 0:
-        assert price == without / with_recall
+    assert without >= with_recall - 1e-12
+    if without <= with_recall:
+        assert price == 1.0
     else:
-        assert price == (math.inf if without > 0 else 1.0)
+        assert price == (without / with_recall if with_recall > 0 else math.inf)
+
+
+def test_rounding_makes_no_price_less_than_1() -> None:
+    """Both values are 0, and that with recall is a sum of products that leaves 1e-17 of it."""
+    arrive = [[[1.0]], [[1 / 3] * 3], [[1.0]] * 3]
+    model = ttamer.CascadeModel(ttamer.Topology.line(3), [[0.25], [0.0, 0.5, 0.5], [0.0]], arrive, [0.0] * 3)
+    assert ttamer.solve(model, 0.5, "none").value == 0.0
+    assert ttamer.price_of_no_recall(model, 0.5) == 1.0
 
 
 def test_the_price_where_a_value_is_0() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -275,18 +276,22 @@ class TestEvaluate:
             ttamer.evaluate(self.policy, 3)
 
 
+@pytest.fixture(scope="module")
+def front() -> ttamer.Front:
+    return ttamer.frontier(TestFrontier.traces)
+
+
 class TestFrontier:
     traces = random_traces(LINE, 600, seed=48)
-    front = ttamer.frontier(traces)
 
-    def test_no_point_dominates_another(self) -> None:
-        assert 1 < len(self.front) <= 120
-        assert all(a.cost < b.cost and a.error > b.error for a, b in zip(self.front, self.front[1:], strict=False))
-        assert self.front.unit == "ms"
-        assert str(len(self.front)) in repr(self.front)
+    def test_no_point_dominates_another(self, front: ttamer.Front) -> None:
+        assert 1 < len(front) <= 120
+        assert all(a.cost < b.cost and a.error > b.error for a, b in itertools.pairwise(front))
+        assert front.unit == "ms"
+        assert str(len(front)) in repr(front)
 
-    def test_points_are_what_their_policies_do(self) -> None:
-        for point in (self.front[0], self.front[-1]):
+    def test_points_are_what_their_policies_do(self, front: ttamer.Front) -> None:
+        for point in (front[0], front[-1]):
             result = point.policy.replay(self.traces)
             assert (point.cost, point.error) == (result.mean_cost, result.error)
 
@@ -299,17 +304,17 @@ class TestFrontier:
             assert any(point.cost <= result.mean_cost and point.error <= result.error for point in front)
         assert 1 <= len(front) <= 5
 
-    def test_cheapest_and_best(self) -> None:
-        middle = self.front[len(self.front) // 2]
-        assert self.front.cheapest(middle.error) == middle
-        assert self.front.best(middle.cost) == middle
-        assert self.front.cheapest(1.0) == self.front[0]
-        assert self.front.best(1e9) == self.front[-1]
-        smallest, cheapest = self.front[-1].error, self.front[0].cost
+    def test_cheapest_and_best(self, front: ttamer.Front) -> None:
+        middle = front[len(front) // 2]
+        assert front.cheapest(middle.error) == middle
+        assert front.best(middle.cost) == middle
+        assert front.cheapest(1.0) == front[0]
+        assert front.best(1e9) == front[-1]
+        smallest, cheapest = front[-1].error, front[0].cost
         with pytest.raises(ValueError, match=f"^max_error: no point reaches -1, the smallest error is {smallest:g}"):
-            self.front.cheapest(-1)
+            front.cheapest(-1)
         with pytest.raises(ValueError, match=f"^max_cost: no point costs at most 0, the cheapest costs {cheapest:g}"):
-            self.front.best(0)
+            front.best(0)
 
     def test_a_given_model(self) -> None:
         model = ttamer.fit(self.traces, bins=3)

@@ -23,7 +23,7 @@ def price_of_no_recall(model: CascadeModel, tradeoff: float = 0.8) -> float:
     Returns
     -------
     float
-        At least 1 (to rounding); infinity if only the value with recall is 0, 1 if both are.
+        At least 1; infinity if only the value with recall is 0, 1 if both are.
 
     Raises
     ------
@@ -32,6 +32,6 @@ def price_of_no_recall(model: CascadeModel, tradeoff: float = 0.8) -> float:
     """
     without_recall = solve(model, tradeoff, "none").value
     with_recall = solve(model, tradeoff, "observed").value
-    if with_recall > 0:
-        return without_recall / with_recall
-    return np.inf if without_recall > 0 else 1.0
+    if without_recall <= with_recall:  # recall never costs anything: what is less is rounding
+        return 1.0
+    return without_recall / with_recall if with_recall > 0 else np.inf
