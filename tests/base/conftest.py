@@ -1,4 +1,4 @@
-"""How all tests are run, in whichever rooms they are: what is collected stays, and the long ones come first."""
+"""Garbage collection, for the tests of all rooms: what has been imported and collected stays."""
 
 from __future__ import annotations
 

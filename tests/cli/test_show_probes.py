@@ -40,8 +40,8 @@ def test_every_command(
 ) -> None:
     probe = CASCADES[cascade][1]
     monkeypatch.chdir(tmp_path)
-    probed_traces(cascade).save("t.npz")
-    probed_traces(cascade, seed=1).save("u.npz")
+    probed_traces(cascade, 600).save("t.npz")
+    probed_traces(cascade, 400, seed=1).save("u.npz")
     printed = {}
     for command in (*OF_ONE_POLICY, *(OF_TRACES if recall == "auto" else OF_TRACES[:1])):
         arguments = command.format(recall=recall).split()

@@ -27,7 +27,9 @@ NEEDS = {
 """What a program imports that may be missing."""
 
 
-@pytest.mark.parametrize("program", [path for path in PROGRAMS if path.stem not in WITH_TORCH | BELOW], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "program", [path for path in PROGRAMS if path.stem not in WITH_TORCH | BELOW], ids=lambda p: p.stem
+)
 def test_program_runs(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
