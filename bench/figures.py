@@ -17,7 +17,7 @@ WORKLOADS = ("fashion-vgg", "agnews-minilm", "sst2-minilm", "chargpt", "fashion-
 
 def quotes() -> Iterator[Quote]:
     """All of them."""
-    for part in (_demo, _calls, _logits, _answers, _solves, _replays, _serving, _drift, _on_gpu, _networks):
+    for part in (_demo, _calls, _logits, _answers, _solves, _replays, _threads, _serving, _drift, _on_gpu, _networks):
         yield from part()
     for part in (_workloads, _sets, _few_rows, _service_levels, _guarantees, _random_cascades, _trees, _paper):
         yield from part()
@@ -279,6 +279,20 @@ def _replays() -> Iterator[Quote]:
                 for k, tradeoff in enumerate((0.6, 0.85, 0.95))
             ),
             ("skip of 8 nodes", *cells(rows("replay", shape="skip"))),
+        ],
+    )
+
+
+def _threads() -> Iterator[Quote]:
+    yield _table(
+        BENCHMARKS,
+        "| call | requests | two threads | two processes | two threads, no GIL | two processes, no GIL |",
+        [
+            (
+                f"`{work['work']}` | {work['B']:,}",
+                *(f"{run[kind]:.2f}" for run in (work, free) for kind in ("threads", "processes")),
+            )
+            for work, free in zip(rows("threads"), rows("threads_free"), strict=True)
         ],
     )
 
