@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+import ttamer.cli
+
+# Millions of objects come from tests and libraries, and all of them stay: looking through them again and again would
+# take a quarter of the time of collecting.
+gc.disable()
 
 try:
     import hypothesis
@@ -32,8 +40,23 @@ if torch is not None and not torch.cuda.is_available():
 # LiteLLM reads this when it is imported: it takes its prices from its own files, and not from the internet.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
-OPTIONAL = {"hypothesis", "matplotlib", "pyarrow", "rich", "scipy", "sklearn", "threadpoolctl", "typer"}
+OPTIONAL = {
+    "hypothesis",
+    "matplotlib",
+    "prometheus_client",
+    "pyarrow",
+    "rich",
+    "scipy",
+    "sklearn",
+    "threadpoolctl",
+    "typer",
+}
 """Packages that tests import without asking."""
+
+
+if any(importlib.util.find_spec(name) is None for name in ("matplotlib", "rich", "typer")):
+    # It says so and ends: what tests call instead skips them.
+    ttamer.cli.main = lambda arguments=None: pytest.skip("the command line needs the cli extra")
 
 
 def skip_what_needs(error: BaseException | None) -> None:
@@ -93,3 +116,9 @@ def with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
     start = Decider.start
     monkeypatch.setattr(Decider, "start", lambda self, capacity, nan: start(self, capacity, nan, kernels=True))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """From here on garbage is collected, and never looked for in what is there already."""
+    gc.freeze()
+    gc.enable()

@@ -216,7 +216,7 @@ class TestThreads:
     def test_files_tell_whether_there_was_a_gil(self, gil, ending, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "_is_gil_enabled", lambda: gil, raising=False)
         monkeypatch.setattr(sys, "argv", ["core.py", "threads", "--tiny", "--output", str(tmp_path)])
-        bench.main("", tmp_path)
+        bench.main("", tmp_path / "results")
         content = json.loads((tmp_path / f"threads{ending}.json").read_text())
         assert content["machine"]["python"].endswith(" without a GIL") is not gil
 

@@ -83,6 +83,7 @@ class TestRecallIsNecessary:
     def test_table_and_picture(
         self, program: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        pytest.importorskip("matplotlib", reason="the picture needs the cli extra")
         program["main"](["--output", str(tmp_path / "ratio.svg")])
         lines = capsys.readouterr().out.splitlines()
         rows = [line.split() for line in lines[1:-1]]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttamer.fitting.cells import Cell, ranked
 from ttamer.fitting.leaves import FEWEST_ROWS, MOST_BINS, MOST_LEAVES, TREE_ROWS, Tree, cut, grown, quantile_cut
 
 NUMBERS = st.lists(st.integers(-20, 20).map(lambda k: k / 4), max_size=30)
@@ -39,6 +40,18 @@ class TestCut:
         check_shape(other, 3)
         assert other.leaves_of(values).tolist() == [2, 0, 1]
         assert tree.leaves_of(values).tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("empty", [0, 1, 2])
+    def test_leaves_that_no_row_reaches_count_as_the_worst(self, empty: int) -> None:
+        """A tree that grew on other rows, or on values that are rounded, may have some; also behind all others."""
+        leaves = np.array([leaf for leaf in range(3) for _ in range(2) if leaf != empty], np.int32)
+        cell = Cell((0,), (0,), 1, np.zeros((1, 2)), cut(np.array([0.0, 1.0])), leaves, leaves * 0, 1.0 - leaves / 4)
+        found = ranked(cell)
+        full = [leaf for leaf in range(3) if leaf != empty]  # of falling losses
+        assert found.leaves.tolist() == [0, 0, 1, 1]
+        states = found.tree.leaves_of(np.array([[-1.0], [0.5], [7.0]]))
+        assert states[full].tolist() == [0, 1]
+        assert states[empty] == 0
 
 
 class TestQuantileCut:

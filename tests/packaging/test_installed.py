@@ -49,7 +49,8 @@ def test_import_loads_little() -> None:
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) - sys.stdlib_module_names <= LIGHT
+    loaded = set(done.stdout.split()) - sys.stdlib_module_names
+    assert {name for name in loaded if not name.startswith("_cython_")} <= LIGHT  # what older NumPy is made with
 
 
 def test_one_version() -> None:

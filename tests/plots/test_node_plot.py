@@ -23,7 +23,7 @@ def test_dots_are_those_of_the_summary():
     assert dots.get_ydata() == pytest.approx(100 * summary.loss)
     assert sorted(text.get_text() for text in axes.texts) == ["0", "1", "2"]
     assert axes.get_ylabel() == "error rate of its answers (%)"
-    assert figure.get_suptitle() == "a title"
+    assert figure._suptitle.get_text() == "a title"
 
 
 def test_a_panel_a_unit_and_names():

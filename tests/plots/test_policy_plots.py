@@ -224,7 +224,7 @@ class TestIndex:
         shown = policy(topology, recall)
         figure = plots.index(shown, title="a title")
         assert len(figure.axes) == 3
-        assert figure.get_suptitle() == "a title"
+        assert figure._suptitle.get_text() == "a title"
         for node, axes in enumerate(figure.axes):
             heights = np.zeros(5)
             for bar in axes.patches:

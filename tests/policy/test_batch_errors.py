@@ -88,6 +88,9 @@ BAD_NODES: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:In future, it will be an error for 'np.bool_' scalars:DeprecationWarning"
+)  # NumPy 1
 @pytest.mark.parametrize(("node", "error", "message"), BAD_NODES)
 def test_node(node: Any, error: type[Exception], message: str) -> None:
     refuses(lambda batch: batch.decide(node, f32(STAY, STAY, STAY)), error, message)

@@ -62,7 +62,10 @@ def run(name: str, size: str = "short") -> Report:
 
 
 def main(description: str, results: Path) -> None:
-    """The named benchmarks, all by default: print their tables, and write them to `results` unless told otherwise."""
+    """The named benchmarks, all by default: print their tables, and write them to `results` unless told otherwise.
+
+    The files of a Python without a GIL end in ``_free``.
+    """
     parser = harness.parser(description, results)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{_one_of(NAMES)}; all by default")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
@@ -80,7 +83,8 @@ def main(description: str, results: Path) -> None:
         for note in report.notes:
             print(f"\n{note}")
         if harness.is_kept(options):
-            harness.write(name, {"title": report.title, "machine": harness.machine(), **report.rows()}, options.output)
+            file = name if harness.has_gil() else f"{name}_free"
+            harness.write(file, {"title": report.title, "machine": harness.machine(), **report.rows()}, options.output)
 
 
 def _one_of(names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,6 +149,11 @@ def cpu_of(cpuinfo: str) -> str:
     return f"{model} ({level})" if model and level else model
 
 
+def has_gil() -> bool:
+    """Whether one thread at a time runs Python."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())  # Python 3.13 is the first to know
+
+
 def machine() -> dict[str, Any]:
     """The machine in general words."""
     try:
@@ -157,7 +163,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": cpu or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "python": platform.python_version(),
+        "python": platform.python_version() + ("" if has_gil() else " without a GIL"),
         "numpy": np.__version__,
         "ttamer": __version__,
     }

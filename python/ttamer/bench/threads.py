@@ -59,7 +59,14 @@ class Plan:
 WORKS = ("decide", "decide_logits", "replay")
 PLANS = {
     "full": Plan(
-        (("decide", 512), ("decide", 4096), ("decide", 65536), ("decide_logits", 64), ("replay", 100_000)),
+        (
+            ("decide", 64),
+            ("decide", 512),
+            ("decide", 4096),
+            ("decide", 65536),
+            ("decide_logits", 64),
+            ("replay", 100_000),
+        ),
         (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536),
         seconds=0.2,
         repeats=11,

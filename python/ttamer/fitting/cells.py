@@ -96,7 +96,7 @@ def model_of_cells(
     """
     places = {nodes: k for k, nodes in enumerate(cells)}
     of_steps = [places[nodes if nodes in places else tuple(sorted(nodes))] for nodes in walk.sets]
-    parts = [_renumbered(cell) for cell in cells.values()]
+    parts = [ranked(cell) for cell in cells.values()]
     tables = {**_tables(parts, of_steps), **shown}
     estimator = SetEstimator(kind, traces.topology, traces.independent, traces.signal, walk, context, tables)
     losses = [_state_losses(cell, traces.losses, largest, prior) for cell in parts]
@@ -127,13 +127,18 @@ def _int32(values: Any) -> npt.NDArray[np.int32]:
     return np.fromiter(values, np.int32)
 
 
-def _renumbered(cell: Cell) -> Cell:
-    """The cell with its leaves numbered from the worst: state 0 is the worst one, as of bins of signals."""
-    count = int(cell.leaves.max()) + 1
+def ranked(cell: Cell) -> Cell:
+    """The cell with its leaves numbered from the worst: state 0 is the worst one, as of bins of signals.
+
+    A leaf that no row reaches counts as the worst: the tree compares float32 while it grows, and may have cut between
+    rows that are equal to it but not here.
+    """
+    count = cell.tree.leaf_count
     rows = np.bincount(cell.leaves, minlength=count)
-    loss = np.bincount(cell.leaves, cell.estimates, count) / np.maximum(rows, 1)
-    numbers = np.empty(count, np.intp)
-    numbers[np.argsort(-loss, kind="stable")] = np.arange(count)
+    (reached,) = rows.nonzero()
+    loss = np.bincount(cell.leaves, cell.estimates, count)[reached] / rows[reached]
+    numbers = np.zeros(count, np.intp)
+    numbers[reached[np.argsort(-loss, kind="stable")]] = np.arange(len(reached))
     leaves = numbers[cell.leaves].astype(np.int32)
     return replace(cell, tree=cell.tree.renumbered(numbers), leaves=leaves)
 

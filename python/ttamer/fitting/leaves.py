@@ -37,6 +37,11 @@ class Tree:
     left: npt.NDArray[np.int32]
     right: npt.NDArray[np.int32]
 
+    @property
+    def leaf_count(self) -> int:
+        """How many leaves there are."""
+        return int((self.variables < 0).sum())
+
     def leaves_of(self, values: Floats) -> npt.NDArray[np.int32]:
         """(N,) : the leaf of each row of values (N, v)."""
         places = np.zeros(len(values), np.intp)
