@@ -122,3 +122,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """From here on garbage is collected, and never looked for in what is there already."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that look for what they left behind find it gone."""
+    gc.unfreeze()

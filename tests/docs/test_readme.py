@@ -31,7 +31,7 @@ def test_the_blocks_are_found() -> None:
     assert found.count("README.md") >= 2
     assert found.count("docs/shapes.md") == 5
     assert found.count("docs/torch.md") == 6
-    assert found.count("docs/engine.md") == 2
+    assert found.count("docs/engine.md") == 1
     assert found.count("docs/export.md") == 3
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import REPOSITORY
 
 import ttamer
 
@@ -271,7 +276,16 @@ class TestLeaving:
     def test_a_deadline_far_away_changes_nothing(self) -> None:
         model, x = served(), inputs(40)
         with model.engine() as engine:
-            same(engine.submit(x, deadline=60.0).result(60), model(x))
+            same(engine.submit(x, deadline=np.float16(60.0)).result(60), model(x))
+            engine.submit(x[:1]).result(60)
+            gc.collect()
+            assert [request() for _, _, request in engine._deadlines] == [None]  # and keeps nothing
+
+    def test_answers_keep_nobody_elses(self) -> None:
+        model, x = served(), inputs(40)
+        with model.engine() as engine:
+            for output in engine.map(x.split(1)):
+                assert all(field.untyped_storage().nbytes() == field.nbytes for field in output)
 
     def test_a_cancelled_task_leaves_its_place(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
         """In the queue for slots, and in a slot."""
@@ -309,6 +323,29 @@ class TestFailures:
             errors = [future.exception(60) for future in futures]
             assert {str(error) for error in errors if error is not None} == {"out of memory"}
             same(engine.submit(x).result(60), model(x))
+
+    def test_that_asyncio_cannot_raise_are_wrapped(self) -> None:
+        model = served()
+
+        def fail(stage: nn.Module, arguments: Any) -> None:
+            raise StopIteration("empty")
+
+        model.stages[0].register_forward_pre_hook(fail)
+
+        async def serve(engine: Engine) -> None:
+            with pytest.raises(RuntimeError, match=r"^StopIteration: empty$"):
+                await asyncio.wait_for(engine(inputs(1)), 60)
+
+        with model.engine() as engine:
+            asyncio.run(serve(engine))
+
+    def test_of_a_signal_of_ones_own_name_the_row_of_the_request(self) -> None:
+        parts, x = network(), inputs(6)
+        model = EarlyExit(list(parts.stages), list(parts.exits), certainty).eval()
+        model.attach(some_policy(recorded(model, inputs()), "observed", 1))
+        x[4] = torch.nan
+        with model.engine() as engine, pytest.raises(ValueError, match=r"^exit 0: .* in rows 4 of the request"):
+            engine.submit(x).result(60)
 
     def test_logits_without_a_softmax_are_those_of_one_request(self) -> None:
         model, x = served(), inputs(40)
@@ -480,34 +517,90 @@ class TestLimits:
         x = inputs(6)
         with model.engine(slots=3) as engine, ThreadPoolExecutor(2) as threads:
             first = engine.submit(x[:2])
-            large: Future[Any] = threads.submit(lambda: engine.submit(x[2:5]).result(60))
-            while not engine._door.locked():
+            assert gates[0].entered.wait(60)
+            large = threads.submit(engine.submit, x[2:5])
+            while engine._under_way < 5:
                 time.sleep(0.001)
-            small: Future[Any] = threads.submit(lambda: engine.submit(x[5:]).result(60))
-            time.sleep(0.05)  # there is a slot for it, but others came before
-            assert engine._under_way == 2
+            small = threads.submit(engine.submit, x[5:])
+            while engine._under_way < 6:
+                time.sleep(0.001)
+            assert not large.done()
+            assert not small.done()  # there is a slot for it, but others came before
             opened(gates)
-            same(joined([first.result(60), large.result(60), small.result(60)]), model(x))
+            same(joined([first.result(60), large.result(60).result(60), small.result(60).result(60)]), model(x))
+
+    def test_event_loops_and_threads_wait_in_one_line(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        """A thread gets its slot before the tasks that came after it."""
+        model, gates = gated
+        x = inputs(30)
+        with model.engine(slots=1) as engine, ThreadPoolExecutor(1) as threads:
+
+            async def flood() -> int:
+                tasks = [asyncio.ensure_future(engine(x[:1]))]
+                await asyncio.sleep(0)
+                thread = threads.submit(engine.submit, x[1:2])
+                while engine._under_way < 2:
+                    await asyncio.sleep(0.001)
+                tasks += [asyncio.ensure_future(engine(row)) for row in x[2:].split(1)]
+                await asyncio.sleep(0)
+                opened(gates)
+                await asyncio.gather(*tasks[:2])
+                answered = thread.result(60).done()
+                await asyncio.gather(*tasks)
+                return answered
+
+            assert asyncio.run(flood())
 
     def test_closing(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        """Whoever came before is answered, who waits for a slot too."""
         model, gates = gated
+        x = inputs(2)
         engine = model.engine(slots=1)
-        first = engine.submit(inputs(1))
+        first = engine.submit(x[:1])
         with ThreadPoolExecutor(2) as threads:
-            waiting = threads.submit(lambda: engine.submit(inputs(1)))
-            while not engine._door.locked():
+            second = threads.submit(engine.submit, x[1:])
+            while engine._under_way < 2:
                 time.sleep(0.001)
             closing = threads.submit(engine.close)
-            with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
-                waiting.result(60)
             opened(gates)
             closing.result(60)
-        same(first.result(0), model(inputs(1)))
+            same(joined([first.result(0), second.result(60).result(0)]), model(x))
         engine.close()
         with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
             engine.submit(inputs(1))
         with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
             asyncio.run(engine(inputs(1)))
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on Windows")
+    def test_a_process_may_end_without_closing(self) -> None:
+        """And a fork says that it has no engine."""
+        program = """
+import os
+from torch_models import inputs, network, recorded, some_policy
+model = network()
+model.attach(some_policy(recorded(model, inputs(seed=1)), "none", 1))
+engine = model.engine(batch=4)
+engine.submit(inputs(1)).result(60)
+child = os.fork()
+if child == 0:
+    try:
+        engine.submit(inputs(1))
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+futures = [engine.submit(row) for row in inputs(200).split(1)]
+"""
+        folders = [str(REPOSITORY / "tests/support"), os.environ.get("PYTHONPATH", "")]
+        ended = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == "engine: expected the process that made it; a fork has no thread of it\n"
 
     def test_who_stops_reading_leaves_nothing_behind(self) -> None:
         model, x = served(), inputs(50)

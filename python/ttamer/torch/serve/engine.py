@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import itertools
+import re
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -51,6 +54,10 @@ class _Request:
         """Tell who waits: an answer, an error, or, None, that it was cancelled."""
         if not self.future.set_running_or_notify_cancel():
             return
+        if isinstance(output, StopIteration):  # asyncio cannot raise it, and would wait for ever
+            error = RuntimeError(f"StopIteration: {output}")
+            error.__cause__ = output
+            output = error
         if isinstance(output, BaseException):
             self.future.set_exception(output)
         else:
@@ -101,19 +108,20 @@ class Engine:
         self._requests: list[_Request | None] = [None] * self.slots  # None: nobody waits for the row any more
         # Of each row: whether it is in a queue, has an answer, gets no other one, and is to leave with the next one.
         self._waits, self._is_answered, self._is_done, self._is_late = np.zeros((4, self.slots), bool)
-        self._deadlines: list[tuple[float, int, _Request]] = []
+        self._deadlines: list[tuple[float, int, weakref.ref[_Request]]] = []
         self._numbers = itertools.count()
         # What callers touch too, under the lock.
         self._lock = threading.Lock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._door = threading.Lock()  # who finds no room waits behind it, the others behind him
         self._backlog: deque[_Request] = deque()  # without slots so far
         self._open: set[_Request] = set()
         self._free = list(range(self.slots))
         self._under_way = 0  # rows handed over and not answered
         self._is_closed = False
+        self._error: BaseException | None = None  # that ended the thread
         self._thread = threading.Thread(target=self._run, name="ttamer-engine", daemon=True)
         self._thread.start()
+        _engines.add(self)
 
     # ------------------------------------------------------------ for callers
 
@@ -141,15 +149,12 @@ class Engine:
             As a call of the model; or there are more rows than slots.
         """
         request = self._request(x, keywords, deadline)
-        # What is submitted by the callback of an answer must not wait for the thread that calls it.
-        if threading.current_thread() is not self._thread:
-            with self._door, self._lock:
-                while self._under_way + request.rows > self.slots and not self._is_closed:
+        with self._lock:
+            self._enter(request)
+            # What is submitted by the callback of an answer must not wait for the thread that calls it.
+            if self._under_way > self.slots and threading.current_thread() is not self._thread:
+                while len(request.slots) == 0 and not request.future.done():
                     self._room.wait()
-                self._enter(request)
-        else:
-            with self._lock:
-                self._enter(request)
         return request.future
 
     async def __call__(self, x: Any = None, *, deadline: float | None = None, **keywords: Any) -> ExitOutput:
@@ -191,7 +196,6 @@ class Engine:
         with self._lock:
             self._is_closed = True
             self._work.notify()
-            self._room.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -216,9 +220,10 @@ class Engine:
             raise ValueError(f"x: expected 1 to {self.slots} rows, as many as there are slots, got {rows}")
         end = np.inf
         if deadline is not None:
-            if not checks.real("deadline", deadline) >= 0:
+            seconds = checks.real("deadline", deadline)
+            if not seconds >= 0:
                 raise ValueError(f"deadline: expected seconds >= 0, got {deadline}")
-            end = time.monotonic() + deadline
+            end = time.monotonic() + seconds
         return _Request(x, keywords, rows, (kind_of(x, "x"), kind_of(keywords, "keywords")), end)
 
     def _check_mode(self) -> None:
@@ -228,7 +233,9 @@ class Engine:
     def _enter(self, request: _Request) -> None:
         """Under the lock."""
         if self._is_closed:
-            raise _closed()
+            raise RuntimeError("engine: it is closed") from self._error
+        if not self._thread.is_alive():
+            raise RuntimeError("engine: expected the process that made it; a fork has no thread of it")
         self._backlog.append(request)
         self._open.add(request)
         self._under_way += request.rows
@@ -245,11 +252,12 @@ class Engine:
                     self._advance(*self._next())
         except BaseException as error:  # nobody may wait for a thread that is gone
             with self._lock:
-                self._is_closed = True
-                self._room.notify_all()
-                waiting = list(self._open)
-            for request in waiting:
+                self._is_closed, self._error = True, error
+                requests = list(self._open)
+            for request in requests:
                 request.end(error)
+            with self._lock:
+                self._room.notify_all()
             raise
 
     def _take_in(self) -> bool:
@@ -268,6 +276,8 @@ class Engine:
                 request.slots = np.array(self._free[-request.rows :], np.int64)
                 del self._free[-request.rows :]
                 requests.append(request)
+            if requests:
+                self._room.notify_all()
         now = time.monotonic() if requests else 0.0
         for request in requests:
             for slot in request.slots.tolist():
@@ -275,7 +285,7 @@ class Engine:
             for facts in (self._is_answered, self._is_done, self._is_late):
                 facts[request.slots] = False
             if request.deadline < np.inf:
-                heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), request))
+                heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), weakref.ref(request)))
             self._push(0, request.kind, Chunk(request.x, request.keywords, None, request.slots, now))
             request.x = request.keywords = None  # the queue holds them as long as they are needed
         return True
@@ -287,8 +297,8 @@ class Engine:
     def _let_go(self) -> None:
         """Rows that are late leave, if they have an answer."""
         while self._deadlines and self._deadlines[0][0] <= time.monotonic():
-            request = heapq.heappop(self._deadlines)[2]
-            if self._requests[request.slots[0]] is not request:
+            request = heapq.heappop(self._deadlines)[2]()
+            if request is None or self._requests[request.slots[0]] is not request:
                 continue  # it has ended
             self._is_late[request.slots] = True
             self._leave(request.slots[self._is_answered[request.slots] & ~self._is_done[request.slots]])
@@ -404,7 +414,8 @@ class Engine:
         output = output_of(self._network, self._answers, self._flight, None, rows)
         counts = [request.rows for request in complete]
         parts = zip(*(torch.split_with_sizes(field, counts) for field in output), strict=True)
-        self._end(complete, [ExitOutput(*fields) for fields in parts])
+        # In memory of their own: a part of one that is shared would be pickled with all of it.
+        self._end(complete, [ExitOutput(*(field.clone() for field in fields)) for fields in parts])
 
     def _end(self, requests: Sequence[_Request], outputs: Sequence[ExitOutput | BaseException | None]) -> None:
         """Tell who waits for requests; the slots of rows are free when they are in no queue."""
@@ -423,7 +434,6 @@ class Engine:
         with self._lock:
             self._free.extend(slots.tolist())
             self._under_way -= len(slots)
-            self._room.notify_all()
 
     def _there(self, values: Slots) -> Tensor:
         """Positions or slots as a tensor where the model is."""
@@ -441,7 +451,7 @@ def _refused(node: int, logits: Tensor, rows: Sequence[int], error: TypeError | 
                 f"exit {node}: logits: NaN, +inf or only -inf in rows {numbers} of the request; "
                 'attach the policy with nan="worst"'
             )
-    return refused(node, error)
+    return refused(node, type(error)(re.sub(r" \(row \d+\)", " of the request", str(error))))
 
 
 def _autocast(device: torch.device) -> tuple[bool, torch.dtype]:
@@ -449,5 +459,13 @@ def _autocast(device: torch.device) -> tuple[bool, torch.dtype]:
     return torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
 
 
-def _closed() -> RuntimeError:
-    return RuntimeError("engine: it is closed")
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Let no thread run into the end of the process: PyTorch would abort it."""
+    for engine in list(_engines):
+        for request in list(engine._open):
+            request.future.cancel()
+        engine.close()
