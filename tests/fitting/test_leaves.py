@@ -41,17 +41,16 @@ class TestCut:
         assert other.leaves_of(values).tolist() == [2, 0, 1]
         assert tree.leaves_of(values).tolist() == [0, 1, 2]
 
-    @pytest.mark.parametrize("empty", [0, 1, 2])
-    def test_leaves_that_no_row_reaches_count_as_the_worst(self, empty: int) -> None:
-        """A tree that grew on other rows, or on values that are rounded, may have some; also behind all others."""
-        leaves = np.array([leaf for leaf in range(3) for _ in range(2) if leaf != empty], np.int32)
-        cell = Cell((0,), (0,), 1, np.zeros((1, 2)), cut(np.array([0.0, 1.0])), leaves, leaves * 0, 1.0 - leaves / 4)
-        found = ranked(cell)
-        full = [leaf for leaf in range(3) if leaf != empty]  # of falling losses
-        assert found.leaves.tolist() == [0, 0, 1, 1]
-        states = found.tree.leaves_of(np.array([[-1.0], [0.5], [7.0]]))
-        assert states[full].tolist() == [0, 1]
-        assert states[empty] == 0
+    @given(st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
+    def test_leaves_that_no_row_reaches_are_taken_away(self, reached: list[bool]) -> None:
+        """A tree that grew on rounded values may have some, behind all others too; the others keep their rows."""
+        count, full = len(reached), np.flatnonzero(reached)
+        tree, leaves = cut(np.arange(count - 1.0)), np.repeat(full, 2).astype(np.int32)
+        cell = Cell((0,), (0,), 1, np.zeros((1, 2)), tree, leaves, leaves * 0, 1.0 - leaves / 16)
+        ranking = ranked(cell)
+        assert ranking.leaves.tolist() == [k for k in range(len(full)) for _ in range(2)]
+        check_shape(ranking.tree, len(full))
+        assert ranking.tree.leaves_of(full[:, None] - 0.5).tolist() == list(range(len(full)))
 
 
 class TestQuantileCut:

@@ -130,17 +130,15 @@ def _int32(values: Any) -> npt.NDArray[np.int32]:
 def ranked(cell: Cell) -> Cell:
     """The cell with its leaves numbered from the worst: state 0 is the worst one, as of bins of signals.
 
-    A leaf that no row reaches counts as the worst: the tree compares float32 while it grows, and may have cut between
-    rows that are equal to it but not here.
+    Leaves that no row reaches are taken away: the tree compares float32 while it grows, and may have cut between rows
+    that are equal to it but not here.
     """
-    count = cell.tree.leaf_count
-    rows = np.bincount(cell.leaves, minlength=count)
-    (reached,) = rows.nonzero()
-    loss = np.bincount(cell.leaves, cell.estimates, count)[reached] / rows[reached]
-    numbers = np.zeros(count, np.intp)
-    numbers[reached[np.argsort(-loss, kind="stable")]] = np.arange(len(reached))
-    leaves = numbers[cell.leaves].astype(np.int32)
-    return replace(cell, tree=cell.tree.renumbered(numbers), leaves=leaves)
+    empty = np.bincount(cell.leaves, minlength=int((cell.tree.variables < 0).sum())) == 0
+    leaves, tree = (np.cumsum(~empty) - 1)[cell.leaves], cell.tree.without(empty) if empty.any() else cell.tree
+    loss = np.bincount(leaves, cell.estimates) / np.bincount(leaves)
+    numbers = np.empty(len(loss), np.intp)
+    numbers[np.argsort(-loss, kind="stable")] = np.arange(len(loss))
+    return replace(cell, tree=tree.renumbered(numbers), leaves=numbers[leaves].astype(np.int32))
 
 
 def _state_losses(cell: Cell, losses: npt.NDArray[np.float32], largest: float, prior: float) -> npt.NDArray[np.float32]:

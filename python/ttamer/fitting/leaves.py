@@ -37,11 +37,6 @@ class Tree:
     left: npt.NDArray[np.int32]
     right: npt.NDArray[np.int32]
 
-    @property
-    def leaf_count(self) -> int:
-        """How many leaves there are."""
-        return int((self.variables < 0).sum())
-
     def leaves_of(self, values: Floats) -> npt.NDArray[np.int32]:
         """(N,) : the leaf of each row of values (N, v)."""
         places = np.zeros(len(values), np.intp)
@@ -53,6 +48,36 @@ class Tree:
                 return self.left[places]
             goes_left = values[rows, np.maximum(variables, 0)] <= self.thresholds[places]
             places = np.where(inner, np.where(goes_left, self.left[places], self.right[places]), places)
+
+    def without(self, empty: npt.NDArray[np.bool_]) -> Tree:
+        """The tree without some of its leaves, whose rows go where those next to them do; not all of them."""
+        variables: list[int] = []
+        thresholds: list[float] = []
+        left: list[int] = []
+        right: list[int] = []
+        numbers = np.cumsum(~empty) - 1
+
+        def is_empty(place: int) -> bool:
+            if self.variables[place] < 0:
+                return bool(empty[self.left[place]])
+            return is_empty(self.left[place]) and is_empty(self.right[place])
+
+        def grow(place: int) -> int:
+            while self.variables[place] >= 0 and (is_empty(self.left[place]) or is_empty(self.right[place])):
+                place = self.right[place] if is_empty(self.left[place]) else self.left[place]
+            at, leaf = len(variables), self.variables[place] < 0
+            variables.append(int(self.variables[place]))
+            thresholds.append(float(self.thresholds[place]))
+            left.append(int(numbers[self.left[place]]) if leaf else 0)
+            right.append(0)
+            if not leaf:
+                left[at], right[at] = grow(self.left[place]), grow(self.right[place])
+            return at
+
+        grow(0)
+        return Tree(
+            np.array(variables, np.int32), np.array(thresholds), np.array(left, np.int32), np.array(right, np.int32)
+        )
 
     def renumbered(self, numbers: npt.NDArray[np.intp]) -> Tree:
         """The same tree with other numbers of its leaves: leaf k becomes numbers[k]."""
