@@ -142,5 +142,5 @@ class TestFit:
     def test_models(self, models: int) -> None:
         traces = recorded(models, 200)
         front = ttamer.frontier(traces, estimate="chains")
-        assert front[-1].error <= traces.losses[:, 1:].mean(axis=0).min() + 1e-9
+        assert front[-1].error <= traces.losses[:, 1:].mean(axis=0, dtype=np.float64).min() + 1e-9
         assert max(map(len, front[-1].policy.walk)) <= 1 + min(models, 3 if models <= 5 else 2)

@@ -200,7 +200,7 @@ class TestNeverWorse:
         )
         for estimate in ("auto", "sets", "chains"):
             (point,) = ttamer.frontier(same, estimate=estimate)
-            assert (point.cost, point.error) == (1, one.losses.mean())
+            assert (point.cost, point.error) == (1, one.losses.mean(dtype=np.float64))
 
     def test_models_that_cost_nothing(self) -> None:
         traces = recorded(costs=[0, 0, 0])
