@@ -173,6 +173,23 @@ class TestAnswers:
         assert set(sizes) <= {4, 8}
         same(found, joined([model(part) for part in x.split(8)]))
 
+    def test_stages_that_give_the_same_memory_again(self) -> None:
+        """As captured ones do, for each number of rows."""
+
+        class Captured(nn.Module):
+            def __init__(self, stage: nn.Module) -> None:
+                super().__init__()
+                self.stage, self.memory = stage, torch.zeros(8, WIDTH)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.memory.copy_(self.stage(x))
+
+        model, x = served(bucket=[8]), inputs(200)
+        expected = joined([model(part) for part in x.split(8)])
+        model.stages = nn.ModuleList(Captured(stage) for stage in model.stages)
+        with model.eval().engine(slots=64, batch=8) as engine:
+            same(joined(list(engine.map(x.split(1)))), expected)
+
     def test_batches_are_full_where_requests_wait(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
         model, gates = gated
         x = inputs(64)
@@ -376,6 +393,31 @@ class TestFailures:
             engine._thread.join(60)
             with pytest.raises(RuntimeError, match=r"^engine: it is closed$"):
                 engine.submit(inputs(1))
+
+    def test_of_what_comes_after_a_step_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        model, x = served(), inputs(40)
+        with model.engine(slots=40, batch=40) as engine:
+            reset, faults = engine._flight.reset, [MemoryError("no memory")]
+
+            def fail_once(rows: Tensor) -> None:
+                if faults:
+                    raise faults.pop()
+                reset(rows)
+
+            monkeypatch.setattr(engine._flight, "reset", fail_once)
+            futures = [engine.submit(row) for row in x.split(1)]
+            assert not wait(futures, 60).not_done
+            same(engine.submit(x).result(60), model(x))  # and all slots are free
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_of_callbacks_that_end_the_thread_leave_nobody_waiting(self, gated: tuple[EarlyExit, list[Gate]]) -> None:
+        model, gates = gated
+        with model.engine(slots=40, batch=40) as engine:
+            futures = [engine.submit(row) for row in inputs(40).split(1)]
+            for future in futures:
+                future.add_done_callback(lambda _: sys.exit(3))
+            opened(gates)
+            assert not wait(futures, 60).not_done
 
     def test_a_model_that_trains_or_has_moved(
         self, gated: tuple[EarlyExit, list[Gate]], monkeypatch: pytest.MonkeyPatch

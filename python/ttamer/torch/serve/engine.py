@@ -12,6 +12,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, cast
 
@@ -52,7 +53,8 @@ class _Request:
 
     def end(self, output: ExitOutput | BaseException | None) -> None:
         """Tell who waits: an answer, an error, or, None, that it was cancelled."""
-        if not self.future.set_running_or_notify_cancel():
+        is_told = self.future.done() and not self.future.cancelled()
+        if is_told or not self.future.set_running_or_notify_cancel():
             return
         if isinstance(output, StopIteration):  # asyncio cannot raise it, and would wait for ever
             error = RuntimeError(f"StopIteration: {output}")
@@ -246,7 +248,7 @@ class Engine:
     def _run(self) -> None:
         try:
             is_on, dtype = self._autocast
-            with torch.no_grad(), torch.autocast(self._device.type, dtype, enabled=is_on):
+            with torch.no_grad(), torch.autocast(self._device.type, dtype, is_on, cache_enabled=False):
                 while self._take_in():
                     self._let_go()
                     self._advance(*self._next())
@@ -255,7 +257,8 @@ class Engine:
                 self._is_closed, self._error = True, error
                 requests = list(self._open)
             for request in requests:
-                request.end(error)
+                with suppress(BaseException):  # of callbacks: the others are told all the same
+                    request.end(error)
             with self._lock:
                 self._room.notify_all()
             raise
@@ -306,12 +309,12 @@ class Engine:
     def _next(self) -> tuple[int, Kind]:
         """The stage that is to run, and of which kind of rows."""
         late = time.monotonic() - self.max_wait
-        best: tuple[tuple[int, float], int, Kind] | None = None
+        best: tuple[tuple[int, int, float], int, Kind] | None = None
         for node, queues in enumerate(self._queues):
             for kind, queue in queues.items():
                 since = queue.chunks[0].since
-                rank = (2, -since) if since < late else (int(queue.rows >= self.batch), float(node))
-                if best is None or rank >= best[0]:
+                rank = (2, 0, -since) if since < late else (int(queue.rows >= self.batch), node, -since)
+                if best is None or rank > best[0]:
                     best = rank, node, kind
         assert best is not None  # there is something to do
         return best[1:]
@@ -335,7 +338,7 @@ class Engine:
         try:
             self._step(node, kind, chunks)
         except Exception as error:  # of a stage or an exit: these requests fail, others go on
-            failed = self._requests_in(np.concatenate([chunk.slots for chunk in chunks]))
+            failed = [request for request in requests if request in self._open]
             self._end(failed, [error] * len(failed))
 
     def _requests_in(self, slots: Slots) -> list[_Request]:
@@ -370,7 +373,9 @@ class Engine:
         if len(left) == 0:
             return
         positions = None if len(left) == size else self._there(left)
-        if positions is not None and _SPARSE * len(left) <= size:
+        # Stages that are captured for fixed sizes give the same memory again.
+        if self._compaction.sizes or (positions is not None and _SPARSE * len(left) <= size):
+            positions = self._there(left)
             hidden, keywords, positions = nested.select(hidden, positions), nested.select(keywords, positions), None
         # After all that may raise: who fails must wait nowhere.
         self._push(node + 1, ahead, Chunk(hidden, keywords, positions, slots[left], time.monotonic()))
@@ -424,9 +429,9 @@ class Engine:
             self._requests[slot] = None
         self._is_done[slots] = True
         self._free_up(slots[~self._waits[slots]])
-        self._open.difference_update(requests)
         for request, output in zip(requests, outputs, strict=True):
             request.end(output)
+            self._open.discard(request)
 
     def _free_up(self, slots: Slots) -> None:
         """Slots are for others."""
