@@ -264,9 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     rounds, count, sizes = (1, 64, (8,)) if options.quick else (3, 1024, (8, 64))
     tables: dict[str, list[Row]] = {"saturated": [], "latency": []}
-    cases = [(size, case) for size in sizes for case in networks(count, size)]
     if torch.cuda.is_available():
         cases = [(64, cuda_network(64 if options.quick else 2048))]
+    else:
+        cases = [(size, case) for size in sizes for case in networks(count, size)]
     for size, (name, model, x, keywords) in cases:
         loader = [(part, named, torch.zeros(len(part), dtype=torch.long)) for part, named in split(x, keywords, size)]
         traces = model.record(loader, batch_size=size, full_batches=True, repeats=10 * rounds, progress=False)

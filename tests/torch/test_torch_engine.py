@@ -129,6 +129,10 @@ class TestAnswers:
             expected = model(x)
             with model.engine() as engine:
                 found = engine.submit(x).result(60)
+            with model.engine() as engine:  # whose weights are those that the model has by then
+                engine.submit(x).result(60)
+                model.load_state_dict({name: -value for name, value in model.state_dict().items()})
+                same(engine.submit(x).result(60), model(x))
         assert found.logits.dtype == expected.logits.dtype == torch.bfloat16
         np.testing.assert_array_equal(found.last_node.numpy(), expected.last_node.numpy())
         message = r"^engine: expected autocast as it was where the engine was made$"

@@ -37,7 +37,6 @@ Mask = npt.NDArray[np.bool_]
 Kind = tuple[Hashable, Hashable]
 """Of a hidden state, and of the keywords that come along."""
 
-
 _SPARSE = 4
 """Rows that are at most one in so many are copied at once: those that wait must not keep much more than themselves."""
 
@@ -160,7 +159,10 @@ class Engine:
         return request.future
 
     async def __call__(self, x: Any = None, *, deadline: float | None = None, **keywords: Any) -> ExitOutput:
-        """As `submit`, for asyncio: waits for the answer, and blocks no event loop."""
+        """As `submit`, for asyncio: waits for slots and for the answer without blocking the event loop.
+
+        How many tasks wait is not bounded here.
+        """
         import asyncio
 
         request = self._request(x, keywords, deadline)
@@ -177,6 +179,15 @@ class Engine:
             Of what `submit` takes. It is read as far as there are slots.
         keywords : iterable of mappings, optional
             Of each input.
+
+        Yields
+        ------
+        ExitOutput
+
+        Raises
+        ------
+        Exception
+            What `submit`, or the answer whose turn it is, raises; requests that are under way are cancelled then.
         """
         pairs: Iterable[tuple[Any, Mapping[str, Any]]] = (
             ((x, {}) for x in inputs) if keywords is None else zip(inputs, keywords, strict=True)
@@ -374,9 +385,9 @@ class Engine:
             return
         positions = None if len(left) == size else self._there(left)
         # Stages that are captured for fixed sizes give the same memory again.
-        if self._compaction.sizes or (positions is not None and _SPARSE * len(left) <= size):
-            positions = self._there(left)
-            hidden, keywords, positions = nested.select(hidden, positions), nested.select(keywords, positions), None
+        if self._compaction.sizes or _SPARSE * len(left) <= size:
+            index, positions = self._there(left), None
+            hidden, keywords = nested.select(hidden, index), nested.select(keywords, index)
         # After all that may raise: who fails must wait nowhere.
         self._push(node + 1, ahead, Chunk(hidden, keywords, positions, slots[left], time.monotonic()))
 

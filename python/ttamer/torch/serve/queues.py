@@ -78,9 +78,9 @@ def joined(chunks: Sequence[Chunk], size: int) -> tuple[Any, dict[str, Any], Slo
     slots = chunks[0].slots if len(chunks) == 1 else np.concatenate([chunk.slots for chunk in chunks])
     pieces = [(chunk.hidden, chunk.keywords, chunk.positions) for chunk in chunks]
     if size > len(slots):
-        hidden, keywords, positions = pieces[0]
+        hidden, keywords, of_first = pieces[0]
         device = next(nested.tensors_of(hidden)).device
-        first = torch.zeros(1, dtype=torch.int64, device=device) if positions is None else positions[:1]
+        first = torch.zeros(1, dtype=torch.int64, device=device) if of_first is None else of_first[:1]
         pieces.append((hidden, keywords, first.expand(size - len(slots))))
-    hiddens, named, places = zip(*pieces, strict=True)
-    return nested.join(hiddens, places), nested.join(named, places) if named[0] else {}, slots
+    hiddens, named, positions = zip(*pieces, strict=True)
+    return nested.join(hiddens, positions), nested.join(named, positions) if named[0] else {}, slots
