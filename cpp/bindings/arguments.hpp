@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ttamer::bindings {
@@ -28,9 +29,15 @@ inline bool was_wrong_type() {
     return true;
 }
 
+// Whether it is a bool, or NumPy's, which is an index in NumPy 1 and a number in all.
+inline bool is_bool(py::handle value) {
+    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
+    return PyBool_Check(value.ptr()) || type == "numpy.bool_" || type == "numpy.bool";
+}
+
 // Of an int, NumPy's included; what 64 bits cannot hold is clipped, and then out of every range.
 inline std::optional<std::int64_t> try_integer(py::handle value) {
-    if (PyIndex_Check(value.ptr()) == 0 || PyBool_Check(value.ptr())) {
+    if (PyIndex_Check(value.ptr()) == 0 || is_bool(value)) {
         return std::nullopt;
     }
     const Py_ssize_t number = PyNumber_AsSsize_t(value.ptr(), nullptr);
@@ -49,7 +56,7 @@ inline std::int64_t integer_of(py::handle value, const std::string &name, const 
 }
 
 inline double number_of(py::handle value, const std::string &name) {
-    if (PyBool_Check(value.ptr()) || PyComplex_Check(value.ptr())) {
+    if (is_bool(value) || PyComplex_Check(value.ptr())) {
         refuse_type(value, name, "a number");
     }
     const double number = PyFloat_AsDouble(value.ptr());

@@ -555,7 +555,7 @@ BAD = {
     "folder is a file": (["frontier", "cal.npz", "--save", "text.txt"], "--save: expected a new or empty folder"),
     "no argument": (["fit"], "Missing argument"),
     "unknown command": (["serve"], "No such command 'serve'"),
-    "unknown option": (["show", "none.st", "--much"], "No such option: --much"),
+    "unknown option": (["show", "none.st", "--much"], "--much"),
     "one argument too many": (["demo", "fashion-vgg"], "unexpected extra argument"),
 }
 

@@ -72,6 +72,21 @@ def test_equal_probabilities_go_to_the_lowest_class():
     assert traces.losses.tolist() == [[1.0]]
 
 
+@pytest.mark.parametrize("kind", ["margin", "logit_margin"])
+def test_a_tie_has_no_margin(kind):
+    """Exactly: a state may begin at 0, where ties are many. Of any length: vectors and their rests round alike."""
+    rng = np.random.default_rng(0)
+    for rows in (1, 7, 64, 1001):
+        logits = rng.normal(0, 1, (rows, 1, 6))
+        logits[..., [1, 4]] = rng.uniform(4, 20, (rows, 1, 1))
+        probs = np.exp(logits)
+        probs[..., 4] = probs[..., 1]
+        probs /= probs.sum(axis=-1, keepdims=True)
+        traces = Traces.from_probs(probs, [1] * rows, [1.0], signal=kind)
+        assert not traces.signals.any()
+        assert not signals_from_evidence(traces.evidence, kind).any()
+
+
 def test_small_probabilities_are_floored():
     traces = Traces.from_probs(np.array([[[1.0, 0.0, 1e-9]]]), [0], [1.0])
     assert traces.evidence is not None

@@ -20,7 +20,7 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
     elif kind == "entropy":
         signals = np.sum(probs * np.log(np.where(probs > 0, probs, 1.0)), axis=-1)
     elif kind == "logit_margin":
-        signals = np.log(np.maximum(first, PROB_FLOOR)) - np.log(np.maximum(second, PROB_FLOOR))
+        signals = np.log(np.maximum(first, PROB_FLOOR) / np.maximum(second, PROB_FLOOR))
     else:
         raise ValueError(f"signal: expected max_prob, margin, entropy or logit_margin, got {kind!r}")
     return signals.astype(np.float32)

@@ -84,9 +84,11 @@ def signals_from_probs(probs: npt.NDArray[np.float64], kind: str) -> npt.NDArray
     if kind == "entropy":
         return _to_float32(np.sum(_x_log_x(probs), axis=-1))
     largest = np.partition(probs, probs.shape[-1] - 2, axis=-1)[..., -2:]
-    if kind == "logit_margin":
-        largest = np.log(np.maximum(largest, PROB_FLOOR))
-    return _to_float32(largest[..., 1] - largest[..., 0])
+    if kind == "margin":
+        return _to_float32(largest[..., 1] - largest[..., 0])
+    # One logarithm: of equal probabilities NumPy may give two, a last bit apart, where a tie is to give 0.
+    largest = np.maximum(largest, PROB_FLOOR)
+    return _to_float32(np.log(largest[..., 1] / largest[..., 0]))
 
 
 def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float32]:
@@ -123,11 +125,13 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
     # expm1 keeps the digits of 1 - p where p is nearly 1. There rows differ only in the mass that is missing.
     mass = -np.expm1(logs[..., 0]) - probs[..., 1:].sum(axis=-1)
     share = np.where(others > 0, np.maximum(mass, 0.0) / np.maximum(others, 1), 0.0)
-    if kind in ("margin", "logit_margin"):
-        runner_up = np.maximum(probs[..., 1:2].sum(axis=-1), share)
-        if kind == "margin":
-            return _to_float32(probs[..., 0] - runner_up)
-        return _to_float32(logs[..., 0] - np.log(np.maximum(runner_up, PROB_FLOOR)))
+    if kind == "margin":
+        return _to_float32(probs[..., 0] - np.maximum(probs[..., 1:2].sum(axis=-1), share))
+    if kind == "logit_margin":
+        runner_up = np.log(np.maximum(share, PROB_FLOOR))
+        if evidence.top > 1:
+            runner_up = np.maximum(runner_up, logs[..., 1])
+        return _to_float32(logs[..., 0] - runner_up)
     return _to_float32(np.sum(probs * logs, axis=-1) + others * _x_log_x(share))
 
 
