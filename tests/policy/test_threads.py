@@ -12,6 +12,7 @@ import pytest
 from batches import GO, STAY, in_flight
 from helpers import assert_same_policy, f32, random_model, random_traces, serve
 from producers import capsule, producer, table
+from samples import some_labels, some_probs
 
 import ttamer
 from ttamer._base.types import Cache
@@ -36,6 +37,17 @@ def test_batches_of_one_policy() -> None:
     traces = random_traces(SKIP, THREADS * 5_000, seed=51)  # the first calls are large enough to release the GIL
     policy = ttamer.solve(ttamer.fit(traces, bins=8), 0.8, "observed")
     parts = np.array_split(traces.signals, THREADS)
+    for one, other in zip(in_threads(lambda part: serve(policy, part), parts), parts, strict=True):
+        for name, values in serve(policy, other).items():
+            np.testing.assert_array_equal(one[name], values)
+
+
+@pytest.mark.parametrize("estimate", ["posterior", "sets"])
+def test_batches_of_one_policy_that_estimates(estimate: str) -> None:
+    pytest.importorskip("sklearn")
+    traces = ttamer.Traces.from_probs(some_probs(THREADS * 1_000, 2, 3), some_labels(THREADS * 1_000, 3), [0.1, 0.2])
+    policy = ttamer.solve(ttamer.fit(traces, estimate=estimate), 0.8)
+    parts = np.array_split(np.log(some_probs(THREADS * 1_000, 2, 3, seed=1)).astype(np.float32), THREADS)
     for one, other in zip(in_threads(lambda part: serve(policy, part), parts), parts, strict=True):
         for name, values in serve(policy, other).items():
             np.testing.assert_array_equal(one[name], values)
