@@ -74,9 +74,9 @@ void Quantiser::choose_cells() {
     const auto bits = static_cast<std::uint32_t>(std::bit_width(range_));
     const std::size_t most = std::max(kMaxWords, 2 * edges_.size());
     for (climbs_ = 0;; climbs_ = std::max(1U, 2 * climbs_)) {
-        std::size_t fewest = std::numeric_limits<std::size_t>::max();
+        std::uint64_t fewest = std::numeric_limits<std::uint64_t>::max();
         for (std::uint32_t shift = std::clamp(bits, 1U, 31U); shift > 0 && range_ >> shift < kMaxCells; --shift) {
-            const std::size_t needed = words(shift, climbs_);
+            const std::uint64_t needed = words(shift, climbs_);
             if (needed < fewest) {
                 fewest = needed;
                 cell_shift_ = shift;
@@ -91,10 +91,11 @@ void Quantiser::choose_cells() {
     }
 }
 
-std::size_t Quantiser::words(std::uint32_t cell_shift, std::uint32_t climbs) const {
-    std::size_t count = 2 * (static_cast<std::size_t>(range_ >> cell_shift) + 1); // each cell has a part at least
+// 64 bits: many cells may want up to 2^31 parts each, and then are not taken.
+std::uint64_t Quantiser::words(std::uint32_t cell_shift, std::uint32_t climbs) const {
+    std::uint64_t count = 2 * (static_cast<std::uint64_t>(range_ >> cell_shift) + 1); // each cell has a part at least
     visit_cells(edges_, cell_shift, [&](std::uint32_t, std::span<const std::uint32_t> inside) {
-        count += (std::size_t{1} << (cell_shift - part_shift(inside, cell_shift, climbs))) - 1;
+        count += (std::uint64_t{1} << (cell_shift - part_shift(inside, cell_shift, climbs))) - 1;
     });
     return count;
 }

@@ -99,7 +99,7 @@ class Quantiser {
     friend class Quantisers;
 
     void choose_cells();
-    std::size_t words(std::uint32_t cell_shift, std::uint32_t climbs) const;
+    std::uint64_t words(std::uint32_t cell_shift, std::uint32_t climbs) const;
     void build();
     void add_cell(std::span<const std::uint32_t> edges, std::size_t before);
 
