@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from typing import Any
@@ -62,7 +63,7 @@ def test_all_that_is_exported_is_shown(samples: dict[str, set[str]]) -> None:
 
     shown = {family(name) for _, query in QUERIES for name in re.findall(NAME, query)}
     assert shown == {family(name) for name in samples}
-    documented = set(re.findall(r"^    (ttamer_\w+)", Metrics.__doc__ or "", flags=re.MULTILINE))
+    documented = set(re.findall(r"^(ttamer_\w+)", inspect.getdoc(Metrics) or "", flags=re.MULTILINE))
     assert shown == documented
 
 
