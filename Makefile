@@ -24,7 +24,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test floors docs lint fuzz sanitize tidy bench gpu wheel wheel-check clean
+.PHONY: help demo test test-slow floors docs lint fuzz sanitize tidy bench gpu wheel wheel-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,8 +35,11 @@ demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write fron
 
 # One thread a process: as many processes as cores are at work already.
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
-	@echo "== running the tests, a process a core"
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	@echo "== running the tests, a process a core, without those that take minutes (make test-slow)"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+
+test-slow: $(STAMPS)/torch ## run the tests that take minutes: of Ray, and of what compiles a library
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 # In an environment of its own: its versions are not those that the other commands want.
 floors: ## run the tests with the lowest versions that pyproject.toml allows, on PYTHON; without PyTorch
@@ -105,7 +108,7 @@ $(STAMPS)/demo: $(STAMPS)/package
 
 $(STAMPS)/dev: $(STAMPS)/package
 	@echo "== installing the development tools, and all that tests of extras need (hundreds of MB)"
-	@$(PIP) install --quiet "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
+	@$(PIP) install --quiet --no-compile "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[dev]"
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/package
@@ -115,7 +118,7 @@ $(STAMPS)/docs: $(STAMPS)/package
 
 # Another TORCH than that of the last call is installed; the same one is not looked up again.
 $(STAMPS)/torch: $(STAMPS)/dev $(if $(filter $(TORCH),$(shell cat "$(STAMPS)/torch" 2>/dev/null)),,FORCE)
-	$(if $(TORCH),@echo "== installing $(TORCH) (a minute; TORCH= leaves it out)" && $(PIP) install --quiet "$(TORCH)")
+	$(if $(TORCH),@echo "== installing $(TORCH) (a minute; TORCH= leaves it out)" && $(PIP) install --quiet --no-compile "$(TORCH)")
 	@echo "$(TORCH)" > $@
 
 $(STAMPS)/floors: $(STAMPS)/package

@@ -16,7 +16,7 @@ PAGES = {
     for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 }
 BLOCKS = [
-    pytest.param(page, block, id=f"{page}-{k}")
+    pytest.param(page, block, id=f"{page}-{k}", marks=[pytest.mark.slow] if "aoti_compile" in block else [])
     for page, text in PAGES.items()
     for k, block in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     if "import ray" not in block  # tests/serve/test_ray.py runs that, on its cluster

@@ -34,7 +34,7 @@ serve: Any
 app: Any
 Recorded: Any
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 MODEL = ttamer.fit(LINE, 6)
 FRONT = ttamer.Front([ttamer.FrontPoint(1.0, 0.1, ttamer.solve(MODEL, 0.9))], LINE.unit, MODEL)
 POLICIES = {name: ttamer.solve(MODEL, tradeoff) for name, tradeoff in {"old": 0.9, "new": 0.999, "dear": 0.98}.items()}
