@@ -35,11 +35,11 @@ demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write fron
 
 # One thread a process: as many processes as cores are at work already.
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
-	@echo "== running the tests, a process a core, without those that take minutes (make test-slow)"
+	@echo "== running the tests, a process a core, without the slowest (make test-slow)"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
-test-slow: $(STAMPS)/torch ## run the tests that take minutes: of Ray, and of what compiles a library
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+test-slow: $(STAMPS)/torch ## run the tests that take long: of Ray, of compilers, of training, of fuzzers
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 # In an environment of its own: its versions are not those that the other commands want.
 floors: ## run the tests with the lowest versions that pyproject.toml allows, on PYTHON; without PyTorch

@@ -50,7 +50,8 @@ def test_import_loads_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split()) - sys.stdlib_module_names
-    assert {name for name in loaded if not name.lstrip("_").startswith("cython_")} <= LIGHT  # what older NumPy is made with
+    # Older NumPy is made with Cython.
+    assert {name for name in loaded if not name.lstrip("_").startswith("cython_")} <= LIGHT
 
 
 def test_one_version() -> None:

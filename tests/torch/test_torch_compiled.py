@@ -167,6 +167,7 @@ compile_for(kernels.reset, ONES | dict(HAS_ROWS=True, FOREST=True, BLOCK=256), 1
 """
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     """Down to machine code of compute capability 9.0, which needs no device: Triton brings its own assembler."""
     pytest.importorskip("triton", minversion="3.7", reason="needs Triton 3.7")

@@ -124,6 +124,7 @@ def test_the_threshold_is_a_policy(program: dict[str, Any], value: float) -> Non
     np.testing.assert_array_equal(found.answer_node, found.last_node)
 
 
+@pytest.mark.slow
 def test_small_run(
     program: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
