@@ -35,10 +35,10 @@ demo: $(STAMPS)/demo ## install into .venv, fit the bundled workload, write fron
 
 # One thread a process: as many processes as cores are at work already.
 test: $(STAMPS)/torch ## run the Python tests against the installed package, a process a core
-	@echo "== running the tests, a process a core, without the slowest (make test-slow)"
+	@echo "== running the tests, a process a core, without the slow ones (make test-slow)"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
-test-slow: $(STAMPS)/torch ## run the tests that take long: of Ray, of compilers, of training, of fuzzers
+test-slow: $(STAMPS)/torch ## run the slow tests: of Ray, compilers, training, benchmarks and fuzzers
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 # In an environment of its own: its versions are not those that the other commands want.

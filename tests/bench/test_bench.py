@@ -14,6 +14,8 @@ import ttamer
 from ttamer import compare
 from ttamer.bench import harness
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def instances():

@@ -18,6 +18,8 @@ from ttamer import bench
 from ttamer.bench import call, frontier, harness, logits, replay, solve, threads
 from ttamer.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def consulted_nodes(policy, traces):
     """How many nodes each request consults, by calls of decide."""

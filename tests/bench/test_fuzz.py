@@ -13,6 +13,8 @@ import pytest
 from paths import BENCH, REPOSITORY
 from studies import load
 
+pytestmark = pytest.mark.slow
+
 FUZZ = load("fuzz")
 RUNNER = load("fuzzers.runner")
 
@@ -23,7 +25,6 @@ def _children_import_fuzzers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn", reason="models with estimates need the fit extra")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "cases"), [("files", 300), ("calls", 500), ("logits", 400), ("solves", 150)])
 def test_a_short_run_finds_nothing(name: str, cases: int) -> None:
     result = RUNNER.run(FUZZ.FUZZERS[name], seed=0, seconds=300.0, cases=cases)

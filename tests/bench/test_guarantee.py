@@ -12,6 +12,8 @@ from paths import BENCH
 import ttamer
 from ttamer import tuning
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def guarantee():

@@ -12,6 +12,8 @@ from walks import from_probs, same_replay
 
 from ttamer import Traces, baselines
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn", reason="needs the fit extra")
 stats = pytest.importorskip("scipy.stats", reason="needs the fit extra")
 

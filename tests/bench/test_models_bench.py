@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from studies import load
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn", reason="needs the fit extra")
 model_sets, model_ways, models = load("model_sets"), load("model_ways"), load("models")
 

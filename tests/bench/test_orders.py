@@ -12,6 +12,8 @@ from walks import from_probs, same_replay
 
 from ttamer import Topology, Traces, baselines
 
+pytestmark = pytest.mark.slow
+
 orders = load("baselines.orders")
 BUDGETS = [1.0, 1.5, 2.0, 3.0]
 

@@ -14,6 +14,8 @@ import ttamer
 from ttamer import compare
 from ttamer.compare import Curve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def paper():

@@ -12,6 +12,8 @@ from studies import cascade, load, probabilities
 import ttamer
 from ttamer import baselines, compare
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn", reason="needs the fit extra")
 
 

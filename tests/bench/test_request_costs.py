@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from paths import BENCH
 
+pytestmark = pytest.mark.slow
+
 
 def test_limits_on_costs_of_each_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("scipy", reason="tune needs the fit extra")

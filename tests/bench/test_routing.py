@@ -11,6 +11,8 @@ from walks import from_probs, same_replay
 
 from ttamer import Topology, Traces
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn", reason="needs the fit extra")
 routing, supermodels = load("baselines.routing"), load("baselines.supermodels")
 

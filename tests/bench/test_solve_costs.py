@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from paths import BENCH
 
+pytestmark = pytest.mark.slow
+
 
 def test_times_of_both_kinds_of_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:

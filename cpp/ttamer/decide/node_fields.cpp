@@ -2,7 +2,7 @@
 
 #include <array>
 
-#if defined(__x86_64__) && defined(__GNUC__) // GCC and Clang, on any system
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(TTAMER_PLAIN) // GCC and Clang, on any system
 #include <immintrin.h>
 #define TTAMER_X86_FIELDS
 #endif
