@@ -26,18 +26,14 @@ PLAIN = "-DTTAMER_PLAIN"
 """What tells the core to be built without versions for AVX2 and AVX-512."""
 WITHOUT_FUSED = "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2"
 SOLVES = """
-import sys, time
+import sys
 import numpy as np
 import ttamer
+from ttamer.bench.harness import median_times
 from ttamer.bench.solve import dense_model
 nodes, states, repeats = map(int, sys.argv[1:])
 model = dense_model(states, np.random.default_rng(0), common=False, nodes=nodes)
-seconds = []
-for _ in range(repeats):
-    start = time.perf_counter()
-    ttamer.solve(model, 0.8, "observed")
-    seconds.append(time.perf_counter() - start)
-print(np.median(seconds))
+print(median_times({"solve": lambda: ttamer.solve(model, 0.8, "observed")}, repeats)["solve"])
 """
 
 
@@ -70,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     first = next(iter(arms.values()))
     rows = [{"fused operations": name, "solve ms": 1e3 * time, "times": time / first} for name, time in arms.items()]
-    publish("fused", f"Exact solve of a line of {NODES} nodes with {states} states each; medians", rows, options)
+    publish("fused", f"Exact solve of a dense line of {NODES} nodes with {states} states each; medians", rows, options)
     return 0
 
 

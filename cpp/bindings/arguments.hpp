@@ -29,15 +29,11 @@ inline bool was_wrong_type() {
     return true;
 }
 
-// Whether it is a bool, or NumPy's, which is an index in NumPy 1 and a number in all.
-inline bool is_bool(py::handle value) {
-    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
-    return PyBool_Check(value.ptr()) || type == "numpy.bool_" || type == "numpy.bool";
-}
-
-// Of an int, NumPy's included; what 64 bits cannot hold is clipped, and then out of every range.
+// Of an int, NumPy's included; what 64 bits cannot hold is clipped, and then out of every range. A bool is none, though
+// NumPy 1 takes its own for an index.
 inline std::optional<std::int64_t> try_integer(py::handle value) {
-    if (PyIndex_Check(value.ptr()) == 0 || is_bool(value)) {
+    const std::string_view type = Py_TYPE(value.ptr())->tp_name;
+    if (PyIndex_Check(value.ptr()) == 0 || PyBool_Check(value.ptr()) || type == "numpy.bool_") {
         return std::nullopt;
     }
     const Py_ssize_t number = PyNumber_AsSsize_t(value.ptr(), nullptr);
@@ -56,7 +52,7 @@ inline std::int64_t integer_of(py::handle value, const std::string &name, const 
 }
 
 inline double number_of(py::handle value, const std::string &name) {
-    if (is_bool(value) || PyComplex_Check(value.ptr())) {
+    if (PyBool_Check(value.ptr()) || PyComplex_Check(value.ptr())) {
         refuse_type(value, name, "a number");
     }
     const double number = PyFloat_AsDouble(value.ptr());

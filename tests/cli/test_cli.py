@@ -555,7 +555,7 @@ BAD = {
     "folder is a file": (["frontier", "cal.npz", "--save", "text.txt"], "--save: expected a new or empty folder"),
     "no argument": (["fit"], "Missing argument"),
     "unknown command": (["serve"], "No such command 'serve'"),
-    "unknown option": (["show", "none.st", "--much"], "--much"),
+    "unknown option": (["show", "none.st", "--much"], "No such option ... --much"),
     "one argument too many": (["demo", "fashion-vgg"], "unexpected extra argument"),
 }
 
@@ -568,7 +568,7 @@ def test_bad_input(case, json_too, folder, capsys):
     code, out, err = call(capsys, *arguments, *(["--json"] if json_too else []))
     assert (code, out) == (2, "")
     assert err.startswith("ttamer: ")
-    assert message in err
+    assert all(part in err for part in message.split(" ... "))  # versions of Click differ in what stands between
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert sorted(folder.rglob("*")) == before

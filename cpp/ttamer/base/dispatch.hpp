@@ -4,8 +4,8 @@
 #include <cstddef> // for __GLIBC__, where there is one
 
 // Function multi-versioning by level needs GCC 12, x86-64 and a libc with ifunc. Sanitizers run before ifunc resolvers
-// may, so they get the plain function too, as does every other compiler, processor and libc. With TTAMER_PLAIN all do:
-// what is built then is what those have, to be measured.
+// may, so they get the plain function too, as does every other compiler, processor and libc. TTAMER_PLAIN
+// gives it to all, so that what it costs can be measured (bench/fused.py).
 #if !defined(TTAMER_PLAIN) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__) &&     \
     defined(__gnu_linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define TTAMER_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))

@@ -128,6 +128,7 @@ def signals_from_evidence(evidence: Evidence, kind: str) -> npt.NDArray[np.float
     if kind == "margin":
         return _to_float32(probs[..., 0] - np.maximum(probs[..., 1:2].sum(axis=-1), share))
     if kind == "logit_margin":
+        # As it was recorded: from exp and log it might come back a last bit off, where a tie is to give 0.
         runner_up = np.log(np.maximum(share, PROB_FLOOR))
         if evidence.top > 1:
             runner_up = np.maximum(runner_up, logs[..., 1])
