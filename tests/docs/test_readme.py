@@ -15,8 +15,9 @@ PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
     for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 }
+SLOW = re.compile("aoti_compile|import litellm")
 BLOCKS = [
-    pytest.param(page, block, id=f"{page}-{k}", marks=[pytest.mark.slow] if "aoti_compile" in block else [])
+    pytest.param(page, block, id=f"{page}-{k}", marks=[pytest.mark.slow] if SLOW.search(block) else [])
     for page, text in PAGES.items()
     for k, block in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     if "import ray" not in block  # tests/serve/test_ray.py runs that, on its cluster

@@ -20,7 +20,7 @@ from ttamer.serve import Cascade, Dispatcher, Flight, Outcome
 
 for package in ("fastapi", "openai", "prometheus_client", "sklearn", "uvicorn"):
     pytest.importorskip(package, reason="needs what the examples of servers import")
-httpx = pytest.importorskip("httpx", reason="needs the dev extra")
+httpx = pytest.importorskip("httpx", reason="needs the test extra")
 
 
 @pytest.fixture(scope="module")

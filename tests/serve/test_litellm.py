@@ -23,8 +23,11 @@ litellm: Any
 provider: Any
 from_client: Any
 
-# Of LiteLLM's own types, when it makes some of them at a first request.
-pytestmark = pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # Of LiteLLM's own types, when it makes some of them at a first request.
+    pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning"),
+]
 
 PRICE = {"input_cost_per_token": 1e-6, "output_cost_per_token": 5e-6}
 CALL = 0.002  # of 1000 and 200 tokens

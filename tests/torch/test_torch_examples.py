@@ -28,6 +28,7 @@ def keep_threads() -> Any:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_digits(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn", reason="the digits come with the fit extra")
     program("digits")["main"](["--epochs", "6"])
