@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ from paths import REPOSITORY
 
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 (VERSION,) = re.findall(r'^version = "(.+)"$', PYPROJECT, flags=re.MULTILINE)
-WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))  # none in an sdist
+RECIPE = REPOSITORY / "recipe" / "recipe.yaml"  # none in an sdist, as the workflows
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,17 @@ def test_the_version_is_that_of_the_project(file: str, pattern: str) -> None:
     if not path.exists():
         pytest.skip("not in an sdist")
     assert re.findall(pattern, path.read_text(encoding="utf-8"), flags=re.MULTILINE) == [VERSION]
+
+
+@pytest.mark.skipif(not RECIPE.exists(), reason="not in an sdist")
+def test_the_recipe_runs_its_tests_on_the_files_that_it_takes(tmp_path: Path) -> None:
+    (script,) = re.findall(r"script: python (-m pytest .*)", RECIPE.read_text(encoding="utf-8"))
+    (files,) = re.findall(r"source: \[(.*)\]", RECIPE.read_text(encoding="utf-8"))
+    for name in files.split(", "):
+        path = REPOSITORY / name
+        shutil.copytree(path, tmp_path / name) if path.is_dir() else shutil.copy(path, tmp_path)
+    ran = subprocess.run([sys.executable, *shlex.split(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_the_changelog_begins_with_this_version() -> None:
