@@ -370,6 +370,28 @@ class TestImport:
         assert figures["categories"] == {"topic": {"law": 2, "art": 1}}
         assert figures["traces"] == "new.npz"
 
+    def test_complete_requests_alone(self, table, capsys):
+        lines = table.read_text().splitlines(keepends=True)
+        table.write_text("".join(lines[:2] + lines[3:]))  # one model of the second request
+        figures = call_json(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, "--complete")
+        assert figures["left_out"] == 1
+        traces = ttamer.Traces.load("new.npz")
+        assert (len(traces), traces.complete.all()) == (2, True)
+        assert traces.losses[:, 1:].tolist() == [[0, 0], [0, 0]]
+        _, out, _ = call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS, "--complete")
+        assert "left out 1 of 3 requests, of which something was not recorded" in out
+        call(capsys, "import", "a.jsonl", "new.npz", *self.OPTIONS)
+        assert len(ttamer.Traces.load("new.npz")) == 3
+        code, _, err = call(capsys, "frontier", "new.npz")
+        assert (code, "take traces[traces.complete], or import --complete, if these are like the rest" in err) == (
+            2,
+            True,
+        )
+        table.write_text("".join(lines[2:3] + lines[5:]))
+        code, _, err = call(capsys, "import", "a.jsonl", "no.npz", *self.OPTIONS, "--complete")
+        assert (code, os.path.exists("no.npz")) == (2, False)
+        assert "a.jsonl: --complete: expected requests of which everything was recorded, got none" in err
+
     def test_models_in_the_order_of_other_traces(self, table, capsys):
         call(capsys, "import", "a.jsonl", "first.npz", *self.OPTIONS)
         text = table.read_text().replace('"cost_usd": 1.0', '"cost_usd": 9.0')
@@ -446,7 +468,7 @@ class TestImport:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["a.jsonl", "new.npz"], "a.jsonl: expected columns request, loss (or label and answer), got"),
+            (["a.jsonl", "new.npz"], "a.jsonl: expected columns request, loss (or correct, or label and answer), got"),
             (["a.jsonl", "no/new.npz"], "no/new.npz: expected a path in an existing folder"),
             (["a.jsonl", "new.npz", "--column", "loss"], "--column: expected NAME=COLUMN, got 'loss'"),
             (["text.txt", "new.npz"], "text.txt: expected a name that ends in .csv"),

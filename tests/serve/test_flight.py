@@ -565,6 +565,13 @@ class TestRefusals:
             flight.consulted("yes", 0.5, label=-2)
         with pytest.raises(ValueError, match=r"^context: expected None, the policy looks at no context$"):
             Dispatcher(ttamer.solve(MODEL)).enter(context={"a": 1})
+        probe = ttamer.Traces.from_models([[0, 1], [1, 0]], [1, 2], context={"topic": ["bugs", "chat"]})
+        dispatcher = Dispatcher(ttamer.solve(ttamer.fit(probe, 8)))
+        with pytest.raises(
+            ValueError, match=r"^context: expected None, node topic shows what the policy looks at: consulted\(signal="
+        ):
+            dispatcher.enter(context={"topic": "bugs"})
+        assert dispatcher.enter().consulted(signal="bugs") != STOP
 
     def test_signals_of_another_kind(self) -> None:
         traces = nested(200).with_signal("margin")

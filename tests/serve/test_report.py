@@ -290,7 +290,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_said(tmp_path: Path) -> None:
         ([line(visit("a"), losses=[1])], "line 1: losses: expected a loss by node, got list"),
         (
             [line(visit("a")), {"request": "b", "losses": {"a": 1}}],
-            "request: expected losses of requests that were logged, got 'b'",
+            "line 2: request: expected losses of requests that were logged, got 'b'",
         ),
     ],
 )

@@ -242,9 +242,13 @@ def test_losses_may_come_before_their_request_and_in_other_files(tmp_path: Path)
     traces = Traces.from_log([first, second], Topology.line(2))
     np.testing.assert_array_equal(traces.losses, [[0.0, np.nan], [0.5, 1.0]])
     with pytest.raises(
-        ValueError, match=r"monday.jsonl: request: expected losses of requests that were logged, got 'b'"
+        ValueError, match=r"monday.jsonl: line 1: request: expected losses of requests that were logged, got 'b'"
     ):
         Traces.from_log(first, Topology.line(2))
+    with second.open("a") as file:
+        file.write(json.dumps({"request": "a", "losses": {"7": 0.0}}) + "\n")
+    with pytest.raises(ValueError, match=r"tuesday.jsonl, line 3: losses\['7'\]: expected 0 to 1, got 7$"):
+        Traces.from_log([first, second], Topology.line(2))
     with pytest.raises(ValueError, match=r"^path: expected at least one file, got none$"):
         Traces.from_log([], Topology.line(2))
     with pytest.raises(ValueError, match=r"^path: expected each file once, got "):

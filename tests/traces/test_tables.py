@@ -303,6 +303,16 @@ def test_truths_are_losses(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(traces.losses, [[1], [0], [NAN]])
 
 
+def test_correct_is_the_opposite_of_a_loss(suffix: str, tmp_path: Path) -> None:
+    base = {name: value for name, value in BASE.items() if name != "loss"} | {"label": "x", "answer": "y"}
+    rows = [{**base, "request": k, "is right": right} for k, right in enumerate([True, False, None, 1, 0.25])]
+    if suffix == "parquet":
+        rows = [{**row, "is right": None if row["is right"] is None else float(row["is right"])} for row in rows]
+    traces = Traces.read(written(tmp_path / f"a.{suffix}", rows), columns={"correct": "is right"})
+    np.testing.assert_array_equal(traces.losses, [[0], [1], [NAN], [0], [0.75]])
+    assert traces.context == {}
+
+
 def test_a_loss_goes_before_a_label(tmp_path: Path) -> None:
     rows = [{**BASE, "loss": 0.25, "label": "x", "answer": "y"}]
     traces = Traces.read(written(tmp_path / "a.jsonl", rows))
@@ -347,7 +357,11 @@ def test_other_names_of_columns_and_columns_left_out(tmp_path: Path) -> None:
             {},
             "expected columns model, cost (or cost_usd and the like), got ['request', 'loss']",
         ),
-        ([{"request": 1, "model": 2, "answer": 1, "cost": 1}], {}, "expected columns loss (or label and answer), got "),
+        (
+            [{"request": 1, "model": 2, "answer": 1, "cost": 1}],
+            {},
+            "expected columns loss (or correct, or label and answer), got ",
+        ),
         ([{**BASE, "loss": "bad"}], {}, "column 'loss', row 1: expected a number >= 0, got 'bad'"),
         ([{**BASE, "loss": -1}], {}, "column 'loss', row 1: expected a number >= 0, got -1"),
         ([BASE, {**BASE, "model": "b", "cost": -2}], {}, "column 'cost', row 2: expected a number >= 0, got -2"),
@@ -387,7 +401,7 @@ def test_other_names_of_columns_and_columns_left_out(tmp_path: Path) -> None:
         (
             [BASE],
             {"columns": {"price": "cost"}},
-            "columns: expected names of request, model, loss, label, cost, score, ",
+            "columns: expected names of request, model, loss, correct, label, cost, score, ",
         ),
         (
             [BASE],
@@ -422,6 +436,21 @@ def test_other_names_of_columns_and_columns_left_out(tmp_path: Path) -> None:
             "nodes: expected the models of the file, ['a'], got ['size', 'a']: 'size' is not in the file",
         ),
         ([{**BASE, "cost": "yes"}], {}, "column 'cost', row 1: expected a number >= 0, got 'yes'"),
+        (
+            [{**BASE, "correct": 1}],
+            {},
+            "columns ['loss', 'correct']: expected one of them; leave out the other with ignore=['correct']",
+        ),
+        (
+            [{"request": 1, "model": "a", "cost": 1, "correct": "B"}],
+            {},
+            "column 'correct', row 1: expected a number >= 0 and <= 1, got 'B'",
+        ),
+        (
+            [{"request": 1, "model": "a", "cost": 1, "correct": 2}],
+            {},
+            "column 'correct', row 1: expected a number >= 0 and <= 1, got 2",
+        ),
     ],
 )
 def test_what_is_refused(rows: list[dict[str, Any]], options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -442,7 +471,7 @@ def test_what_is_refused(rows: list[dict[str, Any]], options: dict[str, Any], me
         ("a.jsonl", "\n[1]\n", "line 2: expected an object, a row of the table, got list"),
         ("a.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', "line 2: not JSON ('a' stands there twice)"),
         ("a.jsonl", b'{"a": "\xff"}\n', "expected UTF-8 ("),
-        ("a.jsonl", "{}\n{}\n", "expected columns request, model, loss (or label and answer), cost (or "),
+        ("a.jsonl", "{}\n{}\n", "expected columns request, model, loss (or correct, or label and answer), cost (or "),
         ("a.jsonl", "{\n", "line 1: not JSON (Expecting property name enclosed in double quotes, column 2)"),
         ("a.parquet", "PAR1", "not readable ("),
         ("a.xlsx", "", "expected a name that ends in .csv, .jsonl, .ndjson, .json or .parquet, got '.xlsx'"),

@@ -101,6 +101,12 @@ def test_arrays_in_any_memory_order_are_taken():
         ),
         (
             "losses",
+            np.zeros((4, 3), np.bool_),
+            TypeError,
+            "losses: expected (N, n) float32, got (4, 3) bool; pass losses.astype(np.float32)",
+        ),
+        (
+            "losses",
             np.zeros((3, 4), np.float32),
             ValueError,
             "losses: expected (4, 3) float32 like signals, got (3, 4) float32",

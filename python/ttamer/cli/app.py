@@ -24,7 +24,7 @@ from ttamer.cli.arguments import (
     TracesFile,
     bins_of,
     bounds_of,
-    check_folders,
+    check_written,
     policy_or_front,
     prices_of,
     quantile_of,
@@ -115,7 +115,7 @@ def _demo(json: Json = False) -> None:
     Writes front.png and policy.safetensors into the current folder, over those of an earlier run, and prints the lines
     of Python that serve the policy. Needs no other input, and a few seconds.
     """
-    check_folders(Path(demo.PICTURE), Path(demo.POLICY))
+    check_written(Path(demo.PICTURE), Path(demo.POLICY))
     with steps(len(demo.STEPS)) as begin:
         result = demo.run(progress=begin)
     if json:
@@ -157,7 +157,7 @@ def _fit(
         raise ValueError(f"{'--price' if price else '--error-price'}: expected together with --policy FILE")
     if policy is None and (tradeoff is not None or recall is not None):
         raise ValueError(f"{'--recall' if tradeoff is None else '--tradeoff'}: expected together with --policy FILE")
-    check_folders(output, policy)
+    check_written(output, policy, read=[traces])
     with steps(3) as begin:
         begin("read")
         recording = ttamer.Traces.load(traces)
@@ -231,7 +231,7 @@ def _tune(
     Policies are fitted on half of the rows and tested on the other half. With a limit on the error the cheapest one
     that could be certified is written, with limits on the cost only the most accurate one.
     """
-    check_folders(policy)
+    check_written(policy, read=[traces])
     with steps(3) as begin:
         begin("read")
         recording = ttamer.Traces.load(traces)
@@ -266,7 +266,7 @@ def _evaluate(policy: PolicyFile, traces: TracesFile, plot: Plot = None, json: J
 
     Use traces of requests that the policy was not fitted on. --plot draws where they stop.
     """
-    check_folders(plot)
+    check_written(plot, read=[policy, traces])
     with steps(2) as begin:
         begin("read")
         contents, recording = ttamer.Policy.load(policy), ttamer.Traces.load(traces)
@@ -303,7 +303,7 @@ def _frontier(
 
     The front is that of TRACES, on which the model is fitted; figures to quote are those of --test.
     """
-    check_folders(plot, save, whole)
+    check_written(plot, save, whole, read=[traces, test])
     if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
         raise ValueError(f"--save: expected a new or empty folder, got {save}")
     with steps(4) as begin:
@@ -375,7 +375,7 @@ def _compare(
     the full model and a little above, and the mean error over budgets. A winner is named only where the paired
     bootstrap interval of the difference excludes 0; else it is a tie.
     """
-    check_folders(plot)
+    check_written(plot, read=[traces, test])
     with steps(len(compare.STEPS) + 2) as begin:
         begin("read")
         prices = prices_of(price)
@@ -409,7 +409,7 @@ def _show(
     of the best answer so far; the index of a node is the best loss up to which a request stops instead of consulting
     it. Visits and stops are shares of requests expected under the model.
     """
-    check_folders(plot)
+    check_written(plot, read=[file])
     if file.suffix == ".npz":
         recording = ttamer.Traces.load(file)
         if plot is not None:
@@ -474,7 +474,7 @@ def _bench(
     """
     names = list(dict.fromkeys(only or bench.NAMES))
     bench.check(names, "--only")
-    check_folders(json)
+    check_written(json)
     size = "full" if full else "tiny" if tiny else "short"
     with steps(len(names)) as begin:
         reports = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -99,8 +100,15 @@ def policy_or_front(path: Path) -> ttamer.Policy | ttamer.Front:
     return kind.load(path)
 
 
-def check_folders(*paths: Path | None) -> None:
-    """Find out before any work that a file cannot be written."""
+def check_written(*paths: Path | None, read: Sequence[Path | None] = ()) -> None:
+    """Find out before any work that a file cannot be written, or would be in place of one that is read or written."""
+    taken = {os.path.realpath(path): "reads that file" for path in read if path is not None}
     for path in paths:
-        if path is not None and not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        if path is None:
+            continue
+        if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
             raise ValueError(f"{path}: expected a path in an existing folder that can be written to")
+        real = os.path.realpath(path)
+        if real in taken:
+            raise ValueError(f"{path}: expected another path to write to, the command {taken[real]}")
+        taken[real] = "writes another file there"

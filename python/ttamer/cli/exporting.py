@@ -13,7 +13,7 @@ import typer
 import ttamer
 from ttamer._base import files
 from ttamer._base.types import STOP
-from ttamer.cli.arguments import check_folders
+from ttamer.cli.arguments import check_written
 
 
 class Format(str, Enum):
@@ -35,8 +35,7 @@ def export(
     A request stops at a node if its signal is at least stops_from, and else goes on to the node named. Most policies on
     lines are thresholds; one that is none is refused, and the node that does something else is named.
     """
-    if output is not None:
-        check_folders(output)
+    check_written(output, read=[policy])
     content = table(ttamer.Policy.load(policy))
     text = json.dumps(content, indent=1) + "\n" if format is Format.json else yaml(content)
     if output is None:

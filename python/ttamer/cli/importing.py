@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ttamer
-from ttamer.cli.arguments import Json, check_folders
+from ttamer.cli.arguments import Json, check_written
 from ttamer.cli.output import console, print_json
 from ttamer.cli.tables import print_summary
 from ttamer.traces.tables import SUFFIXES, CommandWording, read_table
@@ -43,15 +43,24 @@ def import_table(
         str | None,
         typer.Option("--context", metavar="COLUMN", help="The column that the probe shows. [default: the first]"),
     ] = None,
+    complete: Annotated[
+        bool,
+        typer.Option(
+            "--complete",
+            help="Leave out requests of which something was not recorded: policies are judged on complete ones. Not if "
+            "they are complete because an old policy asked all models.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Make traces of a table of what several models answered, cost and lost on the same requests.
 
-    Columns are request, model, loss (or label and answer), cost (or cost_usd, cost_ms and the like), score and answer;
-    all others are what is known of a request beforehand, one of which a probe shows. A loss is 1 for a wrong answer.
+    Columns are request, model, loss (or correct, or label and answer), cost (or cost_usd, cost_ms and the like), score
+    and answer; all others are what is known of a request beforehand, one of which a probe shows. A loss is 1 for a
+    wrong answer.
     CSV and Parquet need pyarrow.
     """
-    check_folders(traces)
+    check_written(traces, read=[like])
     if traces.suffix.lower() in SUFFIXES:
         raise ValueError(f"traces: expected a file to write, {traces.stem}.npz say, got a table by its name, {traces}")
     columns = {}
@@ -72,15 +81,23 @@ def import_table(
         if context not in recording.context:
             raise ValueError(f"{table}: --context: expected one of {list(recording.context)}, got {context!r}")
         recording = recording.with_context(context)
+    rows = len(recording)
+    if complete:
+        if not recording.complete.any():
+            raise ValueError(f"{table}: --complete: expected requests of which everything was recorded, got none")
+        recording = recording[recording.complete]
     recording.save(traces)
     probe = recording.nodes[0] if recording.nodes and recording.context else None
     if json:
-        print_json({**recording.summary().as_dict(), "columns": roles, "probe": probe, "traces": str(traces)})
+        facts = {"columns": roles, "probe": probe, "left_out": rows - len(recording), "traces": str(traces)}
+        print_json({**recording.summary().as_dict(), **facts})
         return
     out = console()
     print_summary(out, recording, table.name)
     taken = ", ".join(f"{', '.join(names)} as {role}" for role, names in roles.items() if names)
     out.print(f"took the columns {taken}", soft_wrap=True)
+    if complete:
+        out.print(f"left out {rows - len(recording)} of {rows} requests, of which something was not recorded")
     if len(recording.context) > 1:
         out.print(f"of the context the probe shows {probe}; --context COLUMN chooses another", soft_wrap=True)
     out.print(f"wrote the traces to {traces}", soft_wrap=True)

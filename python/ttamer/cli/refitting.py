@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ttamer
-from ttamer.cli.arguments import Json, check_folders, policy_or_front
+from ttamer.cli.arguments import Json, check_written, policy_or_front
 from ttamer.cli.output import console, print_json
 
 
@@ -33,7 +33,7 @@ def refit(
     from ttamer.serve.refitting import comparable
     from ttamer.serve.refitting import refit as fit_again
 
-    check_folders(output)
+    check_written(output, read=[*logs, traces])  # the old policy may be replaced
     old = policy_or_front(policy)
     recording = comparable(old if isinstance(old, ttamer.Policy) else old[0].policy, ttamer.Traces.load(traces))
     logged = ttamer.Traces.from_log(list(logs), like=recording, shadowed=True)

@@ -10,7 +10,7 @@ import typer
 
 import ttamer
 from ttamer._base import checks, files
-from ttamer.cli.arguments import Json, check_folders
+from ttamer.cli.arguments import Json, check_written
 from ttamer.cli.output import console, print_json
 from ttamer.cli.report_page import lead, page
 
@@ -45,7 +45,7 @@ def report(
 
     if traces is not None and policy is None:
         raise ValueError("--traces: expected together with --policy FILE")
-    check_folders(output)
+    check_written(output, read=[*logs, policy, traces])
     numbers = numbers_of(
         list(logs),
         None if policy is None else ttamer.Policy.load(policy),

@@ -60,7 +60,7 @@ def one_unit(costs: Mapping[str, EdgeCosts]) -> EdgeCosts:
         prices = ", ".join(f"{unit!r}: ..." for unit in costs)
         raise ValueError(
             f"model: expected costs in one unit, got {', '.join(costs)}; say what each is worth: "
-            f"solve(model, prices={{{prices}}})"
+            f"solve(model, prices={{{prices}}}), or --price of each"
         )
     (found,) = costs.values()
     return found

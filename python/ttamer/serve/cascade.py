@@ -98,8 +98,8 @@ class Cascade:
         if not 0 <= checks.real("shadow", shadow) <= 1:
             raise ValueError(f"shadow: expected a share from 0 to 1, got {shadow}")
         self._shadow = shadow
-        self._log = log
-        self._metrics = metrics
+        self._log = None if log is None else checks.instance("log", log, Log)
+        self._metrics = None if metrics is None else checks.instance("metrics", metrics, Counts)
         self._on_decision = on_decision
         self._random = random.Random(seed)
         self._shadows: set[asyncio.Task[None]] = set()

@@ -82,7 +82,7 @@ class Flight:
         if plan.has_front:
             self._go(plan.show_context(self._batch, context))
         elif context is not None:
-            raise ValueError("context: expected None, the policy looks at no context")
+            raise ValueError(plan.no_context)
         else:
             self._go(plan.first_node)
 

@@ -121,6 +121,14 @@ class Plan:
             return sum(self._prices[unit] * _cost(f"cost[{unit!r}]", value) for unit, value in cost.items())
         return _cost("cost", cost)
 
+    @property
+    def no_context(self) -> str:
+        """Why a context is refused where none is decided on: a node in front may show it."""
+        first = self.first_node
+        if self.takes_answers or np.isfinite(self.policy.losses(first)).any():
+            return "context: expected None, the policy looks at no context"
+        return f"context: expected None, node {self.names[first]} shows what the policy looks at: consulted(signal=...)"
+
     def number(self, argument: str, node: str | int) -> int:
         """The number of a node that is called by its name or number; `argument` names it in errors."""
         if isinstance(node, str):

@@ -151,7 +151,7 @@ class _Lines:
         self.unit: str | None = None
         self.prices: dict[str, float] = {}
         self.requests: dict[str, list[_Row]] = {}
-        self.later: list[tuple[str, dict[str, Any]]] = []
+        self.later: list[tuple[str, str, dict[str, Any]]] = []
 
     def add(self, record: dict[str, Any]) -> None:
         missing = [key for key in _KEYS if key not in record]
@@ -181,8 +181,8 @@ class _Lines:
             self.requests.setdefault(name, []).append(row)  # one that was tried again has several
         self.rows.append(row)
 
-    def add_losses(self, request: str, losses: dict[str, Any]) -> None:
-        self.later.append((request, _losses(losses)))
+    def add_losses(self, line: str, request: str, losses: dict[str, Any]) -> None:
+        self.later.append((line, request, _losses(losses)))
 
     def _add_visit(self, at: str, row: _Row, visit: dict[str, Any]) -> None:
         node, shadow = _name(f"{at}node", visit["node"]), bool(visit.get("shadow"))
@@ -216,10 +216,10 @@ class _Lines:
 
     def join(self, has_cuts: bool) -> None:
         """Losses that became known later, to their requests, of which some may be among the lines that were cut off."""
-        for name, losses in self.later:
+        for line, name, losses in self.later:
             if name not in self.requests and not has_cuts:
                 raise ValueError(
-                    f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
+                    f"{line}: request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
                 )
             for row in self.requests.get(name, ()):
                 row.losses |= losses

@@ -102,7 +102,10 @@ def check_independent(topology: Topology, unit_costs: Mapping[str, Floats]) -> N
 
 def table(name: str, value: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
     """Array of rows by nodes, float32; of the given shape if there is one."""
-    array = checks.as_array(name, value, "(N, n) float32")
+    if isinstance(value, np.ndarray) and value.dtype == bool:  # no numbers elsewhere, but losses often are
+        array: npt.NDArray[Any] = value
+    else:
+        array = checks.as_array(name, value, "(N, n) float32")
     if array.dtype != np.float32:
         raise TypeError(
             f"{name}: expected (N, n) float32, got {checks.describe(array)}; pass {name}.astype(np.float32)"

@@ -179,9 +179,9 @@ class Constructors(Record):
         CSV, JSON lines or Parquet, by the suffix: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``. Columns:
 
         * ``request`` and ``model``: what the row is about. A pair without a row was not recorded.
-        * ``loss``: 0 for a right answer, 1 for a wrong one (a column that says what is *correct* is the opposite), or
-          graded. Or ``label`` and ``answer``: the loss then is 1 where the answer is not the label, also where there is
-          none, and unknown without a label. Beside a loss nothing is read of a label.
+        * ``loss``: 0 for a right answer, 1 for a wrong one, or graded. Or ``correct``, the opposite: 1 or ``true`` for
+          a right answer. Or ``label`` and ``answer``: the loss then is 1 where the answer is not the label, also where
+          there is none, and unknown without a label. Beside the first two nothing is read of a label.
         * ``cost``, or ``cost_usd``, ``cost_ms`` and the like for costs in several units. A unit in which every model
           costs the same for all requests has one cost a model.
         * ``score``, or one such as ``score_judge``: how sure the model was.

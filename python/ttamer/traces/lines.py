@@ -15,9 +15,11 @@ from ttamer._base import checks
 def read_log(
     paths: Sequence[str | PathLike[str]],
     on_request: Callable[[dict[str, Any]], None],
-    on_losses: Callable[[str, dict[str, Any]], None],
+    on_losses: Callable[[str, str, dict[str, Any]], None],
 ) -> list[str]:
-    """Show each request of the logs to one function, and losses that became known later, by request, to another one.
+    """Show each request of the logs to one function, and losses that became known later to another one.
+
+    That one is told the line, the request and its losses.
 
     What these raise names the file and the line. Lines may have been cut off, where who wrote them was ended: which
     ones were, and are left out, is returned.
@@ -36,7 +38,8 @@ def read_log(
                     if isinstance(record, dict) and isinstance(record.get("visits"), list):
                         on_request(record)
                     elif isinstance(record, dict) and "visits" not in record and isinstance(record.get("losses"), dict):
-                        on_losses(checks.text("request", record.get("request")), record["losses"])
+                        where = f"line {line}" if len(paths) == 1 else f"{checks.printable(name)}, line {line}"
+                        on_losses(where, checks.text("request", record.get("request")), record["losses"])
                     else:
                         raise ValueError('expected {"visits": [...]}, or {"request": ..., "losses": {...}}')
                 except (TypeError, ValueError, IndexError) as error:

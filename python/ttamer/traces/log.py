@@ -44,7 +44,7 @@ def fields_of_log(
     log = _Log(topology, names_of(nodes, topology.nodes), checks.text("unit", unit), models, shadowed, form)
     if units is not None and len(units) > 1:
         log.units = log.known_units = list(units)
-    for cut in read_log(paths, log.add, lambda request, losses: log.later.append((request, losses))):
+    for cut in read_log(paths, log.add, lambda *later: log.later.append(later)):
         warnings.warn(cut, stacklevel=3)
         log.has_cuts = True
     try:
@@ -71,7 +71,7 @@ class _Log:
         self.models = models
         self.shadowed = shadowed
         self.passed_over: set[str] = set()  # requests that are not asked for
-        self.later: list[tuple[str, object]] = []  # losses by request, which may stand before it
+        self.later: list[tuple[str, str, object]] = []  # line, request and losses, which may stand before the request
         self.named_units: set[str] = set()  # what records say of their costs
         self.kinds: set[str] = set()  # and of their signals
         self.answers: list[npt.NDArray[np.int32]] = []  # of independent models, -1 for none
@@ -177,13 +177,14 @@ class _Log:
         if not self.rows:
             what = "expected at least one request" + (" that was shown to all nodes" if self.shadowed else "")
             raise ValueError(f"{what}, got none")
-        for name, values in self.later:
-            for place in self.requests.get(name, ()):
-                self._add_losses(self.rows[place][1], values)
-            if name not in self.requests and name not in self.passed_over and not self.has_cuts:
-                raise ValueError(
-                    f"request: expected losses of requests that were logged, got {checks.quoted(repr(name))}"
-                )
+        for line, name, values in self.later:
+            try:
+                for place in self.requests.get(name, ()):
+                    self._add_losses(self.rows[place][1], values)
+                if name not in self.requests and name not in self.passed_over and not self.has_cuts:
+                    raise ValueError(f"request: expected losses of requests that were logged, got {name!r}")
+            except (TypeError, ValueError, IndexError) as error:
+                raise ValueError(f"{line}: {checks.quoted(error)}") from None
         if 0 < self.without_units < len(self.costs):
             warnings.warn(
                 f"{self.without_units} costs are left out: they were not told in {', '.join(self.known_units or ())}",

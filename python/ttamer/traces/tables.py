@@ -24,7 +24,7 @@ from ttamer.traces.lines import json_lines
 if TYPE_CHECKING:
     import pyarrow
 
-COLUMNS = ("request", "model", "loss", "label", "cost", "score", "answer")
+COLUMNS = ("request", "model", "loss", "correct", "label", "cost", "score", "answer")
 """What a table may say; ``cost`` also by unit, as ``cost_usd``, and ``score`` by who gave it, as ``score_judge``."""
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 MOST_MODELS = 100
@@ -179,7 +179,12 @@ class _Reader:
             if _is_role(column) and column not in self.by_role:
                 self.by_role[column] = column
                 others.remove(column)
-        if "loss" in self.by_role:
+        if "loss" in self.by_role and "correct" in self.by_role:
+            both = [self.by_role[role] for role in ("loss", "correct")]
+            raise ValueError(
+                f"columns {both}: expected one of them; leave out the other with {wording.of_ignore(both[1])}"
+            )
+        if "loss" in self.by_role or "correct" in self.by_role:
             self.by_role.pop("label", None)  # nothing is read of it
         for column in categories:
             _check_known(wording.categories, column, others, "context")
@@ -195,8 +200,8 @@ class _Reader:
         costs = [role for role in by_role if role == "cost" or role.startswith("cost_")]
         scores = [role for role in by_role if role.startswith("score")]
         missing = [role for role in ("request", "model") if role not in by_role]
-        if "loss" not in by_role and not {"label", "answer"} <= by_role.keys():
-            missing.append("loss (or label and answer)")
+        if not {"loss", "correct"} & by_role.keys() and not {"label", "answer"} <= by_role.keys():
+            missing.append("loss (or correct, or label and answer)")
         if not costs:
             missing.append("cost (or cost_usd and the like)")
         if missing:
@@ -216,6 +221,8 @@ class _Reader:
         self._place_rows()
         if "loss" in by_role:
             losses = self._numbers(by_role["loss"], 0.0)
+        elif "correct" in by_role:
+            losses = 1.0 - self._numbers(by_role["correct"], 0.0, 1.0)
         else:
             losses = self._errors(by_role["label"], by_role["answer"])
         by_unit = {role[5:]: self._spread(self._numbers(by_role[role], 0.0)) for role in costs}
@@ -293,7 +300,7 @@ class _Reader:
         table[self.request, self.model] = values
         return table
 
-    def _numbers(self, name: str, least: float = -np.inf) -> Floats:
+    def _numbers(self, name: str, least: float = -np.inf, most: float = np.inf) -> Floats:
         """(rows,) numbers, NaN where there are none."""
         numbers = np.full(len(self.cells[name]), np.nan)
         for row, value in enumerate(self.cells[name]):
@@ -301,8 +308,9 @@ class _Reader:
                 continue
             number = _number(value)
             numbers[row] = np.inf if number is None else number
-            if not np.isnan(numbers[row]) and not (least <= numbers[row] < np.inf and abs(numbers[row]) < 3e38):
+            if not np.isnan(numbers[row]) and not (least <= numbers[row] <= most and abs(numbers[row]) < 3e38):
                 expected = "a number" if least < 0 else f"a number >= {least:g}"
+                expected += "" if most == np.inf else f" and <= {most:g}"
                 raise ValueError(
                     f"column {name!r}, row {row + 1}: expected {expected}, got {checks.quoted(repr(value))}"
                 )

@@ -416,8 +416,8 @@ def complete_traces(traces: object) -> Traces:
     if missing:
         raise ValueError(
             f"traces: expected complete rows, {missing} of {len(known)} lack a signal, a loss or a cost. Models may be "
-            "fitted on all; to judge, take traces[traces.complete] if these are like the rest, not those that a policy "
-            "sent on"
+            "fitted on all; to judge, take traces[traces.complete], or import --complete, if these are like the rest, "
+            "not those that a policy sent on"
         )
     return known
 
