@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,15 @@ def test_each_file_has_a_path(command: str, folder: Path, capsys: pytest.Capture
 def test_a_refit_may_replace_the_old_policy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["refit", "log.jsonl", "--traces", "t.npz", "--policy", "p.st", "--output", "p.st"]) == 2
     assert READS not in capsys.readouterr().err  # one request, none of which was a shadow
+
+
+def test_warnings_are_lines_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("log.jsonl").open("a") as file:
+        file.write('{"visits": [')
+    with pytest.warns(UserWarning, match="cut off"):
+        ttamer.Traces.from_log("log.jsonl", like=ttamer.Traces.load("t.npz"))
+    command = "import sys; from ttamer.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["refit", "log.jsonl", "--traces", "t.npz", "--policy", "p.st", "--output", "q.st"]
+    ran = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[0] == "ttamer: warning: log.jsonl: line 2 was cut off and is left out"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -69,9 +70,11 @@ _UsageError: type[Exception] = next(
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; whatever is wrong with the input is one line on stderr, and exit code 2."""
     try:
-        code = typer.main.get_command(app).main(
-            args=list(arguments) or ["--help"], prog_name="ttamer", standalone_mode=False
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = typer.main.get_command(app).main(
+                args=list(arguments) or ["--help"], prog_name="ttamer", standalone_mode=False
+            )
     except _UsageError as error:
         return _fail(_usage(error))
     except typer.Abort:
@@ -81,6 +84,18 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, ImportError) as error:
         return _fail(str(error))
     return code if isinstance(code, int) else 0
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line, as of an error: whose line of code it was tells nobody anything here."""
+    print("ttamer: warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _fail(message: str) -> int:
