@@ -116,3 +116,14 @@ def steps(total: int) -> Iterator[Callable[[str], None]]:
         counter = count()
         with directed(lambda words: progress.update(task, description=words)):
             yield lambda step: progress.update(task, completed=next(counter), description=step)
+
+
+def plotted(plot: Path | None) -> dict[str, str]:
+    """The picture, for JSON; nothing where none was asked for."""
+    return {} if plot is None else {"plot": str(plot)}
+
+
+def print_plot(plot: Path | None) -> None:
+    """Where the picture is."""
+    if plot is not None:
+        console().print(f"drew {plot}", soft_wrap=True)

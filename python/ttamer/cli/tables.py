@@ -195,3 +195,8 @@ def print_points(
         cells += [number(point["test_cost"]), loss_text(point["test_error"], rates)] if has_test else []
         rows.add_row(str(k), *cells)
     print_table(console, title, rows)
+
+
+def points_of(front: Front) -> list[dict[str, Any]]:
+    """A front for JSON and for tables."""
+    return [{"tradeoff": point.policy.tradeoff, "cost": point.cost, "error": point.error} for point in front.points]
