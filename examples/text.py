@@ -49,7 +49,7 @@ def load_encoder(folder: Path) -> tuple[Any, Any]:
     try:
         from transformers import AutoModel, AutoTokenizer
     except ImportError:
-        raise SystemExit("transformers is missing: pip install ttamer[encoders]") from None
+        raise SystemExit('transformers is missing: pip install "ttamer[encoders]"') from None
     missing = [name for name in ("config.json",) if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         missing.append("model.safetensors or pytorch_model.bin")

@@ -64,7 +64,7 @@ def skip_what_needs(error: BaseException | None) -> None:
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name in OPTIONAL:
         pytest.skip(f"needs {name}", allow_module_level=True)
-    if isinstance(error, ImportError) and "pip install ttamer[" in str(error):
+    if isinstance(error, ImportError) and 'pip install "ttamer[' in str(error):
         pytest.skip(str(error), allow_module_level=True)
 
 

@@ -95,7 +95,7 @@ def extra(module: str, who: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         package = {"sklearn": "scikit-learn"}.get(module.partition(".")[0], module.partition(".")[0])
-        raise ImportError(f"{who} needs {package}: pip install ttamer[fit]") from None
+        raise ImportError(f'{who} needs {package}: pip install "ttamer[fit]"') from None
 
 
 def evidence_of(traces: Traces, who: str) -> Evidence:

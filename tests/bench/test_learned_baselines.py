@@ -62,7 +62,7 @@ class TestEveryCurve:
 
         monkeypatch.setattr(importlib, "import_module", missing)
         name = curve.__name__
-        with pytest.raises(ImportError, match=rf"^{name} needs {package}: pip install ttamer\[fit\]$"):
+        with pytest.raises(ImportError, match=rf'^{name} needs {package}: pip install "ttamer\[fit\]"$'):
             curve(from_probs())
 
     @pytest.mark.parametrize("curve", [schedule.schedule_curve, routing.routing_curve, guarantee.certified_curve])

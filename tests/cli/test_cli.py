@@ -641,7 +641,7 @@ class TestMain:
         find_spec = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rich" else find_spec(name))
         code, out, err = call(capsys, "demo")
-        assert (code, out, err) == (2, "", "ttamer: the command line needs rich: pip install ttamer[cli]\n")
+        assert (code, out, err) == (2, "", 'ttamer: the command line needs rich: pip install "ttamer[cli]"\n')
 
     def test_importing_it_needs_none_of_the_extra(self):
         program = "import sys, ttamer.cli; print([n for n in ('typer', 'rich', 'matplotlib') if n in sys.modules])"

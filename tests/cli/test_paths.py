@@ -94,3 +94,10 @@ def test_warnings_are_lines_too(folder: Path, capsys: pytest.CaptureFixture[str]
     ran = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[0] == "ttamer: warning: log.jsonl: line 2 was cut off and is left out"
+
+
+def test_a_report_says_which_lines_were_cut_off(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("log.jsonl").open("a") as file:
+        file.write('{"visits": [')
+    assert main(["report", "log.jsonl"]) == 0
+    assert capsys.readouterr().out.startswith("log.jsonl: line 2 was cut off and is left out\n")

@@ -312,9 +312,9 @@ class TestErrors:
 
     def test_scikit_learn_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hide_scikit_learn(monkeypatch)
-        with pytest.raises(ImportError, match=r"^estimates need scikit-learn: pip install ttamer\[fit\]$"):
+        with pytest.raises(ImportError, match=r'^estimates need scikit-learn: pip install "ttamer\[fit\]"$'):
             posterior(independent(60))
-        with pytest.raises(ImportError, match=r"^estimates need .*ttamer\[fit\]; estimate='signal' does without$"):
+        with pytest.raises(ImportError, match=r"^estimates need .*ttamer\[fit\]\"; estimate='signal' does without$"):
             ttamer.frontier(independent(60))
         assert ttamer.frontier(independent(60), estimate="signal").estimate == "signal"
 

@@ -173,7 +173,7 @@ def test_bad_arguments(curves):
 
 def test_missing_matplotlib_is_named(curves, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"^plots need matplotlib: pip install ttamer\[cli\]$"):
+    with pytest.raises(ImportError, match=r'^plots need matplotlib: pip install "ttamer\[cli\]"$'):
         plots.front(curves)
 
 

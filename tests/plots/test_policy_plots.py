@@ -336,7 +336,7 @@ class TestFiles:
 
     def test_missing_matplotlib_is_named(self, draw, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(ImportError, match=r"^plots need matplotlib: pip install ttamer\[cli\]$"):
+        with pytest.raises(ImportError, match=r'^plots need matplotlib: pip install "ttamer\[cli\]"$'):
             draw(None)
 
     def test_pyplot_is_left_alone(self, draw):

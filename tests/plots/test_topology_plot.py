@@ -195,7 +195,7 @@ def test_bad_arguments() -> None:
 
 def test_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"^plots need matplotlib: pip install ttamer\[cli\]$"):
+    with pytest.raises(ImportError, match=r'^plots need matplotlib: pip install "ttamer\[cli\]"$'):
         plots.topology(T.line(2))
 
 

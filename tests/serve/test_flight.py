@@ -504,7 +504,7 @@ class TestRefusals:
                 "signal: expected a finite number that float32 holds, got",
             ),
             (lambda f: f.consulted("a", [1]), TypeError, "signal: expected a number, got list"),
-            (lambda f: f.consulted("a", "x"), ValueError, "node: expected one whose signal is a category"),
+            (lambda f: f.consulted("a", "0.9"), TypeError, "signal: expected a number at node 0, got '0.9'"),
             (lambda f: f.consulted("a", 0.5, cost=-1.0), ValueError, "cost: expected a finite number >= 0, got -1.0"),
             (
                 lambda f: f.consulted("a", 0.5, cost=math.inf),

@@ -297,7 +297,7 @@ def test_refusals(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"^stream: expected none, an answer is decided on before it is given$"):
         node("sure", stream=True)
     monkeypatch.setitem(sys.modules, "litellm", None)
-    with pytest.raises(ImportError, match=r"^cascades behind LiteLLM need litellm: pip install ttamer\[llm\]$"):
+    with pytest.raises(ImportError, match=r'^cascades behind LiteLLM need litellm: pip install "ttamer\[llm\]"$'):
         importlib.reload(provider)
 
 

@@ -110,5 +110,5 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"^metrics need prometheus-client: pip install ttamer\[serve\]$"):
+    with pytest.raises(ImportError, match=r'^metrics need prometheus-client: pip install "ttamer\[serve\]"$'):
         Metrics()

@@ -412,5 +412,5 @@ def test_ray_is_imported_by_its_own_module_alone(monkeypatch: pytest.MonkeyPatch
     subprocess.run([sys.executable, "-c", code], check=True)
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "ttamer.serve.ray")
-    with pytest.raises(ImportError, match=r"^ttamer.serve.ray needs Ray Serve: pip install ttamer\[ray\]$"):
+    with pytest.raises(ImportError, match=r'^ttamer.serve.ray needs Ray Serve: pip install "ttamer\[ray\]"$'):
         importlib.import_module("ttamer.serve.ray")

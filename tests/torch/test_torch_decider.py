@@ -253,7 +253,7 @@ def test_torch_is_imported_where_it_is_asked_for() -> None:
 
 def test_without_torch() -> None:
     done = run("import sys; sys.modules['torch'] = None; import ttamer.torch")
-    assert done.stderr.splitlines()[-1] == "ImportError: ttamer.torch needs PyTorch: pip install ttamer[torch]"
+    assert done.stderr.splitlines()[-1] == 'ImportError: ttamer.torch needs PyTorch: pip install "ttamer[torch]"'
 
 
 def test_without_triton() -> None:

@@ -112,5 +112,5 @@ class TestText:
             with pytest.raises(SystemExit, match=message):
                 main(arguments)
         monkeypatch.setitem(sys.modules, "transformers", None)
-        with pytest.raises(SystemExit, match=r"transformers is missing: pip install ttamer\[encoders\]"):
+        with pytest.raises(SystemExit, match=r'transformers is missing: pip install "ttamer\[encoders\]"'):
             main(files)

@@ -506,7 +506,7 @@ def test_arguments_of_another_kind(tmp_path: Path) -> None:
 def test_without_pyarrow_the_extra_is_named(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / f"a{suffix}", [BASE])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    message = f"reading {suffix} files needs pyarrow: pip install 'ttamer[tables]'"
+    message = f'reading {suffix} files needs pyarrow: pip install "ttamer[tables]"'
     with pytest.raises(ImportError, match=re.escape(message)):
         Traces.read(path)
 

@@ -236,7 +236,7 @@ class TestBadInput:
     def test_without_scipy_one_line_names_the_extra(self, traces, monkeypatch):
         monkeypatch.setitem(sys.modules, "scipy.special", None)
         monkeypatch.setattr("ttamer.tuning.certificate.frontier", lambda *_, **__: pytest.fail("fitted without SciPy"))
-        with pytest.raises(ImportError, match=r"^tune needs SciPy: pip install ttamer\[fit\]$"):
+        with pytest.raises(ImportError, match=r'^tune needs SciPy: pip install "ttamer\[fit\]"$'):
             ttamer.tune(traces, max_error=0.1)
 
     def test_importing_the_package_leaves_scipy_out(self):

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     missing = [name for name in ("typer", "rich", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"ttamer: the command line needs {', '.join(missing)}: pip install ttamer[cli]", file=sys.stderr)
+        names = ", ".join(missing)
+        print(f'ttamer: the command line needs {names}: pip install "ttamer[cli]"', file=sys.stderr)
         return 2
     from ttamer.cli.app import run
 

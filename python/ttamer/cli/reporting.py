@@ -56,5 +56,7 @@ def report(
         print_json({**asdict(numbers), "page": str(output)})
         return
     out = console()
+    for words in numbers.cut:
+        out.print(words, soft_wrap=True)
     out.print(lead(numbers), soft_wrap=True)
     out.print(f"wrote the page to {output}", soft_wrap=True)

@@ -178,7 +178,7 @@ def _regression_maker() -> Any:
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
-        raise ImportError("estimates need scikit-learn: pip install ttamer[fit]") from None
+        raise ImportError('estimates need scikit-learn: pip install "ttamer[fit]"') from None
     return lambda: LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-5, warm_start=True)
 
 

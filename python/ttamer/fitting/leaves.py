@@ -150,5 +150,5 @@ def _new_regressor(fewest: float) -> Any:
     try:
         from sklearn.tree import DecisionTreeRegressor
     except ImportError:
-        raise ImportError("estimates need scikit-learn: pip install ttamer[fit]") from None
+        raise ImportError('estimates need scikit-learn: pip install "ttamer[fit]"') from None
     return DecisionTreeRegressor(max_leaf_nodes=MOST_LEAVES, min_samples_leaf=max(2, round(fewest)), random_state=0)

@@ -28,7 +28,7 @@ def figure_class() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("plots need matplotlib: pip install ttamer[cli]") from None
+        raise ImportError('plots need matplotlib: pip install "ttamer[cli]"') from None
     return Figure
 
 

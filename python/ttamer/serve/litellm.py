@@ -15,7 +15,7 @@ try:
     import litellm
     from litellm.llms.custom_llm import CustomLLM
 except ImportError:
-    raise ImportError("cascades behind LiteLLM need litellm: pip install ttamer[llm]") from None
+    raise ImportError('cascades behind LiteLLM need litellm: pip install "ttamer[llm]"') from None
 
 SETTINGS = ("weight", "deadline", "context")
 """What a request may say of itself, as for `Cascade`."""

@@ -112,5 +112,5 @@ class Metrics(Counts):
         try:
             import prometheus_client as prometheus
         except ImportError:
-            raise ImportError("metrics need prometheus-client: pip install ttamer[serve]") from None
+            raise ImportError('metrics need prometheus-client: pip install "ttamer[serve]"') from None
         super().__init__(prometheus, drift, registry=prometheus.REGISTRY if registry is None else registry)

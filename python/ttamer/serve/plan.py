@@ -198,6 +198,10 @@ class Plan:
                 raise ValueError(f"signal: expected a number, which node {self.names[node]} is judged by, got None")
             return 0.0
         if isinstance(signal, str):
+            if node not in self.policy.categories:
+                raise TypeError(
+                    f"signal: expected a number at node {self.names[node]}, got {checks.quoted(repr(signal))}"
+                )
             return float(self.policy.codes(node, [signal])[0])
         number = checks.number("signal", signal)
         if number != number:

@@ -17,7 +17,7 @@ try:
     from starlette.requests import Request
     from starlette.responses import JSONResponse
 except ImportError:
-    raise ImportError("ttamer.serve.ray needs Ray Serve: pip install ttamer[ray]") from None
+    raise ImportError('ttamer.serve.ray needs Ray Serve: pip install "ttamer[ray]"') from None
 
 from ttamer._base import checks
 from ttamer.policy import Front, Policy

@@ -6,7 +6,7 @@ Needs the extra ``ttamer[torch]``; ``import ttamer`` alone never imports PyTorch
 import importlib.util
 
 if importlib.util.find_spec("torch") is None:
-    raise ImportError("ttamer.torch needs PyTorch: pip install ttamer[torch]")
+    raise ImportError('ttamer.torch needs PyTorch: pip install "ttamer[torch]"')
 
 from ttamer.torch.decide.decider import Decider
 from ttamer.torch.decide.flight import Decision, Flight

@@ -126,7 +126,7 @@ def _arrow_table(name: str, suffix: str) -> pyarrow.Table:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        raise ImportError(f"reading {suffix} files needs pyarrow: pip install 'ttamer[tables]'") from None
+        raise ImportError(f'reading {suffix} files needs pyarrow: pip install "ttamer[tables]"') from None
     with open(name, "rb") as file:
         try:
             if suffix == ".parquet":

@@ -104,5 +104,5 @@ def _special() -> Any:
     try:
         import scipy.special
     except ImportError:
-        raise ImportError("tune needs SciPy: pip install ttamer[fit]") from None
+        raise ImportError('tune needs SciPy: pip install "ttamer[fit]"') from None
     return scipy.special
