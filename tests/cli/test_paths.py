@@ -53,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "compare t.npz --test u.npz --plot u.npz",
         "show p.st --plot p.st",
         "import a.jsonl u.npz --like u.npz",
+        "import a.jsonl table.npz",
         "refit log.jsonl --traces t.npz --policy p.st --output t.npz",
         "refit log.jsonl --traces t.npz --policy p.st --output log.jsonl",
         "report log.jsonl --output log.jsonl",
@@ -62,7 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_is_read_stays(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    os.symlink("t.npz", "link.npz")
+    for name, target in (("link.npz", "t.npz"), ("table.npz", "a.jsonl")):
+        os.symlink(target, name)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     arguments = command.format(folder=folder.name).split()
     assert main(arguments) == 2

@@ -60,9 +60,9 @@ def import_table(
     wrong answer.
     CSV and Parquet need pyarrow.
     """
-    check_written(traces, read=[like])
     if traces.suffix.lower() in SUFFIXES:
         raise ValueError(f"traces: expected a file to write, {traces.stem}.npz say, got a table by its name, {traces}")
+    check_written(traces, read=[table, like])
     columns = {}
     for pair in column or []:
         name, equals, of_file = pair.partition("=")
