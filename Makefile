@@ -112,7 +112,7 @@ $(STAMPS)/demo: $(STAMPS)/package
 $(STAMPS)/test: $(STAMPS)/package $(if $(subst =$(TORCH),,=$(shell cat "$(STAMPS)/test" 2>/dev/null)),FORCE)
 	@echo "== installing what the tests need: Triton, transformers, PyArrow and more, $(or $(TORCH),no PyTorch) (a minute)"
 	@$(PIP) install --quiet --upgrade pip
-	@$(PIP) install --quiet --no-compile "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[test]" $(TORCH:%="%")
+	@$(PIP) install --quiet --no-compile "$$(echo "$(VENV)"/wheel/ttamer-*.whl)[test]" $(if $(TORCH),"$(TORCH)")
 	@echo "$(TORCH)" > $@
 
 $(STAMPS)/dev: $(STAMPS)/test

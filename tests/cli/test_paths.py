@@ -44,6 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "fit t.npz --output t.npz",
         "fit t.npz --policy t.npz",
         "fit t.npz --output link.npz",
+        "fit t.npz --output hard.npz",
         "fit t.npz --output ../{folder}/t.npz",
         "tune t.npz --max-error 0.9 --policy t.npz",
         "evaluate p.st t.npz --plot p.st",
@@ -65,6 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_read_stays(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, target in (("link.npz", "t.npz"), ("table.npz", "a.jsonl")):
         os.symlink(target, name)
+    os.link("t.npz", "hard.npz")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     arguments = command.format(folder=folder.name).split()
     assert main(arguments) == 2
@@ -79,6 +81,15 @@ def test_each_file_has_a_path(command: str, folder: Path, capsys: pytest.Capture
     assert main(command.split()) == 2
     assert capsys.readouterr().err.endswith(f": {TWICE}\n")
     assert not list(folder.glob("new.*"))
+
+
+def test_the_folder_of_a_front_is_for_its_policies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "out").mkdir()
+    for option in ("--front", "--plot"):
+        assert main(["frontier", "t.npz", "--save", "out", option, "./out/policy-000.safetensors"]) == 2
+        message = "expected a path outside the folder of --save, which is for policies alone\n"
+        assert capsys.readouterr().err == f"ttamer: out/policy-000.safetensors: {message}"
+    assert not list((folder / "out").iterdir())
 
 
 def test_a_refit_may_replace_the_old_policy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

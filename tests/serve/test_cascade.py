@@ -181,7 +181,7 @@ def test_shadows_ask_all_and_are_read_back(tmp_path: Path) -> None:
         ({"timeouts": {7: 1.0}}, IndexError, "timeouts: expected 0 to 2, got 7"),
         ({"shadow": 1.5}, ValueError, "shadow: expected a share from 0 to 1, got 1.5"),
         ({"log": "log.jsonl"}, TypeError, "log: expected a Log, got str"),
-        ({"metrics": "metrics"}, TypeError, "metrics: expected a Counts, got str"),
+        ({"metrics": "metrics"}, TypeError, "metrics: expected Metrics, got str"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

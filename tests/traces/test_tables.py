@@ -442,9 +442,15 @@ def test_other_names_of_columns_and_columns_left_out(tmp_path: Path) -> None:
             "columns ['loss', 'correct']: expected one of them; leave out the other with ignore=['correct']",
         ),
         (
+            [{**BASE, "right": 1}],
+            {"columns": {"correct": "right"}},
+            "columns ['loss', 'right']: expected one of them; leave out the other with ignore=['loss']",
+        ),
+        (
             [{"request": 1, "model": "a", "cost": 1, "correct": "B"}],
             {},
-            "column 'correct', row 1: expected a number >= 0 and <= 1, got 'B'",
+            "column 'correct', row 1: expected a number >= 0 and <= 1, got 'B'; if these are the right answers pass "
+            "columns={'label': 'correct'}",
         ),
         (
             [{"request": 1, "model": "a", "cost": 1, "correct": 2}],

@@ -43,12 +43,11 @@ _UsageError: type[Exception] = next(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; whatever is wrong with the input is one line on stderr, and exit code 2."""
+    show, warnings.showwarning = warnings.showwarning, _warn
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
-            code = typer.main.get_command(app).main(
-                args=list(arguments) or ["--help"], prog_name="ttamer", standalone_mode=False
-            )
+        code = typer.main.get_command(app).main(
+            args=list(arguments) or ["--help"], prog_name="ttamer", standalone_mode=False
+        )
     except _UsageError as error:
         return _fail(_usage(error))
     except typer.Abort:
@@ -57,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (ValueError, ImportError) as error:
         return _fail(str(error))
+    finally:
+        warnings.showwarning = show
     return code if isinstance(code, int) else 0
 
 

@@ -102,13 +102,21 @@ def policy_or_front(path: Path) -> ttamer.Policy | ttamer.Front:
 
 def check_written(*paths: Path | None, read: Sequence[Path | None] = ()) -> None:
     """Find out before any work that a file cannot be written, or would be in place of one that is read or written."""
-    taken = {os.path.realpath(path): "reads that file" for path in read if path is not None}
+    taken = {_file(path): "reads that file" for path in read if path is not None}
     for path in paths:
         if path is None:
             continue
         if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
             raise ValueError(f"{path}: expected a path in an existing folder that can be written to")
-        real = os.path.realpath(path)
-        if real in taken:
-            raise ValueError(f"{path}: expected another path to write to, the command {taken[real]}")
-        taken[real] = "writes another file there"
+        file = _file(path)
+        if file in taken:
+            raise ValueError(f"{path}: expected another path to write to, the command {taken[file]}")
+        taken[file] = "writes another file there"
+
+
+def _file(path: Path) -> str | tuple[int, int]:
+    """What is the same for all paths of one file; of none that is there the path without links."""
+    if not path.exists():
+        return os.path.realpath(path)
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -71,8 +71,12 @@ def frontier(
     The front is that of TRACES, on which the model is fitted; figures to quote are those of --test.
     """
     check_written(plot, save, whole, read=[traces, test])
-    if save is not None and save.exists() and (not save.is_dir() or any(save.iterdir())):
-        raise ValueError(f"--save: expected a new or empty folder, got {save}")
+    if save is not None:
+        if save.exists() and (not save.is_dir() or any(save.iterdir())):
+            raise ValueError(f"--save: expected a new or empty folder, got {save}")
+        for path in (plot, whole):
+            if path is not None and path.parent.resolve() == save.resolve():
+                raise ValueError(f"{path}: expected a path outside the folder of --save, which is for policies alone")
     with steps(4) as begin:
         begin("read")
         prices = prices_of(price)

@@ -99,7 +99,9 @@ class Cascade:
             raise ValueError(f"shadow: expected a share from 0 to 1, got {shadow}")
         self._shadow = shadow
         self._log = None if log is None else checks.instance("log", log, Log)
-        self._metrics = None if metrics is None else checks.instance("metrics", metrics, Counts)
+        if not (metrics is None or isinstance(metrics, Counts)):
+            raise TypeError(f"metrics: expected Metrics, got {type(metrics).__name__}")
+        self._metrics = metrics
         self._on_decision = on_decision
         self._random = random.Random(seed)
         self._shadows: set[asyncio.Task[None]] = set()

@@ -181,8 +181,9 @@ class _Reader:
                 others.remove(column)
         if "loss" in self.by_role and "correct" in self.by_role:
             both = [self.by_role[role] for role in ("loss", "correct")]
+            other = both[0 if "correct" in columns else 1]  # than the one that was named
             raise ValueError(
-                f"columns {both}: expected one of them; leave out the other with {wording.of_ignore(both[1])}"
+                f"columns {both}: expected one of them; leave out the other with {wording.of_ignore(other)}"
             )
         if "loss" in self.by_role or "correct" in self.by_role:
             self.by_role.pop("label", None)  # nothing is read of it
@@ -222,7 +223,7 @@ class _Reader:
         if "loss" in by_role:
             losses = self._numbers(by_role["loss"], 0.0)
         elif "correct" in by_role:
-            losses = 1.0 - self._numbers(by_role["correct"], 0.0, 1.0)
+            losses = 1.0 - self._shares(by_role["correct"])
         else:
             losses = self._errors(by_role["label"], by_role["answer"])
         by_unit = {role[5:]: self._spread(self._numbers(by_role[role], 0.0)) for role in costs}
@@ -315,6 +316,14 @@ class _Reader:
                     f"column {name!r}, row {row + 1}: expected {expected}, got {checks.quoted(repr(value))}"
                 )
         return numbers
+
+    def _shares(self, name: str) -> Floats:
+        """(rows,) numbers from 0 to 1, NaN where there are none."""
+        try:
+            return self._numbers(name, 0.0, 1.0)
+        except ValueError as error:
+            label = self.wording.of_column("label", name)
+            raise ValueError(f"{error}; if these are the right answers pass {label}") from None
 
     def _texts(self, name: str) -> list[str]:
         """A text for each row; whole numbers alike in whatever type they stand, "" for none."""
