@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -102,11 +101,12 @@ def test_warnings_are_lines_too(folder: Path, capsys: pytest.CaptureFixture[str]
         file.write('{"visits": [')
     with pytest.warns(UserWarning, match="cut off"):
         ttamer.Traces.from_log("log.jsonl", like=ttamer.Traces.load("t.npz"))
-    command = "import sys; from ttamer.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["refit", "log.jsonl", "--traces", "t.npz", "--policy", "p.st", "--output", "q.st"]
-    ran = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True)
-    assert ran.returncode == 2
-    assert ran.stderr.splitlines()[0] == "ttamer: warning: log.jsonl: line 2 was cut off and is left out"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["refit", "log.jsonl", "--traces", "t.npz", "--policy", "p.st", "--output", "q.st"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "ttamer: warning: log.jsonl: line 2 was cut off and is left out"
+    assert len(lines) == 2
 
 
 def test_a_report_says_which_lines_were_cut_off(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

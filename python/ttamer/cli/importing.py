@@ -57,8 +57,7 @@ def import_table(
 
     Columns are request, model, loss (or correct, or label and answer), cost (or cost_usd, cost_ms and the like), score
     and answer; all others are what is known of a request beforehand, one of which a probe shows. A loss is 1 for a
-    wrong answer.
-    CSV and Parquet need pyarrow.
+    wrong answer. CSV and Parquet need pyarrow.
     """
     if traces.suffix.lower() in SUFFIXES:
         raise ValueError(f"traces: expected a file to write, {traces.stem}.npz say, got a table by its name, {traces}")
